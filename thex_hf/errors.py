@@ -1,0 +1,52 @@
+"""Every exception that a user of ``thex_hf`` can meet.
+
+Each message says what was expected, what came, and what to do next. All of them
+derive from :class:`ThexError`, and from the nearest built-in exception so that
+ordinary ``except ValueError`` code keeps working.
+"""
+
+from __future__ import annotations
+
+
+class ThexError(Exception):
+    """Base class of all errors raised by this package."""
+
+
+class ConversionError(ThexError, ValueError):
+    """A model, configuration or data file cannot be converted to THE-X form."""
+
+
+class PlanError(ThexError, ValueError):
+    """The encrypted circuit does not fit: too few levels, slots or modulus bits."""
+
+
+class SecurityError(ThexError, ValueError):
+    """Encryption parameters fall below 128-bit security and were refused."""
+
+
+class OptionError(ThexError, ValueError):
+    """An option is unknown, misspelt or has a value that is not on offer."""
+
+
+class InputError(ThexError, ValueError):
+    """The text to classify cannot be used (empty, too long, wrong type)."""
+
+
+class BackendUnavailable(ThexError, ImportError):
+    """A backend is unknown, or the library behind it is missing or broken."""
+
+
+class KeyMismatch(ThexError, ValueError):
+    """A message or key file belongs to other keys than those in use."""
+
+
+class PlanMismatch(ThexError, ValueError):
+    """A message or key file belongs to another plan than the one in use."""
+
+
+class WireError(ThexError, ValueError):
+    """Bytes from the other side are truncated, malformed or not allowed."""
+
+
+class KeyStoreError(ThexError, OSError):
+    """Keys cannot be read from, or written to, the directory the user named."""
