@@ -1,0 +1,27 @@
+"""The server's circuit for a whole encoder: a generator that yields visits."""
+
+from __future__ import annotations
+
+from thex_hf.encrypted.context import Context
+from thex_hf.encrypted.folding import FoldedLayer
+from thex_hf.encrypted.server_layers import Handles, Steps, full_layer, last_layer
+from thex_hf.encrypted.schedule import stream_packings
+
+
+def encode(run: Context, layers: tuple[FoldedLayer, ...], request: list[Handles]) -> Steps:
+    """Run the encoder on an encrypted request.
+
+    Yields the handles of each visit of :func:`thex_hf.encrypted.schedule.make_schedule`, in
+    order, and is sent the client's replies. Returns the logits. Levels: see the schedule.
+    """
+    stream, second = request
+    for index, layer in enumerate(layers[:-1]):
+        after = yield from full_layer(run, index, layer, stream, second)
+        hidden, mask = run.hide(run.shape.stream("solo"), after, run.bits.stream[index + 1])
+        reply = yield [hidden]
+        packings = stream_packings(run.shape, index + 1)
+        stream, second = (
+            run.reveal(handles, mask, layout)  # type: ignore[arg-type]
+            for handles, (layout, _) in zip(reply[0], packings, strict=True)
+        )
+    return (yield from last_layer(run, len(layers) - 1, layers[-1], stream, second))

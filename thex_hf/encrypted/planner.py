@@ -1,0 +1,137 @@
+"""Make a plan: run the circuit on the counting engine and choose parameters."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from thex_hf.encrypted.context import Context, RangeBits
+from thex_hf.encrypted.encoder import encode
+from thex_hf.encrypted.folding import FoldedLayer, fold
+from thex_hf.encrypted.masks import Mask, check_room
+from thex_hf.encrypted.plan import Plan
+from thex_hf.encrypted.schedule import Schedule, make_schedule
+from thex_hf.encrypted.shape import Shape
+from thex_hf.errors import PlanError
+from thex_hf.layout.counting import CountingEngine, Shadow
+from thex_hf.layout.geometry import Geometry
+from thex_hf.layout.layout import Layout
+from thex_hf.layout.parameters import MAX_MODULUS_BITS_128, Parameters
+from thex_hf.layout.plains import PlainStore
+from thex_hf.weights import EncoderWeights
+
+RINGS = (8192, 16384, 32768)
+VALUE_ROOM_BITS = 12  # at level 0 a value must stay below 2**(VALUE_ROOM_BITS - 1)
+SCALE_BITS = range(30, 41)  # below: too much noise; above: float64 is the limit anyway
+
+
+def choose_parameters(top_level: int) -> Parameters:
+    """The smallest ring whose 128-bit budget carries ``top_level`` levels.
+
+    Raises:
+        PlanError: no ring carries that many levels.
+    """
+    for ring in RINGS:
+        budget = MAX_MODULUS_BITS_128[ring]
+        # first prime and special prime exceed the scale by VALUE_ROOM_BITS
+        scale = min((budget - 2 * VALUE_ROOM_BITS) // (top_level + 2), SCALE_BITS[-1])
+        if scale in SCALE_BITS:
+            primes = (scale + VALUE_ROOM_BITS,) + (scale,) * top_level
+            special = min(60, budget - sum(primes))
+            return Parameters(ring, primes, special, scale)
+    raise PlanError(
+        f"the circuit needs {top_level} levels; the largest ring ({RINGS[-1]}) does not carry "
+        f"them at 128-bit security"
+    )
+
+
+def make_plan(
+    weights: EncoderWeights, tokens: int, bits: RangeBits, *, softmax: str = "estimate"
+) -> Plan:
+    """Plan the ``client-aided`` protocol for one bucket.
+
+    Args:
+        weights: the converted encoder.
+        tokens: padded length, one of :data:`thex_hf.encrypted.shape.BUCKETS`.
+        bits: ranges of masked values.
+        softmax: what the client computes from scores: ``estimate`` (THE-X) or ``exact``.
+
+    Raises:
+        PlanError: the circuit fits no parameter set, or a masked value fits no modulus.
+    """
+    layers = fold(weights)
+    levels = _schedule(weights, tokens, RINGS[0]).top_level
+    parameters = choose_parameters(levels)
+    schedule = _schedule(weights, tokens, parameters.ring_degree)
+    shape = _shape(weights, tokens, parameters.ring_degree)
+    for index, value_bits in enumerate(bits.value):
+        check_room(parameters, 1, value_bits, f"layer {index} value")
+    for index, stream_bits in enumerate(bits.stream[1:], start=1):
+        check_room(parameters, 1, stream_bits, f"layer {index} stream")
+    record = count(shape, schedule, layers, bits)
+    return Plan(
+        shape=shape,
+        parameters=parameters,
+        rotations=tuple(sorted(record.rotations)),
+        bits=bits,
+        softmax=softmax,
+        model=weights.fingerprint(),
+        operations=Counter(record.operations),
+        plaintext_limbs=record.plaintext_limbs,
+    )
+
+
+def _shape(weights: EncoderWeights, tokens: int, ring: int) -> Shape:
+    return Shape(
+        geometry=Geometry.fit(ring // 2, tokens),
+        tokens=tokens,
+        layers=len(weights.layers),
+        hidden=weights.hidden,
+        heads=weights.heads,
+        intermediate=weights.intermediate,
+        labels=weights.labels,
+    )
+
+
+def _schedule(weights: EncoderWeights, tokens: int, ring: int) -> Schedule:
+    return make_schedule(_shape(weights, tokens, ring))
+
+
+def _no_mask(layout: Layout, _bits: int) -> Mask:
+    vectors = layout.pack(_zeros(layout))
+    return Mask(vectors, _zeros(layout))
+
+
+def _zeros(layout: Layout):  # type: ignore[no-untyped-def]
+    import numpy as np
+
+    return np.zeros((layout.tokens, layout.features))
+
+
+def count(
+    shape: Shape, schedule: Schedule, layers: tuple[FoldedLayer, ...], bits: RangeBits
+) -> CountingEngine:
+    """Run the circuit once on the counting engine, checking every level of the schedule.
+
+    Raises:
+        PlanError: a visit's handles are not at the level that the schedule states.
+    """
+    engine = CountingEngine(shape.geometry.slots)
+    run = Context(engine, PlainStore(), shape, bits, _no_mask)
+    request = [[Shadow(level)] * layout.ciphertexts for layout, level in schedule.request]
+    steps = encode(run, layers, request)
+    sent = next(steps)
+    for visit in schedule.visits:
+        for part, handles in zip(visit.parts, sent, strict=True):
+            expected = [Shadow(part.level)] * part.sends.ciphertexts
+            if handles != expected:
+                raise PlanError(f"{visit.name}: the circuit sends {handles}, not {expected}")
+        reply = [
+            [[Shadow(level)] * layout.ciphertexts for layout, level in part.returns]
+            for part in visit.parts
+        ]
+        try:
+            sent = steps.send(reply)
+        except StopIteration as stop:
+            if stop.value != [Shadow(0)] * schedule.answer.ciphertexts:
+                raise PlanError(f"the circuit ends with {stop.value}, not logits at level 0") from None
+    return engine

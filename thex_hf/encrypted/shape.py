@@ -1,0 +1,101 @@
+"""Sizes of one circuit and the layouts of everything that crosses between the sides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from thex_hf.errors import PlanError
+from thex_hf.layout.geometry import Geometry
+from thex_hf.layout.layout import Layout, Map
+from thex_hf.layout.pairs import PairLayout
+
+BUCKETS = (16, 32, 64, 128)
+
+
+def bucket(tokens: int) -> int:
+    """The padded length for ``tokens`` tokens; all the server learns of the length.
+
+    Raises:
+        PlanError: more tokens than the largest bucket.
+    """
+    for size in BUCKETS:
+        if tokens <= size:
+            return size
+    raise PlanError(
+        f"{tokens} tokens do not fit the largest bucket of {BUCKETS[-1]}; "
+        f"shorten the text or pass truncation=True"
+    )
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a THE-X encoder for one bucket of ``tokens`` tokens.
+
+    Raises:
+        PlanError: heads do not divide the hidden size, or a size is not positive.
+    """
+
+    geometry: Geometry
+    tokens: int
+    layers: int
+    hidden: int
+    heads: int
+    intermediate: int
+    labels: int
+
+    def __post_init__(self) -> None:
+        sizes = (self.tokens, self.layers, self.hidden, self.heads, self.intermediate, self.labels)
+        if min(sizes) < 1 or self.hidden % self.heads:
+            raise PlanError(
+                f"sizes (tokens, layers, hidden, heads, intermediate, labels) = {sizes}: all must "
+                f"be positive and heads must divide hidden"
+            )
+
+    @property
+    def head_size(self) -> int:
+        """Features of one head."""
+        return self.hidden // self.heads
+
+    def stream(self, kind: str) -> Layout:
+        """Layout of the residual stream; one token for the one-token kinds."""
+        tokens = 1 if kind in ("row", "edge") else self.tokens
+        return Layout(self.geometry, kind, tokens, self.hidden)
+
+    def ffn(self, *, last: bool) -> Layout:
+        """Layout of the FFN's hidden values."""
+        if last:
+            return Layout(self.geometry, "fan", 1, self.intermediate)
+        return Layout(self.geometry, "split", self.tokens, self.intermediate)
+
+    def pairs(self, kind: str) -> PairLayout:
+        """Layout of attention scores or weights."""
+        queries = 1 if kind == "row" else self.tokens
+        return PairLayout(self.geometry, kind, self.heads, queries, self.tokens)
+
+    @property
+    def logits(self) -> Layout:
+        """Layout of the answer."""
+        return Layout(self.geometry, "cell", 1, self.labels)
+
+    @property
+    def pieces(self) -> list[tuple[int, int]]:
+        """Pairs (head, feature block) that share features, in order."""
+        rows = self.geometry.features
+        return [
+            (head, block)
+            for head in range(self.heads)
+            for block in range(self.geometry.blocks(self.hidden))
+            if head * self.head_size < (block + 1) * rows
+            and (head + 1) * self.head_size > block * rows
+        ]
+
+    def piece_maps(self, kind: str) -> list[Map]:
+        """Feature maps of each piece: the block's features, those of other heads hidden."""
+        maps = self.stream(kind).maps()
+        out = []
+        for head, block in self.pieces:
+            low, high = head * self.head_size, (head + 1) * self.head_size
+            held = maps[block].copy()
+            held[(held < low) | (held >= high)] = -1
+            out.append(held)
+        return out

@@ -1,0 +1,36 @@
+"""Client and server in one process, joined by bytes only, with a report of the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from thex_hf.layout.engines import Vector
+from thex_hf.protocol.client import ClientRun
+from thex_hf.protocol.server import ServerRun
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What one run cost, and its result.
+
+    ``seconds_*`` are wall-clock seconds of each role, ``bytes_*`` what crossed each way.
+    """
+
+    logits: Vector
+    rounds: int
+    bytes_up: int
+    bytes_down: int
+    seconds_client: float
+    seconds_server: float
+
+
+def exchange(client: ClientRun, server: ServerRun) -> Transcript:
+    """Carry messages between the two sides until the client has its logits."""
+    up = client.request()
+    down = server.start(up)
+    sent, received, rounds = len(up), len(down), 1
+    while (reply := client.receive(down)) is not None:
+        down = server.reply(reply)
+        sent, received, rounds = sent + len(reply), received + len(down), rounds + 1
+    assert client.logits is not None
+    return Transcript(client.logits, rounds, sent, received, client.seconds, server.seconds)

@@ -1,0 +1,136 @@
+"""The server role: weights and evaluation keys, ciphertexts in and out, no secret key.
+
+Nothing in this module can decrypt, and nothing it imports holds a secret key.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from thex_hf.encrypted.context import Context
+from thex_hf.encrypted.encoder import encode
+from thex_hf.encrypted.folding import FoldedLayer, fold
+from thex_hf.encrypted.plan import Plan
+from thex_hf.encrypted.schedule import Packing
+from thex_hf.encrypted.server_layers import Handles, Steps
+from thex_hf.errors import PlanMismatch, WireError
+from thex_hf.layout.engines import ServerEngine
+from thex_hf.layout.plains import PlainStore
+from thex_hf.protocol.messages import Message
+from thex_hf.weights import EncoderWeights
+
+
+@dataclass
+class ServedModel:
+    """Folded weights, and their encoded diagonals shared by all runs of one key set."""
+
+    weights: EncoderWeights
+    layers: tuple[FoldedLayer, ...] = field(init=False)
+    _stores: dict[str, PlainStore] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.layers = fold(self.weights)
+        self._fingerprint = self.weights.fingerprint()
+
+    def store(self, plan: Plan) -> PlainStore:
+        """The plaintext store for the plan's parameters and geometry."""
+        return self._stores.setdefault(plan.key_set, PlainStore())
+
+    def require(self, plan: Plan) -> None:
+        """Check that ``plan`` was made for these weights.
+
+        Raises:
+            PlanMismatch: it was made for another model.
+        """
+        if plan.model != self._fingerprint:
+            raise PlanMismatch(
+                f"the plan was made for model {plan.model[:12]}, this server has "
+                f"{self._fingerprint[:12]}; load the same checkpoint on both sides"
+            )
+
+
+class ServerRun:
+    """One text's way through the circuit: :meth:`start`, then :meth:`reply` until the answer."""
+
+    def __init__(self, model: ServedModel, plan: Plan, engine: ServerEngine, key_id: str) -> None:
+        model.require(plan)
+        self.plan = plan
+        self.seconds = 0.0
+        self.finished = False
+        self._engine = engine
+        self._key_id = key_id
+        self._context = Context(engine, model.store(plan), plan.shape, plan.bits)
+        self._layers = model.layers
+        self._steps: Steps | None = None
+        self._run = ""
+        self._step = 0
+
+    def start(self, data: bytes) -> bytes:
+        """Take a request and run to the first visit.
+
+        Raises:
+            WireError, PlanMismatch, KeyMismatch: the request is malformed or foreign.
+        """
+        begin = time.perf_counter()
+        if self._steps is not None:
+            raise WireError("this run has started; a new request needs a new run")
+        message = Message.from_bytes(data)
+        message.require("request", self.plan.id, self._key_id)
+        inputs = self._load(message, self.plan.schedule.request)
+        steps = encode(self._context, self._layers, inputs)
+        self._run = message.run
+        out = self._advance(lambda: next(steps))
+        self._steps = steps
+        self.seconds += time.perf_counter() - begin
+        return out
+
+    def reply(self, data: bytes) -> bytes:
+        """Take the client's reply to the last visit and run to the next, or to the answer.
+
+        A malformed reply is refused and changes nothing: the right one may still follow.
+
+        Raises:
+            WireError, PlanMismatch, KeyMismatch: the reply is not the one expected next.
+        """
+        begin = time.perf_counter()
+        steps = self._steps
+        if steps is None or self.finished:
+            raise WireError("no reply is expected: the run has not started or is finished")
+        message = Message.from_bytes(data)
+        message.require("reply", self.plan.id, self._key_id)
+        if message.run != self._run or message.step != self._step:
+            raise WireError(
+                f"expected the reply to step {self._step} of this run, got step {message.step}"
+            )
+        visit = self.plan.schedule.visits[self._step]
+        flat = self._load(message, tuple(p for part in visit.parts for p in part.returns))
+        handles = iter(flat)
+        reply = [[next(handles) for _ in part.returns] for part in visit.parts]
+        self._step += 1
+        out = self._advance(lambda: steps.send(reply))
+        self.seconds += time.perf_counter() - begin
+        return out
+
+    def _load(self, message: Message, packings: tuple[Packing, ...]) -> list[Handles]:
+        message.require_counts([layout.ciphertexts for layout, _ in packings])
+        out = []
+        for (_, level), ciphertexts in zip(packings, message.parts, strict=True):
+            handles = [self._engine.load(c) for c in ciphertexts]
+            levels = {self._engine.level(a) for a in handles}
+            if levels != {level}:
+                raise WireError(f"expected ciphertexts at level {level}, got {sorted(levels)}")
+            out.append(handles)
+        return out
+
+    def _advance(self, resume: Callable[[], list[Handles]]) -> bytes:
+        try:
+            sent, kind = resume(), "visit"
+        except StopIteration as stop:
+            sent, kind = [stop.value], "answer"
+            self.finished = True
+        parts = [[self._engine.dump(a) for a in handles] for handles in sent]
+        message = Message(kind, self.plan.id, self._key_id, self._run, self._step, parts)
+        return message.to_bytes()
+
