@@ -1,1 +1,1 @@
-"""Room ``cli``."""
+"""The command ``thex-hf``: one module for each subcommand."""

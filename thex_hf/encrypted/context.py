@@ -88,22 +88,29 @@ class Context:
         return out
 
     def project_cls(self, index: int, layer: FoldedLayer, cls: Handles) -> Handles:
-        """Query pieces of the [CLS] row in every column."""
-        inputs, pieces = self.shape.stream("row").maps(), self.shape.piece_maps("row")
+        """Query pieces of the [CLS] row in every column of group 0."""
+        inputs, pieces = self.shape.stream("row").maps(), self.shape.piece_maps("edge")
         return self._apply(f"{index} query", layer.query, inputs, pieces, self._steps(cls))
 
-    def project_cls_side(
-        self, index: int, layer: FoldedLayer, stream: Handles
-    ) -> tuple[Handles, Handles]:
-        """Key blocks in ``dup`` and value blocks in ``solo`` from the stream in ``dup``."""
-        dup, solo = self.shape.stream("dup").maps(), self.shape.stream("solo").maps()
-        key: Handles = []
-        value: Handles = []
+    def project_cls_side(self, index: int, layer: FoldedLayer, stream: Handles) -> Handles:
+        """Key blocks in group 0 beside value blocks in group 1, from the stream in ``dup``.
+
+        Queries are zero in group 1, so values never enter a score.
+        """
+        inputs = self.shape.stream("dup").maps()
+        solo, back = self.shape.stream("solo").maps(), self.shape.stream("back").maps()
+        outputs = [
+            np.where(k >= 0, k, np.where(v >= 0, v + self.shape.hidden, -1))
+            for k, v in zip(solo, back, strict=True)
+        ]
+        both = Affine(
+            np.vstack([layer.key.weight, layer.value.weight]),
+            np.concatenate([layer.key.bias, layer.value.bias]),
+        )
+        out: Handles = []
         for tile in self._tiles(stream):
-            steps = self._steps(tile)
-            key += self._apply(f"{index} key", layer.key, dup, dup, steps)
-            value += self._apply(f"{index} value", layer.value, dup, solo, steps)
-        return key, value
+            out += self._apply(f"{index} key and value", both, inputs, outputs, self._steps(tile))
+        return out
 
     def attend(
         self, index: int, layer: FoldedLayer, context: Handles, stream: Handles, kind: str

@@ -95,6 +95,6 @@ def _attention(shape: Shape, layer: int, last: bool) -> Visit:
         f"layer {layer} attention",
         (
             Part("softmax", scores, 0, ((weights, ATTENTION_LEVEL),)),
-            Part("refresh", shape.stream("solo"), 1, ((values, ATTENTION_LEVEL),)),
+            Part("refresh", shape.stream("back" if last else "solo"), 1, ((values, ATTENTION_LEVEL),)),
         ),
     )

@@ -65,9 +65,9 @@ def last_layer(run: Context, index: int, layer: FoldedLayer, stream: Handles, cl
     """
     engine, geometry = run.engine, run.shape.geometry
     query = run.project_cls(index, layer, cls)
-    key, value = run.project_cls_side(index, layer, stream)
-    scores = _cls_scores(run, query, key)
-    hidden, mask = run.hide(run.shape.stream("solo"), value, run.bits.value[index])
+    both = run.project_cls_side(index, layer, stream)
+    scores = _cls_scores(run, query, both)
+    hidden, mask = run.hide(run.shape.stream("back"), both, run.bits.value[index])
     reply = yield [scores, hidden]
     weights, value = reply[0][0], run.reveal(reply[1][0], mask, run.shape.stream("dup"))
     attended = run.attend(index, layer, _cls_context(run, weights, value), cls, "edge")

@@ -8,6 +8,7 @@ Kinds (T tile, F rows, C = 2T columns; ``f`` row, ``c`` column):
 =========  =====================================================================
 ``dup``    both groups hold the tile: token ``c mod T``
 ``solo``   group 0 holds the tile, group 1 is zero
+``back``   group 1 holds the tile, group 0 is not read (two results in one ciphertext)
 ``skew-``  dup, row ``f`` turned back by ``f``: token ``(c - f) mod T`` (key side)
 ``skew+``  dup, row ``f`` turned on by ``f``: token ``(c + f) mod T`` (value side)
 ``split``  group ``g`` holds feature block ``2m + g``: wide matrices, no waste
@@ -31,7 +32,7 @@ from thex_hf.layout.engines import Vector
 from thex_hf.layout.geometry import GROUPS, Geometry
 
 Map = NDArray[np.int64]
-KINDS = ("dup", "solo", "skew-", "skew+", "split", "row", "edge", "fan", "cell")
+KINDS = ("dup", "solo", "back", "skew-", "skew+", "split", "row", "edge", "fan", "cell")
 ONE_TOKEN = ("row", "edge", "fan", "cell")
 
 
@@ -101,7 +102,7 @@ class Layout:
     def unpack(self, vectors: list[Vector]) -> Vector:
         """The matrix of shape ``(tokens, features)`` that ``vectors`` hold.
 
-        Where a layout repeats an element, the copy in group 0 is read.
+        Where a layout repeats an element, the copy furthest left is read.
         """
         if len(vectors) != self.ciphertexts:
             raise PlanError(f"layout expects {self.ciphertexts} vectors, got {len(vectors)}")
@@ -138,6 +139,8 @@ def _feature_map(layout: Layout, block: int) -> Map:
     hidden = np.zeros_like(c, dtype=bool)
     if layout.kind in ("solo", "edge"):
         hidden = c >= geometry.tile
+    elif layout.kind == "back":
+        hidden = c < geometry.tile
     elif layout.kind == "cell":
         hidden = c > 0
     return np.where(hidden | (feature >= layout.features), -1, feature)

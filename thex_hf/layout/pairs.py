@@ -22,7 +22,8 @@ class PairLayout:
       :func:`thex_hf.layout.attention.correlate` produces.
     * ``plus``: slot ``(f, i)`` of group 0 holds ``[i, (i + f) mod T]``: what
       :func:`thex_hf.layout.attention.contract` expects. Group 1 is zero.
-    * ``row``: one query; slot ``(f, c)`` holds ``[0, c mod T]`` in every row and group.
+    * ``row``: one query; slot ``(f, c)`` holds ``[0, c mod T]`` in every row and group; only
+      group 0 is read.
     """
 
     geometry: Geometry

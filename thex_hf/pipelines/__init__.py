@@ -1,1 +1,1 @@
-"""Room ``pipelines``."""
+"""Hugging Face pipelines over encrypted text."""

@@ -1,0 +1,170 @@
+"""What every slot backend offers, and the two halves of a key pair.
+
+A backend turns a :class:`KeyRequest` into keys, and keys into the two engines of
+:mod:`thex_hf.layout.engines`. Secret and evaluation keys are different types, so that
+nothing which needs only the one can be handed the other by mistake.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import NoReturn, Protocol
+
+from thex_hf.errors import KeyMismatch
+from thex_hf.layout.engines import ClientEngine, ServerEngine
+from thex_hf.layout.parameters import Parameters
+
+KEY_ID_LENGTH = 32
+
+
+@dataclass(frozen=True)
+class KeyRequest:
+    """What keys a plan needs.
+
+    Args:
+        parameters: the CKKS parameters.
+        rotations: left rotation steps, in slots, that the server will use.
+        relinearisation: whether the server multiplies ciphertexts with each other.
+    """
+
+    parameters: Parameters
+    rotations: tuple[int, ...]
+    relinearisation: bool
+
+
+class SecretKeys:
+    """The client's half: bytes that only the engine which made them can read.
+
+    The bytes leave the object through :meth:`reveal` alone. They are not in ``repr``,
+    and the object refuses ``copy``, ``deepcopy`` and ``pickle``.
+
+    Args:
+        secret: the engine's serialised secret key.
+        key_id: the identity of the evaluation keys made with it.
+    """
+
+    __slots__ = ("_secret", "key_id")
+
+    key_id: str
+
+    def __init__(self, secret: bytes, key_id: str) -> None:
+        self._secret = bytes(secret)
+        self.key_id = key_id
+
+    def reveal(self) -> bytes:
+        """The secret bytes. Call it only to start a client engine or to write a key file."""
+        return self._secret
+
+    def __repr__(self) -> str:
+        return f"SecretKeys(key_id={self.key_id!r}, secret=<hidden>)"
+
+    def _refuse(self) -> NoReturn:
+        raise TypeError(
+            "secret keys cannot be copied or pickled; hand over the object itself, "
+            "or save it with thex_hf.protocol.keys.KeyStore"
+        )
+
+    def __getstate__(self) -> NoReturn:
+        self._refuse()
+
+    def __reduce__(self) -> NoReturn:
+        self._refuse()
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        self._refuse()
+
+    def __copy__(self) -> NoReturn:
+        self._refuse()
+
+    def __deepcopy__(self, memo: object) -> NoReturn:
+        self._refuse()
+
+
+def key_id_of(relinearisation: bytes, rotations: bytes) -> str:
+    """The identity of evaluation keys: the first 32 hex digits of a SHA-256."""
+    digest = hashlib.sha256(b"thex_hf evaluation keys 1")
+    for part in (relinearisation, rotations):
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.hexdigest()[:KEY_ID_LENGTH]
+
+
+@dataclass(frozen=True)
+class EvaluationKeys:
+    """The server's half: lets it compute, and never lets it read.
+
+    Args:
+        key_id: identity, equal to :func:`key_id_of` of the two other fields.
+        relinearisation: the engine's serialised key, empty when none was asked for.
+        rotations: the engine's serialised rotation keys, empty when none were asked for.
+
+    Raises:
+        KeyMismatch: ``key_id`` is not the identity of the contents.
+    """
+
+    key_id: str
+    relinearisation: bytes = field(repr=False)
+    rotations: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        found = key_id_of(self.relinearisation, self.rotations)
+        if found != self.key_id:
+            raise KeyMismatch(
+                f"evaluation keys say they are {self.key_id!r} but their contents are "
+                f"{found!r}: they were damaged or exchanged; have the client send them again"
+            )
+
+    @classmethod
+    def of(cls, relinearisation: bytes, rotations: bytes) -> EvaluationKeys:
+        """Name freshly made keys by their contents."""
+        return cls(key_id_of(relinearisation, rotations), relinearisation, rotations)
+
+    @property
+    def size(self) -> int:
+        """Bytes of both keys together."""
+        return len(self.relinearisation) + len(self.rotations)
+
+
+class SlotBackend(Protocol):
+    """A library that computes on encrypted slots. One object, no state, any thread."""
+
+    @property
+    def name(self) -> str:
+        """The name users write, as in the entry point."""
+        ...
+
+    def available(self) -> tuple[bool, str]:
+        """Whether the library really imports here, and why not."""
+        ...
+
+    def generate(self, request: KeyRequest) -> tuple[SecretKeys, EvaluationKeys]:
+        """Make keys.
+
+        Raises:
+            BackendUnavailable: the library is missing.
+            SecurityError: parameters below 128-bit security.
+            PlanError: parameters the library cannot build.
+        """
+        ...
+
+    def client(self, parameters: Parameters, secret: SecretKeys) -> ClientEngine:
+        """The engine that encrypts and decrypts.
+
+        Raises:
+            BackendUnavailable, SecurityError, PlanError: as :meth:`generate`.
+            WireError: the secret key is damaged or of other parameters.
+        """
+        ...
+
+    def server(
+        self, parameters: Parameters, evaluation: EvaluationKeys, rotations: tuple[int, ...]
+    ) -> ServerEngine:
+        """The engine that computes; it may rotate by ``rotations`` and no other step.
+
+        Raises:
+            BackendUnavailable, SecurityError, PlanError: as :meth:`generate`; also
+                PlanError when the keys do not hold a step in ``rotations``.
+            WireError: the evaluation keys are damaged or of other parameters.
+        """
+        ...

@@ -1,0 +1,131 @@
+"""Backend ``clear``: the slot machine on numpy, for ``fhe="simulate"``. It hides nothing."""
+
+from __future__ import annotations
+
+import secrets
+
+import numpy as np
+
+from thex_hf.backends import rules
+from thex_hf.backends.base import EvaluationKeys, KeyRequest, SecretKeys
+from thex_hf.backends.clear_machine import Modulus
+from thex_hf.backends.clear_server import ClearServer
+from thex_hf.backends.clear_wire import UnprotectedFormat, key_tag, tag_of_keys
+from thex_hf.backends.noise import NoiseModel
+from thex_hf.layout.engines import ClientEngine, ServerEngine, Vector
+from thex_hf.layout.parameters import Parameters
+
+
+class ClearClient:
+    """See :class:`thex_hf.layout.engines.ClientEngine`. Its messages are not encrypted.
+
+    Args:
+        parameters: the CKKS parameters whose machine is imitated.
+        tag: the key tag its messages carry.
+        noise: the error model, or None for none.
+    """
+
+    def __init__(self, parameters: Parameters, *, tag: bytes, noise: NoiseModel | None) -> None:
+        self._parameters = parameters
+        self._format = UnprotectedFormat(parameters, tag)
+        self._modulus = Modulus(parameters)
+        self._noise = noise
+
+    @property
+    def slots(self) -> int:
+        """Real slots in a "ciphertext"."""
+        return self._parameters.slots
+
+    def encrypt(self, vector: Vector, level: int) -> bytes:
+        """Write numbers openly, with the errors that encoding and encryption would add."""
+        values = rules.checked_vector(vector, self.slots, "encrypt")
+        rules.check_level(level, self._parameters, "encrypt")
+        self._modulus.check(values, level, 1, "encrypt")
+        if self._noise is not None:
+            scale, noise = self._parameters.scale, self._noise
+            parts = (noise.fresh(scale), noise.encode(scale), noise.float_error(values))
+            values = values + noise.draw(float(np.hypot.reduce(parts)))
+        return self._format.pack_vector(values, level)
+
+    def decrypt(self, data: bytes) -> Vector:
+        """Read the numbers, with the round-off that decoding would add."""
+        values, _ = self._format.unpack_vector(data)
+        if self._noise is not None:
+            values = values + self._noise.draw(self._noise.float_error(values))
+        return values
+
+
+class ClearBackend:
+    """Makes clear engines; see :class:`thex_hf.backends.base.SlotBackend`.
+
+    Args:
+        seed: starts the error generators of every engine made (client and server have
+            different ones); None draws it from the operating system.
+        noise: whether errors are added at all.
+    """
+
+    name = "clear"
+
+    def __init__(self, *, seed: int | None = 0, noise: bool = True) -> None:
+        self._seed = seed
+        self._with_noise = noise
+        self._secure = True
+
+    @classmethod
+    def insecure_for_tests(cls, *, seed: int | None = 0, noise: bool = True) -> ClearBackend:
+        """The same without the 128-bit check, for small rings in tests only."""
+        backend = cls(seed=seed, noise=noise)
+        backend._secure = False
+        return backend
+
+    def available(self) -> tuple[bool, str]:
+        """Always: it needs numpy only."""
+        return True, ""
+
+    def generate(self, request: KeyRequest) -> tuple[SecretKeys, EvaluationKeys]:
+        """Make a tag and lists that stand for keys."""
+        self._check(request.parameters)
+        secret = secrets.token_bytes(32)
+        written = UnprotectedFormat(request.parameters, key_tag(secret))
+        steps = rules.reduced_steps(request.rotations, request.parameters.slots)
+        relinearisation = written.pack_relinearisation() if request.relinearisation else b""
+        evaluation = EvaluationKeys.of(relinearisation, written.pack_steps(steps))
+        return SecretKeys(secret, evaluation.key_id), evaluation
+
+    def client(self, parameters: Parameters, secret: SecretKeys) -> ClientEngine:
+        """The engine that writes and reads unprotected messages."""
+        self._check(parameters)
+        noise = self._noise(parameters, role=0)
+        return ClearClient(parameters, tag=key_tag(secret.reveal()), noise=noise)
+
+    def server(
+        self, parameters: Parameters, evaluation: EvaluationKeys, rotations: tuple[int, ...]
+    ) -> ServerEngine:
+        """The engine that computes; refuses steps the "keys" do not hold."""
+        self._check(parameters)
+        tag = tag_of_keys(evaluation.rotations)
+        written = UnprotectedFormat(parameters, tag)
+        if evaluation.relinearisation:
+            written.check_relinearisation(evaluation.relinearisation)
+        held = written.unpack_steps(evaluation.rotations)
+        rules.check_steps_held(rules.reduced_steps(rotations, parameters.slots), held)
+        return ClearServer(
+            parameters,
+            rotations,
+            relinearisation=bool(evaluation.relinearisation),
+            tag=tag,
+            noise=self._noise(parameters, role=1),
+        )
+
+    def _check(self, parameters: Parameters) -> None:
+        if self._secure:
+            parameters.require_128_bit()
+
+    def _noise(self, parameters: Parameters, role: int) -> NoiseModel | None:
+        if not self._with_noise:
+            return None
+        seeds = np.random.SeedSequence(self._seed).spawn(2)
+        return NoiseModel(parameters, np.random.default_rng(seeds[role]))
+
+
+BACKEND = ClearBackend()

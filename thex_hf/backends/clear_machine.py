@@ -1,0 +1,69 @@
+"""Handles of the clear engine, and the modulus they must fit."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from thex_hf.backends.primes import primes_of
+from thex_hf.backends.ring import largest_coefficient
+from thex_hf.errors import PlanError
+from thex_hf.layout.engines import Vector
+from thex_hf.layout.parameters import Parameters
+
+
+@dataclass(frozen=True, slots=True)
+class ClearHandle:
+    """A "ciphertext" of the clear engine: the numbers themselves and their accounting."""
+
+    values: Vector
+    level: int
+    degree: int = 1
+    size: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ClearPlain:
+    """An encoded plaintext of the clear engine."""
+
+    values: Vector
+    level: int
+    factor: bool
+
+
+class Modulus:
+    """The primes and bits of each level, and the check that a value does not wrap around."""
+
+    def __init__(self, parameters: Parameters) -> None:
+        self._scale = parameters.scale
+        *primes, _ = primes_of(parameters)
+        self.primes = tuple(primes)
+        products = [math.prod(primes[: level + 1]) for level in range(len(primes))]
+        self.bits = tuple(product.bit_length() for product in products)
+        self._halves = tuple(float(product) / 2 for product in products)
+
+    def scale(self, level: int, degree: int) -> float:
+        """Scale of a handle: nominal, or nominal times the level's last prime."""
+        return self._scale if degree == 1 else self._scale * self.primes[level]
+
+    def check(self, values: Vector, level: int, degree: int, verb: str) -> None:
+        """Refuse what a real machine would wrap around silently into garbage.
+
+        The bound is on coefficients, which never exceed the largest slot; only when that
+        quick bound fails are they computed.
+
+        Raises:
+            PlanError: value times scale does not fit the modulus at ``level``.
+        """
+        scale, half = self.scale(level, degree), self._halves[level]
+        peak = max(float(values.max()), -float(values.min()))
+        if peak * scale < half:
+            return
+        largest = largest_coefficient(values)
+        if not largest * scale < half:
+            raise PlanError(
+                f"{verb} at level {level}: values up to {peak:.3g} at scale "
+                f"2^{math.log2(scale):.1f} do not fit a modulus of {math.log2(half) + 1:.1f} "
+                f"bits and would wrap around; use smaller values, a smaller scale or a "
+                f"larger first prime"
+            )

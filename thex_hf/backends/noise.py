@@ -1,0 +1,93 @@
+r"""How large the errors of CKKS in SEAL are, slot by slot.
+
+An error polynomial whose coefficients have standard deviation ``s`` has real slot
+errors of standard deviation ``s * sqrt(N/2) / scale`` (canonical embedding). All methods
+of :class:`NoiseModel` return standard deviations in slot units, to be added to values.
+
+Sources: Cheon, Kim, Kim, Song, "Homomorphic Encryption for Arithmetic of Approximate
+Numbers" (2017), lemmas 1-4, for encoding, rescaling and key switching; SEAL's
+``switch_key_inplace`` for the digits (one for each prime, *not* centred, one special
+prime) and ``clipnormal.h``/``rlwe.cpp`` for the error distribution. The two effects
+worth knowing, both measured:
+
+* rescaling at size 3 rounds the part that multiplies ``s**2``; its error is about
+  ``sqrt(4N/3)`` times (N=8192: 100 times) that of rescaling at size 2;
+* digits of a key switch lie in ``[0, q)``, so their mean ``q/2 * (1 + x + ...)`` multiplies
+  the key's error as well. That is nothing in most slots and large in slot 0
+  (N=8192: 20 times the rest).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from thex_hf.backends.primes import primes_of
+from thex_hf.backends.ring import ones_power
+from thex_hf.layout.engines import Vector
+from thex_hf.layout.parameters import Parameters
+
+ERROR_STD = math.sqrt(21 / 2)  # SEAL: centred binomial of 42 coin pairs, 3.24
+ROUNDING_VARIANCE = 1 / 12  # uniform on [-1/2, 1/2]
+FLOAT_EPSILON = 2.0**-53
+FFT_ERROR = 1.75  # times epsilon times rms; calibrated at N=8192 against SEAL
+
+
+class NoiseModel:
+    """Standard deviations of the errors under one parameter set and one secret.
+
+    Args:
+        parameters: the CKKS parameters.
+        generator: draws the secret's size in each slot, then every error.
+    """
+
+    def __init__(self, parameters: Parameters, generator: np.random.Generator) -> None:
+        self._generator = generator
+        self._degree = parameters.ring_degree
+        self._unit = math.sqrt(parameters.ring_degree / 2)
+        *self._primes, self._special = (float(q) for q in primes_of(parameters))
+        # |s|^2 in a slot: s has N ternary coefficients, so it is exponential, mean 2N/3
+        self._secret = generator.exponential(2 * parameters.ring_degree / 3, parameters.slots)
+
+    def draw(self, std: Vector | float) -> Vector:
+        """One error for each slot, normal with standard deviation ``std``."""
+        return np.asarray(self._generator.standard_normal(self._secret.size) * std)
+
+    def fresh(self, scale: float) -> float:
+        """Symmetric encryption: the error polynomial alone."""
+        return ERROR_STD * self._unit / scale
+
+    def encode(self, scale: float) -> float:
+        """Rounding the coefficients of a plaintext to integers."""
+        return math.sqrt(ROUNDING_VARIANCE) * self._unit / scale
+
+    def float_error(self, values: Vector) -> float:
+        """float64 round-off of one FFT, in encoding or in decoding ``values``."""
+        return FFT_ERROR * FLOAT_EPSILON * float(np.sqrt(np.mean(values * values)))
+
+    def rounding(self, size: int) -> Vector:
+        """Rounding each of ``size`` parts, in coefficient units times sqrt(N/2).
+
+        ``sqrt((1 + |s|**2 (+ |s|**4)) / 12)``; over all slots the mean square is
+        ``(1 + 2N/3 (+ 8N**2/9)) / 12``.
+        """
+        total = 1 + self._secret + (self._secret**2 if size == 3 else 0.0)
+        return np.asarray(np.sqrt(ROUNDING_VARIANCE * total) * self._unit)
+
+    def rescale(self, size: int, scale: float) -> Vector:
+        """Rescaling a ciphertext of ``size`` parts; ``scale`` is that of the result."""
+        return self.rounding(size) / scale
+
+    def key_switch(self, level: int, scale: float) -> Vector:
+        """Rotation or relinearisation at ``level``.
+
+        Digit ``i`` is uniform on ``[0, q_i)``: in a slot its mean square is
+        ``N q_i**2 / 12 + (q_i/2)**2 |1 + x + ...|**2``, and it multiplies an error of
+        standard deviation :data:`ERROR_STD`; the sum is divided by the special prime
+        and rounded.
+        """
+        squares = sum(q * q for q in self._primes[: level + 1])
+        digits = squares * (self._degree / 12 + ones_power(self._degree) / 4)
+        switched = digits * (ERROR_STD * self._unit / self._special) ** 2
+        return np.asarray(np.sqrt(switched + self.rounding(2) ** 2) / scale)

@@ -1,0 +1,160 @@
+"""What a CKKS machine allows, checked the same way by every engine here.
+
+The rules are those of SEAL (``evaluator.cpp``), made stricter where SEAL would go on
+and give a wrong scale. A handle is anything with ``level``, ``degree`` and ``size``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Protocol
+
+import numpy as np
+
+from thex_hf.errors import PlanError
+from thex_hf.layout.engines import Vector
+from thex_hf.layout.parameters import Parameters
+
+
+class State(Protocol):
+    """The part of a handle that the rules look at."""
+
+    @property
+    def level(self) -> int:
+        """Rescalings left."""
+        ...
+
+    @property
+    def degree(self) -> int:
+        """1, or 2 between a product and its rescale."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """2, or 3 between a ciphertext product and its relinearisation."""
+        ...
+
+
+class PlainState(Protocol):
+    """The part of an encoded plaintext that the rules look at."""
+
+    @property
+    def level(self) -> int:
+        """Level it was encoded for."""
+        ...
+
+    @property
+    def factor(self) -> bool:
+        """Whether it is an operand of a product."""
+        ...
+
+
+def check_degree(a: State, wanted: int, verb: str) -> None:
+    """Refuse a handle whose degree of scale is not ``wanted``."""
+    if a.degree != wanted:
+        hint = "rescale it first" if wanted == 1 else "there is no product to rescale"
+        raise PlanError(f"{verb} needs scale degree {wanted}, got {a.degree}; {hint}")
+
+
+def check_size(a: State, wanted: int, verb: str) -> None:
+    """Refuse a handle whose number of parts is not ``wanted``."""
+    if a.size != wanted:
+        hint = "relinearise it first" if wanted == 2 else "it needs no relinearisation"
+        raise PlanError(f"{verb} needs a ciphertext of size {wanted}, got {a.size}; {hint}")
+
+
+def check_same_level(a: int, b: int, verb: str) -> None:
+    """Refuse operands of different levels."""
+    if a != b:
+        raise PlanError(f"{verb} needs equal levels, got {a} and {b}; mod_switch the higher one")
+
+
+def check_add(a: State, b: State) -> None:
+    """Rules of ``add``."""
+    check_same_level(a.level, b.level, "add")
+    if a.degree != b.degree:
+        raise PlanError(f"add needs equal scale degrees, got {a.degree} and {b.degree}; rescale")
+
+
+def check_plain(a: State, p: PlainState, *, factor: bool) -> None:
+    """Rules of ``add_plain`` (``factor=False``) and ``mul_plain`` (``factor=True``)."""
+    verb = "mul_plain" if factor else "add_plain"
+    check_degree(a, 1, verb)
+    check_same_level(a.level, p.level, verb)
+    if p.factor != factor:
+        raise PlanError(f"{verb} needs a plaintext encoded with factor={factor}")
+
+
+def check_mul(a: State, b: State, scale_bits: int, modulus_bits: int) -> None:
+    """Rules of ``mul``: degree 1, size 2, a level to drop, and room for the squared scale."""
+    check_same_level(a.level, b.level, "mul")
+    for operand in (a, b):
+        check_degree(operand, 1, "mul")
+        check_size(operand, 2, "mul")
+    check_product_level(a.level, "mul")
+    if 2 * scale_bits >= modulus_bits:
+        raise PlanError(
+            f"mul at level {a.level}: a product has scale 2^{2 * scale_bits}, but "
+            f"the modulus has {modulus_bits} bits; "
+            f"use a larger first prime or a smaller scale"
+        )
+
+
+def check_product_level(level: int, verb: str) -> None:
+    """Refuse a product at level 0, which could never be rescaled."""
+    if level < 1:
+        raise PlanError(f"{verb} at level 0: no level is left to rescale by; plan more levels")
+
+
+def check_level(level: int, parameters: Parameters, verb: str) -> None:
+    """Refuse a level that the parameters do not have."""
+    if not 0 <= level <= parameters.top_level:
+        raise PlanError(f"{verb}: level {level} is not within 0..{parameters.top_level}")
+
+
+def check_mod_switch(a: State, level: int) -> None:
+    """Rules of ``mod_switch``: never upwards, and not between product and rescale."""
+    check_degree(a, 1, "mod_switch")
+    if not 0 <= level <= a.level:
+        raise PlanError(f"mod_switch goes down only: from level {a.level} to {level}")
+
+
+def check_rotation(a: State, step: int, allowed: frozenset[int]) -> None:
+    """Rules of ``rotate`` for a ``step`` already reduced modulo the slots."""
+    check_size(a, 2, "rotate")
+    if step not in allowed:
+        raise PlanError(
+            f"no rotation key for step {step}; this server has {len(allowed)} steps: "
+            f"{sorted(allowed)[:12]}; ask for the step when the keys are made"
+        )
+
+
+def check_dump(a: State) -> None:
+    """Rules of ``dump``: what the client can read."""
+    check_degree(a, 1, "dump")
+    check_size(a, 2, "dump")
+
+
+def checked_vector(vector: Vector, slots: int, verb: str) -> Vector:
+    """``vector`` as float64, refused unless it is ``(slots,)`` and finite."""
+    values = np.asarray(vector, dtype=np.float64)
+    if values.shape != (slots,):
+        raise PlanError(f"{verb} needs a vector of shape ({slots},), got {values.shape}")
+    if not np.isfinite(values).all():
+        raise PlanError(f"{verb} needs finite numbers, got NaN or infinity")
+    return values
+
+
+def reduced_steps(rotations: tuple[int, ...], slots: int) -> tuple[int, ...]:
+    """The distinct non-zero steps, each brought into ``1..slots-1``, in order."""
+    return tuple(sorted({step % slots for step in rotations} - {0}))
+
+
+def check_steps_held(steps: tuple[int, ...], held: Collection[int]) -> None:
+    """Refuse rotation keys that lack a step the server is to use."""
+    missing = [step for step in steps if step not in held]
+    if missing:
+        raise PlanError(
+            f"the rotation keys lack {len(missing)} of {len(steps)} steps, first "
+            f"{missing[:8]}; they were made for another plan: make keys for this one"
+        )

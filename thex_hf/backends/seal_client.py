@@ -1,0 +1,50 @@
+"""The SEAL engine's client: the only object that holds a SEAL secret key."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import numpy as np
+
+from thex_hf.backends.base import SecretKeys
+from thex_hf.backends.seal_codec import SealCodec
+from thex_hf.backends.seal_context import SealContext
+from thex_hf.backends.seal_io import to_bytes
+from thex_hf.layout.engines import Vector
+
+
+class SealClient:
+    """See :class:`thex_hf.layout.engines.ClientEngine`. It has no evaluation verbs.
+
+    Encryption is symmetric: half the size on the wire (one part is a seed), less noise.
+
+    Raises:
+        WireError: the secret key is damaged or of other parameters.
+    """
+
+    def __init__(self, seal: SealContext, secret: SecretKeys) -> None:
+        self._seal = seal
+        self._codec = SealCodec(seal)
+        key = seal.load("SecretKey", secret.reveal(), limit=seal.key_limit(1))
+        self._encryptor = seal.api.Encryptor(seal.context, key)
+        self._decryptor = seal.api.Decryptor(seal.context, key)
+
+    @property
+    def slots(self) -> int:
+        """Real slots in a ciphertext."""
+        return self._seal.parameters.slots
+
+    def encrypt(self, vector: Vector, level: int) -> bytes:
+        """Encrypt at ``level``, seed-compressed. Raises PlanError for what does not fit."""
+        plaintext = self._codec.encode(vector, level, self._seal.parameters.scale, "encrypt")
+        return to_bytes(self._encryptor.encrypt_symmetric(plaintext).save)
+
+    def decrypt(self, data: bytes) -> Vector:
+        """Decrypt a server's ciphertext of any level. Raises WireError when it is none."""
+        handle = self._codec.load(data)
+        plaintext = self._seal.api.Plaintext()
+        self._decryptor.decrypt(handle.ciphertext, plaintext)
+        return np.array(self._codec.decode(plaintext))
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a client engine holds a secret key and cannot be copied or pickled")

@@ -1,0 +1,69 @@
+"""Encoding, and reading ciphertexts off the wire: what client and server both do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from thex_hf.backends import rules
+from thex_hf.backends.seal_context import SealContext, SealHandle
+from thex_hf.backends.seal_io import from_bytes
+from thex_hf.errors import PlanError, WireError
+from thex_hf.layout.engines import Vector
+
+
+class SealCodec:
+    """Encodes vectors and validates ciphertexts under one context. Holds no key."""
+
+    def __init__(self, seal: SealContext) -> None:
+        self._seal = seal
+        self._encoder = seal.api.CKKSEncoder(seal.context)
+
+    def encode(self, vector: Vector, level: int, scale: float, verb: str) -> Any:
+        """A SEAL plaintext of ``vector`` at ``level`` and ``scale``.
+
+        Raises:
+            PlanError: wrong shape or level, not finite, or too large for the modulus.
+        """
+        parameters = self._seal.parameters
+        values = rules.checked_vector(vector, parameters.slots, verb)
+        rules.check_level(level, parameters, verb)
+        plaintext = self._seal.api.Plaintext()
+        # one number in every slot is a constant polynomial: exact, and ten times faster
+        first = values[0]
+        content = float(first) if (values == first).all() else values.tolist()
+        try:
+            self._encoder.encode(content, self._seal.ids[level], scale, plaintext)
+        except (ValueError, RuntimeError) as error:
+            raise PlanError(
+                f"{verb} at level {level}: values up to {abs(values).max():.3g} at scale "
+                f"{scale:.3g} do not fit {self._seal.modulus_bits(level)} modulus bits ({error})"
+            ) from error
+        return plaintext
+
+    def decode(self, plaintext: Any) -> list[float]:
+        """The real parts of the slots."""
+        values: list[float] = self._encoder.decode_double(plaintext)
+        return values
+
+    def load(self, data: bytes) -> SealHandle:
+        """Read a ciphertext of size 2 and degree 1, whole or seed-compressed.
+
+        Raises:
+            WireError: damaged, too long, or not such a ciphertext of these parameters.
+        """
+        seal = self._seal
+        ciphertext = seal.api.Ciphertext()
+        limit = seal.ciphertext_limit()
+        from_bytes(
+            lambda path: ciphertext.load(seal.context, path), data, what="ciphertext", limit=limit
+        )
+        level = seal.level_of(ciphertext)
+        if ciphertext.size() != 2 or not ciphertext.is_ntt_form():
+            raise WireError(f"ciphertext must have 2 parts in NTT form, got {ciphertext.size()}")
+        if ciphertext.scale != seal.parameters.scale:
+            raise WireError(
+                f"ciphertext must have scale {seal.parameters.scale}, got {ciphertext.scale}"
+            )
+        if ciphertext.is_transparent():
+            raise WireError("ciphertext is transparent: it encrypts nothing")
+        return SealHandle(ciphertext, level)

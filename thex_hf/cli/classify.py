@@ -1,0 +1,86 @@
+"""``thex-hf classify``: classify texts on ciphertexts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from thex_hf.cli.output import Json, mebibytes, show_json
+from thex_hf.errors import InputError
+
+
+def classify(
+    texts: Annotated[list[str], typer.Argument(help="Texts to classify.")],
+    model: Annotated[
+        str | None, typer.Option(help="Folder or Hub name of a THE-X model; the bundled one if none.")
+    ] = None,
+    backend: Annotated[str, typer.Option(help="Engine for --fhe execute.")] = "seal",
+    protocol: Annotated[str, typer.Option(help="client-aided.")] = "client-aided",
+    fhe: Annotated[str, typer.Option(help="execute, simulate or disable.")] = "execute",
+    softmax: Annotated[
+        str | None, typer.Option(help="estimate or exact, on the client; the model's if none.")
+    ] = None,
+    keys: Annotated[
+        Path | None, typer.Option(help="Directory to keep keys in; in memory if none.")
+    ] = None,
+    agreement: Annotated[
+        bool, typer.Option("--agreement", help="Compare with the clear model.")
+    ] = False,
+    truncation: Annotated[
+        bool, typer.Option("--truncation", help="Cut long texts instead of refusing them.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Classify TEXTS; by default the encoder runs on encrypted data."""
+    from transformers import pipeline
+
+    from thex_hf.cli.loading import load_model
+    from thex_hf.pipelines.options import FHE_MODES, one_of
+
+    one_of("fhe", fhe, FHE_MODES)
+    if not texts:
+        raise InputError("give at least one text to classify")
+    loaded, tokenizer = load_model(model)
+    classifier = pipeline(
+        "thex-text-classification",
+        model=loaded,
+        tokenizer=tokenizer,
+        backend=backend,
+        protocol=protocol,
+        keys=keys,
+        softmax=softmax,
+    )
+    for text in texts:
+        result = classifier(text, fhe=fhe, agreement=agreement, truncation=truncation)[0]
+        record = {**result, **classifier.report.to_json()}
+        if as_json:
+            show_json(record)
+        else:
+            _show(text, record)
+
+
+def _show(text: str, record: dict[str, Any]) -> None:
+    seconds, sizes = record["seconds"], record["bytes"]
+    typer.echo(f"{record['label']}  {record['score']:.4f}  {text}")
+    typer.echo(
+        f"  {record['fhe']} on {record['backend']}, {record['protocol']}: "
+        f"{record['tokens']} tokens padded to {record['bucket']}, {record['rounds']} rounds, "
+        f"{record['levels']} levels, {record['key_switches']} key switches"
+    )
+    typer.echo(
+        f"  seconds: keys {seconds['keygen']:.2f} and encoding {seconds['prepare']:.2f} (once), "
+        f"client {seconds['client']:.2f}, server {seconds['server']:.2f}"
+    )
+    typer.echo(
+        f"  bytes: keys {mebibytes(sizes['keys'])} (once), up {mebibytes(sizes['up'])}, "
+        f"down {mebibytes(sizes['down'])}"
+    )
+    if "agreement" in record:
+        compared = record["agreement"]
+        same = "same label" if compared["same_label"] else f"clear label {compared['label']}"
+        typer.echo(
+            f"  clear model: {same}, largest logit difference "
+            f"{compared['largest_logit_difference']:.1e}"
+        )

@@ -1,0 +1,52 @@
+"""``thex-hf info``: what works here, found out by importing it."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import typer
+
+from thex_hf.cli.output import Json, show_json
+
+PACKAGES = (
+    "thex_hf", "torch", "transformers", "huggingface_hub", "accelerate", "numpy", "tenseal",
+    "datasets", "evaluate", "scikit-learn", "concrete-ml",
+)  # fmt: skip
+
+
+def info(as_json: Json = False) -> None:
+    """Show versions, and which backends work here and why the others do not."""
+    from thex_hf.backends.registry import get_backend, list_backends
+    from thex_hf.pipelines.options import LEARNS
+    from thex_hf.pipelines.register import bundled_checkpoint
+
+    backends: dict[str, dict[str, Any]] = {}
+    for name in list_backends():
+        works, why = get_backend(name).available()
+        backends[name] = {"works": works, "why_not": why}
+    found = {
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "backends": backends,
+        "protocols": dict(LEARNS),
+        "bundled_model": bundled_checkpoint(),
+    }
+    if as_json:
+        show_json(found)
+        return
+    typer.echo(f"python {found['python']}")
+    for name, number in found["packages"].items():  # type: ignore[attr-defined]
+        typer.echo(f"{name} {number or 'not installed'}")
+    for name, state in backends.items():
+        typer.echo(f"backend {name}: " + ("works" if state["works"] else state["why_not"]))
+    for name, learns in LEARNS.items():
+        typer.echo(f"protocol {name}: {learns.split(': ', 1)[1]}")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

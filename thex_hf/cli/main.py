@@ -1,0 +1,52 @@
+"""The command line: collects the subcommands and turns our errors into plain messages."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from thex_hf.cli.classify import classify
+from thex_hf.cli.convert import convert
+from thex_hf.cli.estimate import estimate
+from thex_hf.cli.info import info
+from thex_hf.errors import ThexError
+
+commands = typer.Typer(
+    name="thex-hf",
+    help="Classify encrypted text with Hugging Face models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+commands.command()(classify)
+commands.command()(convert)
+commands.command()(estimate)
+commands.command()(info)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from thex_hf import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@commands.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show version.")
+    ] = False,
+) -> None:
+    """Classify encrypted text with Hugging Face models."""
+
+
+def app() -> None:
+    """Run the command; an error of ours ends with exit code 1 and one message."""
+    try:
+        commands()
+    except (ThexError, OSError) as error:
+        sys.stderr.write(f"thex-hf: {type(error).__name__}: {error}\n")
+        raise SystemExit(1) from None

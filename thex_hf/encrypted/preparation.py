@@ -1,0 +1,51 @@
+"""Encode a model's diagonals before the first request, with a progress bar.
+
+The circuit is run once on a counting engine whose ``encode`` is the real one's, so exactly
+those plaintexts are made that a request will ask for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from thex_hf.encrypted.context import Context
+from thex_hf.encrypted.folding import FoldedLayer
+from thex_hf.encrypted.plan import Plan
+from thex_hf.encrypted.planner import drive
+from thex_hf.layout.counting import CountingEngine, Shadow
+from thex_hf.layout.engines import Plain, ServerEngine, Vector
+from thex_hf.layout.plains import PlainStore
+
+
+class _Encoder(CountingEngine):
+    """Encodes for real and shadows everything else."""
+
+    def __init__(self, real: ServerEngine, tick: Callable[[], None]) -> None:
+        super().__init__(real.slots)
+        self._real = real
+        self._tick = tick
+
+    def encode(self, vector: Vector, level: int, *, factor: bool) -> Plain:
+        """Encode with the real engine."""
+        self._tick()
+        return self._real.encode(vector, level, factor=factor)
+
+    def add_plain(self, a: Shadow, p: Plain) -> Shadow:
+        """The shadow of the sum."""
+        return a
+
+    def mul_plain(self, a: Shadow, p: Plain) -> Shadow:
+        """The shadow of the product."""
+        return Shadow(a.level, degree=2, size=a.size)
+
+
+def prepare(
+    engine: ServerEngine,
+    store: PlainStore,
+    plan: Plan,
+    layers: tuple[FoldedLayer, ...],
+    tick: Callable[[], None] = lambda: None,
+) -> None:
+    """Fill ``store`` with the plaintexts of ``plan``; ``tick`` is called for each one."""
+    run = Context(_Encoder(engine, tick), store, plan.shape, plan.bits)
+    drive(run, plan.schedule, layers, check=False)

@@ -1,0 +1,154 @@
+"""Configuration of a BERT whose non-linearities are those of THE-X."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from transformers import PretrainedConfig
+
+from thex_hf.errors import ConversionError
+
+ACTIVATIONS = ("relu", "gelu")
+SOFTMAXES = ("estimate", "exact")
+NORMS = ("affine", "layernorm")
+RANGE_KEYS = (
+    "stream_in",
+    "value",
+    "scores",
+    "attention_out",
+    "ffn_pre",
+    "layer_out",
+)
+"""What :func:`thex_hf.modeling.calibrate.measure_ranges` records for each layer."""
+
+
+class ThexBertConfig(PretrainedConfig):  # type: ignore[misc]
+    """Sizes, approximations and calibrated ranges of a THE-X BERT.
+
+    Args:
+        vocab_size: number of word pieces.
+        hidden_size: d.
+        num_hidden_layers: number of encoder layers.
+        num_attention_heads: h; must divide d.
+        intermediate_size: m, width of the feed-forward part.
+        max_position_embeddings: longest input, in tokens.
+        type_vocab_size: number of segment kinds.
+        layer_norm_eps: epsilon of the exact layer norms.
+        initializer_range: standard deviation of fresh weights.
+        hidden_dropout_prob: dropout after embeddings and each block, in training.
+        attention_probs_dropout_prob: dropout of attention weights, in training.
+        pad_token_id: id of the padding token.
+        activation: ``"relu"`` (THE-X) or ``"gelu"`` (unconverted).
+        softmax: ``"estimate"`` (THE-X, equation 4) or ``"exact"``.
+        norm: ``"affine"`` (THE-X) or ``"layernorm"`` for the norms inside the layers;
+            the norm of the embeddings is always exact, since the client runs it.
+        reciprocal: fingerprint of the reciprocal network the weights were trained
+            with; a model refuses to start with another one. None: not recorded.
+        ranges: per layer, the largest absolute values seen on sample texts, under
+            the names in :data:`RANGE_KEYS`; None before calibration.
+        **kwargs: everything a Hugging Face configuration takes.
+
+    Raises:
+        ConversionError: a field has a value that is not on offer.
+    """
+
+    model_type = "thex_bert"
+
+    def __init__(
+        self,
+        vocab_size: int = 30522,
+        hidden_size: int = 128,
+        num_hidden_layers: int = 2,
+        num_attention_heads: int = 2,
+        intermediate_size: int = 512,
+        max_position_embeddings: int = 512,
+        type_vocab_size: int = 2,
+        layer_norm_eps: float = 1e-12,
+        initializer_range: float = 0.02,
+        hidden_dropout_prob: float = 0.1,
+        attention_probs_dropout_prob: float = 0.1,
+        pad_token_id: int | None = 0,
+        activation: str = "relu",
+        softmax: str = "estimate",
+        norm: str = "affine",
+        reciprocal: str | None = None,
+        ranges: list[dict[str, float]] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.vocab_size = vocab_size
+        self.hidden_size = hidden_size
+        self.num_hidden_layers = num_hidden_layers
+        self.num_attention_heads = num_attention_heads
+        self.intermediate_size = intermediate_size
+        self.max_position_embeddings = max_position_embeddings
+        self.type_vocab_size = type_vocab_size
+        self.layer_norm_eps = layer_norm_eps
+        self.initializer_range = initializer_range
+        self.hidden_dropout_prob = hidden_dropout_prob
+        self.attention_probs_dropout_prob = attention_probs_dropout_prob
+        self.activation = activation
+        self.softmax = softmax
+        self.norm = norm
+        self.reciprocal = reciprocal
+        self.ranges = ranges
+        self._check()
+        super().__init__(pad_token_id=pad_token_id, **kwargs)
+
+    @property
+    def fully_converted(self) -> bool:
+        """Whether every non-linearity has its THE-X form (the softmax may be either)."""
+        return self.activation == "relu" and self.norm == "affine"
+
+    @classmethod
+    def get_config_dict(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Read ``config.json`` and refuse one of another model type.
+
+        Raises:
+            ConversionError: the checkpoint is not of type ``thex_bert``.
+        """
+        found, rest = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        kind = found.get("model_type")
+        if kind != cls.model_type:
+            raise ConversionError(
+                f"{str(pretrained_model_name_or_path)!r} should be a THE-X checkpoint "
+                f"(model_type {cls.model_type!r}), but its model_type is {kind!r}. "
+                "Convert it first: run thex-hf convert."
+            )
+        return found, rest
+
+    def _check(self) -> None:
+        """Raise on values that are not on offer."""
+        offers = {"activation": ACTIVATIONS, "softmax": SOFTMAXES, "norm": NORMS}
+        for name, values in offers.items():
+            value = getattr(self, name)
+            if value not in values:
+                raise ConversionError(
+                    f"{name} should be one of {', '.join(values)}; got {value!r}."
+                )
+        if self.num_attention_heads < 1 or self.hidden_size % self.num_attention_heads:
+            raise ConversionError(
+                f"hidden_size {self.hidden_size} should be a multiple of "
+                f"num_attention_heads, which is {self.num_attention_heads}."
+            )
+        if self.ranges is not None:
+            self._check_ranges(self.ranges)
+
+    def _check_ranges(self, ranges: list[dict[str, float]]) -> None:
+        """Raise unless there is one complete entry for each layer."""
+        wanted = f"{self.num_hidden_layers} entries, one a layer, with {', '.join(RANGE_KEYS)}"
+        if not isinstance(ranges, list) or len(ranges) != self.num_hidden_layers:
+            raise ConversionError(f"ranges should be a list of {wanted}; got {ranges!r}.")
+        for number, entry in enumerate(ranges):
+            bad = [key for key in RANGE_KEYS if not _is_size(entry.get(key))]
+            if bad:
+                raise ConversionError(
+                    f"ranges should be a list of {wanted}; entry {number} has no "
+                    f"non-negative number for {', '.join(bad)}. Calibrate the model again."
+                )
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value < float("inf")

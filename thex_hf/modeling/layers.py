@@ -1,0 +1,168 @@
+"""The torch modules of a THE-X BERT layer."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from thex_hf.approx.reciprocal import load_reciprocal
+from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
+
+
+@dataclass(frozen=True)
+class LayerTrace:
+    """The values inside one layer that training and calibration look at.
+
+    ``scores`` has shape ``(batch, heads, q, k)``, ``ffn_pre`` ``(batch, seq, m)``, all
+    others ``(batch, seq, d)``. ``attention_out`` and ``layer_out`` are the inputs of the
+    two norms, ``attention_norm`` and ``layer_norm`` their outputs.
+    """
+
+    stream_in: Tensor
+    value: Tensor
+    scores: Tensor
+    attention_out: Tensor
+    attention_norm: Tensor
+    ffn_pre: Tensor
+    layer_out: Tensor
+    layer_norm: Tensor
+
+
+class AffineNorm(nn.Module):
+    """``gamma * x + beta``: layer norm without mean and variance (THE-X, section 3.2)."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(features))
+        self.bias = nn.Parameter(torch.zeros(features))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Map ``(..., d)`` to ``(..., d)``."""
+        return values * self.weight + self.bias
+
+
+class SoftmaxEstimate(nn.Module):
+    """``m c(x) T(sum m c(x))`` with ``c(x) = ReLU((x/2+1)^3)`` (THE-X, equation 4).
+
+    The reciprocal network ``T`` is the one shipped in :mod:`thex_hf.approx` and takes
+    no part in training: its weights are constants here, neither parameters nor
+    buffers, so that no checkpoint can hold another one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._cache: dict[tuple[torch.device, torch.dtype], tuple[Tensor, ...]] = {}
+
+    def _weights(self, like: Tensor) -> tuple[Tensor, ...]:
+        key = (like.device, like.dtype)
+        if key not in self._cache:
+            net = load_reciprocal()
+            arrays = (net.w1, net.b1, net.w2, net.b2, net.w3, net.b3)
+            self._cache[key] = tuple(
+                torch.tensor(a, device=like.device, dtype=like.dtype) for a in arrays
+            )
+        return self._cache[key]
+
+    def reciprocal(self, sums: Tensor) -> Tensor:
+        """Evaluate T elementwise."""
+        w1, b1, w2, b2, w3, b3 = self._weights(sums)
+        first = torch.relu(sums.unsqueeze(-1) * w1 + b1)
+        return torch.relu(first @ w2.T + b2) @ w3 + b3
+
+    def forward(self, scores: Tensor, mask: Tensor) -> Tensor:
+        """Map scores ``(batch, heads, q, k)`` and a 0/1 mask ``(batch, 1, 1, k)`` to weights."""
+        weights = torch.relu((0.5 * scores + 1.0) ** 3) * mask
+        return weights * self.reciprocal(weights.sum(-1)).unsqueeze(-1)
+
+
+class ExactSoftmax(nn.Module):
+    """Softmax over the unmasked keys."""
+
+    def forward(self, scores: Tensor, mask: Tensor) -> Tensor:
+        """Map scores ``(batch, heads, q, k)`` and a 0/1 mask ``(batch, 1, 1, k)`` to weights."""
+        hidden = scores.masked_fill(mask == 0, torch.finfo(scores.dtype).min)
+        return torch.softmax(hidden, dim=-1) * mask
+
+
+class Embeddings(nn.Module):
+    """Word + position + segment embeddings and their exact layer norm."""
+
+    def __init__(self, config: ThexBertConfig) -> None:
+        super().__init__()
+        size = config.hidden_size
+        self.word_embeddings = nn.Embedding(config.vocab_size, size)
+        self.position_embeddings = nn.Embedding(config.max_position_embeddings, size)
+        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, size)
+        self.norm = nn.LayerNorm(size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, input_ids: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
+        """Map ids ``(batch, seq)`` to vectors ``(batch, seq, d)``."""
+        if token_type_ids is None:
+            token_type_ids = torch.zeros_like(input_ids)
+        positions = torch.arange(input_ids.shape[1], device=input_ids.device)
+        total = self.word_embeddings(input_ids) + self.token_type_embeddings(token_type_ids)
+        out: Tensor = self.dropout(self.norm(total + self.position_embeddings(positions)))
+        return out
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention without key bias and value bias."""
+
+    def __init__(self, config: ThexBertConfig) -> None:
+        super().__init__()
+        size = config.hidden_size
+        self.heads = config.num_attention_heads
+        self.query = nn.Linear(size, size)
+        self.key = nn.Linear(size, size, bias=False)
+        self.value = nn.Linear(size, size, bias=False)
+        self.output = nn.Linear(size, size)
+        self.softmax = SoftmaxEstimate() if config.softmax == "estimate" else ExactSoftmax()
+        self.dropout = nn.Dropout(config.attention_probs_dropout_prob)
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.view(*x.shape[:-1], self.heads, -1).transpose(1, 2)
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the projected context ``(batch, seq, d)``, the scores and the values."""
+        value = self.value(x)
+        query, key = self._split(self.query(x)), self._split(self.key(x))
+        scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
+        weights = self.dropout(self.softmax(scores, mask[:, None, None, :]))
+        context = (weights @ self._split(value)).transpose(1, 2).flatten(-2)
+        return self.output(context), scores, value
+
+
+class ThexBertLayer(nn.Module):
+    """One encoder layer: attention, norm, feed-forward, norm."""
+
+    def __init__(self, config: ThexBertConfig) -> None:
+        super().__init__()
+        size = config.hidden_size
+        self.attention = Attention(config)
+        self.attention_norm = make_norm(config)
+        self.up = nn.Linear(size, config.intermediate_size)
+        self.activation = nn.ReLU() if config.activation == "relu" else nn.GELU()
+        self.down = nn.Linear(config.intermediate_size, size)
+        self.output_norm = make_norm(config)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, LayerTrace]:
+        """Map the stream ``(batch, seq, d)`` and the 0/1 mask ``(batch, seq)`` to the next one."""
+        attended, scores, value = self.attention(x, mask)
+        attention_out = x + self.dropout(attended)
+        middle = self.attention_norm(attention_out)
+        ffn_pre = self.up(middle)
+        layer_out = middle + self.dropout(self.down(self.activation(ffn_pre)))
+        out = self.output_norm(layer_out)
+        return out, LayerTrace(x, value, scores, attention_out, middle, ffn_pre, layer_out, out)
+
+
+def make_norm(config: ThexBertConfig) -> nn.Module:
+    """Build the norm that the configuration names."""
+    if config.norm == "affine":
+        return AffineNorm(config.hidden_size)
+    return nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)

@@ -1,0 +1,79 @@
+"""Options of the pipeline: what is on offer, and what to say to anything else."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from thex_hf.errors import OptionError
+
+FHE_MODES = ("execute", "simulate", "disable")
+PROTOCOLS = ("client-aided",)
+SOFTMAX = ("estimate", "exact")
+PLANNED = {
+    "refresh": "needs a polynomial model, which this version cannot convert to yet",
+    "one-shot": "needs a polynomial model, which this version cannot convert to yet",
+}
+CALL_OPTIONS = (
+    "fhe",
+    "agreement",
+    "top_k",
+    "function_to_apply",
+    "truncation",
+    "padding",
+    "max_length",
+    "add_special_tokens",
+)
+LOAD_OPTIONS = ("backend", "protocol", "keys", "softmax")
+LEARNS = {
+    "client-aided": (
+        "client-aided protocol: the server sees ciphertexts and the padded length only; the "
+        "client sees attention scores and FFN activations, from which the weights could be "
+        "rebuilt: the text is protected, the model is not."
+    )
+}
+
+
+def one_of(name: str, value: Any, offered: Iterable[str]) -> str:
+    """Return ``value`` if it is on offer.
+
+    Raises:
+        OptionError: it is not; names the nearest one.
+    """
+    choices = list(offered)
+    if isinstance(value, str) and value in choices:
+        return value
+    near = difflib.get_close_matches(str(value), choices, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise OptionError(f"{name} must be one of {', '.join(choices)}, got {value!r}{hint}")
+
+
+def check_protocol(value: Any) -> str:
+    """Return a protocol that this version serves.
+
+    Raises:
+        OptionError: it is unknown or not there yet.
+    """
+    if value in PLANNED:
+        raise OptionError(f"protocol {value!r} {PLANNED[value]}; use protocol='client-aided'")
+    return one_of("protocol", value, PROTOCOLS)
+
+
+def refuse_unknown(options: dict[str, Any], *, loading: bool) -> None:
+    """Refuse options that are misspelt, or that were removed from transformers.
+
+    Raises:
+        OptionError: naming the option and the nearest one on offer.
+    """
+    allowed = CALL_OPTIONS + (LOAD_OPTIONS if loading else ())
+    for name in options:
+        if name in allowed:
+            continue
+        if name == "return_all_scores":
+            raise OptionError("return_all_scores is gone; use top_k=None for all scores")
+        if name in LOAD_OPTIONS:
+            raise OptionError(f"{name} is set once, in pipeline(...), not at a call")
+        near = difflib.get_close_matches(name, allowed, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise OptionError(f"unknown option {name!r}: {hint}options are {', '.join(allowed)}")

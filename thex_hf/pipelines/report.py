@@ -1,0 +1,77 @@
+"""What one classified text cost: the public report of pipeline and command line."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Wall-clock seconds. ``keygen`` and ``prepare`` are one-time costs: 0 when paid before."""
+
+    keygen: float = 0.0
+    prepare: float = 0.0
+    client: float = 0.0
+    server: float = 0.0
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """``keys``: evaluation keys, uploaded once; ``up`` and ``down``: this text's messages.
+
+    All 0 unless ``fhe="execute"``: nothing else makes ciphertexts.
+    """
+
+    keys: int = 0
+    up: int = 0
+    down: int = 0
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The clear model on the same text, when asked for."""
+
+    label: str
+    same_label: bool
+    largest_logit_difference: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """One text's report.
+
+    Args:
+        logits: in the model's label order.
+        tokens: true tokens, known to the client only.
+        bucket: padded length, all that the server learns of it.
+        protocol: ``client-aided``.
+        backend: engine that ran; ``torch`` with ``fhe="disable"``.
+        fhe: ``disable``, ``simulate`` or ``execute``.
+        seconds: see :class:`Seconds`.
+        rounds: requests from client to server.
+        bytes: see :class:`Bytes`.
+        levels: levels of a fresh ciphertext.
+        key_switches: rotations and relinearisations on the server.
+        agreement: see :class:`Agreement`.
+    """
+
+    logits: list[float]
+    tokens: int
+    bucket: int
+    protocol: str
+    backend: str
+    fhe: str
+    seconds: Seconds = field(default_factory=Seconds)
+    rounds: int = 0
+    bytes: Bytes = field(default_factory=Bytes)
+    levels: int = 0
+    key_switches: int = 0
+    agreement: Agreement | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; ``agreement`` only when it was asked for."""
+        fields = asdict(self)
+        if self.agreement is None:
+            del fields["agreement"]
+        return fields

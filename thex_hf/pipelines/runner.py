@@ -1,0 +1,139 @@
+"""Runs one tokenised text in one of the three modes and writes its report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thex_hf.backends.registry import get_backend
+from thex_hf.encrypted.shape import bucket
+from thex_hf.errors import OptionError
+from thex_hf.layout.engines import Vector
+from thex_hf.modeling.modeling_thex_bert import ThexBertForSequenceClassification
+from thex_hf.pipelines.report import Agreement, Bytes, Report, Seconds
+from thex_hf.protocol.session import LocalSession, Outcome
+
+Row = Mapping[str, Tensor]
+
+
+class Runner:
+    """The client's clear half (embedding) and a session for each mode.
+
+    Args:
+        model: converted THE-X model.
+        backend: name of the slot backend for ``fhe="execute"``.
+        protocol: for the report.
+        keys: directory to keep keys in, or None.
+
+    Raises:
+        BackendUnavailable: no backend of that name.
+        OptionError: a backend that does not encrypt was asked to execute.
+    """
+
+    def __init__(
+        self,
+        model: ThexBertForSequenceClassification,
+        *,
+        backend: str,
+        protocol: str,
+        keys: Path | None = None,
+    ) -> None:
+        self.model = model
+        self.protocol = protocol
+        self._backend = get_backend(backend)
+        self._keys = keys
+        self._sessions: dict[str, LocalSession] = {}
+
+    def session(self, fhe: str) -> LocalSession:
+        """The session of mode ``execute`` or ``simulate``, made on first use."""
+        if fhe not in self._sessions:
+            self._sessions[fhe] = self._open(fhe)
+        return self._sessions[fhe]
+
+    def _open(self, fhe: str) -> LocalSession:
+        simulate = fhe == "simulate"
+        if not simulate and self._backend.name == "clear":
+            raise OptionError(
+                "backend 'clear' encrypts nothing; use fhe='simulate' for it, or another backend"
+            )
+        config = self.model.config
+        return LocalSession(
+            self.model.encoder_weights(),
+            get_backend("clear") if simulate else self._backend,
+            softmax=config.softmax,
+            ranges=config.ranges,
+            keys=None if simulate else self._keys,
+        )
+
+    def run(self, row: Row, *, fhe: str, agreement: bool) -> Report:
+        """Classify one tokenised text of batch size 1."""
+        if fhe == "disable":
+            return self._clear_report(row)
+        report = self._report(row, self.session(fhe).run(self._embed(row)), fhe)
+        return replace(report, agreement=self._compare(row, report)) if agreement else report
+
+    @torch.no_grad()
+    def _embed(self, row: Row) -> Vector:
+        """Exact embeddings of the true tokens, ``(n, d)``: the client's own work."""
+        device = self.model.device
+        types = row.get("token_type_ids")
+        embedded = self.model.embed(
+            row["input_ids"].to(device), None if types is None else types.to(device)
+        )
+        kept = row["attention_mask"][0].bool().to(device)
+        return np.asarray(embedded[0][kept].cpu().double().numpy())
+
+    @torch.no_grad()
+    def _clear(self, row: Row) -> list[float]:
+        out = self.model(**{name: tensor.to(self.model.device) for name, tensor in row.items()})
+        return [float(x) for x in out.logits[0].cpu()]
+
+    def _report(self, row: Row, outcome: Outcome, fhe: str) -> Report:
+        transcript, plan = outcome.transcript, outcome.plan
+        return Report(
+            logits=[float(x) for x in transcript.logits],
+            tokens=int(row["attention_mask"].sum()),
+            bucket=plan.shape.tokens,
+            protocol=self.protocol,
+            backend=self.session(fhe).backend.name,
+            fhe=fhe,
+            seconds=Seconds(
+                keygen=outcome.keygen_seconds,
+                prepare=outcome.prepare_seconds,
+                client=transcript.seconds_client,
+                server=transcript.seconds_server,
+            ),
+            rounds=transcript.rounds,
+            bytes=Bytes()
+            if fhe == "simulate"
+            else Bytes(outcome.key_bytes, transcript.bytes_up, transcript.bytes_down),
+            levels=plan.levels,
+            key_switches=plan.key_switches,
+        )
+
+    def _clear_report(self, row: Row) -> Report:
+        begin = time.perf_counter()
+        logits = self._clear(row)
+        tokens = int(row["attention_mask"].sum())
+        return Report(
+            logits=logits,
+            tokens=tokens,
+            bucket=bucket(tokens),
+            protocol=self.protocol,
+            backend="torch",
+            fhe="disable",
+            seconds=Seconds(client=time.perf_counter() - begin),
+        )
+
+    def _compare(self, row: Row, report: Report) -> Agreement:
+        clear = self._clear(row)
+        labels = self.model.config.id2label
+        best, own = int(np.argmax(clear)), int(np.argmax(report.logits))
+        difference = max(abs(a - b) for a, b in zip(clear, report.logits, strict=True))
+        return Agreement(str(labels[best]), best == own, difference)

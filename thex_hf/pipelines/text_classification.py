@@ -1,0 +1,163 @@
+"""``pipeline("thex-text-classification")``: a text-classification pipeline on ciphertexts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import TextClassificationPipeline
+from transformers.utils import logging
+
+from thex_hf.encrypted.shape import BUCKETS, bucket
+from thex_hf.errors import ConversionError, InputError
+from thex_hf.modeling.modeling_thex_bert import ThexBertForSequenceClassification
+from thex_hf.modeling.switch import set_softmax
+from thex_hf.pipelines.options import (
+    FHE_MODES,
+    LEARNS,
+    SOFTMAX,
+    check_protocol,
+    one_of,
+    refuse_unknown,
+)
+from thex_hf.pipelines.report import Report
+from thex_hf.pipelines.runner import Runner
+
+logger = logging.get_logger(__name__)
+LONGEST = BUCKETS[-1]
+
+
+class ThexTextClassificationPipeline(TextClassificationPipeline):  # type: ignore[misc]
+    """Classify texts whose encoder runs on encrypted data.
+
+    Takes and returns what the stock text-classification pipeline takes and returns. More:
+
+    Args:
+        backend: slot backend, ``seal`` by default.
+        protocol: ``client-aided``.
+        fhe: ``execute`` (ciphertexts), ``simulate`` (the same circuit on numbers, with
+            modelled noise) or ``disable`` (the clear torch model); also at each call.
+        keys: directory to keep keys in; in memory when None. Never a model folder.
+        softmax: ``estimate`` (THE-X) or ``exact`` on the client; the checkpoint's by default.
+        agreement: also run the clear model and report the difference; also at each call.
+
+    After a call :attr:`reports` holds one :class:`~thex_hf.pipelines.report.Report` a text.
+
+    Raises:
+        OptionError: an option is unknown or has a value not on offer.
+        InputError: a text is empty, too long, or no text.
+        ConversionError: the model is not a converted THE-X model.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        backend: str = "seal",
+        protocol: str = "client-aided",
+        keys: str | os.PathLike[str] | None = None,
+        softmax: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        model = kwargs.get("model", args[0] if args else None)
+        if not isinstance(model, ThexBertForSequenceClassification):
+            raise ConversionError(
+                f"expected a THE-X model (ThexBertForSequenceClassification), got "
+                f"{type(model).__name__}; convert it first: thex-hf convert SOURCE OUTPUT --train FILE"
+            )
+        self.protocol = check_protocol(protocol)
+        self.reports: list[Report] = []
+        model.float()
+        if softmax is not None:
+            set_softmax(model, one_of("softmax", softmax, SOFTMAX))
+        folder = None if keys is None else Path(keys)
+        self.runner = Runner(model, backend=backend, protocol=protocol, keys=folder)
+        self._told = False
+        super().__init__(*args, **kwargs)
+
+    def check_model_type(self, supported_models: Any) -> None:
+        """Accept THE-X models, which the stock name table does not know."""
+
+    def _sanitize_parameters(
+        self, fhe: str | None = None, agreement: bool | None = None, **options: Any
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        refuse_unknown(options, loading=not hasattr(self, "_forward_params"))
+        pre, forward, post = super()._sanitize_parameters(**options)
+        if fhe is not None:
+            forward["fhe"] = one_of("fhe", fhe, FHE_MODES)
+        if agreement is not None:
+            forward["agreement"] = bool(agreement)
+        return pre, forward, post
+
+    def __call__(self, inputs: Any, **kwargs: Any) -> Any:
+        """Classify; see the class and the stock pipeline."""
+        self.reports = []
+        if isinstance(inputs, list | tuple) and len(inputs) == 0:
+            return []
+        return super().__call__(inputs, **kwargs)
+
+    def preprocess(self, inputs: Any, **tokenizer_kwargs: Any) -> Any:
+        """Tokenise one text or pair, refusing what cannot be classified."""
+        _check_text(inputs)
+        if tokenizer_kwargs.get("truncation"):
+            limit = min(LONGEST, int(self.tokenizer.model_max_length))
+            tokenizer_kwargs["max_length"] = min(tokenizer_kwargs.get("max_length") or limit, limit)
+        if isinstance(inputs, Mapping):
+            inputs = {name: text for name, text in inputs.items() if text is not None}
+        encoded = super().preprocess(inputs, **tokenizer_kwargs)
+        count = int(encoded["attention_mask"].sum())
+        if count > LONGEST:
+            raise InputError(
+                f"the text has {count} tokens, {LONGEST} are the most; shorten it, or pass "
+                f"truncation=True to classify its beginning"
+            )
+        return encoded
+
+    def _forward(
+        self, model_inputs: Mapping[str, Tensor], fhe: str = "execute", agreement: bool = False
+    ) -> dict[str, Tensor]:
+        if fhe != "disable" and not self._told:
+            self._told = True
+            logger.warning(LEARNS[self.protocol])
+        rows = []
+        for index in range(len(model_inputs["input_ids"])):
+            row = {name: tensor[index : index + 1] for name, tensor in model_inputs.items()}
+            report = self.runner.run(row, fhe=fhe, agreement=agreement)
+            self.reports.append(report)
+            rows.append(report.logits)
+        return {"logits": torch.tensor(rows, dtype=torch.float32)}
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
+        """Save model and tokenizer; keys are never saved with a model."""
+        self.model.save_pretrained(save_directory, **kwargs)
+        self.tokenizer.save_pretrained(save_directory, **kwargs)
+
+    @property
+    def report(self) -> Report | None:
+        """The report of the last text, None before any."""
+        return self.reports[-1] if self.reports else None
+
+    def plan(self, tokens: int) -> dict[str, Any]:
+        """The plan for texts of ``tokens`` tokens, as JSON values."""
+        return self.runner.session("execute").plan(bucket(tokens)).to_json()
+
+
+def _check_text(inputs: Any) -> None:
+    texts = [inputs]
+    if isinstance(inputs, Mapping):
+        unknown = set(inputs) - {"text", "text_pair"}
+        if unknown or "text" not in inputs:
+            raise InputError(
+                f"expected a dictionary with 'text' and perhaps 'text_pair', got keys {sorted(inputs)}"
+            )
+        texts = [inputs["text"], inputs.get("text_pair") or "-"]
+    elif isinstance(inputs, list | tuple):  # the old [[text, pair]] form, checked by transformers
+        return
+    for text in texts:
+        if not isinstance(text, str):
+            raise InputError(f"expected a text (str), got {type(text).__name__}")
+        if not text.strip():
+            raise InputError("the text is empty; there is nothing to classify")

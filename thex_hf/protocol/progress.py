@@ -1,0 +1,23 @@
+"""A progress bar that obeys the switches of transformers and the hub."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from tqdm.auto import tqdm
+
+DELAY = 2.0  # seconds before a bar shows at all
+
+
+def progress(total: int, what: str) -> Any:
+    """A tqdm bar on standard error: none off a terminal, or where the switches say so."""
+    switch = os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS", "").upper()
+    off = switch in ("1", "ON", "YES", "TRUE") or not _transformers_bars()
+    return tqdm(total=total, desc=what, leave=False, delay=DELAY, disable=True if off else None)
+
+
+def _transformers_bars() -> bool:
+    logging = sys.modules.get("transformers.utils.logging")  # never imported for its switch
+    return True if logging is None else bool(logging.is_progress_bar_enabled())
