@@ -29,7 +29,7 @@ def run_exactly(weights, tokens, embeddings, softmax="estimate"):
     """The whole circuit on numbers; returns (plan, engine, sent vectors by part, answer)."""
     plan = make_plan(weights, tokens, bits_for(weights), softmax=softmax)
     engine = ExactEngine(plan.shape.geometry.slots)
-    run = Context(engine, PlainStore(), plan.shape, plan.bits)
+    run = Context(engine, PlainStore(), plan.shape, plan.bits, softmax)
     padded = np.zeros((tokens, weights.hidden))
     padded[: len(embeddings)] = embeddings
     mask = (np.arange(tokens) < len(embeddings)).astype(float)
@@ -56,7 +56,7 @@ def run_exactly(weights, tokens, embeddings, softmax="estimate"):
     raise AssertionError("the circuit did not end with the schedule")
 
 
-@pytest.mark.parametrize("softmax", ["estimate", "exact"])
+@pytest.mark.parametrize("softmax", ["estimate", "exact", "estimate-on-server"])
 @pytest.mark.parametrize(("sizes", "tokens", "length"), SIZES)
 def test_circuit_equals_the_formulas(sizes, tokens, length, softmax):
     weights = random_weights(**sizes)

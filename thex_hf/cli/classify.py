@@ -20,7 +20,7 @@ def classify(
     protocol: Annotated[str, typer.Option(help="client-aided.")] = "client-aided",
     fhe: Annotated[str, typer.Option(help="execute, simulate or disable.")] = "execute",
     softmax: Annotated[
-        str | None, typer.Option(help="estimate or exact, on the client; the model's if none.")
+        str | None, typer.Option(help="estimate, exact or estimate-on-server; the model's if none.")
     ] = None,
     keys: Annotated[
         Path | None, typer.Option(help="Directory to keep keys in; in memory if none.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from thex_hf.approx.activation import relu
 from thex_hf.approx.reciprocal import load_reciprocal
-from thex_hf.approx.softmax import estimate, exact
+from thex_hf.approx.softmax import cubed_relu, estimate, exact
 from thex_hf.encrypted.schedule import Part
 from thex_hf.layout.engines import Vector
 from thex_hf.layout.layout import Layout
@@ -17,7 +17,7 @@ def answer_part(part: Part, vectors: list[Vector], mask: Vector, softmax: str) -
         part: what was sent and how it must come back.
         vectors: its decrypted slots.
         mask: ``(tokens,)``, 1 for true tokens and 0 for padding; only the client knows it.
-        softmax: ``estimate`` or ``exact``.
+        softmax: ``exact``, or else the estimate.
 
     Returns:
         For each returned packing, the slot vectors to encrypt.
@@ -25,6 +25,8 @@ def answer_part(part: Part, vectors: list[Vector], mask: Vector, softmax: str) -
     values = part.sends.unpack(vectors)
     if part.op == "softmax":
         values = _softmax(values, mask, softmax)
+    elif part.op == "rectify":
+        values = cubed_relu(values) * mask
     elif part.op == "relu":
         values = relu(values)
     return [

@@ -32,7 +32,7 @@ class Plan:
         parameters: CKKS parameters.
         rotations: the exact set of rotation steps, each of which needs a key.
         bits: ranges of masked values.
-        softmax: ``estimate`` or ``exact``, computed by the client at the softmax visits.
+        softmax: one of :data:`thex_hf.encrypted.schedule.SOFTMAX`.
         model: fingerprint of the encoder's weights.
         operations: counts by verb and level.
         plaintext_limbs: 64-bit words per ring coefficient that encoded weights take.
@@ -51,7 +51,7 @@ class Plan:
     @cached_property
     def schedule(self) -> Schedule:
         """Visits and packings."""
-        return make_schedule(self.shape)
+        return make_schedule(self.shape, self.softmax)
 
     def shared(self) -> dict[str, Any]:
         """What both sides must agree on, as plain JSON values."""

@@ -55,21 +55,21 @@ def make_plan(
         weights: the converted encoder.
         tokens: padded length, one of :data:`thex_hf.encrypted.shape.BUCKETS`.
         bits: ranges of masked values.
-        softmax: what the client computes from scores: ``estimate`` (THE-X) or ``exact``.
+        softmax: one of :data:`thex_hf.encrypted.schedule.SOFTMAX`.
 
     Raises:
         PlanError: the circuit fits no parameter set, or a masked value fits no modulus.
     """
     layers = fold(weights)
-    levels = _schedule(weights, tokens, RINGS[0]).top_level
+    levels = make_schedule(_shape(weights, tokens, RINGS[0]), softmax).top_level
     parameters = choose_parameters(levels)
-    schedule = _schedule(weights, tokens, parameters.ring_degree)
     shape = _shape(weights, tokens, parameters.ring_degree)
+    schedule = make_schedule(shape, softmax)
     for index, value_bits in enumerate(bits.value):
         check_room(parameters, 1, value_bits, f"layer {index} value")
     for index, stream_bits in enumerate(bits.stream[1:], start=1):
         check_room(parameters, 1, stream_bits, f"layer {index} stream")
-    record = count(shape, schedule, layers, bits)
+    record = count(shape, schedule, layers, bits, softmax)
     return Plan(
         shape=shape,
         parameters=parameters,
@@ -94,17 +94,17 @@ def _shape(weights: EncoderWeights, tokens: int, ring: int) -> Shape:
     )
 
 
-def _schedule(weights: EncoderWeights, tokens: int, ring: int) -> Schedule:
-    return make_schedule(_shape(weights, tokens, ring))
-
-
 def _no_mask(layout: Layout, _bits: int) -> Mask:
     zeros = np.zeros((layout.tokens, layout.features))
     return Mask(layout.pack(zeros), zeros)
 
 
 def count(
-    shape: Shape, schedule: Schedule, layers: tuple[FoldedLayer, ...], bits: RangeBits
+    shape: Shape,
+    schedule: Schedule,
+    layers: tuple[FoldedLayer, ...],
+    bits: RangeBits,
+    softmax: str,
 ) -> CountingEngine:
     """Run the circuit once on the counting engine, checking every level of the schedule.
 
@@ -112,7 +112,7 @@ def count(
         PlanError: a visit's handles are not at the level that the schedule states.
     """
     engine = CountingEngine(shape.geometry.slots)
-    drive(Context(engine, PlainStore(), shape, bits, _no_mask), schedule, layers)
+    drive(Context(engine, PlainStore(), shape, bits, softmax, _no_mask), schedule, layers)
     return engine
 
 

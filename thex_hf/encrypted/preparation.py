@@ -47,5 +47,5 @@ def prepare(
     tick: Callable[[], None] = lambda: None,
 ) -> None:
     """Fill ``store`` with the plaintexts of ``plan``; ``tick`` is called for each one."""
-    run = Context(_Encoder(engine, tick), store, plan.shape, plan.bits)
+    run = Context(_Encoder(engine, tick), store, plan.shape, plan.bits, plan.softmax)
     drive(run, plan.schedule, layers, check=False)

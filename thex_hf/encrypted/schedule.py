@@ -6,6 +6,7 @@ message carries ciphertexts only, and each side knows how many to expect and at 
 A visit has parts. The client's operations are:
 
 * ``softmax``: attention scores in, attention weights out (the mask is the client's own);
+* ``rectify``: attention scores in, ``ReLU((x/2+1)^3)`` out: the numerators of the estimate;
 * ``relu``: FFN pre-activations in, rectified values out;
 * ``refresh``: values hidden by the server's mask in, the same values out, at a high level
   and in the layouts that come next. The client sees noise; the server takes the mask off.
@@ -26,6 +27,10 @@ Packing: TypeAlias = tuple[AnyLayout, int]
 STREAM_LEVEL = 2  # projections, scores
 ATTENTION_LEVEL = 3  # context, output projection, FFN in
 FFN_LEVEL = 2  # FFN out, and one level for the mask of the answer
+RECIPROCAL_LEVEL = 1  # the network's second layer; its third is one level above the context
+
+SOFTMAX = ("estimate", "exact", "estimate-on-server")
+ON_SERVER = "estimate-on-server"
 
 
 @dataclass(frozen=True)
@@ -72,29 +77,50 @@ def stream_packings(shape: Shape, layer: int) -> tuple[Packing, ...]:
     return ((shape.stream("dup"), STREAM_LEVEL), (shape.stream(second), STREAM_LEVEL))
 
 
-def make_schedule(shape: Shape) -> Schedule:
-    """The schedule of the ``client-aided`` protocol (THE-X, section 3.2 and algorithm 2)."""
+def make_schedule(shape: Shape, softmax: str = "estimate") -> Schedule:
+    """The schedule of the ``client-aided`` protocol (THE-X, section 3.2 and algorithm 2).
+
+    With ``estimate-on-server`` the client does nothing but ReLU, as published: the server
+    adds up the numerators and runs the reciprocal network, at two more visits for each layer
+    and one more level. Otherwise the client, who sees the scores anyway and has the
+    network too (it is public), finishes the softmax in the same visit.
+    """
     visits: list[Visit] = []
     for layer in range(shape.layers):
         last = layer == shape.layers - 1
         if layer:
             part = Part("refresh", shape.stream("solo"), 1, stream_packings(shape, layer))
             visits.append(Visit(f"layer {layer} stream", (part,)))
-        visits.append(_attention(shape, layer, last))
+        visits.append(_attention(shape, layer, last, softmax))
+        if softmax == ON_SERVER:
+            visits += _reciprocal(shape, layer, last)
         hidden = shape.ffn(last=last)
         ffn = Part("relu", hidden, 0, ((hidden, FFN_LEVEL),))
         visits.append(Visit(f"layer {layer} ffn", (ffn,)))
     return Schedule(stream_packings(shape, 0), tuple(visits), shape.logits)
 
 
-def _attention(shape: Shape, layer: int, last: bool) -> Visit:
+def _attention(shape: Shape, layer: int, last: bool, softmax: str) -> Visit:
     scores = shape.pairs("row" if last else "minus")
     weights = shape.pairs("row" if last else "plus")
     values = shape.stream("dup" if last else "skew+")
+    op, level = "softmax", ATTENTION_LEVEL
+    if softmax == ON_SERVER:
+        op, level = "rectify", ATTENTION_LEVEL + 1
+    hidden = shape.stream("back" if last else "solo")
     return Visit(
         f"layer {layer} attention",
         (
-            Part("softmax", scores, 0, ((weights, ATTENTION_LEVEL),)),
-            Part("refresh", shape.stream("back" if last else "solo"), 1, ((values, ATTENTION_LEVEL),)),
+            Part(op, scores, 0, ((weights, level),)),
+            Part("refresh", hidden, 1, ((values, level),)),
         ),
     )
+
+
+def _reciprocal(shape: Shape, layer: int, last: bool) -> list[Visit]:
+    units = shape.reciprocal(last=last)
+    levels = (RECIPROCAL_LEVEL, ATTENTION_LEVEL + 1)
+    return [
+        Visit(f"layer {layer} reciprocal {i}", (Part("relu", units, 0, ((units, level),)),))
+        for i, level in enumerate(levels, start=1)
+    ]

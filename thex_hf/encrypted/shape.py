@@ -10,6 +10,7 @@ from thex_hf.layout.layout import Layout, Map
 from thex_hf.layout.pairs import PairLayout
 
 BUCKETS = (16, 32, 64, 128)
+RECIPROCAL_UNITS = 16
 
 
 def bucket(tokens: int) -> int:
@@ -71,6 +72,11 @@ class Shape:
         """Layout of attention scores or weights."""
         queries = 1 if kind == "row" else self.tokens
         return PairLayout(self.geometry, kind, self.heads, queries, self.tokens)
+
+    def reciprocal(self, *, last: bool) -> Layout:
+        """Layout of the reciprocal network's hidden units, head by head."""
+        units = self.heads * RECIPROCAL_UNITS
+        return Layout(self.geometry, "edge" if last else "solo", 1 if last else self.tokens, units)
 
     @property
     def logits(self) -> Layout:

@@ -14,9 +14,8 @@ class PlainStore:
     client whose parameters and geometry are the same.
     """
 
-    def __init__(self, *, keep: bool = True) -> None:
+    def __init__(self) -> None:
         self._plains: dict[Hashable, Plain | None] = {}
-        self._keep = keep
 
     def __len__(self) -> int:
         return len(self._plains)
@@ -44,6 +43,5 @@ class PlainStore:
             return self._plains[full]
         vector = make()
         plain = None if vector is None else engine.encode(vector, level, factor=factor)
-        if self._keep:
-            self._plains[full] = plain
+        self._plains[full] = plain
         return plain

@@ -10,7 +10,6 @@ from thex_hf.errors import OptionError
 
 FHE_MODES = ("execute", "simulate", "disable")
 PROTOCOLS = ("client-aided",)
-SOFTMAX = ("estimate", "exact")
 PLANNED = {
     "refresh": "needs a polynomial model, which this version cannot convert to yet",
     "one-shot": "needs a polynomial model, which this version cannot convert to yet",

@@ -29,6 +29,7 @@ class Runner:
         model: converted THE-X model.
         backend: name of the slot backend for ``fhe="execute"``.
         protocol: for the report.
+        softmax: one of :data:`thex_hf.encrypted.schedule.SOFTMAX`; the checkpoint's if None.
         keys: directory to keep keys in, or None.
 
     Raises:
@@ -42,11 +43,13 @@ class Runner:
         *,
         backend: str,
         protocol: str,
+        softmax: str | None = None,
         keys: Path | None = None,
     ) -> None:
         self.model = model
         self.protocol = protocol
         self._backend = get_backend(backend)
+        self._softmax = softmax or model.config.softmax
         self._keys = keys
         self._sessions: dict[str, LocalSession] = {}
 
@@ -66,7 +69,7 @@ class Runner:
         return LocalSession(
             self.model.encoder_weights(),
             get_backend("clear") if simulate else self._backend,
-            softmax=config.softmax,
+            softmax=self._softmax,
             ranges=config.ranges,
             keys=None if simulate else self._keys,
         )

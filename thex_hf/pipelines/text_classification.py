@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import TextClassificationPipeline
 from transformers.utils import logging
 
+from thex_hf.encrypted.schedule import SOFTMAX
 from thex_hf.encrypted.shape import BUCKETS, bucket
 from thex_hf.errors import ConversionError, InputError
 from thex_hf.modeling.modeling_thex_bert import ThexBertForSequenceClassification
@@ -19,7 +20,6 @@ from thex_hf.modeling.switch import set_softmax
 from thex_hf.pipelines.options import (
     FHE_MODES,
     LEARNS,
-    SOFTMAX,
     check_protocol,
     one_of,
     refuse_unknown,
@@ -42,7 +42,9 @@ class ThexTextClassificationPipeline(TextClassificationPipeline):  # type: ignor
         fhe: ``execute`` (ciphertexts), ``simulate`` (the same circuit on numbers, with
             modelled noise) or ``disable`` (the clear torch model); also at each call.
         keys: directory to keep keys in; in memory when None. Never a model folder.
-        softmax: ``estimate`` (THE-X) or ``exact`` on the client; the checkpoint's by default.
+        softmax: ``estimate`` (THE-X's, finished by the client), ``exact`` (by the client) or
+            ``estimate-on-server`` (as published: the client does nothing but ReLU; more
+            rounds, more levels, the same result); the checkpoint's by default.
         agreement: also run the clear model and report the difference; also at each call.
 
     After a call :attr:`reports` holds one :class:`~thex_hf.pipelines.report.Report` a text.
@@ -72,9 +74,12 @@ class ThexTextClassificationPipeline(TextClassificationPipeline):  # type: ignor
         self.reports: list[Report] = []
         model.float()
         if softmax is not None:
-            set_softmax(model, one_of("softmax", softmax, SOFTMAX))
+            one_of("softmax", softmax, SOFTMAX)
+            set_softmax(model, "exact" if softmax == "exact" else "estimate")
         folder = None if keys is None else Path(keys)
-        self.runner = Runner(model, backend=backend, protocol=protocol, keys=folder)
+        self.runner = Runner(
+            model, backend=backend, protocol=protocol, softmax=softmax, keys=folder
+        )
         self._told = False
         super().__init__(*args, **kwargs)
 

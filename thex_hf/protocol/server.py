@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from thex_hf.encrypted.context import Context
+from thex_hf.encrypted.context import Context, Handles
 from thex_hf.encrypted.encoder import encode
 from thex_hf.encrypted.folding import FoldedLayer, fold
 from thex_hf.encrypted.plan import Plan
 from thex_hf.encrypted.schedule import Packing
-from thex_hf.encrypted.server_layers import Handles, Steps
+from thex_hf.encrypted.server_layers import Steps
 from thex_hf.errors import PlanMismatch, WireError
 from thex_hf.layout.engines import ServerEngine
 from thex_hf.layout.plains import PlainStore
@@ -61,7 +61,7 @@ class ServerRun:
         self.finished = False
         self._engine = engine
         self._key_id = key_id
-        self._context = Context(engine, model.store(plan), plan.shape, plan.bits)
+        self._context = Context(engine, model.store(plan), plan.shape, plan.bits, plan.softmax)
         self._layers = model.layers
         self._steps: Steps | None = None
         self._run = ""

@@ -56,7 +56,7 @@ class LocalSession:
     Args:
         weights: the converted encoder.
         backend: the slot backend to run on.
-        softmax: ``estimate`` or ``exact``, what the client computes.
+        softmax: one of :data:`thex_hf.encrypted.schedule.SOFTMAX`.
         ranges: calibrated ranges of the checkpoint, see
             :func:`thex_hf.encrypted.ranges.range_bits`.
         keys: directory to keep keys in; None keeps them in memory.

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from thex_hf.backends.primes import is_prime, primes_of
+from thex_hf.backends.ring import galois_element, largest_coefficient, ones_power, slot_exponents
+from thex_hf.errors import PlanError
+from thex_hf.layout.parameters import Parameters
+
+
+def test_is_prime_equals_a_sieve() -> None:
+    sieve = [n for n in range(2, 2000) if all(n % d for d in range(2, int(n**0.5) + 1))]
+    assert [n for n in range(2000) if is_prime(n)] == sieve
+    assert not is_prime(3215031751)  # a strong pseudoprime to bases 2, 3, 5 and 7
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        Parameters(4096, (36, 30), 40, 30),
+        Parameters(8192, (50, 38, 38, 38), 54, 38),
+        Parameters(16384, (60, 40, 40, 40, 40), 60, 40),
+    ],
+)
+def test_primes_are_those_of_seal(parameters: Parameters) -> None:
+    api = pytest.importorskip("tenseal.sealapi")
+    bits = [*parameters.prime_bits, parameters.special_bits]
+    theirs = api.CoeffModulus.Create(parameters.ring_degree, bits)
+    assert list(primes_of(parameters)) == [prime.value() for prime in theirs]
+
+
+def test_too_few_primes() -> None:
+    with pytest.raises(PlanError, match="14 bits"):
+        primes_of(Parameters(4096, (14, 14, 14, 14), 14, 10))
+
+
+@settings(deadline=None, max_examples=30)
+@given(values=arrays(np.float64, 16, elements=st.floats(-100, 100)))
+def test_largest_coefficient_equals_the_linear_solve(values: np.ndarray) -> None:
+    degree = 32
+    angles = np.pi * np.outer(slot_exponents(degree), np.arange(degree)) / degree
+    system = np.vstack([np.cos(angles), np.sin(angles)])
+    coefficients = np.linalg.solve(system, np.r_[values, np.zeros(16)])
+    assert largest_coefficient(values) == pytest.approx(np.abs(coefficients).max(), abs=1e-9)
+
+
+def test_ones_power_averages_to_the_ring_degree() -> None:
+    assert ones_power(1024).mean() == pytest.approx(1024)
+    assert ones_power(1024).argmax() == 0
+
+
+def test_galois_elements() -> None:
+    assert galois_element(0, 8192) == 1
+    assert galois_element(1, 8192) == 3
+    assert galois_element(-1, 8192) * 3 % 16384 == 1

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conformance.slot_world import SLOTS, SMALL, STEPS, World
+
+from thex_hf.backends.base import KeyRequest
+from thex_hf.backends.registry import get_backend, list_backends
+from thex_hf.layout.engines import Vector
+
+
+@pytest.fixture(scope="module", params=list_backends())
+def world(request: pytest.FixtureRequest) -> World:
+    backend = get_backend(request.param)
+    usable, reason = backend.available()
+    if not usable:
+        pytest.skip(reason)
+    secret, evaluation = backend.generate(KeyRequest(SMALL, STEPS, True))
+    client = backend.client(SMALL, secret)
+    return World(backend, secret, evaluation, client, backend.server(SMALL, evaluation, STEPS))
+
+
+@pytest.fixture
+def x() -> Vector:
+    return np.random.default_rng(1).uniform(-1, 1, SLOTS)
+
+
+@pytest.fixture
+def y() -> Vector:
+    return np.random.default_rng(2).uniform(-1, 1, SLOTS)

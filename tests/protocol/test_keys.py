@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import msgpack
+import pytest
+
+from thex_hf.backends.base import EvaluationKeys, SecretKeys
+from thex_hf.errors import KeyMismatch, KeyStoreError, PlanMismatch, WireError
+from thex_hf.protocol import keyfile
+from thex_hf.protocol.keys import KeyStore
+
+PLAN = "0123456789abcdef" * 2
+SECRET = b"the secret bytes " * 3
+
+
+def pair(salt: bytes = b"") -> tuple[SecretKeys, EvaluationKeys]:
+    evaluation = EvaluationKeys.of(b"relinearisation" + salt, b"rotations" * 50)
+    return SecretKeys(SECRET, evaluation.key_id), evaluation
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> KeyStore:
+    store = KeyStore(tmp_path / "keys")
+    store.save(PLAN, "seal", *pair())
+    return store
+
+
+def test_round_trip(store: KeyStore) -> None:
+    loaded = store.load(PLAN, "seal")
+    assert loaded is not None
+    secret, evaluation = loaded
+    assert secret.reveal() == SECRET
+    assert (secret.key_id, evaluation) == (pair()[0].key_id, pair()[1])
+    assert store.load_evaluation(PLAN, "seal") == evaluation
+    assert store.has(PLAN)
+    names = sorted(path.name for path in store.directory.iterdir())
+    assert names == ["evaluation.01234567.key", "secret.01234567.key"]
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    store = KeyStore(tmp_path / "none")
+    assert store.load(PLAN, "seal") is None
+    assert not store.has(PLAN)
+    assert not (tmp_path / "none").exists()
+    with pytest.raises(KeyStoreError, match="cannot read"):
+        store.load_evaluation(PLAN, "seal")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are a POSIX matter")
+def test_modes(store: KeyStore) -> None:
+    assert stat.S_IMODE(store.directory.stat().st_mode) == 0o700
+    for path in store.directory.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_secret_lies_in_the_secret_file_only(store: KeyStore) -> None:
+    assert SECRET in store.path("secret", PLAN).read_bytes()
+    assert SECRET not in store.path("evaluation", PLAN).read_bytes()
+
+
+def test_saving_again_replaces(store: KeyStore) -> None:
+    store.save(PLAN, "seal", *pair(b"new"))
+    loaded = store.load(PLAN, "seal")
+    assert loaded is not None
+    assert loaded[1] == pair(b"new")[1]
+    assert len(list(store.directory.iterdir())) == 2
+
+
+def test_halves_that_do_not_match(store: KeyStore, tmp_path: Path) -> None:
+    with pytest.raises(KeyMismatch, match="not made together"):
+        store.save(PLAN, "seal", pair()[0], pair(b"other")[1])
+    other = KeyStore(tmp_path / "other")
+    other.save(PLAN, "seal", *pair(b"other"))
+    other.path("secret", PLAN).replace(store.path("secret", PLAN))
+    with pytest.raises(KeyMismatch, match="belongs to keys"):
+        store.load(PLAN, "seal")
+
+
+def test_one_half_missing(store: KeyStore) -> None:
+    store.path("evaluation", PLAN).unlink()
+    with pytest.raises(KeyStoreError, match=r"evaluation\..* is missing"):
+        store.load(PLAN, "seal")
+
+
+def test_other_plan_with_the_same_beginning(store: KeyStore) -> None:
+    twin = PLAN[:8] + "f" * 24
+    with pytest.raises(PlanMismatch, match=PLAN):
+        store.load(twin, "seal")
+    with pytest.raises(PlanMismatch, match=PLAN):
+        store.save(twin, "seal", *pair())
+
+
+def test_other_backend_and_other_kind(store: KeyStore) -> None:
+    with pytest.raises(KeyMismatch, match="backend 'seal'"):
+        store.load(PLAN, "clear")
+    store.path("secret", PLAN).write_bytes(store.path("evaluation", PLAN).read_bytes())
+    with pytest.raises(KeyMismatch, match="evaluation keys"):
+        store.load(PLAN, "seal")
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_model_folders_are_refused(tmp_path: Path, name: str) -> None:
+    late = KeyStore(tmp_path)
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(KeyStoreError, match="holds a model"):
+        KeyStore(tmp_path)
+    with pytest.raises(KeyStoreError, match="holds a model"):
+        late.save(PLAN, "seal", *pair())
+
+
+def test_foreign_files_stay(store: KeyStore) -> None:
+    path = store.path("secret", PLAN)
+    path.write_text("notes")
+    with pytest.raises(KeyStoreError, match="in the way"):
+        store.save(PLAN, "seal", *pair())
+    assert path.read_text() == "notes"
+
+
+def test_links_are_not_followed(store: KeyStore, tmp_path: Path) -> None:
+    path = store.path("secret", PLAN)
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(KeyStoreError, match="in the way"):
+        store.save(PLAN, "seal", *pair())
+
+
+def test_a_damaged_file_of_ours_may_be_replaced(store: KeyStore) -> None:
+    path = store.path("secret", PLAN)
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(WireError):
+        store.load(PLAN, "seal")
+    store.save(PLAN, "seal", *pair())
+    assert store.load(PLAN, "seal") is not None
+
+
+def test_a_file_where_the_directory_should_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(KeyStoreError, match="is a file"):
+        KeyStore(tmp_path / "file")
+    with pytest.raises(KeyStoreError, match="cannot make"):
+        KeyStore(tmp_path / "file" / "below").save(PLAN, "seal", *pair())
+
+
+def test_unwritable_directory(store: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = store.path("secret", PLAN).read_bytes()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(30, "Read-only file system")
+
+    for name in ("tempfile.mkstemp", "os.replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(name, refuse)
+            with pytest.raises(KeyStoreError, match="cannot write"):
+                store.save(PLAN, "seal", *pair(b"new"))
+    assert store.path("secret", PLAN).read_bytes() == before
+    assert len(list(store.directory.iterdir())) == 2
+
+
+@pytest.mark.parametrize("plan", ["", "short", "../../../etc/passwd", "a/b" * 5, "x" * 200])
+def test_plan_ids_that_cannot_name_a_file(store: KeyStore, plan: str) -> None:
+    with pytest.raises(KeyStoreError, match="plan id"):
+        store.load(plan, "seal")
+
+
+def test_every_cut_and_many_changes_are_refused(store: KeyStore) -> None:
+    data = store.path("secret", PLAN).read_bytes()
+    for end in range(len(data)):
+        with pytest.raises(WireError) as caught:
+            keyfile.from_bytes(data[:end], "file")
+        assert "secret bytes" not in str(caught.value)
+    for place in range(len(data) - len(SECRET), len(data)):
+        changed = bytearray(data)
+        changed[place] ^= 1
+        with pytest.raises(WireError):
+            keyfile.from_bytes(bytes(changed), "file")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [1, 2],
+        {"format": "thex_hf.keys"},
+        {"format": "other", **dict.fromkeys(sorted(keyfile._FIELDS - {"format"}), "x")},
+        dict.fromkeys(sorted(keyfile._FIELDS), 1),
+        {**dict.fromkeys(sorted(keyfile._FIELDS), "x"), "format": keyfile.FORMAT, "version": 2},
+        {**dict.fromkeys(sorted(keyfile._FIELDS), "x"), "format": keyfile.FORMAT, "version": 1},
+        msgpack.Timestamp(1),
+        {"a": [[[]]]},
+    ],
+)
+def test_other_contents_are_refused(content: object) -> None:
+    with pytest.raises(WireError):
+        keyfile.from_bytes(msgpack.packb(content), "file")
+
+
+def test_repr_hides_the_parts(store: KeyStore) -> None:
+    file = keyfile.read_file(store.path("secret", PLAN))
+    assert "secret bytes" not in repr(file)
+    with pytest.raises(WireError, match="lacks"):
+        file.part("rotations")
