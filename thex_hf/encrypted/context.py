@@ -92,8 +92,8 @@ class Context:
         return reduce(self.engine.add, handles)
 
     def settle(self, products: Handles) -> Handle:
-        """Add products of ciphertexts, rescale and relinearise. Consumes one level."""
-        return self.engine.relinearise(self.engine.rescale(self.add_all(products)))
+        """Add products of ciphertexts, relinearise and rescale. Consumes one level."""
+        return self.engine.rescale(self.engine.relinearise(self.add_all(products)))
 
     def hide(self, layout: Layout, handles: Handles, bits: int) -> tuple[Handles, Mask]:
         """Mask values for a ``refresh`` part. Consumes no level."""

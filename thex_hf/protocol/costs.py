@@ -101,15 +101,14 @@ def _actions(
     if level:
         factor = server.encode(vector, level, factor=True)
         b = server.load(client.encrypt(vector, level))
-        product = server.mul(a, b)
-        lower = server.rescale(product)
+        product, scaled = server.mul(a, b), server.mul_plain(a, factor)
         actions |= {
             "mul_plain": lambda: server.mul_plain(a, factor),
             "mul": lambda: server.mul(a, b),
-            "rescale": lambda: server.rescale(product),
+            "relinearise": lambda: server.relinearise(product),
+            "rescale": lambda: server.rescale(scaled),
             "mod_switch": lambda: server.mod_switch(a, level - 1),
         }
-        actions["relinearise below"] = lambda: server.relinearise(lower)
     return actions
 
 
@@ -128,7 +127,7 @@ def estimate(plan: Plan, costs: Costs) -> Estimate:
     parts = [part for visit in schedule.visits for part in visit.parts]
     ups = [*schedule.request, *(packing for part in parts for packing in part.returns)]
     downs = [*((part.sends, part.level) for part in parts), (schedule.answer, 0)]
-    server = sum(_seconds(costs, verb, level) * n for (verb, level), n in _online(plan).items())
+    server = sum(costs.seconds[key] * n for key, n in plan.operations.items() if key[0] != "encode")
     server += sum(costs.seconds["load", level] * lay.ciphertexts for lay, level in ups)
     server += sum(costs.seconds["dump", level] * lay.ciphertexts for lay, level in downs)
     encodes = {k: n for k, n in plan.operations.items() if k[0] == "encode"}
@@ -144,16 +143,7 @@ def estimate(plan: Plan, costs: Costs) -> Estimate:
         up_bytes=sum(costs.up[level] * lay.ciphertexts for lay, level in ups),
         down_bytes=sum(costs.down[level] * lay.ciphertexts for lay, level in downs),
         plaintext_bytes=plan.plaintext_limbs * parameters.ring_degree * 8,
-        prepare_seconds=sum(_seconds(costs, *key) * n for key, n in encodes.items()),
+        prepare_seconds=sum(costs.seconds[key] * n for key, n in encodes.items()),
         server_seconds=server,
     )
 
-
-def _online(plan: Plan) -> dict[tuple[str, int], int]:
-    """Operations of one run: all but the encodings, which are made once."""
-    return {key: n for key, n in plan.operations.items() if key[0] != "encode"}
-
-
-def _seconds(costs: Costs, verb: str, level: int) -> float:
-    key = ("relinearise below", level + 1) if verb == "relinearise" else (verb, level)
-    return costs.seconds[key]

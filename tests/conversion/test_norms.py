@@ -1,0 +1,75 @@
+import torch
+from transformers import AutoTokenizer, BertForSequenceClassification
+
+from thex_hf.conversion.batches import collate, drop_tokens, encode, shuffled
+from thex_hf.conversion.convert import start_model
+from thex_hf.conversion.data import read_texts
+from thex_hf.conversion.losses import norm_loss, run
+from thex_hf.conversion.norms import clamp_scales, fit_least_squares, with_affine_norms
+from thex_hf.conversion.schedule import distil_norms
+from thex_hf.conversion.trainer import FitOptions
+
+
+def prepare(bert_folder, data_files):
+    model = start_model(BertForSequenceClassification.from_pretrained(bert_folder))
+    tokenizer = AutoTokenizer.from_pretrained(bert_folder)
+    return model, encode(tokenizer, read_texts(data_files[0]), 32)
+
+
+@torch.no_grad()
+def error(exact, student, data):
+    batch = collate(data, torch.arange(len(data)))
+    return float(norm_loss(run(student, batch)[0], run(exact, batch)[0], batch))
+
+
+def test_least_squares_beats_the_copied_norms_and_training_beats_it(bert_folder, data_files):
+    model, data = prepare(bert_folder, data_files)
+    student = with_affine_norms(model)
+    copied = error(model, student, data)
+    fit_least_squares(model, student, data, 400)
+    fitted = error(model, student, data)
+    trained = distil_norms(
+        model, data, FitOptions(epochs=8.0, learning_rate=3e-3, weight_decay=0.0)
+    )
+    assert copied > 1.5 * fitted
+    assert error(model, trained, data) < fitted
+
+
+def test_distillation_changes_nothing_but_norms(bert_folder, data_files):
+    model, data = prepare(bert_folder, data_files)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    student = distil_norms(model, data, FitOptions(epochs=1.0))
+    for name, tensor in student.state_dict().items():
+        assert torch.equal(before[name], model.state_dict()[name])
+        if "layers." not in name or "_norm." not in name:
+            assert torch.equal(tensor, before[name]), name
+
+
+def test_scales_are_kept_from_zero_with_their_sign(bert_folder, data_files):
+    model, _ = prepare(bert_folder, data_files)
+    student = with_affine_norms(model)
+    with torch.no_grad():
+        student.thex_bert.layers[0].attention_norm.weight[:4] = torch.tensor(
+            [0.0, -0.01, 0.02, -0.7]
+        )
+    clamp_scales(student)
+    got = student.thex_bert.layers[0].attention_norm.weight[:4].tolist()
+    torch.testing.assert_close(got, [0.05, -0.05, 0.05, -0.7], rtol=1e-6, atol=1e-8)
+
+
+def test_batches_hold_every_text_once_with_similar_lengths(bert_folder, data_files):
+    _, data = prepare(bert_folder, data_files)
+    batches = shuffled(data, 32, torch.Generator().manual_seed(0))
+    assert sorted(int(i) for rows in batches for i in rows) == list(range(len(data)))
+    spread = [len({len(data.ids[int(i)]) for i in rows}) for rows in batches]
+    assert max(spread) <= 4
+
+
+def test_token_dropout_spares_first_token_and_padding(bert_folder, data_files):
+    _, data = prepare(bert_folder, data_files)
+    batch = collate(data, torch.arange(50))
+    out = drop_tokens(batch, data, 1.0, torch.Generator().manual_seed(0))["input_ids"]
+    assert torch.equal(out[:, 0], batch["input_ids"][:, 0])
+    padding = batch["attention_mask"] == 0
+    assert torch.equal(out[padding], batch["input_ids"][padding])
+    assert set(out[:, 1:][~padding[:, 1:]].tolist()) == {data.mask_id}

@@ -1,0 +1,207 @@
+"""Who may import whom, read from the syntax trees: rooms are one-way and files form no circle."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1] / "thex_hf"
+ROOMS = {
+    "errors": set(),
+    "weights": set(),
+    "_extras": {"errors"},
+    "approx": {"errors"},
+    "layout": {"errors", "approx"},
+    "modeling": {"approx", "weights", "errors"},
+    "conversion": {"modeling", "approx", "errors", "_extras"},
+    "encrypted": {"layout", "approx", "weights", "errors"},
+    "backends": {"layout", "errors", "_extras"},
+    "protocol": {
+        "encrypted",
+        "backends.base",
+        "backends.registry",
+        "layout",
+        "weights",
+        "errors",
+    },
+    "pipelines": {
+        "protocol",
+        "backends.registry",
+        "encrypted.shape",
+        "encrypted.schedule",
+        "layout",
+        "modeling",
+        "errors",
+    },
+    "cli": {
+        "",
+        "pipelines",
+        "protocol",
+        "conversion",
+        "modeling",
+        "backends",
+        "encrypted",
+        "layout",
+        "weights",
+        "errors",
+    },
+    "": {"modeling", "pipelines", "errors"},  # thex_hf/__init__.py
+}
+TORCH_ROOMS = {"modeling", "conversion", "pipelines", "cli", ""}
+PICKLES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+MOST_LINES = 400
+
+
+def module_of(path: Path) -> str:
+    """Dotted name inside the package, the empty string for ``thex_hf`` itself."""
+    parts = list(path.relative_to(PACKAGE).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def room_of(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def allowed(room: str, target: str) -> bool:
+    """Whether a row of the table names the target, or a package above it."""
+    return any(target == name or (name and target.startswith(f"{name}.")) for name in ROOMS[room])
+
+
+@cache
+def imports(module: str) -> frozenset[str]:
+    """Full dotted names that a module imports, anywhere in its file.
+
+    ``from a.b import c`` counts as ``a.b.c`` where that is a file of ours, else as ``a.b``.
+    """
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: imports are absolute in this package"
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                ours = whole.removeprefix("thex_hf.") in MODULES
+                found.add(whole if ours else str(node.module))
+    return frozenset(found)
+
+
+def own(module: str) -> set[str]:
+    """The modules of ours that a module imports."""
+    names = {name for name in imports(module) if name.partition(".")[0] == "thex_hf"}
+    return {name.removeprefix("thex_hf").removeprefix(".") for name in names}
+
+
+def foreign(module: str) -> set[str]:
+    """Top-level names of everything else that a module imports."""
+    return {name.partition(".")[0] for name in imports(module)} - {"thex_hf"}
+
+
+def reached(module: str) -> set[str]:
+    """Every module of ours that importing ``module`` runs, packages' ``__init__`` included."""
+    seen: set[str] = set()
+    todo = [module]
+    while todo:
+        name = todo.pop()
+        if name in seen or name == "":  # thex_hf/__init__ imports everything on purpose
+            continue
+        seen.add(name)
+        todo += [*own(name), name.rpartition(".")[0]]
+    return seen
+
+
+def test_every_room_is_in_the_table():
+    assert {room_of(module) for module in MODULES} == set(ROOMS)
+
+
+def test_a_room_imports_only_what_its_row_allows():
+    wrong = [
+        f"{module or 'thex_hf'} imports {target}"
+        for module in MODULES
+        for target in own(module)
+        if room_of(target) != room_of(module) and not allowed(room_of(module), target)
+    ]
+    assert not wrong
+
+
+def test_the_table_itself_goes_one_way():
+    above: dict[str, set[str]] = {
+        room: {room_of(name) for name in row} - {room} for room, row in ROOMS.items() if room
+    }
+    while above:
+        ground = {room for room, row in above.items() if not row & set(above)}
+        assert ground, f"the rooms {sorted(above)} import each other in a circle"
+        above = {room: row for room, row in above.items() if room not in ground}
+
+
+def test_no_file_imports_itself_by_a_detour():
+    waiting = {module: own(module) - {""} for module in MODULES if module}
+    while waiting:
+        done = {name for name, needs in waiting.items() if not needs & set(waiting)}
+        assert done, f"import circle among {sorted(waiting)}"
+        waiting = {name: needs for name, needs in waiting.items() if name not in done}
+
+
+def test_libraries_stay_where_they_belong():
+    wrong = []
+    for module in MODULES:
+        names = foreign(module)
+        refused = set(PICKLES)
+        if room_of(module) not in TORCH_ROOMS:
+            refused |= {"torch", "transformers"}
+        if not module.startswith("backends.seal"):
+            refused |= {"tenseal"}
+        if module != "conversion.trainer":
+            refused |= {"accelerate"}
+        wrong += [f"{module or 'thex_hf'} imports {name}" for name in names & refused]
+    assert not wrong
+
+
+def test_only_the_seal_engine_asks_for_its_library():
+    """``require("...")`` imports by name, which the syntax of imports does not show."""
+    calls = {
+        (module, node.args[0].value)
+        for module, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and getattr(node.func, "id", getattr(node.func, "attr", "")) in ("require", "import_module")
+        and node.args
+        and isinstance(node.args[0], ast.Constant)
+    }
+    assert calls == {
+        ("backends.seal_context", "tenseal.sealapi"),
+        ("conversion.data", "datasets"),
+    }
+
+
+def test_files_are_short():
+    lines = {
+        module: len(path.read_text(encoding="utf-8").splitlines())
+        for module, path in MODULES.items()
+    }
+    assert not {module: count for module, count in lines.items() if count > MOST_LINES}
+
+
+def test_the_server_reaches_nothing_that_holds_a_secret_key():
+    names = reached("protocol.server")
+    assert not names & {
+        "protocol.client",
+        "protocol.keys",
+        "protocol.keyfile",
+        "protocol.session",
+        "protocol.local",
+        "backends.base",
+        "backends.seal_client",
+        "encrypted.answers",
+    }
+    assert not {name for name in names if room_of(name) in {"backends", "modeling", "pipelines"}}
+
+
+def test_the_encrypted_path_reaches_no_torch():
+    for module in ("protocol.server", "protocol.client", "protocol.session", "encrypted.planner"):
+        for name in reached(module):
+            assert not foreign(name) & {"torch", "transformers", "tenseal"}

@@ -1,0 +1,84 @@
+"""What ``import thex_hf`` does and does not do, seen from a fresh interpreter."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+BUNDLED = ROOT / "thex_hf" / "checkpoints" / "thex-tiny-sst2"
+NO_NETWORK = """
+import socket
+def refuse(*args, **kwargs):
+    raise AssertionError(f"a network connection was tried: {args}")
+socket.socket.connect = socket.socket.connect_ex = refuse
+socket.create_connection = socket.getaddrinfo = refuse
+"""
+
+
+def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a new interpreter that may not open a connection."""
+    return subprocess.run(
+        [sys.executable, "-c", NO_NETWORK + code],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_import_is_light_quiet_and_offline():
+    code = """
+import json, sys
+import thex_hf
+from transformers.pipelines import PIPELINE_REGISTRY
+roots = {name.partition(".")[0] for name in sys.modules}
+print(json.dumps({
+    "heavy": sorted(roots & {"tenseal", "concrete", "openfhe", "datasets", "evaluate", "sklearn"}),
+    "engine": sorted(n for n in sys.modules if n.startswith("thex_hf.backends.seal")),
+    "task": "thex-text-classification" in PIPELINE_REGISTRY.supported_tasks,
+    "version": thex_hf.__version__,
+}))
+"""
+    done = run(code, HF_HUB_OFFLINE="0")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found == {"heavy": [], "engine": [], "task": True, "version": "0.1.0"}
+
+
+def test_importing_twice_and_registering_again_changes_nothing():
+    done = run("import thex_hf\nthex_hf.register()\nprint(thex_hf.bundled_checkpoint())")
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()) == BUNDLED
+
+
+def test_without_our_import_the_checkpoint_is_refused():
+    code = f"""
+import sys
+from transformers import AutoConfig, AutoModelForSequenceClassification
+for auto in (AutoConfig, AutoModelForSequenceClassification):
+    try:
+        auto.from_pretrained({str(BUNDLED)!r})
+    except Exception as error:
+        assert "thex_bert" in str(error), error
+    else:
+        sys.exit(f"{{auto.__name__}} opened the checkpoint")
+assert "thex_hf" not in sys.modules
+"""
+    done = run(code)
+    assert done.returncode == 0, done.stderr + done.stdout
+
+
+def test_with_our_import_the_auto_classes_open_it():
+    code = f"""
+import thex_hf
+from transformers import AutoModelForSequenceClassification
+model = AutoModelForSequenceClassification.from_pretrained({str(BUNDLED)!r})
+assert type(model) is thex_hf.ThexBertForSequenceClassification
+"""
+    done = run(code)
+    assert done.returncode == 0, done.stderr

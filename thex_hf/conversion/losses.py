@@ -1,0 +1,95 @@
+"""The loss terms of a THE-X conversion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from thex_hf.conversion.batches import Batch
+from thex_hf.modeling import ThexBertConfig, ThexBertForSequenceClassification
+from thex_hf.modeling.layers import LayerTrace
+from thex_hf.modeling.modeling_thex_bert import problem_type, task_loss
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """Weights of the terms of the training loss.
+
+    ``guide`` weighs the divergence from the unconverted model's logits, and
+    ``1 - guide`` the task loss; ``temperature`` softens both sides. ``score_limit`` and
+    ``score_penalty`` keep attention scores where the softmax estimate is good. ``hidden``
+    weighs the distance from the exact model's streams (polishing only).
+    """
+
+    guide: float = 0.5
+    temperature: float = 2.0
+    smoothing: float = 0.05
+    score_limit: float = 3.0
+    score_penalty: float = 0.02
+    hidden: float = 0.1
+
+
+def run(model: ThexBertForSequenceClassification, batch: Batch) -> tuple[list[LayerTrace], Tensor]:
+    """Run a model and return what happened in its layers, and its logits."""
+    stream = model.embed(batch["input_ids"], batch["token_type_ids"])
+    traces = model.thex_bert.run_layers(stream, batch["attention_mask"])
+    return traces, model.classifier(model.dropout(traces[-1].layer_norm[:, 0]))
+
+
+def guided_loss(
+    config: ThexBertConfig, logits: Tensor, batch: Batch, losses: LossOptions
+) -> Tensor:
+    """Task loss mixed with the divergence from the guiding logits."""
+    labels = batch["labels"]
+    kind = config.problem_type or problem_type(logits.shape[-1], labels)
+    task = task_loss(logits, labels, kind, losses.smoothing)
+    if "guide" not in batch or not losses.guide:
+        return task
+    if kind == "regression":
+        follow = functional.mse_loss(logits, batch["guide"])
+    else:
+        heat = losses.temperature
+        follow = heat**2 * functional.kl_div(
+            functional.log_softmax(logits / heat, -1),
+            functional.log_softmax(batch["guide"] / heat, -1),
+            log_target=True,
+            reduction="batchmean",
+        )
+    return (1 - losses.guide) * task + losses.guide * follow
+
+
+def score_loss(traces: list[LayerTrace], batch: Batch, losses: LossOptions) -> Tensor:
+    """Penalise attention scores of real tokens beyond the limit, squared."""
+    mask = batch["attention_mask"].float()
+    pairs = mask[:, None, :, None] * mask[:, None, None, :]
+    total = torch.zeros((), device=mask.device)
+    for trace in traces:
+        excess = torch.relu(trace.scores.abs() - losses.score_limit) ** 2 * pairs
+        total = total + excess.sum() / (pairs.sum() * trace.scores.shape[1])
+    return losses.score_penalty * total
+
+
+def masked_error(values: Tensor, target: Tensor, batch: Batch) -> Tensor:
+    """Mean squared difference over real tokens; both ``(batch, seq, d)``."""
+    mask = batch["attention_mask"].float().unsqueeze(-1)
+    return ((values - target) ** 2 * mask).sum() / (mask.sum() * values.shape[-1])
+
+
+def norm_loss(traces: list[LayerTrace], targets: list[LayerTrace], batch: Batch) -> Tensor:
+    """Sum over all norms of the mean squared error of their outputs (LN-distill)."""
+    total = torch.zeros((), device=batch["input_ids"].device)
+    for trace, target in zip(traces, targets, strict=True):
+        total = total + masked_error(trace.attention_norm, target.attention_norm, batch)
+        total = total + masked_error(trace.layer_norm, target.layer_norm, batch)
+    return total
+
+
+def stream_loss(traces: list[LayerTrace], targets: list[LayerTrace], batch: Batch) -> Tensor:
+    """Sum over the layers of the mean squared error of their outputs."""
+    total = torch.zeros((), device=batch["input_ids"].device)
+    for trace, target in zip(traces, targets, strict=True):
+        total = total + masked_error(trace.layer_norm, target.layer_norm, batch)
+    return total

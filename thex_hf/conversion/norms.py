@@ -1,0 +1,87 @@
+"""Put affine maps in the place of layer norms, by least squares."""
+
+from __future__ import annotations
+
+import copy
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from thex_hf.conversion.batches import Batch, Encoded, sample
+from thex_hf.conversion.losses import run
+from thex_hf.modeling import ThexBertForSequenceClassification
+from thex_hf.modeling.layers import AffineNorm, ThexBertLayer
+
+Model = ThexBertForSequenceClassification
+
+SMALLEST_SCALE = 0.05
+"""The circuit divides by the scale of each attention norm, so none may be near zero."""
+
+
+def with_affine_norms(model: Model) -> Model:
+    """Copy a model with exact layer norms to one with affine norms of the same weights."""
+    config = copy.deepcopy(model.config)
+    config.norm = "affine"
+    student = Model(config)
+    student.load_state_dict(model.state_dict())
+    student.to(next(model.parameters()).device).eval()
+    return student
+
+
+@torch.no_grad()
+def fit_least_squares(exact: Model, student: Model, data: Encoded, texts: int) -> None:
+    """Set each affine norm to the best line from its input to the exact norm's output.
+
+    Feature by feature, in the order of the layers: later fits see the error that
+    earlier ones leave. Padded tokens do not count.
+
+    Args:
+        exact: model with layer norms, whose outputs are the targets.
+        student: model with affine norms, set in place.
+        data: texts to fit on.
+        texts: how many of them to use, spread evenly over the data.
+    """
+    batches = sample(data, texts)
+    for number in range(len(student.thex_bert.layers)):
+        layer = cast(ThexBertLayer, student.thex_bert.layers[number])
+        _fit_one(
+            cast(AffineNorm, layer.attention_norm),
+            _rows(student, batches, number, "attention_out"),
+            _rows(exact, batches, number, "attention_norm"),
+        )
+        _fit_one(
+            cast(AffineNorm, layer.output_norm),
+            _rows(student, batches, number, "layer_out"),
+            _rows(exact, batches, number, "layer_norm"),
+        )
+    clamp_scales(student)
+
+
+@torch.no_grad()
+def clamp_scales(model: Model) -> None:
+    """Keep every scale of an attention norm at least ``SMALLEST_SCALE`` from zero."""
+    for layer in model.thex_bert.layers:
+        scale = cast(Tensor, cast(ThexBertLayer, layer).attention_norm.weight)
+        sign = torch.where(scale < 0, -1.0, 1.0)
+        scale.copy_(sign * scale.abs().clamp_min(SMALLEST_SCALE))
+
+
+def _rows(model: Model, batches: list[Batch], layer: int, name: str) -> Tensor:
+    """Collect one traced quantity of a layer over all real tokens, ``(tokens, d)``, in float64."""
+    device = next(model.parameters()).device
+    found: list[Tensor] = []
+    for batch in batches:
+        moved = {name: tensor.to(device) for name, tensor in batch.items()}
+        traces, _ = run(model.eval(), moved)
+        values: Tensor = getattr(traces[layer], name)
+        found.append(values[moved["attention_mask"] == 1].double())
+    return torch.cat(found)
+
+
+def _fit_one(norm: AffineNorm, inputs: Tensor, targets: Tensor) -> None:
+    """Ordinary least squares of targets on inputs, each feature by itself."""
+    x, y = inputs - inputs.mean(0), targets - targets.mean(0)
+    slope = (x * y).sum(0) / (x * x).sum(0).clamp_min(1e-12)
+    norm.weight.copy_(slope)
+    norm.bias.copy_(targets.mean(0) - slope * inputs.mean(0))
