@@ -58,8 +58,8 @@ def clear_logits(weights, embeddings, mask, softmax="estimate"):
             split(x @ w.query.T + w.query_bias), split(x @ w.key.T), split(x @ w.value.T)
         )  # fmt: skip
         scores = query @ key.swapaxes(1, 2) / np.sqrt(size)
-        attention = exact(scores, mask) if softmax == "exact" else estimate(
-            scores, mask, load_reciprocal()
+        attention = (
+            exact(scores, mask) if softmax == "exact" else estimate(scores, mask, load_reciprocal())
         )
         context = (attention @ value).swapaxes(0, 1).reshape(tokens, -1)
         y = w.attention_scale * (x + context @ w.output.T + w.output_bias) + w.attention_shift

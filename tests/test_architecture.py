@@ -168,7 +168,7 @@ def test_only_the_seal_engine_asks_for_its_library():
         for module, path in MODULES.items()
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call)
-        and getattr(node.func, "id", getattr(node.func, "attr", "")) in ("require", "import_module")
+        and getattr(node.func, "id", "") in ("require", "import_module", "__import__")
         and node.args
         and isinstance(node.args[0], ast.Constant)
     }

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-
 from exact_engine import ExactEngine
 from reference import clear_logits, random_weights
+
 from thex_hf.encrypted.answers import answer_part
 from thex_hf.encrypted.context import Context, RangeBits
 from thex_hf.encrypted.encoder import encode
@@ -46,9 +46,7 @@ def run_exactly(weights, tokens, embeddings, softmax="estimate"):
             vectors = [a[0] for a in sent]
             seen.append((part, vectors))
             packed = answer_part(part, vectors, mask, softmax)
-            reply.append(
-                [encrypt(v, lv) for v, (_, lv) in zip(packed, part.returns, strict=True)]
-            )
+            reply.append([encrypt(v, lv) for v, (_, lv) in zip(packed, part.returns, strict=True)])
         try:
             handles = steps.send(reply)
         except StopIteration as stop:

@@ -2,8 +2,8 @@ import dataclasses
 import json
 
 import pytest
-
 from reference import random_weights
+
 from thex_hf.encrypted.context import RangeBits
 from thex_hf.encrypted.folding import fold
 from thex_hf.encrypted.planner import choose_parameters, make_plan

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
+from exact_engine import ExactEngine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exact_engine import ExactEngine
 from thex_hf.layout import attention as kernels
 from thex_hf.layout.geometry import Geometry
 from thex_hf.layout.layout import Layout

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-
 from reference import clear_logits, random_weights
+
 from thex_hf.backends.base import KeyRequest
 from thex_hf.backends.registry import get_backend
 from thex_hf.encrypted.planner import make_plan

@@ -14,7 +14,8 @@ from thex_hf.errors import InputError
 def classify(
     texts: Annotated[list[str], typer.Argument(help="Texts to classify.")],
     model: Annotated[
-        str | None, typer.Option(help="Folder or Hub name of a THE-X model; the bundled one if none.")
+        str | None,
+        typer.Option(help="Folder or Hub name of a THE-X model; the bundled one if none."),
     ] = None,
     backend: Annotated[str, typer.Option(help="Engine for --fhe execute.")] = "seal",
     protocol: Annotated[str, typer.Option(help="client-aided.")] = "client-aided",

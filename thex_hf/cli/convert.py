@@ -12,7 +12,9 @@ from thex_hf.cli.output import Json, show_json
 
 
 def convert(
-    source: Annotated[str, typer.Argument(help="Folder or Hub name of a fine-tuned BERT classifier.")],
+    source: Annotated[
+        str, typer.Argument(help="Folder or Hub name of a fine-tuned BERT classifier.")
+    ],
     output: Annotated[Path, typer.Argument(help="Folder to write; new or empty.")],
     train: Annotated[
         str, typer.Option(help="Training texts: TSV, CSV or JSONL (also .gz), or a datasets name.")
@@ -25,7 +27,8 @@ def convert(
     batch_size: Annotated[int, typer.Option(min=1, help="Texts a training step.")] = 64,
     max_length: Annotated[int, typer.Option(min=2, max=128, help="Tokens a text.")] = 128,
     polish: Annotated[
-        bool, typer.Option("--polish/--no-polish", help="A last pass end to end (not in the paper).")
+        bool,
+        typer.Option("--polish/--no-polish", help="A last pass end to end (not in the paper)."),
     ] = True,
     seed: Annotated[int, typer.Option(help="Seed of all stages.")] = 0,
     overwrite: Annotated[

@@ -11,7 +11,8 @@ from thex_hf.cli.output import Json, mebibytes, show_json
 
 def estimate(
     model: Annotated[
-        str | None, typer.Argument(help="Folder or Hub name of a THE-X model; the bundled one if none.")
+        str | None,
+        typer.Argument(help="Folder or Hub name of a THE-X model; the bundled one if none."),
     ] = None,
     tokens: Annotated[
         list[int] | None, typer.Option(help="Text length in tokens; may be given again.")

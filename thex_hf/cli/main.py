@@ -37,7 +37,8 @@ def _print_version(wanted: bool) -> None:
 @commands.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show version.")
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show version."),
     ] = False,
 ) -> None:
     """Classify encrypted text with Hugging Face models."""

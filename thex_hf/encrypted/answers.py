@@ -10,7 +10,9 @@ from thex_hf.layout.engines import Vector
 from thex_hf.layout.layout import Layout
 
 
-def answer_part(part: Part, vectors: list[Vector], mask: Vector, softmax: str) -> list[list[Vector]]:
+def answer_part(
+    part: Part, vectors: list[Vector], mask: Vector, softmax: str
+) -> list[list[Vector]]:
     """Answer one part of a visit.
 
     Args:

@@ -71,7 +71,9 @@ def _layer(
         value=Affine(layer.value * scale, layer.value @ shift),
         output=Affine(layer.output, layer.output_bias + shift),
         residual=scale,
-        up=Affine(layer.up * layer.attention_scale, layer.up @ layer.attention_shift + layer.up_bias),
+        up=Affine(
+            layer.up * layer.attention_scale, layer.up @ layer.attention_shift + layer.up_bias
+        ),
         down=down,
         skip=skip,
     )

@@ -36,13 +36,15 @@ def normalise(
     first = _first_layer(run, net, _row_sums(run, numerators, last), maps, last)
     reply = yield [[run.engine.mod_switch(a, 0) for a in first]]
     heads = run.shape.heads
-    middle = Affine(np.kron(np.eye(heads), net.w2), np.tile(net.b2, heads))
+    middle = Affine(np.asarray(np.kron(np.eye(heads), net.w2), np.float64), np.tile(net.b2, heads))
     second = run.apply([Target(f"second {last}", middle, maps)], maps, reply[0][0])[0]
     reply = yield [second]
     inverse = _third_layer(run, net, reply[0][0], maps, last)
     pieces = run.shape.pieces
     return [
-        run.settle([run.engine.mul(a, inverse[i // len(pieces) * heads + pieces[i % len(pieces)][0]])])
+        run.settle(
+            [run.engine.mul(a, inverse[i // len(pieces) * heads + pieces[i % len(pieces)][0]])]
+        )
         for i, a in enumerate(context)
     ]
 
@@ -89,5 +91,7 @@ def _third_layer(
     heads = run.shape.heads
     columns = maps[0][:1] >= 0  # row 0 always holds a unit: true for group 0
     outputs = [np.broadcast_to(np.where(columns, h, -1), maps[0].shape) for h in range(heads)]
-    affine = Affine(np.kron(np.eye(heads), net.w3[None]), np.full(heads, float(net.b3)))
+    affine = Affine(
+        np.asarray(np.kron(np.eye(heads), net.w3[None]), np.float64), np.full(heads, float(net.b3))
+    )
     return run.apply([Target(f"third {last}", affine, outputs)], maps, hidden)[0]

@@ -84,7 +84,7 @@ class Plan:
 
     @cached_property
     def key_set(self) -> str:
-        """Names the keys this plan needs: plans with the same parameters and rotations share them."""
+        """Names the keys needed: plans with the same parameters and rotations share them."""
         text = json.dumps(
             [
                 self.parameters.ring_degree,

@@ -96,9 +96,7 @@ def ffn_out(run: Context, index: int, layer: FoldedLayer, wide: Handles) -> Hand
     return out
 
 
-def logits(
-    run: Context, index: int, layer: FoldedLayer, row: Handles, wide: Handles
-) -> Handles:
+def logits(run: Context, index: int, layer: FoldedLayer, row: Handles, wide: Handles) -> Handles:
     """Logits in ``cell`` from the [CLS] row in ``row`` and its FFN values in ``fan``.
 
     One level of the row, two of the FFN values: the second zeroes every slot that holds no

@@ -14,9 +14,7 @@ SAFETY = 2.0  # unseen texts may exceed what calibration saw
 UNCALIBRATED = 64.0
 
 
-def range_bits(
-    weights: EncoderWeights, ranges: Sequence[Mapping[str, float]] | None
-) -> RangeBits:
+def range_bits(weights: EncoderWeights, ranges: Sequence[Mapping[str, float]] | None) -> RangeBits:
     """Bits ``b`` such that each masked value stays below ``2**b``, twice the range seen.
 
     Args:

@@ -40,9 +40,7 @@ def context(run: Context, weights: Handles, value: Handles) -> Handles:
     """
     engine, geometry, shape = run.engine, run.shape.geometry, run.shape
     tiles, blocks, pieces = shape.stream("dup").tiles, shape.stream("dup").blocks, shape.pieces
-    sums = {
-        (q, p): kernels.new_partial(geometry) for q in range(tiles) for p in range(len(pieces))
-    }
+    sums = {(q, p): kernels.new_partial(geometry) for q in range(tiles) for p in range(len(pieces))}
     for k in range(tiles):
         turned = {
             (head, q): kernels.feature_turns(

@@ -21,7 +21,9 @@ Reply: TypeAlias = list[list[Handles]]
 Steps: TypeAlias = Generator[list[Handles], Reply, Handles]
 
 
-def full_layer(run: Context, index: int, layer: FoldedLayer, stream: Handles, keys: Handles) -> Steps:
+def full_layer(
+    run: Context, index: int, layer: FoldedLayer, stream: Handles, keys: Handles
+) -> Steps:
     """A layer for every token.
 
     Args:
@@ -48,7 +50,9 @@ def full_layer(run: Context, index: int, layer: FoldedLayer, stream: Handles, ke
     return [run.engine.add(a, b) for a, b in zip(middle, narrow, strict=True)]
 
 
-def last_layer(run: Context, index: int, layer: FoldedLayer, stream: Handles, cls: Handles) -> Steps:
+def last_layer(
+    run: Context, index: int, layer: FoldedLayer, stream: Handles, cls: Handles
+) -> Steps:
     """The last layer, for the [CLS] row only, with the classifier folded in.
 
     Args:

@@ -21,7 +21,13 @@ class PlainStore:
         return len(self._plains)
 
     def get(
-        self, engine: ServerEngine, key: Hashable, level: int, vector: Vector, *, factor: bool = True
+        self,
+        engine: ServerEngine,
+        key: Hashable,
+        level: int,
+        vector: Vector,
+        *,
+        factor: bool = True,
     ) -> Plain:
         """The plaintext of ``vector`` under ``key``, encoded on first use."""
         plain = self.get_or_skip(engine, key, level, lambda: vector, factor=factor)

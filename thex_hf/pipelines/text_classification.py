@@ -68,7 +68,7 @@ class ThexTextClassificationPipeline(TextClassificationPipeline):  # type: ignor
         if not isinstance(model, ThexBertForSequenceClassification):
             raise ConversionError(
                 f"expected a THE-X model (ThexBertForSequenceClassification), got "
-                f"{type(model).__name__}; convert it first: thex-hf convert SOURCE OUTPUT --train FILE"
+                f"{type(model).__name__}; convert it first: thex-hf convert"
             )
         self.protocol = check_protocol(protocol)
         self.reports: list[Report] = []
@@ -156,7 +156,8 @@ def _check_text(inputs: Any) -> None:
         unknown = set(inputs) - {"text", "text_pair"}
         if unknown or "text" not in inputs:
             raise InputError(
-                f"expected a dictionary with 'text' and perhaps 'text_pair', got keys {sorted(inputs)}"
+                f"expected a dictionary with 'text' and perhaps 'text_pair', "
+                f"got keys {sorted(inputs)}"
             )
         texts = [inputs["text"], inputs.get("text_pair") or "-"]
     elif isinstance(inputs, list | tuple):  # the old [[text, pair]] form, checked by transformers

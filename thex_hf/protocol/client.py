@@ -79,7 +79,11 @@ class ClientRun:
                 f"expected step {self.step} of run {self.run}, got step {message.step} of run "
                 f"{message.run}; messages must arrive once and in order"
             )
-        reply = self._visit(message) if kind == "visit" else self._answer(message)
+        reply = None
+        if kind == "visit":
+            reply = self._visit(message)
+        else:
+            self._answer(message)
         self.seconds += time.perf_counter() - start
         return reply
 
@@ -108,4 +112,3 @@ class ClientRun:
 
     def _message(self, kind: str, parts: list[list[bytes]], step: int = 0) -> bytes:
         return Message(kind, self.plan.id, self.key_id, self.run, step, parts).to_bytes()
-

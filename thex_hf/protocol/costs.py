@@ -146,4 +146,3 @@ def estimate(plan: Plan, costs: Costs) -> Estimate:
         prepare_seconds=sum(costs.seconds[key] * n for key, n in encodes.items()),
         server_seconds=server,
     )
-

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import msgpack
 
@@ -56,7 +57,9 @@ class Message:
         """
         fields = _unpack(data)
         if set(fields) != {"v", "t", "plan", "key", "run", "step", "parts"}:
-            raise WireError(f"a message must have 7 fields, got {len(fields)}; was it cut or altered?")
+            raise WireError(
+                f"a message must have 7 fields, got {len(fields)}; was it cut or altered?"
+            )
         if fields["v"] != VERSION:
             raise WireError(
                 f"message format {fields['v']!r} is not supported, expected {VERSION}; "
@@ -72,9 +75,7 @@ class Message:
         parts = fields["parts"]
         if not isinstance(parts, list) or not all(_is_bytes_list(part) for part in parts):
             raise WireError("message field 'parts' must be a list of lists of bytes")
-        return cls(
-            fields["t"], fields["plan"], fields["key"], fields["run"], fields["step"], parts
-        )
+        return cls(fields["t"], fields["plan"], fields["key"], fields["run"], fields["step"], parts)
 
     def require(self, kind: str, plan: str, key: str) -> None:
         """Check that this message is of ``kind`` and belongs to ``plan`` and ``key``.
@@ -110,7 +111,7 @@ def _is_bytes_list(part: object) -> bool:
     return isinstance(part, list) and all(isinstance(item, bytes) for item in part)
 
 
-def _unpack(data: bytes) -> dict[str, object]:
+def _unpack(data: bytes) -> dict[str, Any]:
     if not isinstance(data, bytes):
         raise WireError(f"expected bytes, got {type(data).__name__}")
     if len(data) > MAX_BYTES:

@@ -133,4 +133,3 @@ class ServerRun:
         parts = [[self._engine.dump(a) for a in handles] for handles in sent]
         message = Message(kind, self.plan.id, self._key_id, self._run, self._step, parts)
         return message.to_bytes()
-

@@ -1,0 +1,95 @@
+"""Accuracy of the bundled checkpoint on SST-2 dev: clear, simulated, and a sample encrypted.
+
+``python benchmarks/accuracy.py DEV.tsv.gz [--execute 50] [--seed 0]``; the file has a header
+row and columns ``label`` and ``text``. Writes results/accuracy.json and results/accuracy.md.
+Takes about ten minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from common import surroundings, write
+from tqdm.auto import tqdm
+from transformers import pipeline
+
+import thex_hf  # registers the task
+from thex_hf.conversion.data import read_texts
+
+
+def run(classifier: Any, texts: list[str], fhe: str) -> list[Any]:
+    """Reports of all texts in one mode."""
+    reports = []
+    for text in tqdm(texts, desc=fhe):
+        classifier(text, fhe=fhe, agreement=fhe != "disable")
+        reports.append(classifier.report)
+    return reports
+
+
+def accuracy(reports: list[Any], labels: np.ndarray) -> float:
+    """Per cent right."""
+    return float(100 * np.mean([np.argmax(r.logits) for r in reports] == labels))
+
+
+def differences(reports: list[Any]) -> dict[str, float]:
+    """How far logits are from the clear model's."""
+    values = [report.agreement.largest_logit_difference for report in reports]
+    return {
+        "largest": max(values),
+        "median": median(values),
+        "same_label": sum(report.agreement.same_label for report in reports),
+        "texts": len(values),
+    }
+
+
+def main() -> None:
+    """Run all three modes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("dev", type=Path)
+    parser.add_argument("--execute", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--model", default=None)
+    options = parser.parse_args()
+    place = surroundings()
+    data = read_texts(options.dev, label_names=("0", "1"))
+    texts, labels = list(data.texts), np.asarray(data.labels).astype(int)
+    model = options.model or thex_hf.bundled_checkpoint()
+    classifier = pipeline("thex-text-classification", model=model, device=-1)
+    clear = run(classifier, texts, "disable")
+    simulated = run(classifier, texts, "simulate")
+    chosen = np.random.default_rng(options.seed).choice(len(texts), options.execute, replace=False)
+    executed = run(classifier, [texts[i] for i in chosen], "execute")
+    sample = [simulated[i] for i in chosen]
+    record = {
+        "surroundings": place,
+        "texts": len(texts),
+        "clear": accuracy(clear, labels),
+        "simulate": accuracy(simulated, labels),
+        "simulate_difference": differences(simulated),
+        "execute_seed": options.seed,
+        "execute": accuracy(executed, labels[chosen]),
+        "execute_difference": differences(executed),
+        "simulate_difference_same_texts": differences(sample),
+        "execute_server_seconds_median": median(r.seconds.server for r in executed),
+        "buckets": {str(b): sum(r.bucket == b for r in clear) for b in (16, 32, 64, 128)},
+    }
+    table = [
+        ["mode", "texts", "accuracy %", "same label as clear", "largest logit difference", "median"]
+    ]
+    table.append(["disable", str(len(texts)), f"{record['clear']:.2f}", "", "", ""])
+    for mode, count in (("simulate", len(texts)), ("execute", options.execute)):
+        gap = record[f"{mode}_difference"]
+        table.append(
+            [mode, str(count), f"{record[mode]:.2f}", f"{gap['same_label']} of {gap['texts']}",
+             f"{gap['largest']:.1e}", f"{gap['median']:.1e}"]
+        )  # fmt: skip
+    write("accuracy", record, table)
+    print("\n".join(" ".join(row) for row in table))
+
+
+if __name__ == "__main__":
+    main()

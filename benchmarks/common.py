@@ -1,0 +1,68 @@
+"""What every benchmark records: machine, versions, commit; and how results are written."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("torch", "transformers", "numpy", "tenseal")
+
+
+def surroundings() -> dict[str, Any]:
+    """Machine, load, versions and commit."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "load_average": [round(x, 2) for x in os.getloadavg()],
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "commit": _commit(),
+    }
+
+
+def write(name: str, record: dict[str, Any], table: list[list[str]]) -> None:
+    """Write ``results/NAME.json`` and ``results/NAME.md``; the table's first row is its head."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
+    head, *rows = ["| " + " | ".join(row) + " |" for row in table]
+    rule = "|" + "---|" * len(table[0])
+    place = record["surroundings"]
+    note = (
+        f"{place['processor']}, {place['cores']} cores, Python {place['python']}, "
+        f"commit {place['commit']}; load before the run {place['load_average'][0]}."
+    )
+    (RESULTS / f"{name}.md").write_text("\n".join([head, rule, *rows, "", note]) + "\n")
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or "unknown"
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _commit() -> str:
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent,
+        check=False,
+    )
+    return done.stdout.strip() or "unknown"

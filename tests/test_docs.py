@@ -1,0 +1,98 @@
+"""README and docs: the Python in them runs, their links lead somewhere, the first lines hold.
+
+Python blocks run in order and share one namespace for each file, in an empty directory. A
+block after the comment ``<!-- slow -->`` runs with ``--slow`` only, and so does every later
+block of its file.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```\s*$", re.MULTILINE | re.DOTALL)
+SLOW = re.compile(r"<!--\s*slow\s*-->\s*\Z")
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+\s+(.*)$", re.MULTILINE)
+
+
+def blocks(page: Path) -> list[tuple[str, str, bool, int]]:
+    """Language, text, whether marked slow, and first line of each fenced block."""
+    text = page.read_text(encoding="utf-8")
+    return [
+        (
+            found.group(1),
+            found.group(2),
+            bool(SLOW.search(text[: found.start()])),
+            text.count("\n", 0, found.start()) + 2,
+        )
+        for found in FENCE.finditer(text)
+    ]
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def anchors(page: Path) -> set[str]:
+    """Anchors of a page's headings, as the usual hosts make them."""
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    plain = (re.sub(r"[^\w\- ]", "", title.lower()) for title in HEADING.findall(text))
+    return {title.strip().replace(" ", "-") for title in plain}
+
+
+WITH_PYTHON = [page for page in PAGES if any(block[0] == "python" for block in blocks(page))]
+
+
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=name)
+def test_python_blocks_run(page, request, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    space: dict[str, object] = {"__name__": f"blocks_of_{page.stem}"}
+    for language, text, slow, line in blocks(page):
+        if language != "python":
+            continue
+        if slow and not request.config.getoption("--slow"):
+            break
+        # blank lines in front make tracebacks show the page's own line numbers
+        exec(compile("\n" * (line - 1) + text, str(page), "exec"), space)
+
+
+def test_the_readme_begins_with_two_lines_for_the_shell():
+    first, second = blocks(ROOT / "README.md")[:2]
+    for language, text, _, _ in (first, second):
+        assert language == "bash"
+        assert len(text.strip().splitlines()) == 1
+        assert "python3 -m venv .venv && .venv/bin/" in text
+        assert "-c constraints.txt" in text
+    assert "thex-hf classify" in first[1]
+    assert "python -m pytest -q" in second[1]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_relative_links_lead_to_files(page):
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    broken = []
+    for target in LINK.findall(text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        found = (page.parent / path).resolve() if path else page
+        if not found.exists() or (anchor and anchor not in anchors(found)):
+            broken.append(target)
+    assert not broken
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_no_private_paths(page):
+    text = page.read_text(encoding="utf-8")
+    assert not re.findall(r"/(?:home|root|work|tmp|Users)/\S*", text)
+
+
+def test_every_docs_page_is_on_the_index():
+    linked = set(LINK.findall((ROOT / "docs" / "index.md").read_text(encoding="utf-8")))
+    pages = {page.name for page in PAGES if page.parent.name == "docs"} - {"index.md"}
+    assert pages <= linked
