@@ -68,9 +68,16 @@ def test_a_mask_that_does_not_fit_is_refused():
 def test_range_bits_double_what_was_seen():
     weights = random_weights(layers=2)
     scale = min(abs(weights.layers[0].attention_scale))
-    bits = range_bits(weights, [{"value": 3.9, "layer_out": 7.9 * scale}] * 2)
+    seen = {"value": 3.9, "layer_out": 7.9 * scale, "scores": 1.0, "ffn_pre": 30.0}
+    bits = range_bits(weights, [seen] * 2)
     assert bits.value == (3, 3)
     assert bits.stream == (0, 4)
+    assert bits.shown == (6, 6)
+
+
+def test_values_that_overflow_the_last_prime_are_refused():
+    with pytest.raises(PlanError, match="layer 1: attention scores or FFN values reach"):
+        make_plan(random_weights(), 16, RangeBits((4, 4), (0, 4), (4, 12)))
 
 
 def test_a_scale_near_zero_cannot_be_folded():

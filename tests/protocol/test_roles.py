@@ -12,7 +12,7 @@ from thex_hf.protocol.local import exchange
 from thex_hf.protocol.messages import Message
 from thex_hf.protocol.server import ServedModel, ServerRun
 
-RANGES = [{"value": 8.0, "layer_out": 8.0}] * 2
+RANGES = [{"value": 8.0, "layer_out": 8.0, "scores": 8.0, "ffn_pre": 8.0}] * 2
 
 
 class Setting:

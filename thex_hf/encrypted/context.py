@@ -22,10 +22,11 @@ Handles = list[Handle]
 
 @dataclass(frozen=True)
 class RangeBits:
-    """For each layer, ``b`` such that masked values stay within ``2**b``."""
+    """For each layer, ``b`` such that values stay within ``2**b``."""
 
-    value: tuple[int, ...]  # value projection
-    stream: tuple[int, ...]  # stream that enters the layer (entry 0 is not masked)
+    value: tuple[int, ...]  # value projection, masked
+    stream: tuple[int, ...]  # stream that enters the layer, masked (not entry 0)
+    shown: tuple[int, ...] = ()  # scores and FFN pre-activations, sent at level 0
 
 
 class Target(NamedTuple):

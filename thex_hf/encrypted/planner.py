@@ -71,6 +71,8 @@ def make_plan(
         check_room(parameters, 1, value_bits, f"layer {index} value")
     for index, stream_bits in enumerate(bits.stream[1:], start=1):
         check_room(parameters, 1, stream_bits, f"layer {index} stream")
+    for index, shown_bits in enumerate(bits.shown):
+        _check_shown(parameters, shown_bits, index)
     record = count(shape, schedule, layers, bits, softmax)
     return Plan(
         shape=shape,
@@ -94,6 +96,16 @@ def _shape(weights: EncoderWeights, tokens: int, ring: int) -> Shape:
         intermediate=weights.intermediate,
         labels=weights.labels,
     )
+
+
+def _check_shown(parameters: Parameters, bits: int, layer: int) -> None:
+    room = parameters.prime_bits[0] - parameters.scale_bits - 1
+    if bits > room:
+        raise PlanError(
+            f"layer {layer}: attention scores or FFN values reach 2**{bits} but only 2**{room} "
+            f"fits the last prime; convert the model again with more weight decay, which keeps "
+            f"them small (THE-X, section 4.5)"
+        )
 
 
 def _no_mask(layout: Layout, _bits: int) -> Mask:

@@ -12,22 +12,24 @@ from thex_hf.weights import EncoderWeights
 
 SAFETY = 2.0  # unseen texts may exceed what calibration saw
 UNCALIBRATED = 64.0
+KEYS = ("value", "layer_out", "scores", "ffn_pre")
 
 
 def range_bits(weights: EncoderWeights, ranges: Sequence[Mapping[str, float]] | None) -> RangeBits:
-    """Bits ``b`` such that each masked value stays below ``2**b``, twice the range seen.
+    """Bits ``b`` such that each value stays below ``2**b``, twice the range seen.
 
     Args:
         weights: the encoder; the stream is carried divided by the attention norm's scale.
-        ranges: for each layer the calibrated ``value`` and ``layer_out``; None if the
-            checkpoint was not calibrated: then 64 is assumed for both.
+        ranges: for each layer the calibrated ``value``, ``layer_out``, ``scores`` and
+            ``ffn_pre``; None if the checkpoint was not calibrated: then 64 is assumed for all.
     """
-    value, stream = [], [0]
+    value, stream, shown = [], [0], []
     for index, layer in enumerate(weights.layers):
-        seen = ranges[index] if ranges else {"value": UNCALIBRATED, "layer_out": UNCALIBRATED}
+        seen = ranges[index] if ranges else dict.fromkeys(KEYS, UNCALIBRATED)
         value.append(_bits(seen["value"]))
         stream.append(_bits(seen["layer_out"] / float(np.abs(layer.attention_scale).min())))
-    return RangeBits(tuple(value), tuple(stream[: len(weights.layers)]))
+        shown.append(_bits(max(seen["scores"], seen["ffn_pre"])))
+    return RangeBits(tuple(value), tuple(stream[: len(weights.layers)]), tuple(shown))
 
 
 def _bits(largest: float) -> int:
