@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import BertForSequenceClassification
@@ -165,11 +165,7 @@ def start_model(teacher: BertForSequenceClassification) -> ThexBertForSequenceCl
 
 
 def _versions() -> dict[str, str]:
-    names: Any = ("thex_hf", "torch", "transformers", "accelerate", "numpy")
-    found: dict[str, str] = {}
-    for name in names:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+    """Versions of this package and of the libraries that decide the result."""
+    names = ("torch", "transformers", "accelerate", "numpy")
+    own = {"thex_hf": str(importlib.import_module("thex_hf").__version__)}
+    return own | {name: importlib.metadata.version(name) for name in names}

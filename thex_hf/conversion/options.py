@@ -22,12 +22,22 @@ class ConversionOptions:
 
     seed: int = 0
     max_length: int = 128
-    fine_tuning: FitOptions = field(default_factory=lambda: FitOptions(epochs=3.0))
+    fine_tuning: FitOptions = field(
+        default_factory=lambda: FitOptions(
+            epochs=2.0, learning_rate=2e-4, token_dropout=0.1, average=0.995
+        )
+    )
     distilling: FitOptions = field(
-        default_factory=lambda: FitOptions(epochs=0.25, learning_rate=1e-3, weight_decay=0.0)
+        default_factory=lambda: FitOptions(
+            epochs=0.25, learning_rate=1e-3, weight_decay=0.0, average=0.99
+        )
     )
     polish: bool = True
-    polishing: FitOptions = field(default_factory=lambda: FitOptions(epochs=1.0))
+    polishing: FitOptions = field(
+        default_factory=lambda: FitOptions(
+            epochs=0.5, learning_rate=1e-4, token_dropout=0.1, average=0.995
+        )
+    )
     losses: LossOptions = field(default_factory=LossOptions)
     norm_texts: int = 4096
     calibration_texts: int = 2048

@@ -99,7 +99,7 @@ class Context:
     def hide(self, layout: Layout, handles: Handles, bits: int) -> tuple[Handles, Mask]:
         """Mask values for a ``refresh`` part. Consumes no level."""
         mask = self.draw(layout, bits)
-        return self._move(handles, mask.vectors), mask
+        return self._move(self._move(handles, mask.coarse), mask.fine), mask
 
     def reveal(self, handles: Handles, mask: Mask, layout: Layout) -> Handles:
         """Take the mask off what came back in another layout. Consumes no level."""

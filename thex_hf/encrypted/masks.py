@@ -1,9 +1,11 @@
 """Additive masks for ``refresh`` parts, drawn from the operating system's randomness.
 
-A value ``|v| <= 2**value_bits`` sent as ``v + r`` with ``r`` uniform on
-``[-2**b, 2**b]``, ``b = value_bits + HIDING_BITS``, is within statistical distance
-``2**-HIDING_BITS`` of one that does not depend on ``v``, for each slot. Every slot of the
-ciphertext is masked, also those that hold nothing of use.
+A value ``|v| <= 2**value_bits`` is sent as ``v + coarse + fine``. ``coarse`` is uniform on
+``[-2**c, 2**c)``, ``c = value_bits + HIDING_BITS``: shifting it by ``v`` changes its
+distribution by at most ``2**-HIDING_BITS``. But float64 gives it a grid of ``2**(c - 52)``,
+on which the low bits of ``v`` would show; ``fine``, uniform on ``HIDING_BITS`` bits more than
+that grid, hides them (and the rounding of the encoding) to the same degree. Both hold for
+each slot, and every slot of the ciphertext is masked, also those that hold nothing of use.
 """
 
 from __future__ import annotations
@@ -20,27 +22,33 @@ from thex_hf.layout.parameters import Parameters
 
 HIDING_BITS = 30
 HEADROOM_BITS = 2
+FLOAT_BITS = 53
 
 
 def uniform(size: int, bound: float) -> Vector:
     """``size`` reals uniform on ``[-bound, bound)`` with 53 random bits each."""
-    words = np.frombuffer(os.urandom(8 * size), dtype="<u8") >> np.uint64(11)
-    return np.asarray(words * (2.0 * bound / 2.0**53) - bound)
+    words = np.frombuffer(os.urandom(8 * size), dtype="<u8") >> np.uint64(64 - FLOAT_BITS)
+    return np.asarray(words * (2.0 * bound / 2.0**FLOAT_BITS) - bound)
 
 
 @dataclass(frozen=True)
 class Mask:
-    """One mask: slot vectors as added, and the matrix they hold in the sending layout."""
+    """One mask: slot vectors of both parts, and the matrix of their sum in the layout."""
 
-    vectors: list[Vector]
+    coarse: list[Vector]
+    fine: list[Vector]
     matrix: Vector
 
 
 def draw(layout: Layout, value_bits: int) -> Mask:
     """A fresh mask for all ciphertexts of ``layout``."""
-    bound = 2.0 ** (value_bits + HIDING_BITS)
-    vectors = [uniform(layout.geometry.slots, bound) for _ in range(layout.ciphertexts)]
-    return Mask(vectors, layout.unpack(vectors))
+    coarse_bits = value_bits + HIDING_BITS
+    fine_bits = coarse_bits - FLOAT_BITS + 1 + HIDING_BITS
+    coarse, fine = (
+        [uniform(layout.geometry.slots, 2.0**bits) for _ in range(layout.ciphertexts)]
+        for bits in (coarse_bits, fine_bits)
+    )
+    return Mask(coarse, fine, layout.unpack([a + b for a, b in zip(coarse, fine, strict=True)]))
 
 
 def check_room(parameters: Parameters, level: int, value_bits: int, name: str) -> None:

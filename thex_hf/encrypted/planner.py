@@ -110,7 +110,8 @@ def _check_shown(parameters: Parameters, bits: int, layer: int) -> None:
 
 def _no_mask(layout: Layout, _bits: int) -> Mask:
     zeros = np.zeros((layout.tokens, layout.features))
-    return Mask(layout.pack(zeros), zeros)
+    vectors = layout.pack(zeros)
+    return Mask(vectors, vectors, zeros)
 
 
 def count(
