@@ -26,7 +26,6 @@ from teacher import train_teacher
 from thex_hf.conversion import ConversionOptions, ConversionReport, FitOptions, convert
 from thex_hf.conversion.batches import encode
 from thex_hf.conversion.data import read_texts
-from thex_hf.conversion.losses import LossOptions
 from thex_hf.modeling.card import write_card
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,10 +35,9 @@ STAGES = ("unconverted", "relu_softmax", "affine", "converted")
 DROPOUT = 0.15
 TEACHER = FitOptions(epochs=2.0, learning_rate=6e-4, token_dropout=0.2, average=0.998)
 CONVERSION = ConversionOptions(
-    fine_tuning=FitOptions(epochs=1.0, learning_rate=3e-4, token_dropout=0.1, average=0.995),
-    distilling=FitOptions(epochs=0.1, learning_rate=1e-3, weight_decay=0.0),
-    polish=False,
-    losses=LossOptions(guide=0.5),
+    fine_tuning=FitOptions(epochs=0.5, learning_rate=2e-4, token_dropout=0.1, average=0.995),
+    distilling=FitOptions(epochs=0.1, learning_rate=1e-3, weight_decay=0.0, average=0.99),
+    polishing=FitOptions(epochs=0.3, learning_rate=1e-4, token_dropout=0.1, average=0.995),
     overwrite=True,
 )
 METADATA = {"license": "apache-2.0", "language": "en", "datasets": ["stanfordnlp/sst2"]}

@@ -1,0 +1,128 @@
+"""Client and server as two objects in two folders, joined by nothing but bytes.
+
+The client makes keys and ships the evaluation half once; then ciphertexts go back and forth
+until it can read the logits. Everything that crosses passes through one function, which
+also looks for the secret key in it.
+
+By default on the ``clear`` engine, which encrypts nothing but follows every step: about 15 s
+in all, imports included, and 0.6 GB of memory on a 2-core machine. ``--backend seal``
+encrypts: about 25 s and 1 GB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AutoTokenizer
+
+import thex_hf
+from thex_hf.backends import KeyRequest, get_backend
+from thex_hf.encrypted.plan import Plan
+from thex_hf.encrypted.planner import make_plan
+from thex_hf.encrypted.ranges import range_bits
+from thex_hf.encrypted.shape import bucket
+from thex_hf.protocol.client import ClientRun
+from thex_hf.protocol.keys import KeyStore
+from thex_hf.protocol.server import ServedModel, ServerRun
+
+TEXT = "a warm , funny and beautifully acted film"
+
+
+class Client:
+    """Holds the text, the embedding table and the secret key."""
+
+    def __init__(self, folder: Path, backend: str) -> None:
+        name = thex_hf.bundled_checkpoint()
+        self.tokenizer = AutoTokenizer.from_pretrained(name)
+        self.model = thex_hf.ThexBertForSequenceClassification.from_pretrained(name)
+        self.backend = get_backend(backend)
+        self.store = KeyStore(folder)
+
+    def make_keys(self, plan: Plan) -> bytes:
+        """Make both halves, keep them, and return the server's half."""
+        request = KeyRequest(plan.parameters, plan.rotations, relinearisation=True)
+        self.secret, evaluation = self.backend.generate(request)
+        self.store.save(plan.key_set, self.backend.name, self.secret, evaluation)
+        return self.store.path("evaluation", plan.key_set).read_bytes()
+
+    def start(self, plan: Plan, ids: torch.Tensor) -> ClientRun:
+        """One text's run: exact embeddings in clear, everything after them encrypted."""
+        with torch.no_grad():
+            embeddings = self.model.embed(ids)[0].double().numpy()
+        engine = self.backend.client(plan.parameters, self.secret)
+        return ClientRun(plan, engine, self.secret.key_id, np.asarray(embeddings))
+
+
+class Server:
+    """Holds the weights and, from the client, evaluation keys and ciphertexts."""
+
+    def __init__(self, folder: Path, backend: str) -> None:
+        model = thex_hf.ThexBertForSequenceClassification.from_pretrained(
+            thex_hf.bundled_checkpoint()
+        )
+        self.weights = model.encoder_weights()
+        self.bits = range_bits(self.weights, model.config.ranges)
+        self.served = ServedModel(self.weights)
+        self.backend = get_backend(backend)
+        self.store = KeyStore(folder)
+
+    def plan(self, size: int) -> Plan:
+        """The plan of one bucket: public, no secret in it."""
+        return make_plan(self.weights, size, self.bits)
+
+    def take_keys(self, plan: Plan, data: bytes) -> None:
+        """Keep the evaluation keys that a client sent."""
+        self.store.path("evaluation", plan.key_set).write_bytes(data)
+
+    def start(self, plan: Plan) -> ServerRun:
+        """One text's run."""
+        keys = self.store.load_evaluation(plan.key_set, self.backend.name)
+        engine = self.backend.server(plan.parameters, keys, plan.rotations)
+        return ServerRun(self.served, plan, engine, keys.key_id)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the example; ``argv`` as on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("text", nargs="?", default=TEXT)
+    parser.add_argument("--backend", default="clear", help="clear, seal, or a plug-in's name")
+    options = parser.parse_args(argv)
+
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
+        client, server = Client(Path(one), options.backend), Server(Path(two), options.backend)
+
+        def carry(data: bytes, what: str) -> bytes:
+            secret = client.secret.reveal()
+            parts = [
+                secret[i : i + 16] for i in range(0, len(secret) - 16, max(16, len(secret) // 8))
+            ]
+            assert not any(part in data for part in parts), "a piece of the secret key crossed"
+            print(f"  {what:24} {len(data):>10,} bytes")
+            return data
+
+        ids = client.tokenizer(options.text, return_tensors="pt")["input_ids"]
+        plan = server.plan(bucket(ids.shape[1]))
+        print(f"bucket {plan.shape.tokens}, {plan.schedule.rounds} rounds, plan {plan.id}")
+
+        keys = client.make_keys(plan)
+        server.take_keys(plan, carry(keys, "up: evaluation keys"))
+        asking, answering = client.start(plan, ids), server.start(plan)
+        visit = carry(answering.start(carry(asking.request(), "up: request")), "down: visit")
+        while (reply := asking.receive(visit)) is not None:
+            kind = "down: visit" if asking.step < len(plan.schedule.visits) else "down: answer"
+            visit = carry(answering.reply(carry(reply, "up: reply")), kind)
+
+        assert asking.logits is not None
+        label = client.model.config.id2label[int(np.argmax(asking.logits))]
+        print(f"{label}  {options.text}")
+        print(f"client folder: {sorted(path.name for path in Path(one).iterdir())}")
+        print(f"server folder: {sorted(path.name for path in Path(two).iterdir())}")
+
+
+if __name__ == "__main__":
+    main()
