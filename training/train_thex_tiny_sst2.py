@@ -18,6 +18,7 @@ import shutil
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from start_model import build_start
@@ -58,7 +59,7 @@ def train_one(seed: int, args: argparse.Namespace) -> ConversionReport:
     return convert(source, folder / NAME, train=args.train, dev=args.dev, options=options)
 
 
-def summary(reports: list[ConversionReport], seconds: float) -> dict[str, object]:
+def summary(reports: list[ConversionReport], seconds: float) -> dict[str, Any]:
     """Collect accuracies by seed, their mean and spread, and the settings."""
     by_seed = {str(r.seed): {s: round(getattr(r, s), 2) for s in STAGES} for r in reports}
     columns = {stage: [getattr(r, stage) for r in reports] for stage in STAGES}
@@ -72,6 +73,7 @@ def summary(reports: list[ConversionReport], seconds: float) -> dict[str, object
             for stage, v in columns.items()
         },
         "bundled_seed": reports[0].seed,
+        "remark": "settings were chosen on the development texts with the bundled seed",
         "bundled_ranges": reports[0].ranges,
         "command": "python training/train_thex_tiny_sst2.py --embeddings MINILM_L3 "
         "--encoder BERT_TINY_SST2 --train sst2/train.tsv.gz --dev sst2/dev.tsv.gz --seeds "
@@ -83,20 +85,21 @@ def summary(reports: list[ConversionReport], seconds: float) -> dict[str, object
     }
 
 
-def notes(result: dict[str, object]) -> str:
+def notes(result: dict[str, Any]) -> str:
     """Say in the card where the weights come from and how the figures vary."""
     return (
         "Word embeddings: principal components of those of paraphrase-MiniLM-L3-v2 "
         "(Apache-2.0). Encoder: started from a published BERT-tiny for SST-2 (repository "
         "FHE-BERT-Tiny, MIT; model by philschmid, Apache-2.0). Trained on the GLUE SST-2 "
-        "phrases (Socher et al. 2013); settings were chosen by looking at the same "
-        "development texts.\n\n"
+        "phrases (Socher et al. 2013).\n\n"
         f"Accuracy by seed: `{json.dumps(result['accuracy_by_seed'])}`. The bundled seed is "
-        f"{result['bundled_seed']}, fixed beforehand."
+        f"{result['bundled_seed']}, fixed beforehand. Settings were chosen by looking at the same "
+        "development texts with that seed, so its figure is on the high side: the mean over "
+        f"the seeds, {result['mean']['converted']}, is the fairer estimate of the recipe."
     )
 
 
-def bundle(folder: Path, target: Path, result: dict[str, object]) -> None:
+def bundle(folder: Path, target: Path, result: dict[str, Any]) -> None:
     """Copy the converted model to where the package ships it, with a fresh card."""
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(folder, target)
