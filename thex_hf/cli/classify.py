@@ -37,10 +37,12 @@ def classify(
     """Classify TEXTS; by default the encoder runs on encrypted data."""
     from transformers import pipeline
 
+    from thex_hf.backends.registry import get_backend
     from thex_hf.cli.loading import load_model
     from thex_hf.pipelines.options import FHE_MODES, one_of
 
     one_of("fhe", fhe, FHE_MODES)
+    get_backend(backend)
     if not texts:
         raise InputError("give at least one text to classify")
     loaded, tokenizer = load_model(model)

@@ -20,7 +20,9 @@ def convert(
         str, typer.Option(help="Training texts: TSV, CSV or JSONL (also .gz), or a datasets name.")
     ],
     dev: Annotated[str, typer.Option(help="Texts to measure accuracy on: as --train.")],
-    epochs: Annotated[float, typer.Option(min=0, help="Fine-tuning with ReLU and estimate.")] = 3.0,
+    epochs: Annotated[
+        float | None, typer.Option(min=0, help="Fine-tuning with ReLU; the recipe's if none.")
+    ] = None,
     learning_rate: Annotated[
         float | None, typer.Option(min=0, help="Peak of fine-tuning; the recipe's if none.")
     ] = None,
@@ -41,7 +43,9 @@ def convert(
     from thex_hf.conversion.options import ConversionOptions
 
     base = ConversionOptions()
-    first = replace(base.fine_tuning, epochs=epochs, batch_size=batch_size)
+    first = replace(base.fine_tuning, batch_size=batch_size)
+    if epochs is not None:
+        first = replace(first, epochs=epochs)
     if learning_rate is not None:
         first = replace(first, learning_rate=learning_rate)
     options = replace(

@@ -17,6 +17,7 @@ from thex_hf.errors import OptionError
 from thex_hf.layout.engines import Vector
 from thex_hf.modeling.modeling_thex_bert import ThexBertForSequenceClassification
 from thex_hf.pipelines.report import Agreement, Bytes, Report, Seconds
+from thex_hf.protocol.keys import KeyStore
 from thex_hf.protocol.session import LocalSession, Outcome
 
 Row = Mapping[str, Tensor]
@@ -35,6 +36,7 @@ class Runner:
     Raises:
         BackendUnavailable: no backend of that name.
         OptionError: a backend that does not encrypt was asked to execute.
+        KeyStoreError: the key directory is a model's, or a file.
     """
 
     def __init__(
@@ -51,6 +53,8 @@ class Runner:
         self._backend = get_backend(backend)
         self._softmax = softmax or model.config.softmax
         self._keys = keys
+        if keys is not None:
+            KeyStore(keys)  # refuses a model folder now, not at the first text
         self._sessions: dict[str, LocalSession] = {}
 
     def session(self, fhe: str) -> LocalSession:
