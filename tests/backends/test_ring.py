@@ -6,16 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from thex_hf.backends.primes import is_prime, primes_of
+from thex_hf.backends.primes import primes_of
 from thex_hf.backends.ring import galois_element, largest_coefficient, ones_power, slot_exponents
 from thex_hf.errors import PlanError
 from thex_hf.layout.parameters import Parameters
-
-
-def test_is_prime_equals_a_sieve() -> None:
-    sieve = [n for n in range(2, 2000) if all(n % d for d in range(2, int(n**0.5) + 1))]
-    assert [n for n in range(2000) if is_prime(n)] == sieve
-    assert not is_prime(3215031751)  # a strong pseudoprime to bases 2, 3, 5 and 7
 
 
 @pytest.mark.parametrize(

@@ -44,9 +44,9 @@ def test_estimate_agrees_with_a_run():
     (row,) = records(run("estimate", "--tokens", "10", "--json"))
     (real,) = records(run("classify", GOOD, "--json"))
     assert (row["tokens"], row["rounds"], row["levels"]) == (16, 6, 3)
-    assert row["key_bytes"] == pytest.approx(real["bytes"]["keys"], rel=0.02)
-    assert row["up_bytes"] == pytest.approx(real["bytes"]["up"], rel=0.02)
-    assert row["down_bytes"] == pytest.approx(real["bytes"]["down"], rel=0.02)
+    assert row["key_bytes"] == pytest.approx(real["bytes"]["keys"], rel=0.05)
+    assert row["up_bytes"] == pytest.approx(real["bytes"]["up"], rel=0.05)
+    assert row["down_bytes"] == pytest.approx(real["bytes"]["down"], rel=0.05)
 
 
 def test_info_imports_every_backend():

@@ -145,4 +145,4 @@ def test_message_sizes_do_not_tell_the_length(seal):
     )
     for one, two in zip(short.parts, long.parts, strict=True):
         for a, b in zip(one, two, strict=True):
-            assert abs(len(a) - len(b)) < 0.01 * len(a)  # compression of random words varies
+            assert abs(len(a) - len(b)) < 0.05 * len(a)  # compression of random words varies
