@@ -6,12 +6,12 @@ import secrets
 
 import numpy as np
 
-from thex_hf.backends import rules
 from thex_hf.backends.base import EvaluationKeys, KeyRequest, SecretKeys
 from thex_hf.backends.clear_machine import Modulus
 from thex_hf.backends.clear_server import ClearServer
 from thex_hf.backends.clear_wire import UnprotectedFormat, key_tag, tag_of_keys
 from thex_hf.backends.noise import NoiseModel
+from thex_hf.layout import rules
 from thex_hf.layout.engines import ClientEngine, ServerEngine, Vector
 from thex_hf.layout.parameters import Parameters
 

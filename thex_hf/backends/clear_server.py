@@ -10,11 +10,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from thex_hf.backends import rules
 from thex_hf.backends.clear_machine import ClearHandle, ClearPlain, Modulus
 from thex_hf.backends.clear_wire import UnprotectedFormat
 from thex_hf.backends.noise import NoiseModel
 from thex_hf.errors import PlanError
+from thex_hf.layout import rules
 from thex_hf.layout.engines import Vector
 from thex_hf.layout.parameters import Parameters
 

@@ -9,35 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from sympy import isprime
+
 from thex_hf.errors import PlanError
 from thex_hf.layout.parameters import Parameters
-
-# Deterministic Miller-Rabin witnesses for all n < 3.3e24 (Sorenson and Webster, 2015).
-_WITNESSES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41)
-
-
-def is_prime(n: int) -> bool:
-    """Whether ``n`` is prime; exact for every ``n`` below 3.3e24."""
-    if n < 2:
-        return False
-    for p in _WITNESSES:
-        if n % p == 0:
-            return n == p
-    odd, twos = n - 1, 0
-    while odd % 2 == 0:
-        odd, twos = odd // 2, twos + 1
-    return all(_passes(n, witness, odd, twos) for witness in _WITNESSES)
-
-
-def _passes(n: int, witness: int, odd: int, twos: int) -> bool:
-    x = pow(witness, odd, n)
-    if x in (1, n - 1):
-        return True
-    for _ in range(twos - 1):
-        x = x * x % n
-        if x == n - 1:
-            return True
-    return False
 
 
 def _descending(ring_degree: int, bits: int) -> Iterator[int]:
@@ -45,7 +20,7 @@ def _descending(ring_degree: int, bits: int) -> Iterator[int]:
     step = 2 * ring_degree
     candidate = ((1 << bits) - 1) // step * step + 1
     while candidate >= 1 << (bits - 1):
-        if candidate.bit_length() == bits and is_prime(candidate):
+        if candidate.bit_length() == bits and isprime(candidate):
             yield candidate
         candidate -= step
 

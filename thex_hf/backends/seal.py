@@ -5,7 +5,6 @@ Importing this module imports no library; the first use of :data:`BACKEND` does.
 
 from __future__ import annotations
 
-from thex_hf.backends import rules
 from thex_hf.backends.base import EvaluationKeys, KeyRequest, SecretKeys
 from thex_hf.backends.ring import galois_element
 from thex_hf.backends.seal_client import SealClient
@@ -13,6 +12,7 @@ from thex_hf.backends.seal_context import SealContext, insecure_context, sealapi
 from thex_hf.backends.seal_io import to_bytes
 from thex_hf.backends.seal_server import SealServer
 from thex_hf.errors import BackendUnavailable
+from thex_hf.layout import rules
 from thex_hf.layout.engines import ClientEngine, ServerEngine
 from thex_hf.layout.parameters import Parameters
 

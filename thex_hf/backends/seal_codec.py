@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from thex_hf.backends import rules
 from thex_hf.backends.seal_context import SealContext, SealHandle
 from thex_hf.backends.seal_io import from_bytes
 from thex_hf.errors import PlanError, WireError
+from thex_hf.layout import rules
 from thex_hf.layout.engines import Vector
 
 

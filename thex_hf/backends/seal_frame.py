@@ -6,8 +6,8 @@ same; here the frame must be whole and alone.
 What cannot be checked here: SEAL expands compressed contents as it reads. A ciphertext's
 size is fixed by its first fields, which SEAL checks before it reads on. Rotation keys
 have no such bound: a few hundred bytes can expand to one key for each of N elements
-(about 10 GB at N=8192). A process that accepts keys from strangers needs a memory limit
-from its operating system.
+(98 MB measured at N=1024, which makes about 10 GB at N=8192). A process that accepts keys
+from strangers needs a memory limit from its operating system.
 """
 
 from __future__ import annotations

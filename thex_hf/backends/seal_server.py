@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from thex_hf.backends import rules
 from thex_hf.backends.ring import galois_element
 from thex_hf.backends.seal_codec import SealCodec
 from thex_hf.backends.seal_context import SealContext, SealHandle, SealPlain
 from thex_hf.backends.seal_io import to_bytes
 from thex_hf.errors import PlanError
+from thex_hf.layout import rules
 from thex_hf.layout.engines import Vector
 
 

@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 from thex_hf.errors import PlanError
+from thex_hf.layout import rules
 from thex_hf.layout.engines import Vector
 
 
@@ -21,6 +22,14 @@ class Shadow:
     level: int
     degree: int = 1
     size: int = 2
+
+
+@dataclass(frozen=True)
+class ShadowPlain:
+    """What is known of an encoded plaintext without its contents."""
+
+    level: int
+    factor: bool
 
 
 class CountingEngine:
@@ -44,60 +53,53 @@ class CountingEngine:
     def _count(self, verb: str, level: int) -> None:
         self.operations[verb, level] += 1
 
-    def encode(self, vector: Vector, level: int, *, factor: bool) -> Shadow:
+    def encode(self, vector: Vector, level: int, *, factor: bool) -> ShadowPlain:
         """Count an encoding."""
-        if vector.shape != (self._slots,):
-            raise PlanError(f"expected {self._slots} values to encode, got {vector.shape}")
+        rules.checked_vector(vector, self._slots, "encode")
         self.plaintext_limbs += level + 1
         self._count("encode", level)
-        return Shadow(level, degree=int(factor))
+        return ShadowPlain(level, factor)
 
     def add(self, a: Shadow, b: Shadow) -> Shadow:
         """Count a sum."""
-        if (a.level, a.degree) != (b.level, b.degree):
-            raise PlanError(f"cannot add {a} and {b}: level and degree of scale must agree")
+        rules.check_add(a, b)
         self._count("add", a.level)
         return replace(a, size=max(a.size, b.size))
 
-    def add_plain(self, a: Shadow, p: Shadow) -> Shadow:
+    def add_plain(self, a: Shadow, p: ShadowPlain) -> Shadow:
         """Count a sum with a plaintext."""
-        if a.level != p.level or a.degree != 1 or p.degree != 0:
-            raise PlanError(f"cannot add plaintext {p} to {a}")
+        rules.check_plain(a, p, factor=False)
         self._count("add_plain", a.level)
         return a
 
-    def mul_plain(self, a: Shadow, p: Shadow) -> Shadow:
+    def mul_plain(self, a: Shadow, p: ShadowPlain) -> Shadow:
         """Count a product with a plaintext."""
-        if a.level != p.level or a.degree != 1 or p.degree != 1:
-            raise PlanError(f"cannot multiply {a} by plaintext {p}")
+        rules.check_plain(a, p, factor=True)
         self._count("mul_plain", a.level)
         return replace(a, degree=2)
 
     def mul(self, a: Shadow, b: Shadow) -> Shadow:
         """Count a product of ciphertexts."""
-        if a != b or a.degree != 1 or a.size != 2:
-            raise PlanError(f"cannot multiply {a} by {b}: rescale and relinearise first")
+        rules.check_operands(a, b)
         self._count("mul", a.level)
         return Shadow(a.level, degree=2, size=3)
 
     def rescale(self, a: Shadow) -> Shadow:
         """Count a rescale."""
-        if a.degree != 2 or a.level < 1:
-            raise PlanError(f"cannot rescale {a}: the circuit needs more levels")
+        rules.check_degree(a, 2, "rescale")
+        rules.check_product_level(a.level, "rescale")
         self._count("rescale", a.level)
         return Shadow(a.level - 1, size=a.size)
 
     def relinearise(self, a: Shadow) -> Shadow:
         """Count a relinearisation."""
-        if a.size != 3:
-            raise PlanError(f"cannot relinearise {a}: its size is not 3")
+        rules.check_size(a, 3, "relinearise")
         self._count("relinearise", a.level)
         return replace(a, size=2)
 
     def rotate(self, a: Shadow, step: int) -> Shadow:
         """Count a rotation and remember its step."""
-        if a.size != 2:
-            raise PlanError(f"cannot rotate {a}: relinearise first")
+        rules.check_size(a, 2, "rotate")
         step %= self._slots
         if step == 0:
             return a
@@ -107,8 +109,7 @@ class CountingEngine:
 
     def mod_switch(self, a: Shadow, level: int) -> Shadow:
         """Count a switch to a lower level."""
-        if level > a.level or a.degree != 1:
-            raise PlanError(f"cannot switch {a} to level {level}")
+        rules.check_mod_switch(a, level)
         if level < a.level:
             self._count("mod_switch", a.level)
         return replace(a, level=level)

@@ -1,4 +1,4 @@
-"""What a CKKS machine allows, checked the same way by every engine here.
+"""What a CKKS machine allows, checked the same way by every engine of this package.
 
 The rules are those of SEAL (``evaluator.cpp``), made stricter where SEAL would go on
 and give a wrong scale. A handle is anything with ``level``, ``degree`` and ``size``.
@@ -86,18 +86,23 @@ def check_plain(a: State, p: PlainState, *, factor: bool) -> None:
 
 
 def check_mul(a: State, b: State, scale_bits: int, modulus_bits: int) -> None:
-    """Rules of ``mul``: degree 1, size 2, a level to drop, and room for the squared scale."""
-    check_same_level(a.level, b.level, "mul")
-    for operand in (a, b):
-        check_degree(operand, 1, "mul")
-        check_size(operand, 2, "mul")
-    check_product_level(a.level, "mul")
+    """Rules of ``mul``: :func:`check_operands`, and room for the squared scale."""
+    check_operands(a, b)
     if 2 * scale_bits >= modulus_bits:
         raise PlanError(
             f"mul at level {a.level}: a product has scale 2^{2 * scale_bits}, but "
             f"the modulus has {modulus_bits} bits; "
             f"use a larger first prime or a smaller scale"
         )
+
+
+def check_operands(a: State, b: State) -> None:
+    """Rules of ``mul`` without parameters: degree 1, size 2, and a level to drop."""
+    check_same_level(a.level, b.level, "mul")
+    for operand in (a, b):
+        check_degree(operand, 1, "mul")
+        check_size(operand, 2, "mul")
+    check_product_level(a.level, "mul")
 
 
 def check_product_level(level: int, verb: str) -> None:
