@@ -24,6 +24,12 @@ class ExactEngine:
     def add(self, a, b):
         return a[0] + b[0], self.rules.add(a[1], b[1])
 
+    def bias(self, level):
+        return self.rules.bias(level)
+
+    def sub(self, a, b):
+        return a[0] - b[0], self.rules.sub(a[1], b[1])
+
     def add_plain(self, a, p):
         return a[0] + p[0], self.rules.add_plain(a[1], p[1])
 
@@ -42,5 +48,27 @@ class ExactEngine:
     def rotate(self, a, step):
         return np.roll(a[0], -step), self.rules.rotate(a[1], step)
 
+    def conjugate(self, a):
+        return np.conj(a[0]), self.rules.conjugate(a[1])
+
+    def times_i(self, a):
+        return 1j * a[0], self.rules.times_i(a[1])
+
+    def rerandomise(self, a):
+        return a[0], self.rules.rerandomise(a[1])
+
+    def combine(self, handles, weights, bias):
+        shadows = self.rules.combine([a[1] for a in handles], weights, bias)
+        values = weights @ np.stack([a[0] for a in handles]) + bias[:, None]
+        return list(zip(values, shadows, strict=True))
+
     def mod_switch(self, a, level):
         return a[0], self.rules.mod_switch(a[1], level)
+
+    def export(self, a):
+        values = np.asarray(a[0], dtype=np.complex128)
+        return self.rules.export(a[1]) + values.tobytes()
+
+    def adopt(self, data):
+        values = np.frombuffer(data[-16 * self.slots :], dtype=np.complex128)
+        return values, self.rules.adopt(data[: -16 * self.slots])

@@ -50,3 +50,7 @@ class WireError(ThexError, ValueError):
 
 class KeyStoreError(ThexError, OSError):
     """Keys cannot be read from, or written to, the directory the user named."""
+
+
+class ChildError(ThexError, RuntimeError):
+    """A child process did not start, died, or raised what is not an error of this package."""

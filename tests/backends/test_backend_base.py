@@ -14,11 +14,12 @@ from thex_hf.errors import BackendUnavailable, KeyMismatch
 
 
 def test_key_id_names_the_contents() -> None:
-    keys = EvaluationKeys.of(b"ab", b"c")
+    keys = EvaluationKeys.of(b"ab", b"c", b"d")
     assert len(keys.key_id) == 32
     assert int(keys.key_id, 16)
-    assert keys.key_id != key_id_of(b"a", b"bc")
-    assert keys.size == 3
+    others = [(b"a", b"bc", b"d"), (b"ab", b"cd", b""), (b"ab", b"", b"cd"), (b"ab", b"c")]
+    assert len({keys.key_id, *(key_id_of(*other) for other in others)}) == 5
+    assert keys.size == 4
     assert "ab" not in repr(keys)
 
 
@@ -26,6 +27,8 @@ def test_exchanged_keys_are_refused() -> None:
     keys = EvaluationKeys.of(b"ab", b"c")
     with pytest.raises(KeyMismatch, match=keys.key_id):
         EvaluationKeys(keys.key_id, b"ab", b"d")
+    with pytest.raises(KeyMismatch, match="contents"):
+        EvaluationKeys(keys.key_id, b"ab", b"c", b"public")
 
 
 def test_registry_knows_the_built_in_backends() -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from thex_hf.backends.base import KeyRequest
 from thex_hf.backends.clear import BACKEND, ClearBackend
+from thex_hf.backends.clear_machine import ClearHandle
 from thex_hf.backends.clear_wire import UnprotectedFormat
 from thex_hf.backends.primes import primes_of
 from thex_hf.errors import PlanError, SecurityError, WireError
@@ -55,6 +56,43 @@ def test_messages_say_they_are_open() -> None:
     assert np.float64(3.5).tobytes() * 16 in data
 
 
+def test_complex_messages_and_exact_arithmetic() -> None:
+    backend = ClearBackend.insecure_for_tests(noise=False)
+    secret, evaluation = backend.generate(KeyRequest(TINY, (1,), True, True, True))
+    client, server = backend.client(TINY, secret), backend.server(TINY, evaluation, (1,))
+    z = np.linspace(-1, 1, 16) + 1j * np.linspace(3, 2, 16)
+    a = server.load(client.encrypt(z, 2))
+    factor = server.encode(z, 2, factor=True)
+    for made, wanted in (
+        (a, z),
+        (server.sub(server.conjugate(a), a), -2j * z.imag),
+        (server.times_i(server.rotate(a, 1)), 1j * np.roll(z, -1)),
+        (server.rescale(server.mul_plain(a, factor)), z * z),
+        (server.rescale(server.relinearise(server.mul(a, a))), z * z * server.bias(2)),
+        (server.rerandomise(a), z),
+    ):
+        data = server.dump(made)
+        np.testing.assert_allclose(client.decrypt_complex(data), wanted, atol=1e-14)
+        np.testing.assert_allclose(client.decrypt(data), wanted.real, atol=1e-14)
+
+
+def test_real_handles_stay_real() -> None:
+    client, server = engines(ClearBackend.insecure_for_tests())
+    a = server.load(client.encrypt(np.ones(16), 2))
+    assert isinstance(a, ClearHandle)
+    squared = server.rescale(server.relinearise(server.mul(a, a)))
+    assert server.rotate(squared, 1).values.dtype == np.float64
+    turned = server.add(squared, server.times_i(squared))
+    assert server.rotate(turned, 1).values.dtype == np.complex128
+
+
+def test_imaginary_parts_must_fit_too() -> None:
+    client, server = engines(ClearBackend.insecure_for_tests(noise=False))
+    big = server.load(client.encrypt(np.full(16, 400.0j), 2))
+    with pytest.raises(PlanError, match="wrap around"):
+        server.mod_switch(server.add(big, big), 0)
+
+
 def test_values_that_would_wrap_are_refused() -> None:
     client, server = engines(ClearBackend.insecure_for_tests(noise=False))
     big = server.load(client.encrypt(np.full(16, 400.0), 2))  # 39 of 40 bits at level 0
@@ -76,10 +114,11 @@ def test_random_masks_may_exceed_the_modulus_in_a_slot_but_not_in_coefficients()
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, 1e300])
-def test_numbers_no_ciphertext_can_hold(number: float) -> None:
+@pytest.mark.parametrize("zero", [0.0, 0j])
+def test_numbers_no_ciphertext_can_hold(number: float, zero: complex) -> None:
     client, server = engines(ClearBackend.insecure_for_tests())
-    data = bytearray(client.encrypt(np.zeros(16), 0))
-    data[-8:] = np.float64(number).tobytes()
+    data = bytearray(client.encrypt(np.full(16, zero), 0))
+    data[-8:] = np.float64(number).tobytes()  # of a complex number, the imaginary part
     for reader in (server.load, client.decrypt):
         with pytest.raises(WireError, match="numbers"):
             reader(bytes(data))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from thex_hf.backends import seal_context, seal_io
-from thex_hf.backends.base import KeyRequest, SecretKeys
+from thex_hf.backends.base import EvaluationKeys, KeyLevels, KeyRequest, SecretKeys, key_share
 from thex_hf.backends.primes import primes_of
 from thex_hf.backends.seal import SealBackend
 from thex_hf.backends.seal_client import SealClient
@@ -83,6 +83,129 @@ def test_server_graph_holds_no_secret(client_server: tuple[SealClient, SealServe
         seen.add(id(item))
         assert type(item).__name__ not in {"SecretKey", "Decryptor", "Encryptor", "SecretKeys"}
         todo.extend(gc.get_referents(item))
+
+
+def test_a_turn_by_i_is_a_monomial(client_server: tuple[SealClient, SealServer]) -> None:
+    client, server = client_server
+    a = server.load(client.encrypt(np.linspace(-1, 1, 512), 1))
+    turned = a
+    seen = {server.dump(a)}
+    for _ in range(3):
+        turned = server.times_i(turned)
+        assert turned.ciphertext.scale == INSECURE.scale
+        seen.add(server.dump(turned))
+    assert len(seen) == 4
+    assert server.dump(server.times_i(turned)) == server.dump(a)  # every bit of it
+
+
+def test_public_keys() -> None:
+    """They are half as long as SEAL's own, read as such, and all the server encrypts with."""
+    backend = SealBackend.insecure_for_tests()
+    request = KeyRequest(INSECURE, (), False, public=True)
+    (secret, evaluation), (_, other) = (backend.generate(request) for _ in range(2))
+    assert evaluation.public != other.public
+    seal = seal_context.insecure_context(INSECURE)
+    whole = seal.api.PublicKey()
+    seal.api.KeyGenerator(seal.context).create_public_key(whole)
+    assert len(evaluation.public) < 0.6 * len(seal_io.to_bytes(whole.save))
+    server = backend.server(INSECURE, evaluation, ())
+    client = backend.client(INSECURE, secret)
+    x = np.linspace(-1, 1, 512)
+    a = server.load(client.encrypt(x, 1))
+    assert isinstance(server, SealServer)
+    assert server.rerandomise(a).ciphertext.scale == INSECURE.scale
+    np.testing.assert_allclose(client.decrypt(server.dump(server.rerandomise(a))), x, atol=1e-4)
+    foreign = backend.server(INSECURE, other, ())  # zeros under another key are no zeros here
+    spoilt = client.decrypt(foreign.dump(foreign.rerandomise(foreign.load(client.encrypt(x, 1)))))
+    assert np.abs(spoilt - x).max() > 1
+
+
+def test_encryptors_of_servers_have_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = SealBackend.insecure_for_tests()
+    _, evaluation = backend.generate(KeyRequest(INSECURE, (1,), True, True, True))
+    api, given = seal_context.insecure_context(INSECURE).api, []
+
+    class Encryptor:
+        def __init__(self, *held: object) -> None:
+            given.append([type(one).__name__ for one in held])
+
+    monkeypatch.setattr(api, "Encryptor", Encryptor)
+    backend.server(INSECURE, evaluation, (1,))
+    assert given == [["SEALContext", "PublicKey"]]
+
+
+def test_public_key_of_another_level_is_refused(
+    client_server: tuple[SealClient, SealServer],
+) -> None:
+    """A ciphertext is a public key in form; SEAL must see that it lacks the special prime."""
+    sent = client_server[0].encrypt(np.ones(512), 1)
+    with pytest.raises(WireError, match="PublicKey"):
+        SealBackend.insecure_for_tests().server(INSECURE, EvaluationKeys.of(b"", b"", sent), ())
+
+
+def test_short_keys_are_short_and_err_no_more() -> None:
+    deep = Parameters(1024, (40, 30, 30, 30, 30, 30), 40, 30)
+    backend = SealBackend.insecure_for_tests()
+    sizes, errors = [], []
+    for reach in range(6):
+        levels = KeyLevels({1: reach}, relinearisation=reach)
+        secret, evaluation = backend.generate(KeyRequest(deep, (1,), True, levels=levels))
+        sizes.append([len(evaluation.rotations), len(evaluation.relinearisation)])
+        client, server = backend.client(deep, secret), backend.server(deep, evaluation, (1,))
+        x = np.linspace(-1, 1, 512)
+        for level in range(reach + 1):
+            out = server.rotate(server.load(client.encrypt(x, level)), 1)
+            errors.append((client.decrypt(server.dump(out)) - np.roll(x, -1))[1:].std())
+    for reach, (rotation, relinearisation) in enumerate(sizes):
+        share = (reach + 1) * (40 + 30 * reach + 40) / (6 * (40 + 30 * 5 + 40))
+        assert key_share(deep, reach) == pytest.approx(share)
+        assert rotation / sizes[-1][0] == pytest.approx(share, rel=0.1)
+        assert relinearisation / sizes[-1][1] == pytest.approx(share, rel=0.1)
+    assert max(errors) < 2 * min(errors)
+
+
+def test_lower_contexts_have_the_same_primes_and_levels() -> None:
+    seal = seal_context.insecure_context(INSECURE)
+    assert seal.lower(1) is seal
+    lower = seal.lower(0)
+    assert (lower.primes, lower.parameters) == (seal.primes[:1], INSECURE)
+    assert lower.ids == seal.ids[:1]
+    assert lower.context.key_parms_id() != seal.context.key_parms_id()
+
+
+def a_key(level: int, length: int | None = None) -> bytes:
+    """An entry of evaluation keys around a frame that is none."""
+    return struct.pack("<BQ", level, 20 if length is None else length) + b"\0" * 20
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (a_key(0)[:5], "shorter than an entry"),
+        (a_key(0, 2**63), "announced"),
+        (a_key(2), "level 2"),
+        (a_key(1) + a_key(0), "level 0 after 1"),
+        (a_key(1) + a_key(1), "level 1 after 1"),
+        (a_key(0) + b"\1", "shorter than an entry"),
+        (a_key(0), "SEAL header"),
+    ],
+)
+def test_entries_of_evaluation_keys(bad: bytes, reason: str) -> None:
+    backend = SealBackend.insecure_for_tests()
+    for keys in (EvaluationKeys.of(bad, b""), EvaluationKeys.of(b"", bad)):
+        with pytest.raises(WireError, match=reason):
+            backend.server(INSECURE, keys, (1,))
+
+
+def test_one_relinearisation_key_only() -> None:
+    backend = SealBackend.insecure_for_tests()
+    made = [
+        backend.generate(KeyRequest(INSECURE, (), True, levels=KeyLevels({}, level)))[1]
+        for level in (0, 1)
+    ]
+    both = EvaluationKeys.of(made[0].relinearisation + made[1].relinearisation, b"")
+    with pytest.raises(WireError, match="expected one key, got 2"):
+        backend.server(INSECURE, both, ())
 
 
 def test_client_cannot_be_pickled(client_server: tuple[SealClient, SealServer]) -> None:

@@ -15,7 +15,7 @@ def world(request: pytest.FixtureRequest) -> World:
     usable, reason = backend.available()
     if not usable:
         pytest.skip(reason)
-    secret, evaluation = backend.generate(KeyRequest(SMALL, STEPS, True))
+    secret, evaluation = backend.generate(KeyRequest(SMALL, STEPS, True, True, True))
     client = backend.client(SMALL, secret)
     return World(backend, secret, evaluation, client, backend.server(SMALL, evaluation, STEPS))
 

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from thex_hf.backends.base import EvaluationKeys, SecretKeys, SlotBackend
-from thex_hf.layout.engines import ClientEngine, ServerEngine, Vector
+from thex_hf.layout.engines import (
+    AnyVector,
+    ClientEngine,
+    ComplexVector,
+    ServerEngine,
+    Vector,
+)
 from thex_hf.layout.parameters import Parameters
 
 SMALL = Parameters(4096, (39, 30), 39, 30)
@@ -27,12 +33,15 @@ class World:
     client: ClientEngine
     server: ServerEngine
 
-    def sent(self, vector: Vector, level: int = 1) -> object:
+    def sent(self, vector: AnyVector, level: int = 1) -> object:
         return self.server.load(self.client.encrypt(vector, level))
 
     def read(self, handle: object) -> Vector:
         return self.client.decrypt(self.server.dump(handle))
 
+    def read_complex(self, handle: object) -> ComplexVector:
+        return self.client.decrypt_complex(self.server.dump(handle))
 
-def close(a: Vector, b: Vector, tolerance: float = TOLERANCE) -> None:
+
+def close(a: AnyVector, b: AnyVector, tolerance: float = TOLERANCE) -> None:
     np.testing.assert_allclose(a, b, rtol=0, atol=tolerance)

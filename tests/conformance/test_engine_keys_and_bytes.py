@@ -12,7 +12,7 @@ from conformance.slot_world import OTHER, SLOTS, SMALL, STEPS, World, close
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thex_hf.backends.base import EvaluationKeys, KeyRequest, SecretKeys
+from thex_hf.backends.base import EvaluationKeys, KeyLevels, KeyRequest, SecretKeys
 from thex_hf.errors import PlanError, SecurityError, WireError
 from thex_hf.layout.engines import Vector
 from thex_hf.layout.parameters import Parameters
@@ -45,6 +45,70 @@ def test_missing_relinearisation_key(world: World, x: Vector) -> None:
     a = server.load(world.backend.client(SMALL, secret).encrypt(x, 1))
     with pytest.raises(PlanError, match="relinearisation"):
         server.relinearise(server.mul(a, a))
+
+
+def test_missing_conjugation_and_public_keys(world: World, x: Vector) -> None:
+    secret, evaluation = world.backend.generate(KeyRequest(SMALL, (1,), True))
+    assert evaluation.public == b""
+    server = world.backend.server(SMALL, evaluation, (1,))
+    a = server.load(world.backend.client(SMALL, secret).encrypt(x, 1))
+    with pytest.raises(PlanError, match="no conjugation key"):
+        server.conjugate(a)
+    with pytest.raises(PlanError, match="no public key"):
+        server.rerandomise(a)
+
+
+def test_conjugation_key_alone(world: World, x: Vector) -> None:
+    secret, evaluation = world.backend.generate(KeyRequest(SMALL, (), False, conjugation=True))
+    client, server = (
+        world.backend.client(SMALL, secret),
+        world.backend.server(SMALL, evaluation, ()),
+    )
+    out = server.conjugate(server.load(client.encrypt(1j * x, 1)))
+    close(client.decrypt_complex(server.dump(out)), -1j * x)
+    with pytest.raises(PlanError, match="lack"):
+        world.backend.server(SMALL, evaluation, (1,))
+
+
+def test_short_keys_do_the_same_up_to_their_level(world: World, x: Vector) -> None:
+    levels = KeyLevels({1: 0, 2: 1}, relinearisation=1, conjugation=0)
+    request = KeyRequest(SMALL, (1, 2, 3), True, True, levels=levels)
+    secret, evaluation = world.backend.generate(request)
+    client = world.backend.client(SMALL, secret)
+    server = world.backend.server(SMALL, evaluation, (1, 2, 3))
+    low, high = (server.load(client.encrypt(x + 2j * x, level)) for level in (0, 1))
+    for handle, step in ((low, 1), (low, 2), (low, 3), (high, 2), (high, 3)):
+        out = server.rotate(handle, step)
+        assert server.level(out) == server.level(handle)
+        close(client.decrypt_complex(server.dump(out)), np.roll(x + 2j * x, -step))
+    close(client.decrypt_complex(server.dump(server.conjugate(low))), x - 2j * x)
+    squared = server.rescale(server.relinearise(server.mul(high, high)))
+    close(client.decrypt(server.dump(server.rotate(squared, 1))), np.roll(-3 * x * x, -1))
+    for refused, key in (
+        (lambda: server.rotate(high, 1), "rotation key for step 1"),
+        (lambda: server.conjugate(high), "conjugation key"),
+    ):
+        with pytest.raises(PlanError, match=f"{key} was made for levels up to 0, got level 1"):
+            refused()
+
+
+def test_a_relinearisation_key_has_a_reach_too(world: World, x: Vector) -> None:
+    request = KeyRequest(SMALL, (), True, levels=KeyLevels(relinearisation=0))
+    secret, evaluation = world.backend.generate(request)
+    server = world.backend.server(SMALL, evaluation, ())
+    a = server.load(world.backend.client(SMALL, secret).encrypt(x, 1))
+    three = server.mul(a, a)
+    with pytest.raises(PlanError, match="relinearisation key was made for levels up to 0"):
+        server.relinearise(three)
+    server.relinearise(server.rescale(three))
+
+
+def test_levels_of_keys_are_checked() -> None:
+    for levels in (KeyLevels({1: 2}), KeyLevels({}, -1), KeyLevels({}, None, 2)):
+        with pytest.raises(PlanError, match=r"not within 0\.\.1"):
+            KeyRequest(SMALL, (1,), True, levels=levels)
+    doubled = KeyRequest(SMALL, (1, 1 + SLOTS, 0, 2), True, levels=KeyLevels({1: 0, 2: 0}))
+    assert doubled.rotation_levels == {1: 1, 2: 0}  # the step 1 + SLOTS is not limited
 
 
 def test_wrong_secret_key_reads_nothing(world: World, x: Vector) -> None:
@@ -80,7 +144,8 @@ def test_secret_stays_out_of_everything_sent(world: World, x: Vector) -> None:
     reply = world.server.dump(world.server.rotate(world.server.load(sent), 1))
     pieces = [secret[i : i + 16] for i in range(32 % len(secret), len(secret) - 16, 61)]
     pieces = pieces or [secret[:16]]
-    for data in (world.evaluation.relinearisation, world.evaluation.rotations, sent, reply):
+    keys = world.evaluation
+    for data in (keys.relinearisation, keys.rotations, keys.public, sent, reply):
         assert not any(piece in data for piece in pieces)
 
 
@@ -92,7 +157,8 @@ def test_server_has_nothing_that_decrypts(world: World) -> None:
 
 
 def test_client_has_no_evaluation_verbs(world: World) -> None:
-    verbs = {"add", "add_plain", "mul", "mul_plain", "rotate", "rescale", "relinearise"}
+    verbs = {"add", "sub", "add_plain", "mul", "mul_plain", "rotate", "rescale", "relinearise"}
+    verbs |= {"conjugate", "times_i", "rerandomise"}
     assert not verbs & set(dir(world.client))
 
 
@@ -138,12 +204,23 @@ def test_cut_extended_and_foreign_bytes(world: World, x: Vector) -> None:
                 reader(bad)
 
 
-def test_evaluation_keys_are_checked(world: World) -> None:
-    both = (world.evaluation.relinearisation, world.evaluation.rotations)
+def test_evaluation_keys_are_checked(world: World, x: Vector) -> None:
+    keys = world.evaluation
+    both = (keys.relinearisation, keys.rotations)
     swapped = EvaluationKeys.of(both[1], both[0])
     cut = EvaluationKeys.of(both[0], both[1][:-7])
     noise = EvaluationKeys.of(b"\1" * 90, b"\2" * 90)
-    for bad in (swapped, cut, noise):
+    not_public = [
+        EvaluationKeys.of(*both, public)
+        for public in (
+            b"\1",
+            both[0],
+            keys.public[:-7],
+            keys.public * 2,
+            world.client.encrypt(x, 1),
+        )
+    ]
+    for bad in (swapped, cut, noise, *not_public):
         with pytest.raises(WireError):
             world.backend.server(SMALL, bad, STEPS)
 

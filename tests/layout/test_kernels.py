@@ -89,7 +89,7 @@ def test_scores_and_context_equal_numpy():
         return engine.encrypt(Layout(geometry, kind, 8, 32).pack(matrix)[0], 2)
 
     turns = kernels.feature_turns(engine, geometry, one("solo", query))
-    partial = kernels.new_partial(geometry)
+    partial = {}
     for b, a, turned in kernels.key_turns(engine, geometry, one("skew-", key)):
         kernels.accumulate(engine, partial, b, turns[a], turned)
     scores = kernels.finish_scores(engine, geometry, partial)
@@ -99,7 +99,7 @@ def test_scores_and_context_equal_numpy():
 
     weights = PairLayout(geometry, "plus", 1, 8, 8).pack((query @ key.T)[None])[0]
     turns = kernels.feature_turns(engine, geometry, engine.encrypt(weights, 2))
-    partial = kernels.new_partial(geometry)
+    partial = {}
     for b, a, turned in kernels.value_turns(engine, geometry, one("skew+", value)):
         kernels.accumulate(engine, partial, b, turns[a], turned)
     context = kernels.finish(engine, geometry, partial)

@@ -17,7 +17,7 @@ SECRET = b"the secret bytes " * 3
 
 
 def pair(salt: bytes = b"") -> tuple[SecretKeys, EvaluationKeys]:
-    evaluation = EvaluationKeys.of(b"relinearisation" + salt, b"rotations" * 50)
+    evaluation = EvaluationKeys.of(b"relinearisation" + salt, b"rotations" * 50, b"public")
     return SecretKeys(SECRET, evaluation.key_id), evaluation
 
 
@@ -165,6 +165,14 @@ def test_plan_ids_that_cannot_name_a_file(store: KeyStore, plan: str) -> None:
         store.load(plan, "seal")
 
 
+def test_files_of_another_version_say_so(store: KeyStore) -> None:
+    path = store.path("evaluation", PLAN)
+    fields = msgpack.unpackb(path.read_bytes())
+    path.write_bytes(msgpack.packb({**fields, "version": 1}))
+    with pytest.raises(WireError, match="format version 1, this release reads 2"):
+        store.load(PLAN, "seal")
+
+
 def test_every_cut_and_many_changes_are_refused(store: KeyStore) -> None:
     data = store.path("secret", PLAN).read_bytes()
     for end in range(len(data)):
@@ -185,8 +193,8 @@ def test_every_cut_and_many_changes_are_refused(store: KeyStore) -> None:
         {"format": "thex_hf.keys"},
         {"format": "other", **dict.fromkeys(sorted(keyfile._FIELDS - {"format"}), "x")},
         dict.fromkeys(sorted(keyfile._FIELDS), 1),
+        {**dict.fromkeys(sorted(keyfile._FIELDS), "x"), "format": keyfile.FORMAT, "version": 3},
         {**dict.fromkeys(sorted(keyfile._FIELDS), "x"), "format": keyfile.FORMAT, "version": 2},
-        {**dict.fromkeys(sorted(keyfile._FIELDS), "x"), "format": keyfile.FORMAT, "version": 1},
         msgpack.Timestamp(1),
         {"a": [[[]]]},
     ],

@@ -4,11 +4,12 @@
 Importing this package imports no encryption library.
 """
 
-from thex_hf.backends.base import EvaluationKeys, KeyRequest, SecretKeys, SlotBackend
+from thex_hf.backends.base import EvaluationKeys, KeyLevels, KeyRequest, SecretKeys, SlotBackend
 from thex_hf.backends.registry import get_backend, list_backends
 
 __all__ = [
     "EvaluationKeys",
+    "KeyLevels",
     "KeyRequest",
     "SecretKeys",
     "SlotBackend",

@@ -8,14 +8,31 @@ nothing which needs only the one can be handed the other by mistake.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn, Protocol
 
 from thex_hf.errors import KeyMismatch
+from thex_hf.layout import rules
 from thex_hf.layout.engines import ClientEngine, ServerEngine
 from thex_hf.layout.parameters import Parameters
 
 KEY_ID_LENGTH = 32
+
+
+@dataclass(frozen=True)
+class KeyLevels:
+    """The highest level that each key is used at; the lower it is, the shorter the key.
+
+    Args:
+        rotations: level of each rotation step; steps left out have the top level.
+        relinearisation: level of the relinearisation key; None is the top level.
+        conjugation: level of the conjugation key; None is the top level.
+    """
+
+    rotations: Mapping[int, int] = field(default_factory=dict)
+    relinearisation: int | None = None
+    conjugation: int | None = None
 
 
 @dataclass(frozen=True)
@@ -26,11 +43,64 @@ class KeyRequest:
         parameters: the CKKS parameters.
         rotations: left rotation steps, in slots, that the server will use.
         relinearisation: whether the server multiplies ciphertexts with each other.
+        conjugation: whether the server conjugates slots.
+        public: whether the server makes encryptions of zero to rerandomise its replies.
+        levels: how far up the keys reach; by default, to the top level.
+
+    Raises:
+        PlanError: a level that the parameters do not have.
     """
 
     parameters: Parameters
     rotations: tuple[int, ...]
     relinearisation: bool
+    conjugation: bool = False
+    public: bool = False
+    levels: KeyLevels = KeyLevels()
+
+    def __post_init__(self) -> None:
+        asked = (self.levels.relinearisation, self.levels.conjugation)
+        for level in (*self.levels.rotations.values(), *asked):
+            if level is not None:
+                rules.check_level(level, self.parameters, "key")
+
+    @property
+    def rotation_levels(self) -> dict[int, int]:
+        """The distinct non-zero steps, each in ``1..slots-1``, and how far up its key reaches."""
+        slots, top = self.parameters.slots, self.parameters.top_level
+        found: dict[int, int] = {}
+        for step in self.rotations:
+            level = self.levels.rotations.get(step, top)
+            found[step % slots] = max(level, found.get(step % slots, 0))
+        return {step: found[step] for step in rules.reduced_steps(self.rotations, slots)}
+
+    @property
+    def relinearisation_level(self) -> int | None:
+        """How far up the relinearisation key reaches; None when none is asked for."""
+        return self._level(self.relinearisation, self.levels.relinearisation)
+
+    @property
+    def conjugation_level(self) -> int | None:
+        """How far up the conjugation key reaches; None when none is asked for."""
+        return self._level(self.conjugation, self.levels.conjugation)
+
+    def _level(self, asked: bool, level: int | None) -> int | None:
+        if not asked:
+            return None
+        return self.parameters.top_level if level is None else level
+
+
+def key_share(parameters: Parameters, reach: int) -> float:
+    """Size of a switching key that reaches a level, next to one that reaches the top.
+
+    It has a digit for each prime, and each digit has the bits of all of them and of the
+    special one.
+    """
+
+    def bits(level: int) -> int:
+        return (level + 1) * (parameters.modulus_bits(level) + parameters.special_bits)
+
+    return bits(reach) / bits(parameters.top_level)
 
 
 class SecretKeys:
@@ -81,10 +151,10 @@ class SecretKeys:
         self._refuse()
 
 
-def key_id_of(relinearisation: bytes, rotations: bytes) -> str:
+def key_id_of(relinearisation: bytes, rotations: bytes, public: bytes = b"") -> str:
     """The identity of evaluation keys: the first 32 hex digits of a SHA-256."""
-    digest = hashlib.sha256(b"thex_hf evaluation keys 1")
-    for part in (relinearisation, rotations):
+    digest = hashlib.sha256(b"thex_hf evaluation keys 2")
+    for part in (relinearisation, rotations, public):
         digest.update(len(part).to_bytes(8, "little"))
         digest.update(part)
     return digest.hexdigest()[:KEY_ID_LENGTH]
@@ -95,9 +165,11 @@ class EvaluationKeys:
     """The server's half: lets it compute, and never lets it read.
 
     Args:
-        key_id: identity, equal to :func:`key_id_of` of the two other fields.
+        key_id: identity, equal to :func:`key_id_of` of the other fields.
         relinearisation: the engine's serialised key, empty when none was asked for.
-        rotations: the engine's serialised rotation keys, empty when none were asked for.
+        rotations: the engine's serialised rotation keys, and the conjugation key among
+            them; empty when none were asked for.
+        public: the engine's serialised public key, empty when none was asked for.
 
     Raises:
         KeyMismatch: ``key_id`` is not the identity of the contents.
@@ -106,9 +178,10 @@ class EvaluationKeys:
     key_id: str
     relinearisation: bytes = field(repr=False)
     rotations: bytes = field(repr=False)
+    public: bytes = field(default=b"", repr=False)
 
     def __post_init__(self) -> None:
-        found = key_id_of(self.relinearisation, self.rotations)
+        found = key_id_of(self.relinearisation, self.rotations, self.public)
         if found != self.key_id:
             raise KeyMismatch(
                 f"evaluation keys say they are {self.key_id!r} but their contents are "
@@ -116,14 +189,15 @@ class EvaluationKeys:
             )
 
     @classmethod
-    def of(cls, relinearisation: bytes, rotations: bytes) -> EvaluationKeys:
+    def of(cls, relinearisation: bytes, rotations: bytes, public: bytes = b"") -> EvaluationKeys:
         """Name freshly made keys by their contents."""
-        return cls(key_id_of(relinearisation, rotations), relinearisation, rotations)
+        key_id = key_id_of(relinearisation, rotations, public)
+        return cls(key_id, relinearisation, rotations, public)
 
     @property
     def size(self) -> int:
-        """Bytes of both keys together."""
-        return len(self.relinearisation) + len(self.rotations)
+        """Bytes of all keys together."""
+        return len(self.relinearisation) + len(self.rotations) + len(self.public)
 
 
 class SlotBackend(Protocol):
@@ -161,6 +235,9 @@ class SlotBackend(Protocol):
         self, parameters: Parameters, evaluation: EvaluationKeys, rotations: tuple[int, ...]
     ) -> ServerEngine:
         """The engine that computes; it may rotate by ``rotations`` and no other step.
+
+        It may relinearise, conjugate and rerandomise where the keys for that are held, and
+        switch keys at the levels that they reach.
 
         Raises:
             BackendUnavailable, SecurityError, PlanError: as :meth:`generate`; also

@@ -9,10 +9,17 @@ import numpy as np
 from thex_hf.backends.base import EvaluationKeys, KeyRequest, SecretKeys
 from thex_hf.backends.clear_machine import Modulus
 from thex_hf.backends.clear_server import ClearServer
-from thex_hf.backends.clear_wire import UnprotectedFormat, key_tag, tag_of_keys
+from thex_hf.backends.clear_wire import (
+    CONJUGATION,
+    PUBLIC,
+    RELINEARISATION,
+    UnprotectedFormat,
+    key_tag,
+    tag_of_keys,
+)
 from thex_hf.backends.noise import NoiseModel
 from thex_hf.layout import rules
-from thex_hf.layout.engines import ClientEngine, ServerEngine, Vector
+from thex_hf.layout.engines import AnyVector, ClientEngine, ComplexVector, ServerEngine, Vector
 from thex_hf.layout.parameters import Parameters
 
 
@@ -33,10 +40,10 @@ class ClearClient:
 
     @property
     def slots(self) -> int:
-        """Real slots in a "ciphertext"."""
+        """Slots in a "ciphertext"."""
         return self._parameters.slots
 
-    def encrypt(self, vector: Vector, level: int) -> bytes:
+    def encrypt(self, vector: AnyVector, level: int) -> bytes:
         """Write numbers openly, with the errors that encoding and encryption would add."""
         values = rules.checked_vector(vector, self.slots, "encrypt")
         rules.check_level(level, self._parameters, "encrypt")
@@ -44,14 +51,21 @@ class ClearClient:
         if self._noise is not None:
             scale, noise = self._parameters.scale, self._noise
             parts = (noise.fresh(scale), noise.encode(scale), noise.float_error(values))
-            values = values + noise.draw(float(np.hypot.reduce(parts)))
+            values = noise.disturb(values, float(np.hypot.reduce(parts)))
         return self._format.pack_vector(values, level)
 
     def decrypt(self, data: bytes) -> Vector:
-        """Read the numbers, with the round-off that decoding would add."""
+        """Read the real parts, with the round-off that decoding would add."""
+        return np.ascontiguousarray(self._read(data).real)
+
+    def decrypt_complex(self, data: bytes) -> ComplexVector:
+        """Read the numbers; those of a message that was never complex have no imaginary part."""
+        return self._read(data).astype(np.complex128)
+
+    def _read(self, data: bytes) -> AnyVector:
         values, _ = self._format.unpack_vector(data)
         if self._noise is not None:
-            values = values + self._noise.draw(self._noise.float_error(values))
+            values = self._noise.disturb(values, self._noise.float_error(values))
         return values
 
 
@@ -65,6 +79,7 @@ class ClearBackend:
     """
 
     name = "clear"
+    forks = "texts"
 
     def __init__(self, *, seed: int | None = 0, noise: bool = True) -> None:
         self._seed = seed
@@ -87,9 +102,15 @@ class ClearBackend:
         self._check(request.parameters)
         secret = secrets.token_bytes(32)
         written = UnprotectedFormat(request.parameters, key_tag(secret))
-        steps = rules.reduced_steps(request.rotations, request.parameters.slots)
-        relinearisation = written.pack_relinearisation() if request.relinearisation else b""
-        evaluation = EvaluationKeys.of(relinearisation, written.pack_steps(steps))
+        levels, top = request.rotation_levels, request.parameters.top_level
+        if request.conjugation_level is not None:
+            levels = {CONJUGATION: request.conjugation_level, **levels}
+        relinearisation = public = b""
+        if request.relinearisation_level is not None:
+            relinearisation = written.pack_token(RELINEARISATION, request.relinearisation_level)
+        if request.public:
+            public = written.pack_token(PUBLIC, top)
+        evaluation = EvaluationKeys.of(relinearisation, written.pack_steps(levels), public)
         return SecretKeys(secret, evaluation.key_id), evaluation
 
     def client(self, parameters: Parameters, secret: SecretKeys) -> ClientEngine:
@@ -105,14 +126,20 @@ class ClearBackend:
         self._check(parameters)
         tag = tag_of_keys(evaluation.rotations)
         written = UnprotectedFormat(parameters, tag)
+        relinearisation = None
         if evaluation.relinearisation:
-            written.check_relinearisation(evaluation.relinearisation)
+            relinearisation = written.unpack_token(RELINEARISATION, evaluation.relinearisation)
+        if evaluation.public:
+            written.unpack_token(PUBLIC, evaluation.public)
         held = written.unpack_steps(evaluation.rotations)
-        rules.check_steps_held(rules.reduced_steps(rotations, parameters.slots), held)
+        steps = rules.reduced_steps(rotations, parameters.slots)
+        rules.check_steps_held(steps, held)
         return ClearServer(
             parameters,
-            rotations,
-            relinearisation=bool(evaluation.relinearisation),
+            {step: held[step] for step in steps},
+            relinearisation=relinearisation,
+            conjugation=held.get(CONJUGATION),
+            public=bool(evaluation.public),
             tag=tag,
             noise=self._noise(parameters, role=1),
         )

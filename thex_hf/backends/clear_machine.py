@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from thex_hf.backends.primes import primes_of
 from thex_hf.backends.ring import largest_coefficient
 from thex_hf.errors import PlanError
-from thex_hf.layout.engines import Vector
+from thex_hf.layout.engines import AnyVector
 from thex_hf.layout.parameters import Parameters
 
 
@@ -16,7 +18,7 @@ from thex_hf.layout.parameters import Parameters
 class ClearHandle:
     """A "ciphertext" of the clear engine: the numbers themselves and their accounting."""
 
-    values: Vector
+    values: AnyVector
     level: int
     degree: int = 1
     size: int = 2
@@ -26,7 +28,7 @@ class ClearHandle:
 class ClearPlain:
     """An encoded plaintext of the clear engine."""
 
-    values: Vector
+    values: AnyVector
     level: int
     factor: bool
 
@@ -46,7 +48,11 @@ class Modulus:
         """Scale of a handle: nominal, or nominal times the level's last prime."""
         return self._scale if degree == 1 else self._scale * self.primes[level]
 
-    def check(self, values: Vector, level: int, degree: int, verb: str) -> None:
+    def bias(self, level: int) -> float:
+        """What a product of ciphertexts at ``level`` is multiplied by: nominal / prime."""
+        return self._scale / self.primes[level]
+
+    def check(self, values: AnyVector, level: int, degree: int, verb: str) -> None:
         """Refuse what a real machine would wrap around silently into garbage.
 
         The bound is on coefficients, which never exceed the largest slot; only when that
@@ -56,7 +62,7 @@ class Modulus:
             PlanError: value times scale does not fit the modulus at ``level``.
         """
         scale, half = self.scale(level, degree), self._halves[level]
-        peak = max(float(values.max()), -float(values.min()))
+        peak = float(np.abs(values).max())
         if peak * scale < half:
             return
         largest = largest_coefficient(values)

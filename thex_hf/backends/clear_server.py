@@ -6,6 +6,7 @@ packing, the levels, the missing keys and the precision of the real thing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,9 +14,9 @@ import numpy as np
 from thex_hf.backends.clear_machine import ClearHandle, ClearPlain, Modulus
 from thex_hf.backends.clear_wire import UnprotectedFormat
 from thex_hf.backends.noise import NoiseModel
-from thex_hf.errors import PlanError
 from thex_hf.layout import rules
-from thex_hf.layout.engines import Vector
+from thex_hf.layout.engines import AnyVector
+from thex_hf.layout.handover import split_state, with_state
 from thex_hf.layout.parameters import Parameters
 
 
@@ -24,8 +25,10 @@ class ClearServer:
 
     Args:
         parameters: the CKKS parameters whose machine is imitated.
-        rotations: the steps it may rotate by.
-        relinearisation: whether it may relinearise.
+        rotations: the steps it may rotate by, and up to which level.
+        relinearisation: up to which level it may relinearise; None for not at all.
+        conjugation: the same for conjugations.
+        public: whether it may rerandomise.
         tag: the key tag that loaded messages must carry.
         noise: the error model, or None for exact arithmetic (the bias stays).
     """
@@ -33,29 +36,39 @@ class ClearServer:
     def __init__(
         self,
         parameters: Parameters,
-        rotations: tuple[int, ...],
+        rotations: Mapping[int, int],
         *,
-        relinearisation: bool,
+        relinearisation: int | None,
+        conjugation: int | None,
+        public: bool,
         tag: bytes,
         noise: NoiseModel | None,
     ) -> None:
         self._parameters = parameters
-        self._steps = frozenset(rules.reduced_steps(rotations, parameters.slots))
+        self._steps = dict(rotations)
         self._relinearisation = relinearisation
+        self._conjugation = conjugation
+        self._public = public
         self._format = UnprotectedFormat(parameters, tag)
         self._modulus = Modulus(parameters)
         self._noise = noise
 
     @property
     def slots(self) -> int:
-        """Real slots in a "ciphertext"."""
+        """Slots in a "ciphertext"."""
         return self._parameters.slots
 
     def level(self, a: ClearHandle) -> int:
         """Rescalings that ``a`` still allows."""
         return a.level
 
-    def encode(self, vector: Vector, level: int, *, factor: bool) -> ClearPlain:
+    def bias(self, level: int) -> float:
+        """``nominal / prime`` of a level: what :meth:`mul` multiplies by, as the SEAL engine."""
+        rules.check_level(level, self._parameters, "bias")
+        rules.check_product_level(level, "bias")
+        return self._modulus.bias(level)
+
+    def encode(self, vector: AnyVector, level: int, *, factor: bool) -> ClearPlain:
         """Encode; a factor that rounds to zero becomes 1/prime, as in the SEAL engine."""
         values = rules.checked_vector(vector, self.slots, "encode")
         rules.check_level(level, self._parameters, "encode")
@@ -67,13 +80,18 @@ class ClearServer:
         if not factor:
             self._modulus.check(values, level, 1, "encode")
         if self._noise is not None:
-            values = values + self._noise.draw(self._noise.encode(scale))
+            values = self._noise.disturb(values, self._noise.encode(scale))
         return ClearPlain(values, level, factor)
 
     def add(self, a: ClearHandle, b: ClearHandle) -> ClearHandle:
         """Slot-wise sum."""
         rules.check_add(a, b)
         return self._made(a.values + b.values, a.level, a.degree, max(a.size, b.size), "add")
+
+    def sub(self, a: ClearHandle, b: ClearHandle) -> ClearHandle:
+        """Slot-wise difference."""
+        rules.check_add(a, b, "sub")
+        return self._made(a.values - b.values, a.level, a.degree, max(a.size, b.size), "sub")
 
     def add_plain(self, a: ClearHandle, p: ClearPlain) -> ClearHandle:
         """Slot-wise sum with a plaintext."""
@@ -88,7 +106,7 @@ class ClearServer:
     def mul(self, a: ClearHandle, b: ClearHandle) -> ClearHandle:
         """Slot-wise product; off by scale/prime, because the scale is reset to nominal."""
         rules.check_mul(a, b, self._parameters.scale_bits, self._modulus.bits[a.level])
-        bias = self._parameters.scale / self._modulus.primes[a.level]
+        bias = self._modulus.bias(a.level)
         return self._made(a.values * b.values * bias, a.level, 2, 3, "mul")
 
     def rescale(self, a: ClearHandle) -> ClearHandle:
@@ -97,14 +115,12 @@ class ClearServer:
         values = a.values
         if self._noise is not None:
             error = self._noise.rescale(a.size, self._parameters.scale)
-            values = values + self._noise.draw(error)
+            values = self._noise.disturb(values, error)
         return self._made(values, a.level - 1, 1, a.size, "rescale")
 
     def relinearise(self, a: ClearHandle) -> ClearHandle:
         """Size 3 becomes 2."""
-        rules.check_size(a, 3, "relinearise")
-        if not self._relinearisation:
-            raise PlanError("no relinearisation key; ask for it when the keys are made")
+        rules.check_relinearisation(a, self._relinearisation)
         return self._switched(a, a.values)
 
     def rotate(self, a: ClearHandle, step: int) -> ClearHandle:
@@ -115,6 +131,33 @@ class ClearServer:
             return a
         rules.check_rotation(a, step, self._steps)
         return self._switched(a, np.roll(a.values, -step))
+
+    def conjugate(self, a: ClearHandle) -> ClearHandle:
+        """Complex conjugate of every slot."""
+        rules.check_conjugation(a, self._conjugation)
+        return self._switched(a, a.values.conj())
+
+    def times_i(self, a: ClearHandle) -> ClearHandle:
+        """Every slot times the imaginary unit, exactly."""
+        return replace(a, values=np.multiply(a.values, 1j, dtype=np.complex128))
+
+    def rerandomise(self, a: ClearHandle) -> ClearHandle:
+        """Add the error of a public-key encryption of zero."""
+        rules.check_rerandomisation(a, held=self._public)
+        if self._noise is None:
+            return a
+        error = self._noise.public(a.level, self._parameters.scale)
+        return replace(a, values=self._noise.disturb(a.values, error))
+
+    def combine(
+        self, handles: Sequence[ClearHandle], weights: AnyVector, bias: AnyVector
+    ) -> list[ClearHandle]:
+        """Sums of handles times numbers, rescaled."""
+        level = rules.check_combine(handles, weights, bias)
+        prime = self._modulus.primes[level]
+        rounded = np.round(weights * prime) / prime
+        sums = rounded @ np.stack([a.values for a in handles]) + bias[:, None]
+        return [self.rescale(self._made(row, level, 2, 2, "combine")) for row in sums]
 
     def mod_switch(self, a: ClearHandle, level: int) -> ClearHandle:
         """Drop to a lower level."""
@@ -131,12 +174,25 @@ class ClearServer:
         rules.check_dump(a)
         return self._format.pack_vector(a.values, a.level)
 
-    def _made(self, values: Vector, level: int, degree: int, size: int, verb: str) -> ClearHandle:
+    def export(self, a: ClearHandle) -> bytes:
+        """The numbers after their state."""
+        values = np.ascontiguousarray(a.values)
+        return with_state(a, values.dtype.str.encode() + values.tobytes())
+
+    def adopt(self, data: bytes) -> ClearHandle:
+        """The handle that :meth:`export` wrote."""
+        level, degree, size, contents = split_state(data)
+        values: AnyVector = np.frombuffer(contents[3:], contents[:3].decode())
+        return ClearHandle(values, level, degree, size)
+
+    def _made(
+        self, values: AnyVector, level: int, degree: int, size: int, verb: str
+    ) -> ClearHandle:
         self._modulus.check(values, level, degree, verb)
         return ClearHandle(values, level, degree, size)
 
-    def _switched(self, a: ClearHandle, values: Vector) -> ClearHandle:
+    def _switched(self, a: ClearHandle, values: AnyVector) -> ClearHandle:
         if self._noise is not None:
             scale = self._modulus.scale(a.level, a.degree)
-            values = values + self._noise.draw(self._noise.key_switch(a.level, scale))
+            values = self._noise.disturb(values, self._noise.key_switch(a.level, scale))
         return replace(a, values=values, size=2)

@@ -1,30 +1,36 @@
 """Bytes of the clear engine. **They protect nothing**: the numbers lie open in them.
 
-One small binary header, then float64 numbers, little-endian:
+One small binary header, then the numbers, little-endian:
 
-``4s`` magic ``THXC`` · ``B`` version · ``B`` kind (0 vector, 1 relinearisation, 2
-rotations) · ``H`` level · ``I`` count · ``16s`` digest of the parameters · ``16s`` tag of
-the keys · ``count`` items (``f8`` for a vector, ``u4`` for rotation steps).
+``4s`` magic ``THXC`` · ``B`` version · ``B`` kind · ``H`` level · ``I`` count · ``16s``
+digest of the parameters · ``16s`` tag of the keys · ``count`` items.
+
+Kinds and their items: 0 vector (``f8``), 1 relinearisation (none), 2 rotations (``u4``:
+all steps, then their levels; step 0, which no rotation needs, stands for the conjugation),
+3 complex vector (``c16``), 4 public key (none). The level of a key is the highest that it
+can be used at.
 """
 
 from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thex_hf.errors import WireError
-from thex_hf.layout.engines import Vector
+from thex_hf.layout.engines import AnyVector
 from thex_hf.layout.parameters import Parameters
 
 MAGIC = b"THXC"
-VERSION = 1
-VECTOR, RELINEARISATION, ROTATIONS = 0, 1, 2
+VERSION = 2
+VECTOR, RELINEARISATION, ROTATIONS, COMPLEX, PUBLIC = range(5)
+CONJUGATION = 0  # in place of a step
 _HEADER = struct.Struct("<4sBBHI16s16s")
-_ITEM = {VECTOR: "<f8", RELINEARISATION: "<u4", ROTATIONS: "<u4"}
+_ITEM = {VECTOR: "<f8", COMPLEX: "<c16", RELINEARISATION: "<u4", ROTATIONS: "<u4", PUBLIC: "<u4"}
 
 
 def key_tag(secret: bytes) -> bytes:
@@ -64,18 +70,21 @@ class UnprotectedFormat:
             raise WireError(f"clear engine: {len(data)} bytes do not hold {count} items")
         return level, np.frombuffer(data, item, offset=_HEADER.size)
 
-    def pack_vector(self, values: Vector, level: int) -> bytes:
+    def pack_vector(self, values: AnyVector, level: int) -> bytes:
         """One "ciphertext": ``(slots,)`` numbers that anyone can read."""
-        return self._pack(VECTOR, level, values)
+        return self._pack(COMPLEX if np.iscomplexobj(values) else VECTOR, level, values)
 
-    def unpack_vector(self, data: bytes) -> tuple[Vector, int]:
+    def unpack_vector(self, data: bytes) -> tuple[AnyVector, int]:
         """Numbers and level of a "ciphertext".
 
         Raises:
             WireError: truncated, foreign, or made under other parameters or keys.
         """
-        level, items = self._unpack(VECTOR, data)
-        values = items.astype(np.float64)
+        kind = COMPLEX if _kind(data) == COMPLEX else VECTOR
+        level, items = self._unpack(kind, data)
+        values: AnyVector = (
+            items.astype(np.complex128) if kind == COMPLEX else items.astype(np.float64)
+        )
         if level > self.parameters.top_level or values.shape != (self.parameters.slots,):
             raise WireError(f"clear engine: level {level} or {values.size} slots do not fit")
         # a slot is at most N times a coefficient, and those are below the modulus
@@ -84,21 +93,29 @@ class UnprotectedFormat:
             raise WireError("clear engine: message holds numbers that no ciphertext can hold")
         return values, level
 
-    def pack_steps(self, steps: tuple[int, ...]) -> bytes:
-        """Rotation "keys": the list of steps."""
-        return self._pack(ROTATIONS, 0, np.array(steps, dtype=np.uint32))
+    def pack_steps(self, levels: Mapping[int, int]) -> bytes:
+        """Rotation and conjugation "keys": the steps and the levels they reach."""
+        return self._pack(ROTATIONS, 0, np.array([*levels, *levels.values()], dtype=np.uint32))
 
-    def unpack_steps(self, data: bytes) -> frozenset[int]:
-        """The steps of rotation "keys". Raises WireError as :meth:`unpack_vector`."""
-        return frozenset(self._unpack(ROTATIONS, data)[1].tolist())
+    def unpack_steps(self, data: bytes) -> dict[int, int]:
+        """Steps and levels of rotation "keys". Raises WireError as :meth:`unpack_vector`."""
+        items = self._unpack(ROTATIONS, data)[1].tolist()
+        half, odd = divmod(len(items), 2)
+        if odd or not all(level <= self.parameters.top_level for level in items[half:]):
+            raise WireError("clear engine: rotation keys without a level of these parameters")
+        return dict(zip(items[:half], items[half:], strict=True))
 
-    def pack_relinearisation(self) -> bytes:
-        """A relinearisation "key": only the header."""
-        return self._pack(RELINEARISATION, 0, np.empty(0, dtype=np.uint32))
+    def pack_token(self, kind: int, level: int) -> bytes:
+        """A relinearisation or public "key": only the header."""
+        return self._pack(kind, level, np.empty(0, dtype=np.uint32))
 
-    def check_relinearisation(self, data: bytes) -> None:
-        """Raises WireError as :meth:`unpack_vector`."""
-        self._unpack(RELINEARISATION, data)
+    def unpack_token(self, kind: int, data: bytes) -> int:
+        """The level of such a "key". Raises WireError as :meth:`unpack_vector`."""
+        return self._unpack(kind, data)[0]
+
+
+def _kind(data: bytes) -> int | None:
+    return data[5] if len(data) >= _HEADER.size else None
 
 
 def tag_of_keys(data: bytes) -> bytes:

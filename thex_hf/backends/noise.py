@@ -1,13 +1,15 @@
 r"""How large the errors of CKKS in SEAL are, slot by slot.
 
-An error polynomial whose coefficients have standard deviation ``s`` has real slot
-errors of standard deviation ``s * sqrt(N/2) / scale`` (canonical embedding). All methods
-of :class:`NoiseModel` return standard deviations in slot units, to be added to values.
+An error polynomial whose coefficients have standard deviation ``s`` has slot errors whose
+real and imaginary parts each have standard deviation ``s * sqrt(N/2) / scale``, and are
+independent (canonical embedding). All methods of :class:`NoiseModel` return standard
+deviations of one such part in slot units, to be added to values.
 
 Sources: Cheon, Kim, Kim, Song, "Homomorphic Encryption for Arithmetic of Approximate
 Numbers" (2017), lemmas 1-4, for encoding, rescaling and key switching; SEAL's
 ``switch_key_inplace`` for the digits (one for each prime, *not* centred, one special
-prime) and ``clipnormal.h``/``rlwe.cpp`` for the error distribution. The two effects
+prime), ``clipnormal.h``/``rlwe.cpp`` for the error distribution and ``encryptor.cpp`` for
+public-key encryption, which is made one prime higher and rescaled. The two effects
 worth knowing, both measured:
 
 * rescaling at size 3 rounds the part that multiplies ``s**2``; its error is about
@@ -25,7 +27,7 @@ import numpy as np
 
 from thex_hf.backends.primes import primes_of
 from thex_hf.backends.ring import ones_power
-from thex_hf.layout.engines import Vector
+from thex_hf.layout.engines import AnyVector, Vector
 from thex_hf.layout.parameters import Parameters
 
 ERROR_STD = math.sqrt(21 / 2)  # SEAL: centred binomial of 42 coin pairs, 3.24
@@ -51,8 +53,21 @@ class NoiseModel:
         self._secret = generator.exponential(2 * parameters.ring_degree / 3, parameters.slots)
 
     def draw(self, std: Vector | float) -> Vector:
-        """One error for each slot, normal with standard deviation ``std``."""
+        """One real error for each slot, normal with standard deviation ``std``."""
         return np.asarray(self._generator.standard_normal(self._secret.size) * std)
+
+    def disturb(self, values: AnyVector, std: Vector | float) -> AnyVector:
+        """``values`` plus an error of ``std`` in each slot; in both parts where complex.
+
+        Real values stay real: the imaginary part of their error is not kept, because as
+        long as they stay real it never reaches a real part. A sum ``a + i*b`` of two such
+        has too little error for that, by a factor of up to ``sqrt(2)``.
+        """
+        error: AnyVector = self.draw(std)
+        if np.iscomplexobj(values):
+            error = error + 1j * self.draw(std)
+        disturbed: AnyVector = values + error
+        return disturbed
 
     def fresh(self, scale: float) -> float:
         """Symmetric encryption: the error polynomial alone."""
@@ -62,9 +77,9 @@ class NoiseModel:
         """Rounding the coefficients of a plaintext to integers."""
         return math.sqrt(ROUNDING_VARIANCE) * self._unit / scale
 
-    def float_error(self, values: Vector) -> float:
+    def float_error(self, values: AnyVector) -> float:
         """float64 round-off of one FFT, in encoding or in decoding ``values``."""
-        return FFT_ERROR * FLOAT_EPSILON * float(np.sqrt(np.mean(values * values)))
+        return FFT_ERROR * FLOAT_EPSILON * float(np.sqrt(np.mean(np.abs(values) ** 2)))
 
     def rounding(self, size: int) -> Vector:
         """Rounding each of ``size`` parts, in coefficient units times sqrt(N/2).
@@ -91,3 +106,12 @@ class NoiseModel:
         digits = squares * (self._degree / 12 + ones_power(self._degree) / 4)
         switched = digits * (ERROR_STD * self._unit / self._special) ** 2
         return np.asarray(np.sqrt(switched + self.rounding(2) ** 2) / scale)
+
+    def public(self, level: int, scale: float) -> Vector:
+        """Public-key encryption at ``level``, by SEAL made one prime higher and rescaled.
+
+        Before the rescale it has the errors ``u*e + e0 + e1*s`` with ternary ``u``.
+        """
+        higher = [*self._primes, self._special][level + 1]
+        before = (ERROR_STD * self._unit / higher) ** 2 * (1 + self._secret + 2 * self._degree / 3)
+        return np.asarray(np.sqrt(before + self.rounding(2) ** 2) / scale)

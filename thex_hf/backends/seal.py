@@ -6,23 +6,23 @@ Importing this module imports no library; the first use of :data:`BACKEND` does.
 from __future__ import annotations
 
 from thex_hf.backends.base import EvaluationKeys, KeyRequest, SecretKeys
-from thex_hf.backends.ring import galois_element
+from thex_hf.backends.ring import conjugation_element, galois_element
 from thex_hf.backends.seal_client import SealClient
 from thex_hf.backends.seal_context import SealContext, insecure_context, sealapi, secure_context
 from thex_hf.backends.seal_io import to_bytes
+from thex_hf.backends.seal_keys import KeyMaker, load_galois, load_relinearisation
 from thex_hf.backends.seal_server import SealServer
 from thex_hf.errors import BackendUnavailable
 from thex_hf.layout import rules
 from thex_hf.layout.engines import ClientEngine, ServerEngine
 from thex_hf.layout.parameters import Parameters
 
-SPARE_KEYS = 4  # a server reads that many times the rotation keys it needs, and no more
-
 
 class SealBackend:
     """Makes SEAL keys and engines; see :class:`thex_hf.backends.base.SlotBackend`."""
 
     name = "seal"
+    forks = "pieces"  # a rotation takes longer than passing a ciphertext on
 
     def __init__(self) -> None:
         self._secure = True
@@ -45,18 +45,16 @@ class SealBackend:
     def generate(self, request: KeyRequest) -> tuple[SecretKeys, EvaluationKeys]:
         """Make a secret key and the evaluation keys asked for, seed-compressed."""
         seal = self._context(request.parameters)
-        generator = seal.api.KeyGenerator(seal.context)
-        relinearisation, rotations = b"", b""
-        if request.relinearisation:
-            relinearisation = to_bytes(generator.create_relin_keys().save)
-        steps = rules.reduced_steps(request.rotations, request.parameters.slots)
-        if steps:
-            degree = request.parameters.ring_degree
-            elements = [galois_element(step, degree) for step in steps]
-            rotations = to_bytes(generator.create_galois_keys(elements).save)
-        evaluation = EvaluationKeys.of(relinearisation, rotations)
-        secret = to_bytes(generator.secret_key().save)
-        return SecretKeys(secret, evaluation.key_id), evaluation
+        made = seal.api.KeyGenerator(seal.context).secret_key()
+        maker = KeyMaker(seal, made)
+        relinearisation = public = b""
+        if request.relinearisation_level is not None:
+            relinearisation = maker.relinearisation(request.relinearisation_level)
+        if request.public:
+            public = maker.public()
+        rotations = maker.galois(_element_levels(request))
+        evaluation = EvaluationKeys.of(relinearisation, rotations, public)
+        return SecretKeys(to_bytes(made.save), evaluation.key_id), evaluation
 
     def client(self, parameters: Parameters, secret: SecretKeys) -> ClientEngine:
         """The engine that encrypts and decrypts."""
@@ -68,22 +66,35 @@ class SealBackend:
         """The engine that computes; keys are validated by SEAL as they are read."""
         seal = self._context(parameters)
         steps = rules.reduced_steps(rotations, parameters.slots)
-        relinearisation = galois = None
+        relinearisation = public = None
         if evaluation.relinearisation:
-            limit = seal.key_limit(1)
-            relinearisation = seal.load("RelinKeys", evaluation.relinearisation, limit=limit)
-        if evaluation.rotations:
-            limit = seal.key_limit(SPARE_KEYS * (1 + len(steps)))
-            galois = seal.load("GaloisKeys", evaluation.rotations, limit=limit)
+            relinearisation = load_relinearisation(seal, evaluation.relinearisation)
+        if evaluation.public:
+            public = seal.load("PublicKey", evaluation.public, limit=seal.public_limit())
         degree = parameters.ring_degree
-        held = [
-            s for s in steps if galois is not None and galois.has_key(galois_element(s, degree))
-        ]
-        rules.check_steps_held(steps, held)
-        return SealServer(seal, steps, galois=galois, relinearisation=relinearisation)
+        elements = {step: galois_element(step, degree) for step in steps}
+        mirror = conjugation_element(degree)
+        held = load_galois(seal, evaluation.rotations, [*elements.values(), mirror])
+        rules.check_steps_held(steps, [step for step in steps if elements[step] in held])
+        return SealServer(
+            seal,
+            {step: held[element] for step, element in elements.items()},
+            conjugation=held.get(mirror),
+            relinearisation=relinearisation,
+            public=public,
+        )
 
     def _context(self, parameters: Parameters) -> SealContext:
         return secure_context(parameters) if self._secure else insecure_context(parameters)
+
+
+def _element_levels(request: KeyRequest) -> dict[int, int]:
+    """The Galois elements that ``request`` needs keys for, and the levels they reach."""
+    degree = request.parameters.ring_degree
+    levels = {galois_element(step, degree): at for step, at in request.rotation_levels.items()}
+    if request.conjugation_level is not None:
+        levels[conjugation_element(degree)] = request.conjugation_level
+    return levels
 
 
 BACKEND = SealBackend()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
-
-import numpy as np
+from typing import Any, NoReturn
 
 from thex_hf.backends.base import SecretKeys
 from thex_hf.backends.seal_codec import SealCodec
 from thex_hf.backends.seal_context import SealContext
 from thex_hf.backends.seal_io import to_bytes
-from thex_hf.layout.engines import Vector
+from thex_hf.layout.engines import AnyVector, ComplexVector, Vector
 
 
 class SealClient:
@@ -31,20 +29,27 @@ class SealClient:
 
     @property
     def slots(self) -> int:
-        """Real slots in a ciphertext."""
+        """Slots in a ciphertext."""
         return self._seal.parameters.slots
 
-    def encrypt(self, vector: Vector, level: int) -> bytes:
+    def encrypt(self, vector: AnyVector, level: int) -> bytes:
         """Encrypt at ``level``, seed-compressed. Raises PlanError for what does not fit."""
         plaintext = self._codec.encode(vector, level, self._seal.parameters.scale, "encrypt")
         return to_bytes(self._encryptor.encrypt_symmetric(plaintext).save)
 
     def decrypt(self, data: bytes) -> Vector:
-        """Decrypt a server's ciphertext of any level. Raises WireError when it is none."""
+        """Real parts of a server's ciphertext of any level. WireError when it is none."""
+        return self._codec.decode(self._open(data))
+
+    def decrypt_complex(self, data: bytes) -> ComplexVector:
+        """As :meth:`decrypt`, with the imaginary parts."""
+        return self._codec.decode_complex(self._open(data))
+
+    def _open(self, data: bytes) -> Any:
         handle = self._codec.load(data)
         plaintext = self._seal.api.Plaintext()
         self._decryptor.decrypt(handle.ciphertext, plaintext)
-        return np.array(self._codec.decode(plaintext))
+        return plaintext
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a client engine holds a secret key and cannot be copied or pickled")

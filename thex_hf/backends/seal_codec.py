@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from thex_hf.backends.ring import as_seal_slots
 from thex_hf.backends.seal_context import SealContext, SealHandle
 from thex_hf.backends.seal_io import from_bytes
 from thex_hf.errors import PlanError, WireError
 from thex_hf.layout import rules
-from thex_hf.layout.engines import Vector
+from thex_hf.layout.engines import AnyVector, ComplexVector, Vector
 
 
 class SealCodec:
@@ -18,7 +21,7 @@ class SealCodec:
         self._seal = seal
         self._encoder = seal.api.CKKSEncoder(seal.context)
 
-    def encode(self, vector: Vector, level: int, scale: float, verb: str) -> Any:
+    def encode(self, vector: AnyVector, level: int, scale: float, verb: str) -> Any:
         """A SEAL plaintext of ``vector`` at ``level`` and ``scale``.
 
         Raises:
@@ -28,9 +31,7 @@ class SealCodec:
         values = rules.checked_vector(vector, parameters.slots, verb)
         rules.check_level(level, parameters, verb)
         plaintext = self._seal.api.Plaintext()
-        # one number in every slot is a constant polynomial: exact, and ten times faster
-        first = values[0]
-        content = float(first) if (values == first).all() else values.tolist()
+        content = _content(values)
         try:
             self._encoder.encode(content, self._seal.ids[level], scale, plaintext)
         except (ValueError, RuntimeError) as error:
@@ -40,10 +41,13 @@ class SealCodec:
             ) from error
         return plaintext
 
-    def decode(self, plaintext: Any) -> list[float]:
+    def decode(self, plaintext: Any) -> Vector:
         """The real parts of the slots."""
-        values: list[float] = self._encoder.decode_double(plaintext)
-        return values
+        return np.array(self._encoder.decode_double(plaintext))
+
+    def decode_complex(self, plaintext: Any) -> ComplexVector:
+        """The slots with their imaginary parts."""
+        return as_seal_slots(np.array(self._encoder.decode_complex(plaintext)))
 
     def load(self, data: bytes) -> SealHandle:
         """Read a ciphertext of size 2 and degree 1, whole or seed-compressed.
@@ -67,3 +71,19 @@ class SealCodec:
         if ciphertext.is_transparent():
             raise WireError("ciphertext is transparent: it encrypts nothing")
         return SealHandle(ciphertext, level)
+
+
+def _content(values: AnyVector) -> float | list[float] | list[complex]:
+    """``values`` as SEAL's encoder takes them.
+
+    One real number in every slot is a constant polynomial: exact, and ten times faster to
+    encode than a list.
+    """
+    first = complex(values[0])
+    if not first.imag and (values == first).all():
+        return first.real
+    if np.iscomplexobj(values):
+        turned: list[complex] = as_seal_slots(values.astype(np.complex128)).tolist()
+        return turned
+    numbers: list[float] = values.tolist()
+    return numbers

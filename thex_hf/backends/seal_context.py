@@ -48,13 +48,25 @@ class SealPlain:
 
 @dataclass(frozen=True)
 class SealContext:
-    """The library, its context and its levels, lowest first. Holds no key."""
+    """The library, its context and its levels, lowest first. Holds no key.
+
+    ``parameters`` are the whole set, also where this is a :meth:`lower` context.
+    """
 
     api: ModuleType
     parameters: Parameters
+    security: str
     context: Any
     primes: tuple[int, ...]
     ids: tuple[Any, ...]
+    evaluator: Any
+
+    def lower(self, level: int) -> SealContext:
+        """The context of levels ``0..level`` alone: the same primes without the higher ones.
+
+        Its ids are the same ones too. Keys made under it are shorter.
+        """
+        return _context(self.parameters, self.security, level)
 
     def modulus_bits(self, level: int) -> int:
         """Exact bits of the modulus at ``level``."""
@@ -78,8 +90,14 @@ class SealContext:
         one = digits * (2 * (digits + 1) * degree * 8 + FRAME_SLACK)
         return keys * one + 8 * degree  # and an index of one number for each element
 
+    def public_limit(self) -> int:
+        """The most bytes that a public key can take."""
+        return 2 * (len(self.ids) + 1) * self.parameters.ring_degree * 8 + FRAME_SLACK
+
     def load(self, kind: str, data: bytes, *, limit: int) -> Any:
-        """Read a ``"SecretKey"``, ``"RelinKeys"`` or ``"GaloisKeys"``; SEAL validates it.
+        """Read a ``"SecretKey"``, ``"PublicKey"``, ``"RelinKeys"`` or ``"GaloisKeys"``.
+
+        SEAL validates it as it reads.
 
         Raises:
             WireError: damaged, of other parameters, or over ``limit`` bytes.
@@ -98,22 +116,23 @@ def secure_context(parameters: Parameters) -> SealContext:
         BackendUnavailable: the library is missing.
     """
     parameters.require_128_bit()
-    return _context(parameters, "TC128")
+    return _context(parameters, "TC128", parameters.top_level)
 
 
 def insecure_context(parameters: Parameters) -> SealContext:
     """The same without any security check: for small rings in tests only."""
-    return _context(parameters, "NONE")
+    return _context(parameters, "NONE", parameters.top_level)
 
 
-@lru_cache(maxsize=8)
-def _context(parameters: Parameters, security: str) -> SealContext:
+@lru_cache(maxsize=32)
+def _context(parameters: Parameters, security: str, level: int) -> SealContext:
     api = sealapi()
     bits = [*parameters.prime_bits, parameters.special_bits]
     try:
         raw = api.EncryptionParameters(api.SCHEME_TYPE.CKKS)
         raw.set_poly_modulus_degree(parameters.ring_degree)
-        raw.set_coeff_modulus(api.CoeffModulus.Create(parameters.ring_degree, bits))
+        *data, special = api.CoeffModulus.Create(parameters.ring_degree, bits)
+        raw.set_coeff_modulus([*data[: level + 1], special])
         context = api.SEALContext(raw, True, getattr(api.SEC_LEVEL_TYPE, security))
         reason = "" if context.parameters_set() else context.parameters_error_message()
     except (ValueError, RuntimeError) as error:
@@ -124,7 +143,8 @@ def _context(parameters: Parameters, security: str) -> SealContext:
             f"{reason}; primes have 20 to 60 bits, and one ring holds few of each small size"
         )
     primes = [m.value() for m in context.first_context_data().parms().coeff_modulus()]
-    return SealContext(api, parameters, context, tuple(primes), tuple(_ids(context)))
+    ids, evaluator = tuple(_ids(context)), api.Evaluator(context)
+    return SealContext(api, parameters, security, context, tuple(primes), ids, evaluator)
 
 
 def _ids(context: Any) -> list[Any]:

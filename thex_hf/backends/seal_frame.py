@@ -22,6 +22,18 @@ _MAGIC = 0xA15E
 _COMPRESSIONS = (0, 1, 2)  # none, zlib, zstd
 
 
+def frame(contents: bytes, *, like: bytes) -> bytes:
+    """``contents`` in an uncompressed frame, for objects that are written field by field.
+
+    Args:
+        contents: the fields.
+        like: a frame that the library in use has saved, for its version.
+    """
+    _, _, major, minor, *_ = _HEADER.unpack_from(like)
+    size = _HEADER.size + len(contents)
+    return _HEADER.pack(_MAGIC, _HEADER.size, major, minor, 0, 0, size) + contents
+
+
 def check_frame(data: bytes, *, what: str, limit: int) -> None:
     """Refuse bytes that are not exactly one SEAL frame of ``limit`` bytes at most.
 

@@ -1,18 +1,20 @@
 """An engine that computes nothing and counts everything: the planner's eyes.
 
 A handle is its level, degree of scale and size. Running the circuit on this engine
-gives levels, operation counts and the exact set of rotation steps; because it is the
+gives levels, operation counts and the exact keys that are needed; because it is the
 same circuit, the record cannot drift from what a real engine does.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from thex_hf.errors import PlanError
 from thex_hf.layout import rules
-from thex_hf.layout.engines import Vector
+from thex_hf.layout.engines import AnyVector
+from thex_hf.layout.handover import split_state, with_state
 
 
 @dataclass(frozen=True)
@@ -33,18 +35,43 @@ class ShadowPlain:
 
 
 class CountingEngine:
-    """Counts the verbs by level; see :class:`thex_hf.layout.engines.ServerEngine`."""
+    """Counts the verbs by level; see :class:`thex_hf.layout.engines.ServerEngine`.
+
+    Attributes:
+        operations: how often each (verb, level) was used.
+        rotation_levels: for each rotation step, the highest level it was used at.
+        conjugation_level: the highest level of ``conjugate``; None when it was not used.
+        relinearisation_level: the same for ``relinearise``.
+        plaintext_limbs: residue polynomials of all encoded plaintexts together.
+    """
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
         self.operations: Counter[tuple[str, int]] = Counter()
-        self.rotations: set[int] = set()
+        self.rotation_levels: dict[int, int] = {}
+        self.conjugation_level: int | None = None
+        self.relinearisation_level: int | None = None
         self.plaintext_limbs = 0
 
     @property
     def slots(self) -> int:
-        """Real slots in a ciphertext."""
+        """Slots in a ciphertext."""
         return self._slots
+
+    @property
+    def rotations(self) -> set[int]:
+        """The distinct rotation steps, each within ``1..slots-1``."""
+        return set(self.rotation_levels)
+
+    @property
+    def conjugates(self) -> bool:
+        """Whether the circuit needs a conjugation key."""
+        return self.conjugation_level is not None
+
+    @property
+    def rerandomises(self) -> bool:
+        """Whether the circuit needs a public key."""
+        return any(verb == "rerandomise" for verb, _ in self.operations)
 
     def level(self, a: Shadow) -> int:
         """Level of the handle."""
@@ -53,7 +80,12 @@ class CountingEngine:
     def _count(self, verb: str, level: int) -> None:
         self.operations[verb, level] += 1
 
-    def encode(self, vector: Vector, level: int, *, factor: bool) -> ShadowPlain:
+    def bias(self, level: int) -> float:
+        """No primes, no bias."""
+        rules.check_product_level(level, "bias")
+        return 1.0
+
+    def encode(self, vector: AnyVector, level: int, *, factor: bool) -> ShadowPlain:
         """Count an encoding."""
         rules.checked_vector(vector, self._slots, "encode")
         self.plaintext_limbs += level + 1
@@ -64,6 +96,12 @@ class CountingEngine:
         """Count a sum."""
         rules.check_add(a, b)
         self._count("add", a.level)
+        return replace(a, size=max(a.size, b.size))
+
+    def sub(self, a: Shadow, b: Shadow) -> Shadow:
+        """Count a difference."""
+        rules.check_add(a, b, "sub")
+        self._count("sub", a.level)
         return replace(a, size=max(a.size, b.size))
 
     def add_plain(self, a: Shadow, p: ShadowPlain) -> Shadow:
@@ -93,8 +131,9 @@ class CountingEngine:
 
     def relinearise(self, a: Shadow) -> Shadow:
         """Count a relinearisation."""
-        rules.check_size(a, 3, "relinearise")
+        rules.check_relinearisation(a, a.level)
         self._count("relinearise", a.level)
+        self.relinearisation_level = _highest(self.relinearisation_level, a.level)
         return replace(a, size=2)
 
     def rotate(self, a: Shadow, step: int) -> Shadow:
@@ -103,9 +142,35 @@ class CountingEngine:
         step %= self._slots
         if step == 0:
             return a
-        self.rotations.add(step)
+        self.rotation_levels[step] = _highest(self.rotation_levels.get(step), a.level)
         self._count("rotate", a.level)
         return a
+
+    def conjugate(self, a: Shadow) -> Shadow:
+        """Count a conjugation."""
+        rules.check_conjugation(a, a.level)
+        self.conjugation_level = _highest(self.conjugation_level, a.level)
+        self._count("conjugate", a.level)
+        return a
+
+    def times_i(self, a: Shadow) -> Shadow:
+        """Count a product with the imaginary unit."""
+        self._count("times_i", a.level)
+        return a
+
+    def rerandomise(self, a: Shadow) -> Shadow:
+        """Count an added encryption of zero."""
+        rules.check_rerandomisation(a, held=True)
+        self._count("rerandomise", a.level)
+        return a
+
+    def combine(
+        self, handles: Sequence[Shadow], weights: AnyVector, bias: AnyVector
+    ) -> list[Shadow]:
+        """Count the handles that go in and come out; products cost little beside them."""
+        level = rules.check_combine(handles, weights, bias)
+        self.operations["combine", level] += len(handles) + len(bias)
+        return [Shadow(level - 1) for _ in bias]
 
     def mod_switch(self, a: Shadow, level: int) -> Shadow:
         """Count a switch to a lower level."""
@@ -122,8 +187,21 @@ class CountingEngine:
         """Not a wire engine: always refuses."""
         raise PlanError("the counting engine writes no ciphertexts")
 
+    def export(self, a: Shadow) -> bytes:
+        """All that is known of the handle. Counts nothing."""
+        return with_state(a, b"")
+
+    def adopt(self, data: bytes) -> Shadow:
+        """The shadow that :meth:`export` wrote. Counts nothing."""
+        level, degree, size, _ = split_state(data)
+        return Shadow(level, degree, size)
+
     @property
     def key_switches(self) -> int:
-        """Rotations and relinearisations together."""
-        kinds = ("rotate", "relinearise")
+        """Rotations, conjugations and relinearisations together."""
+        kinds = ("rotate", "conjugate", "relinearise")
         return sum(n for (verb, _), n in self.operations.items() if verb in kinds)
+
+
+def _highest(held: int | None, level: int) -> int:
+    return level if held is None else max(held, level)

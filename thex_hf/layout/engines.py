@@ -1,7 +1,8 @@
 """The verbs of a slot machine, as two protocols: what a server can do, what a client can.
 
-A CKKS ciphertext is a vector of N/2 real slots. Everything above (packing,
-circuit, planner) is written against these verbs and never knows which library runs.
+A CKKS ciphertext is a vector of N/2 complex slots; most circuits fill them with reals
+only. Everything above (packing, circuit, planner) is written against these verbs and
+never knows which library runs.
 
 Handles are opaque. Each has a *level* (how many rescalings are left), a *degree of
 scale* (1 after encryption or rescale, 2 after a product) and a *size* (2 parts, or 3
@@ -11,6 +12,7 @@ return a new handle and never change an argument.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -19,26 +21,39 @@ from numpy.typing import NDArray
 Handle: TypeAlias = Any
 Plain: TypeAlias = Any
 Vector: TypeAlias = NDArray[np.float64]
+ComplexVector: TypeAlias = NDArray[np.complex128]
+AnyVector: TypeAlias = Vector | ComplexVector
 
 
 class ServerEngine(Protocol):
     """What a server does with ciphertexts. There is no way to decrypt.
 
     Every method raises :class:`thex_hf.errors.PlanError` when levels, scales or sizes
-    do not allow the operation, and when a rotation key is missing.
+    do not allow the operation, when a key is missing and when it does not reach so high
+    a level.
     """
 
     @property
     def slots(self) -> int:
-        """Real slots in a ciphertext."""
+        """Slots in a ciphertext, each of which holds one real or one complex number."""
         ...
 
     def level(self, a: Handle) -> int:
         """Rescalings that ``a`` still allows."""
         ...
 
-    def encode(self, vector: Vector, level: int, *, factor: bool) -> Plain:
-        """Encode ``(slots,)`` reals for use with handles at ``level``.
+    def bias(self, level: int) -> float:
+        """What :meth:`mul` at ``level`` (1 or more) multiplies its result by.
+
+        A product of ciphertexts has scale ``nominal**2``, is treated as
+        ``nominal * prime`` of its level, and so comes out ``nominal / prime`` times too
+        large: off by up to 2^-8 for primes of 30 bits. Fold ``1 / bias`` into a weight.
+        1.0 on engines that have no primes. Products with plaintexts have no bias.
+        """
+        ...
+
+    def encode(self, vector: AnyVector, level: int, *, factor: bool) -> Plain:
+        """Encode ``(slots,)`` float64 or complex128 for use with handles at ``level``.
 
         ``factor=True`` prepares an operand of :meth:`mul_plain` (scaled by the prime that
         the following rescale drops, so the scale returns to nominal exactly);
@@ -48,6 +63,10 @@ class ServerEngine(Protocol):
 
     def add(self, a: Handle, b: Handle) -> Handle:
         """Slot-wise sum; same level and degree of scale. Sizes may differ."""
+        ...
+
+    def sub(self, a: Handle, b: Handle) -> Handle:
+        """Slot-wise ``a - b``; same level and degree of scale. Sizes may differ."""
         ...
 
     def add_plain(self, a: Handle, p: Plain) -> Handle:
@@ -74,6 +93,44 @@ class ServerEngine(Protocol):
         """``result[i] = a[(i + step) % slots]`` (one key switch); size 2 only."""
         ...
 
+    def conjugate(self, a: Handle) -> Handle:
+        """Complex conjugate of every slot (one key switch); size 2 only, any degree.
+
+        Raises:
+            PlanError: also when the keys were made without ``conjugation``.
+        """
+        ...
+
+    def times_i(self, a: Handle) -> Handle:
+        """Every slot times the imaginary unit, exactly: no level, no noise.
+
+        Any size and degree of scale, which stay as they are.
+        """
+        ...
+
+    def rerandomise(self, a: Handle) -> Handle:
+        """``a`` plus a fresh public-key encryption of zero; size 2 and degree 1.
+
+        What comes out is no longer a function of the client's own ciphertexts and the
+        weights, so a reply tells the client no more than its slots (and their errors).
+
+        Raises:
+            PlanError: also when the keys were made without ``public``.
+        """
+        ...
+
+    def combine(
+        self, handles: Sequence[Handle], weights: AnyVector, bias: AnyVector
+    ) -> list[Handle]:
+        """Sums of whole handles, each times one number: ``bias[o] + sum_i weights[o, i] a_i``.
+
+        ``weights`` has shape ``(outputs, inputs)``, ``bias`` ``(outputs,)``; both may be
+        complex. The handles are of one level (1 or more), size 2 and degree 1. The results
+        are rescaled: one level lower, degree 1. An engine that has nothing better calls
+        :func:`thex_hf.layout.combine.combine_by_products`.
+        """
+        ...
+
     def mod_switch(self, a: Handle, level: int) -> Handle:
         """Drop to a lower ``level`` without changing value or scale."""
         ...
@@ -90,23 +147,48 @@ class ServerEngine(Protocol):
         """Serialise a handle (size 2, degree 1) for the client."""
         ...
 
+    def export(self, a: Handle) -> bytes:
+        """A handle of any level, degree and size for :meth:`adopt` in a forked process.
+
+        As fast as the library allows. Never for the client, and never stored.
+        """
+        ...
+
+    def adopt(self, data: bytes) -> Handle:
+        """The handle that :meth:`export` of a forked copy of this engine wrote.
+
+        The bytes are trusted: what comes from the other side goes through :meth:`load`.
+        """
+        ...
+
 
 class ClientEngine(Protocol):
     """What a client does: the only side that holds the secret key."""
 
     @property
     def slots(self) -> int:
-        """Real slots in a ciphertext."""
+        """Slots in a ciphertext."""
         ...
 
-    def encrypt(self, vector: Vector, level: int) -> bytes:
-        """Encrypt ``(slots,)`` reals at ``level``; seed-compressed where the library can."""
+    def encrypt(self, vector: AnyVector, level: int) -> bytes:
+        """Encrypt ``(slots,)`` float64 or complex128 at ``level``; seed-compressed if possible."""
         ...
 
     def decrypt(self, data: bytes) -> Vector:
-        """Decrypt a ciphertext from the server to ``(slots,)`` reals.
+        """Decrypt a ciphertext from the server to the real parts of its slots, ``(slots,)``.
 
         Raises:
             WireError: bytes that are not a valid ciphertext of these parameters.
+        """
+        ...
+
+    def decrypt_complex(self, data: bytes) -> ComplexVector:
+        """As :meth:`decrypt`, with the imaginary parts: ``(slots,)`` complex128.
+
+        Every client can read these, asked for or not: a server that means to show real
+        parts only must hide the imaginary ones itself, by a mask or a conjugation.
+
+        Raises:
+            WireError: as :meth:`decrypt`.
         """
         ...

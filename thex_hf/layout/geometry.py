@@ -22,6 +22,7 @@ class Geometry:
     Args:
         slots: real slots in a ciphertext, a power of two.
         tile: tokens handled together (T); longer texts use several tiles.
+        most_baby_steps: a power of two; 0: no other bound than :attr:`baby_steps` states.
 
     Raises:
         PlanError: ``tile`` does not fit (it must divide ``features``).
@@ -29,6 +30,7 @@ class Geometry:
 
     slots: int
     tile: int
+    most_baby_steps: int = 0
 
     def __post_init__(self) -> None:
         if self.slots % (GROUPS * self.tile) or self.features % self.tile:
@@ -51,7 +53,7 @@ class Geometry:
     def baby_steps(self) -> int:
         """Rotations done one by one before a giant step; divides ``tile``."""
         root = 1 << ((self.features.bit_length()) // 2)
-        return min(root, self.tile)
+        return min(root, self.tile, self.most_baby_steps or root)
 
     def tiles(self, tokens: int) -> int:
         """Tiles that ``tokens`` tokens need."""

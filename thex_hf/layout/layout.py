@@ -16,6 +16,7 @@ Kinds (T tile, F rows, C = 2T columns; ``f`` row, ``c`` column):
 ``edge``   one token in every column of group 0, group 1 is zero
 ``fan``    one token; column ``c`` holds feature block ``c mod P``
 ``cell``   one token in column 0, all else zero (what leaves for the client)
+``bar``    one token; column ``c`` of group 0 holds feature ``mT + c`` in every row
 =========  =====================================================================
 """
 
@@ -32,18 +33,22 @@ from thex_hf.layout.engines import Vector
 from thex_hf.layout.geometry import GROUPS, Geometry
 
 Map = NDArray[np.int64]
-KINDS = ("dup", "solo", "back", "skew-", "skew+", "split", "row", "edge", "fan", "cell")
-ONE_TOKEN = ("row", "edge", "fan", "cell")
+KINDS = ("dup", "solo", "back", "skew-", "skew+", "split", "row", "edge", "fan", "cell", "bar")
+ONE_TOKEN = ("row", "edge", "fan", "cell", "bar")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Packing of a ``(tokens, features)`` matrix, see the module's table of kinds."""
+    """Packing of a ``(tokens, features)`` matrix, see the module's table of kinds.
+
+    Slots hold the elements divided by ``2**shrink``.
+    """
 
     geometry: Geometry
     kind: str
     tokens: int
     features: int
+    shrink: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -69,6 +74,8 @@ class Layout:
     @property
     def blocks(self) -> int:
         """Ciphertexts for each tile."""
+        if self.kind == "bar":
+            return self.geometry.tiles(self.features)
         return -(-self.geometry.blocks(self.features) // self.fan)
 
     @property
@@ -91,7 +98,9 @@ class Layout:
                 f"layout expects shape {(self.tokens, self.features)}, got {matrix.shape}"
             )
         padded = np.zeros((self.tiles * self.geometry.tile, self.features + 1))
-        padded[: self.tokens, : self.features] = matrix  # last column stays zero: map -1
+        padded[: self.tokens, : self.features] = (
+            matrix / 2**self.shrink
+        )  # last column stays zero: map -1
         token = self.token_map()
         out = []
         for tile in range(self.tiles):
@@ -117,7 +126,7 @@ class Layout:
             rows = token[:, ::-1] + tile * self.geometry.tile
             held = features >= 0
             out[rows[held], features[held]] = values[held]
-        return out[: self.tokens]
+        return np.asarray(out[: self.tokens] * 2**self.shrink)
 
 
 @lru_cache(maxsize=256)
@@ -134,6 +143,9 @@ def _token_map(layout: Layout) -> Map:
 def _feature_map(layout: Layout, block: int) -> Map:
     geometry = layout.geometry
     f, c = np.mgrid[0 : geometry.features, 0 : geometry.columns]
+    if layout.kind == "bar":
+        feature = block * geometry.tile + c
+        return np.where((c >= geometry.tile) | (feature >= layout.features), -1, feature)
     part = {"split": c // geometry.tile, "fan": c % layout.fan}.get(layout.kind, 0)
     feature = (block * layout.fan + part) * geometry.features + f
     hidden = np.zeros_like(c, dtype=bool)

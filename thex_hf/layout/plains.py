@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 
-from thex_hf.layout.engines import Plain, ServerEngine, Vector
+from thex_hf.layout.engines import AnyVector, Plain, ServerEngine
 
 
 class PlainStore:
@@ -25,7 +25,7 @@ class PlainStore:
         engine: ServerEngine,
         key: Hashable,
         level: int,
-        vector: Vector,
+        vector: AnyVector,
         *,
         factor: bool = True,
     ) -> Plain:
@@ -39,7 +39,7 @@ class PlainStore:
         engine: ServerEngine,
         key: Hashable,
         level: int,
-        make: Callable[[], Vector | None],
+        make: Callable[[], AnyVector | None],
         *,
         factor: bool = True,
     ) -> Plain | None:

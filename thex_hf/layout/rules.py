@@ -6,13 +6,13 @@ and give a wrong scale. A handle is anything with ``level``, ``degree`` and ``si
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from thex_hf.errors import PlanError
-from thex_hf.layout.engines import Vector
+from thex_hf.layout.engines import AnyVector
 from thex_hf.layout.parameters import Parameters
 
 
@@ -69,11 +69,11 @@ def check_same_level(a: int, b: int, verb: str) -> None:
         raise PlanError(f"{verb} needs equal levels, got {a} and {b}; mod_switch the higher one")
 
 
-def check_add(a: State, b: State) -> None:
-    """Rules of ``add``."""
-    check_same_level(a.level, b.level, "add")
+def check_add(a: State, b: State, verb: str = "add") -> None:
+    """Rules of ``add`` and ``sub``."""
+    check_same_level(a.level, b.level, verb)
     if a.degree != b.degree:
-        raise PlanError(f"add needs equal scale degrees, got {a.degree} and {b.degree}; rescale")
+        raise PlanError(f"{verb} needs equal scale degrees, got {a.degree} and {b.degree}; rescale")
 
 
 def check_plain(a: State, p: PlainState, *, factor: bool) -> None:
@@ -105,6 +105,24 @@ def check_operands(a: State, b: State) -> None:
     check_product_level(a.level, "mul")
 
 
+def check_combine(handles: Sequence[State], weights: AnyVector, bias: AnyVector) -> int:
+    """Rules of ``combine``; returns the level of the handles."""
+    if weights.shape != (*bias.shape, len(handles)) or not weights.size:
+        raise PlanError(
+            f"combine needs weights of shape (outputs, {len(handles)}) and a bias for each "
+            f"output, got {weights.shape} and {bias.shape}"
+        )
+    if not (np.isfinite(weights).all() and np.isfinite(bias).all()):
+        raise PlanError("combine needs finite numbers, got NaN or infinity")
+    level = handles[0].level
+    check_product_level(level, "combine")
+    for handle in handles:
+        check_same_level(level, handle.level, "combine")
+        check_degree(handle, 1, "combine")
+        check_size(handle, 2, "combine")
+    return level
+
+
 def check_product_level(level: int, verb: str) -> None:
     """Refuse a product at level 0, which could never be rescaled."""
     if level < 1:
@@ -124,13 +142,55 @@ def check_mod_switch(a: State, level: int) -> None:
         raise PlanError(f"mod_switch goes down only: from level {a.level} to {level}")
 
 
-def check_rotation(a: State, step: int, allowed: frozenset[int]) -> None:
-    """Rules of ``rotate`` for a ``step`` already reduced modulo the slots."""
+def check_rotation(a: State, step: int, allowed: Mapping[int, int]) -> None:
+    """Rules of ``rotate`` for a ``step`` already reduced modulo the slots.
+
+    ``allowed`` has the level that each step's key reaches.
+    """
     check_size(a, 2, "rotate")
     if step not in allowed:
         raise PlanError(
             f"no rotation key for step {step}; this server has {len(allowed)} steps: "
             f"{sorted(allowed)[:12]}; ask for the step when the keys are made"
+        )
+    check_reach(a, allowed[step], f"rotation key for step {step}")
+
+
+def check_relinearisation(a: State, reach: int | None) -> None:
+    """Rules of ``relinearise``; ``reach`` is the level of the key, None without one."""
+    check_size(a, 3, "relinearise")
+    if reach is None:
+        raise PlanError("no relinearisation key; ask for it when the keys are made")
+    check_reach(a, reach, "relinearisation key")
+
+
+def check_conjugation(a: State, reach: int | None) -> None:
+    """Rules of ``conjugate``; ``reach`` is the level of the key, None without one."""
+    check_size(a, 2, "conjugate")
+    if reach is None:
+        raise PlanError(
+            "no conjugation key; ask for it when the keys are made: KeyRequest(conjugation=True)"
+        )
+    check_reach(a, reach, "conjugation key")
+
+
+def check_reach(a: State, reach: int, key: str) -> None:
+    """Refuse a handle above the levels that a key was made for."""
+    if a.level > reach:
+        raise PlanError(
+            f"the {key} was made for levels up to {reach}, got level {a.level}; "
+            f"ask for a higher level when the keys are made, or mod_switch first"
+        )
+
+
+def check_rerandomisation(a: State, *, held: bool) -> None:
+    """Rules of ``rerandomise``; ``held`` says whether the server has the public key."""
+    check_degree(a, 1, "rerandomise")
+    check_size(a, 2, "rerandomise")
+    if not held:
+        raise PlanError(
+            "no public key to rerandomise with; ask for it when the keys are made: "
+            "KeyRequest(public=True)"
         )
 
 
@@ -140,9 +200,13 @@ def check_dump(a: State) -> None:
     check_size(a, 2, "dump")
 
 
-def checked_vector(vector: Vector, slots: int, verb: str) -> Vector:
-    """``vector`` as float64, refused unless it is ``(slots,)`` and finite."""
-    values = np.asarray(vector, dtype=np.float64)
+def checked_vector(vector: AnyVector, slots: int, verb: str) -> AnyVector:
+    """``vector`` as float64 or complex128, refused unless it is ``(slots,)`` and finite."""
+    values: AnyVector = (
+        np.asarray(vector, dtype=np.complex128)
+        if np.iscomplexobj(vector)
+        else np.asarray(vector, dtype=np.float64)
+    )
     if values.shape != (slots,):
         raise PlanError(f"{verb} needs a vector of shape ({slots},), got {values.shape}")
     if not np.isfinite(values).all():

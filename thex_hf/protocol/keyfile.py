@@ -19,7 +19,7 @@ import msgpack
 from thex_hf.errors import KeyStoreError, WireError
 
 FORMAT = "thex_hf.keys"
-VERSION = 1
+VERSION = 2  # 1 had no public key
 _START = b"\x88\xa6format\xac" + FORMAT.encode()  # a map of eight, first field "format"
 _TEXTS = ("kind", "plan_id", "backend", "key_id")
 _FIELDS = {"format", "version", "digest", "parts", *_TEXTS}

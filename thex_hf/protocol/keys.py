@@ -61,6 +61,7 @@ class KeyStore:
             "evaluation": {
                 "relinearisation": evaluation.relinearisation,
                 "rotations": evaluation.rotations,
+                "public": evaluation.public,
             },
         }
         for kind in parts:
@@ -106,7 +107,8 @@ class KeyStore:
     def load_evaluation(self, plan_id: str, backend: str) -> EvaluationKeys:
         """The server's half alone. Raises as :meth:`load`, also when it is not there."""
         file = self._read("evaluation", plan_id, backend)
-        return EvaluationKeys(file.key_id, file.part("relinearisation"), file.part("rotations"))
+        parts = (file.part(name) for name in ("relinearisation", "rotations", "public"))
+        return EvaluationKeys(file.key_id, *parts)
 
     def _read(self, kind: str, plan_id: str, backend: str) -> KeyFile:
         path = self.path(kind, plan_id)
