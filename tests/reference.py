@@ -1,10 +1,12 @@
 """The THE-X encoder in plain numpy, written from the formulas, not from the circuit."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from thex_hf.approx.reciprocal import load_reciprocal
 from thex_hf.approx.softmax import estimate, exact
-from thex_hf.weights import EncoderWeights, LayerWeights
+from thex_hf.weights import EncoderWeights, LayerWeights, PolynomialTerms
 
 
 def random_weights(
@@ -66,3 +68,71 @@ def clear_logits(weights, embeddings, mask, softmax="estimate"):
         hidden = np.maximum(y @ w.up.T + w.up_bias, 0)
         x = w.output_scale * (y + hidden @ w.down.T + w.down_bias) + w.output_shift
     return weights.classifier @ x[0] + weights.classifier_bias
+
+
+def random_polynomial_weights(*, power=2, centred=False, seed=0, **sizes) -> EncoderWeights:
+    """An encoder in polynomial form; activations and scores stay of ordinary size."""
+    weights = random_weights(seed=seed, **sizes)
+    rng = np.random.default_rng(seed + 1)
+
+    def layer(old):
+        shift = rng.uniform(1.5, 2.5, weights.heads)
+        terms = PolynomialTerms(
+            power=power,
+            score_shift=shift,
+            score_scale=rng.uniform(0.7, 1.3, weights.heads) / (shift**power),
+            activation=np.array([0.125, 0.25, 0.5]) * rng.uniform(0.8, 1.2, 3),
+            centred=centred,
+        )
+        small = {"query": old.query / 2, "query_bias": old.query_bias / 2, "key": old.key / 2}
+        return replace(
+            old,
+            **small,
+            output_scale=0.5 * old.output_scale,
+            polynomial=terms,
+        )
+
+    return replace(weights, layers=tuple(layer(old) for old in weights.layers))
+
+
+def polynomial_logits(weights, embeddings, mask=None, traces=None):
+    """Logits of one text in polynomial form, in float64.
+
+    ``embeddings`` has shape ``(S, d)``; ``mask`` ``(S,)`` holds a one for each true token and is
+    all ones if left out. Each layer appends its values to the list ``traces``, if given.
+    """
+    x = np.asarray(embeddings, dtype=np.float64)
+    mask = np.ones(len(x)) if mask is None else np.asarray(mask, dtype=np.float64)
+    size = weights.hidden // weights.heads
+    for w in weights.layers:
+        terms = w.polynomial
+        value, context, scores, attention = x @ w.value.T, [], [], []
+        for head in range(weights.heads):
+            cut = slice(head * size, (head + 1) * size)
+            query = x @ w.query[cut].T + w.query_bias[cut]
+            s = query @ (x @ w.key[cut].T).T / np.sqrt(size)
+            shifted = (s + terms.score_shift[head]) ** terms.power
+            a = shifted * terms.score_scale[head] * mask / mask.sum()
+            scores.append(s)
+            attention.append(a)
+            context.append(a @ value[:, cut])
+        u = x + np.concatenate(context, -1) @ w.output.T + w.output_bias
+        y = _polynomial_norm(u, w.attention_scale, w.attention_shift, terms.centred)
+        f = y @ w.up.T + w.up_bias
+        a, b, c = terms.activation
+        z = y + (a * f**2 + b * f + c) @ w.down.T + w.down_bias
+        out = _polynomial_norm(z, w.output_scale, w.output_shift, terms.centred)
+        if traces is not None:
+            traces.append(
+                {
+                    "stream_in": x, "value": value, "scores": np.stack(scores),
+                    "attention": np.stack(attention), "attention_out": u, "attention_norm": y,
+                    "ffn_pre": f, "layer_out": z, "layer_norm": out,
+                }
+            )  # fmt: skip
+        x = out
+    return weights.classifier @ x[0] + weights.classifier_bias
+
+
+def _polynomial_norm(z, gamma, beta, centred):
+    return gamma * (z - z.mean(-1, keepdims=True) if centred else z) + beta

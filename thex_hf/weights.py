@@ -14,12 +14,59 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from thex_hf.errors import ConversionError
+
 Array = NDArray[np.float64]
+
+POWERS = (2, 4, 6)
+"""Exponents that power attention may have; even, so that no weight is negative."""
+
+
+@dataclass(frozen=True)
+class PolynomialTerms:
+    """What a layer without comparison and division has beside its matrices; ``h`` heads.
+
+    With ``s`` the scores ``(S, S)`` of head ``h``, ``m`` the 0/1 mask of the keys and ``n`` its
+    sum, the attention weights are ``(s + score_shift_h)^power * score_scale_h * m / n``. They
+    do not sum to one. The feed-forward activation is ``a x^2 + b x + c``. With ``centred`` the
+    two norms are ``gamma * (z - mean(z)) + beta``, the mean taken over the ``d`` features.
+    """
+
+    power: int
+    score_shift: Array  # (h,)
+    score_scale: Array  # (h,) positive
+    activation: Array  # (3,) a, b, c; a is not zero
+    centred: bool = False
+
+    def __post_init__(self) -> None:
+        """Check power, shapes and signs."""
+        if self.power not in POWERS:
+            raise ConversionError(
+                f"attention power should be one of {POWERS}; got {self.power}. Convert again."
+            )
+        shapes = [self.score_shift.shape, self.score_scale.shape, self.activation.shape]
+        heads = self.score_shift.shape[0] if self.score_shift.ndim == 1 else 0
+        if shapes != [(heads,), (heads,), (3,)]:
+            raise ConversionError(
+                "score_shift, score_scale and activation should have shapes (heads,), (heads,) "
+                f"and (3,); got {shapes}."
+            )
+        if not (self.score_scale > 0).all():
+            raise ConversionError(
+                f"score_scale should be positive; got {self.score_scale}. Convert again."
+            )
+        if self.activation[0] == 0:
+            raise ConversionError(
+                "the quadratic coefficient of the activation should not be 0: the layer would "
+                "be linear. Convert again."
+            )
 
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """One THE-X encoder layer; ``d`` hidden size, ``m`` FFN size.
+    """One encoder layer; ``d`` hidden size, ``m`` FFN size.
+
+    ``polynomial`` is None for a layer in THE-X form (ReLU, softmax estimate).
 
     There is no key bias and no value bias: a key bias adds a constant per query,
     which softmax ignores, and a value bias is part of the output bias.
@@ -39,11 +86,12 @@ class LayerWeights:
     down_bias: Array  # (d,)
     output_scale: Array  # (d,) affine LayerNorm after the FFN: gamma
     output_shift: Array  # (d,) beta
+    polynomial: PolynomialTerms | None = None
 
 
 @dataclass(frozen=True)
 class EncoderWeights:
-    """A whole THE-X encoder with its classifier head (no pooler).
+    """A whole encoder with its classifier head (no pooler).
 
     ``classifier`` has shape ``(labels, d)`` and reads the ``[CLS]`` row.
     """
@@ -52,6 +100,28 @@ class EncoderWeights:
     layers: tuple[LayerWeights, ...]
     classifier: Array
     classifier_bias: Array
+
+    def __post_init__(self) -> None:
+        """Refuse layers of two forms, and polynomial terms for another number of heads."""
+        terms = [layer.polynomial for layer in self.layers]
+        kinds = {"polynomial" if term is not None else "the-x" for term in terms}
+        if len(kinds) > 1:
+            raise ConversionError(
+                "all layers should have the same form; these are "
+                f"{['the-x' if term is None else 'polynomial' for term in terms]}. Convert the "
+                "whole model to one form."
+            )
+        for number, term in enumerate(terms):
+            if term is not None and term.score_shift.shape != (self.heads,):
+                raise ConversionError(
+                    f"layer {number} should have a score shift for each of {self.heads} heads; "
+                    f"its shape is {term.score_shift.shape}. Convert again."
+                )
+
+    @property
+    def form(self) -> str:
+        """``"polynomial"`` or ``"the-x"``: which circuits can run these weights."""
+        return "the-x" if self.layers[0].polynomial is None else "polynomial"
 
     @property
     def hidden(self) -> int:
@@ -71,7 +141,12 @@ class EncoderWeights:
     def fingerprint(self) -> str:
         """SHA-256 over sizes and values: names the model a plan was made for."""
         digest = hashlib.sha256(f"{self.heads}:{len(self.layers)}".encode())
-        arrays = [getattr(layer, f.name) for layer in self.layers for f in fields(layer)]
+        names = [f.name for f in fields(LayerWeights) if f.name != "polynomial"]
+        arrays = [getattr(layer, name) for layer in self.layers for name in names]
+        for terms in (layer.polynomial for layer in self.layers):
+            if terms is not None:
+                digest.update(f"polynomial:{terms.power}:{terms.centred}".encode())
+                arrays += [terms.score_shift, terms.score_scale, terms.activation]
         for array in [*arrays, self.classifier, self.classifier_bias]:
             digest.update(str(array.shape).encode())
             digest.update(np.ascontiguousarray(array, dtype="<f8").tobytes())

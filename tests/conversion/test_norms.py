@@ -1,9 +1,9 @@
 import torch
 from transformers import AutoTokenizer, BertForSequenceClassification
 
-from thex_hf.conversion.batches import collate, drop_tokens, encode, shuffled
-from thex_hf.conversion.convert import start_model
+from thex_hf.conversion.batches import collate, drop_tokens, encode, shuffled, swap_tokens
 from thex_hf.conversion.data import read_texts
+from thex_hf.conversion.forms import start_model
 from thex_hf.conversion.losses import norm_loss, run
 from thex_hf.conversion.norms import clamp_scales, fit_least_squares, with_affine_norms
 from thex_hf.conversion.schedule import distil_norms
@@ -73,3 +73,20 @@ def test_token_dropout_spares_first_token_and_padding(bert_folder, data_files):
     padding = batch["attention_mask"] == 0
     assert torch.equal(out[padding], batch["input_ids"][padding])
     assert set(out[:, 1:][~padding[:, 1:]].tolist()) == {data.mask_id}
+
+
+def test_swapped_tokens_come_from_the_batch_and_spare_first_token_and_padding(
+    bert_folder, data_files
+):
+    _, data = prepare(bert_folder, data_files)
+    batch = collate(data, torch.arange(50))
+    out = swap_tokens(batch, 0.5, torch.Generator().manual_seed(0))["input_ids"]
+    real = batch["attention_mask"] == 1
+    assert torch.equal(out[:, 0], batch["input_ids"][:, 0])
+    assert torch.equal(out[~real], batch["input_ids"][~real])
+    changed = (out != batch["input_ids"])[real].float().mean()
+    assert 0.2 < changed < 0.5
+    first = batch["input_ids"][0, 0]
+    assert first not in out[:, 1:]
+    assert set(out[real].tolist()) <= set(batch["input_ids"][real].tolist())
+    assert swap_tokens(batch, 0.0, torch.Generator()) is batch

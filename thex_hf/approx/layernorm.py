@@ -1,4 +1,4 @@
-"""The layer normalisation of THE-X: a learned affine map."""
+"""What stands for layer normalisation: a learned affine map, with or without the mean."""
 
 from __future__ import annotations
 
@@ -24,6 +24,38 @@ def affine(values: Array, gamma: Array, beta: Array) -> Array:
         Array of shape ``(..., d)``.
     """
     return values * gamma + beta
+
+
+def centred_affine(values: Array, gamma: Array, beta: Array) -> Array:
+    """Subtract the mean over features, then scale and shift: ``gamma * (x - mean(x)) + beta``.
+
+    Keeps the linear half of layer normalisation and drops the division by the deviation
+    (after Powerformer's BatchLN, ACL 2025, with its constant inside ``gamma``).
+
+    Args:
+        values: shape ``(..., d)``.
+        gamma: shape ``(d,)``.
+        beta: shape ``(d,)``.
+
+    Returns:
+        Array of shape ``(..., d)``.
+    """
+    return affine(values - values.mean(axis=-1, keepdims=True), gamma, beta)
+
+
+def fit_affine(inputs: Array, targets: Array) -> tuple[Array, Array]:
+    """Fit the line from each feature of ``inputs`` to that of ``targets``, least squares.
+
+    Args:
+        inputs: shape ``(rows, d)``.
+        targets: shape ``(rows, d)``.
+
+    Returns:
+        Slopes and offsets, each of shape ``(d,)``.
+    """
+    x, y = inputs - inputs.mean(axis=0), targets - targets.mean(axis=0)
+    gamma = (x * y).sum(axis=0) / np.maximum((x * x).sum(axis=0), 1e-12)
+    return gamma, np.asarray(targets.mean(axis=0) - gamma * inputs.mean(axis=0))
 
 
 def exact(values: Array, gamma: Array, beta: Array, epsilon: float = 1e-12) -> Array:

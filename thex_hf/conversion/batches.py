@@ -110,3 +110,21 @@ def drop_tokens(batch: Batch, data: Encoded, share: float, generator: torch.Gene
     hit = (torch.rand(ids.shape, generator=generator) < share) & (batch["attention_mask"] == 1)
     hit[:, 0] = False
     return {**batch, "input_ids": ids.masked_fill(hit, data.mask_id)}
+
+
+def swap_tokens(batch: Batch, share: float, generator: torch.Generator) -> Batch:
+    """Replace a share of the tokens by others of the batch; first token and padding stay.
+
+    Labels and guide no longer fit such texts: only for following another model's answer to the
+    very same batch, which then is asked about far more texts than there are.
+    """
+    if not share:
+        return batch
+    ids, real = batch["input_ids"], batch["attention_mask"] == 1
+    real[:, 0] = False
+    pool = ids[real]
+    if not len(pool):
+        return batch
+    drawn = pool[torch.randint(len(pool), ids.shape, generator=generator)]
+    hit = (torch.rand(ids.shape, generator=generator) < share) & real
+    return {**batch, "input_ids": drawn.where(hit, ids)}

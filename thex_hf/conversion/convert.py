@@ -1,4 +1,4 @@
-"""Convert a fine-tuned BERT classifier to THE-X form."""
+"""Convert a fine-tuned BERT classifier to THE-X form or to polynomial form."""
 
 from __future__ import annotations
 
@@ -6,38 +6,23 @@ import importlib
 import importlib.metadata
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 
-import torch
 from transformers import BertForSequenceClassification
 from transformers.utils import logging
 
-from thex_hf.approx.reciprocal import load_reciprocal
-from thex_hf.conversion.batches import Encoded, encode, sample
+from thex_hf.conversion.batches import encode
 from thex_hf.conversion.data import LabelledTexts, read_texts
-from thex_hf.conversion.mapping import thex_config, to_thex
+from thex_hf.conversion.forms import WAYS, Job, finish
 from thex_hf.conversion.options import ConversionOptions, ConversionReport
-from thex_hf.conversion.save import check_output, round_to_half, save_model
-from thex_hf.conversion.schedule import distil_norms, fine_tune, polish
+from thex_hf.conversion.save import check_output, save_model
 from thex_hf.conversion.source import load_source
-from thex_hf.conversion.trainer import predict, score, score_logits
 from thex_hf.errors import ConversionError
-from thex_hf.modeling import ThexBertForSequenceClassification
-from thex_hf.modeling.calibrate import measure_ranges
 
 logger = logging.get_logger(__name__)
 
 Data = str | Path | LabelledTexts
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What every stage needs."""
-
-    train: Encoded
-    dev: Encoded
-    options: ConversionOptions
 
 
 def convert(
@@ -50,9 +35,10 @@ def convert(
 ) -> ConversionReport:
     """Convert a fine-tuned ``BertForSequenceClassification`` and save the result.
 
-    Stage 1 trains with ReLU and the frozen softmax estimate; stage 2 learns affine maps
-    beside the layer norms; stage 3 drops the layer norms; a last optional step trains
-    the whole end to end (Chen et al. 2022, Algorithm 1; the last step is not theirs).
+    To THE-X form: stage 1 trains with ReLU and the frozen softmax estimate; stage 2 learns
+    affine maps beside the layer norms; stage 3 drops the layer norms; a last optional step
+    trains the whole end to end (Chen et al. 2022, Algorithm 1; the last step is not theirs).
+    To polynomial form: see :func:`thex_hf.conversion.forms.to_polynomial`.
     The largest values inside each layer are then measured on training texts.
 
     Args:
@@ -76,13 +62,16 @@ def convert(
     teacher, tokenizer = load_source(source)
     texts = [_read(train, "train", teacher), _read(dev, "validation", teacher)]
     length = min(options.max_length, teacher.config.max_position_embeddings)
-    job = _Job(encode(tokenizer, texts[0], length), encode(tokenizer, texts[1], length), options)
-    model, accuracies = _run_stages(teacher, job)
-    model.config.ranges = measure_ranges(model, sample(job.train, options.calibration_texts))
+    job = Job(encode(tokenizer, texts[0], length), encode(tokenizer, texts[1], length), options)
+    outcome = WAYS[options.form](teacher, job)
+    model = finish(outcome, job)
+    logger.info("accuracies: %s", outcome.stages)
+    named = {name: outcome.stages.get(name) for name in ("relu_softmax", "affine")}
     report = ConversionReport(
         source=Path(str(source)).name,
         metric="accuracy" if texts[1].label_names else "pearson",
-        **accuracies,
+        unconverted=outcome.stages["unconverted"],
+        converted=outcome.stages["converted"],
         train_texts=len(job.train),
         dev_texts=len(job.dev),
         seconds=round(time.perf_counter() - start, 1),
@@ -90,6 +79,10 @@ def convert(
         ranges=model.config.ranges,
         options=asdict(options),
         versions=_versions(),
+        **named,
+        form=options.form,
+        stages=outcome.stages,
+        approximations=outcome.approximations,
     )
     save_model(model, tokenizer, output, report, half=options.half)
     return report
@@ -120,48 +113,6 @@ def _read(data: Data, split: str, model: BertForSequenceClassification) -> Label
 
 def _names(id2label: dict[int, str]) -> Sequence[str]:
     return [id2label[i] for i in range(len(id2label))]
-
-
-def _run_stages(
-    teacher: BertForSequenceClassification, job: _Job
-) -> tuple[ThexBertForSequenceClassification, dict[str, float]]:
-    """Run all stages; return the model, not yet calibrated, and the accuracies."""
-    options = job.options
-    accuracies = {"unconverted": score(teacher, job.dev)}
-    guided = job.train.with_guide(predict(teacher, job.train))
-    model = start_model(teacher)
-    if options.fine_tuning.epochs > 0:
-        fine_tune(model, guided, replace(options.fine_tuning, seed=options.seed), options.losses)
-    accuracies["relu_softmax"] = score(model, job.dev)
-    student = distil_norms(
-        model, job.train, replace(options.distilling, seed=options.seed + 1), options.norm_texts
-    )
-    accuracies["affine"] = score(student, job.dev)
-    if options.polish and options.polishing.epochs > 0:
-        settings = replace(options.polishing, seed=options.seed + 2)
-        polish(student, model, guided, settings, options.losses)
-    student.cpu()
-    if options.half:
-        round_to_half(student)
-    logits = predict(student, job.dev)
-    if not bool(torch.isfinite(logits).all()):
-        raise ConversionError(
-            "the converted model gives logits that are not finite: training diverged. Use a "
-            "lower learning rate or more weight decay. Nothing was saved."
-        )
-    accuracies["converted"] = score_logits(logits, job.dev.labels)
-    logger.info("accuracies: %s", accuracies)
-    return student, accuracies
-
-
-def start_model(teacher: BertForSequenceClassification) -> ThexBertForSequenceClassification:
-    """Copy a BERT classifier to a model with ReLU, softmax estimate and exact norms."""
-    config = thex_config(teacher.config, activation="relu", softmax="estimate", norm="layernorm")
-    config.reciprocal = load_reciprocal().fingerprint()
-    model = ThexBertForSequenceClassification(config)
-    model.load_state_dict(to_thex(teacher.state_dict()))
-    model.eval()
-    return model
 
 
 def _versions() -> dict[str, str]:

@@ -21,7 +21,9 @@ class LossOptions:
     ``guide`` weighs the divergence from the unconverted model's logits, and
     ``1 - guide`` the task loss; ``temperature`` softens both sides. ``score_limit`` and
     ``score_penalty`` keep attention scores where the softmax estimate is good. ``hidden``
-    weighs the distance from the exact model's streams (polishing only).
+    weighs the distance from the exact model's streams and ``scores`` that from its attention
+    scores (both in polishing only). ``value_penalty`` weighs the squared excess over
+    ``value_limit`` of everything else that calibration measures.
     """
 
     guide: float = 0.5
@@ -30,6 +32,9 @@ class LossOptions:
     score_limit: float = 3.0
     score_penalty: float = 0.02
     hidden: float = 0.1
+    scores: float = 0.0
+    value_limit: float = 16.0
+    value_penalty: float = 0.0
 
 
 def run(model: ThexBertForSequenceClassification, batch: Batch) -> tuple[list[LayerTrace], Tensor]:
@@ -85,6 +90,28 @@ def norm_loss(traces: list[LayerTrace], targets: list[LayerTrace], batch: Batch)
         total = total + masked_error(trace.attention_norm, target.attention_norm, batch)
         total = total + masked_error(trace.layer_norm, target.layer_norm, batch)
     return total
+
+
+def score_distance(traces: list[LayerTrace], targets: list[LayerTrace], batch: Batch) -> Tensor:
+    """Sum over the layers of the mean squared error of scores between real tokens."""
+    mask = batch["attention_mask"].float()
+    pairs = mask[:, None, :, None] * mask[:, None, None, :]
+    total = torch.zeros((), device=mask.device)
+    for trace, target in zip(traces, targets, strict=True):
+        error = (trace.scores - target.scores) ** 2 * pairs
+        total = total + error.sum() / (pairs.sum() * trace.scores.shape[1])
+    return total
+
+
+def value_loss(traces: list[LayerTrace], batch: Batch, losses: LossOptions) -> Tensor:
+    """Penalise values of real tokens beyond the limit, squared: they cost modulus bits."""
+    mask = batch["attention_mask"].float().unsqueeze(-1)
+    total = torch.zeros((), device=mask.device)
+    for trace in traces:
+        for values in (trace.value, trace.attention_out, trace.ffn_pre, trace.layer_out):
+            excess = torch.relu(values.abs() - losses.value_limit) ** 2 * mask
+            total = total + excess.sum() / mask.sum()
+    return losses.value_penalty * total
 
 
 def stream_loss(traces: list[LayerTrace], targets: list[LayerTrace], batch: Batch) -> Tensor:

@@ -8,10 +8,11 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from thex_hf.approx.layernorm import fit_affine
 from thex_hf.conversion.batches import Batch, Encoded, sample
 from thex_hf.conversion.losses import run
 from thex_hf.modeling import ThexBertForSequenceClassification
-from thex_hf.modeling.layers import AffineNorm, ThexBertLayer
+from thex_hf.modeling.layers import AffineNorm, CentredNorm, ThexBertLayer
 
 Model = ThexBertForSequenceClassification
 
@@ -47,13 +48,13 @@ def fit_least_squares(exact: Model, student: Model, data: Encoded, texts: int) -
         layer = cast(ThexBertLayer, student.thex_bert.layers[number])
         _fit_one(
             cast(AffineNorm, layer.attention_norm),
-            _rows(student, batches, number, "attention_out"),
-            _rows(exact, batches, number, "attention_norm"),
+            rows(student, batches, number, "attention_out"),
+            rows(exact, batches, number, "attention_norm"),
         )
         _fit_one(
             cast(AffineNorm, layer.output_norm),
-            _rows(student, batches, number, "layer_out"),
-            _rows(exact, batches, number, "layer_norm"),
+            rows(student, batches, number, "layer_out"),
+            rows(exact, batches, number, "layer_norm"),
         )
     clamp_scales(student)
 
@@ -67,7 +68,7 @@ def clamp_scales(model: Model) -> None:
         scale.copy_(sign * scale.abs().clamp_min(SMALLEST_SCALE))
 
 
-def _rows(model: Model, batches: list[Batch], layer: int, name: str) -> Tensor:
+def rows(model: Model, batches: list[Batch], layer: int, name: str) -> Tensor:
     """Collect one traced quantity of a layer over all real tokens, ``(tokens, d)``, in float64."""
     device = next(model.parameters()).device
     found: list[Tensor] = []
@@ -81,7 +82,8 @@ def _rows(model: Model, batches: list[Batch], layer: int, name: str) -> Tensor:
 
 def _fit_one(norm: AffineNorm, inputs: Tensor, targets: Tensor) -> None:
     """Ordinary least squares of targets on inputs, each feature by itself."""
-    x, y = inputs - inputs.mean(0), targets - targets.mean(0)
-    slope = (x * y).sum(0) / (x * x).sum(0).clamp_min(1e-12)
-    norm.weight.copy_(slope)
-    norm.bias.copy_(targets.mean(0) - slope * inputs.mean(0))
+    if isinstance(norm, CentredNorm):
+        inputs = inputs - inputs.mean(-1, keepdim=True)
+    gamma, beta = fit_affine(inputs.cpu().numpy(), targets.cpu().numpy())
+    norm.weight.copy_(torch.from_numpy(gamma))
+    norm.bias.copy_(torch.from_numpy(beta))

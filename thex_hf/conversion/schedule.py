@@ -13,8 +13,10 @@ from thex_hf.conversion.losses import (
     guided_loss,
     norm_loss,
     run,
+    score_distance,
     score_loss,
     stream_loss,
+    value_loss,
 )
 from thex_hf.conversion.norms import clamp_scales, fit_least_squares, with_affine_norms
 from thex_hf.conversion.trainer import FitOptions, fit
@@ -24,21 +26,29 @@ from thex_hf.modeling.layers import AffineNorm
 Model = ThexBertForSequenceClassification
 
 
-def fine_tune(model: Model, data: Encoded, fitting: FitOptions, losses: LossOptions) -> None:
-    """Stage 1: train the model with ReLU and the frozen softmax estimate on the task.
+def fine_tune(
+    model: Model,
+    data: Encoded,
+    fitting: FitOptions,
+    losses: LossOptions,
+    name: str = "stage 1, ReLU and softmax estimate",
+) -> None:
+    """Stage 1: train the model on the task, with small attention scores.
 
     Args:
-        model: THE-X model with exact layer norms; trained in place.
+        model: with ReLU, the frozen softmax estimate and exact layer norms on the way to THE-X
+            form; with nothing replaced on the way to polynomial form. Trained in place.
         data: training texts, carrying the unconverted model's logits as guide.
         fitting: how long and how fast.
         losses: weights of the loss terms.
+        name: shown by the progress bar and in errors.
     """
 
     def loss_of(net: nn.Module, batch: Batch) -> Tensor:
         traces, logits = run(cast(Model, net), batch)
         return guided_loss(model.config, logits, batch, losses) + score_loss(traces, batch, losses)
 
-    fit(model, loss_of, data, fitting, "stage 1, ReLU and softmax estimate")
+    fit(model, loss_of, data, fitting, name)
 
 
 def distil_norms(model: Model, data: Encoded, fitting: FitOptions, texts: int = 4096) -> Model:
@@ -78,30 +88,44 @@ def distil_norms(model: Model, data: Encoded, fitting: FitOptions, texts: int = 
 
 
 def polish(
-    student: Model, exact: Model, data: Encoded, fitting: FitOptions, losses: LossOptions
+    student: Model,
+    exact: Model,
+    data: Encoded,
+    fitting: FitOptions,
+    losses: LossOptions,
+    *,
+    name: str = "polish",
+    same_texts: bool = False,
 ) -> None:
-    """Optional last step: train all weights end to end towards the exact model.
+    """Last step: train all weights end to end towards a model with exact layer norms.
 
     Args:
         student: the model with affine norms; trained in place.
-        exact: stage 1's model.
+        exact: the model to follow, as it was before its norms were replaced.
         data: training texts, carrying logits as guide.
         fitting: how long and how fast.
         losses: weights of the loss terms.
+        name: shown by the progress bar and in errors.
+        same_texts: take the exact model's logits on each batch, with its dropped and swapped
+            tokens, as guide; else those that the data carry.
     """
     exact.eval().requires_grad_(False)
 
     def loss_of(net: nn.Module, batch: Batch) -> Tensor:
         with torch.no_grad():
-            targets, _ = run(exact.to(batch["input_ids"].device), batch)
+            targets, answer = run(exact.to(batch["input_ids"].device), batch)
+        if same_texts:
+            batch = {**batch, "guide": answer}
         traces, logits = run(cast(Model, net), batch)
         loss = guided_loss(student.config, logits, batch, losses)
         return (
             loss
             + losses.hidden * stream_loss(traces, targets, batch)
+            + losses.scores * score_distance(traces, targets, batch)
             + score_loss(traces, batch, losses)
+            + value_loss(traces, batch, losses)
         )
 
-    fit(student, loss_of, data, fitting, "polish")
+    fit(student, loss_of, data, fitting, name)
     exact.requires_grad_(True)
     clamp_scales(student)

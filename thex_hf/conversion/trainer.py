@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,12 +13,17 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers.utils import logging
 
-from thex_hf.conversion.batches import Batch, Encoded, collate, drop_tokens, shuffled
+from thex_hf.conversion.batches import Batch, Encoded, collate, drop_tokens, shuffled, swap_tokens
 from thex_hf.errors import ConversionError
 
 logger = logging.get_logger(__name__)
 
 LossOf = Callable[[nn.Module, Batch], Tensor]
+
+EXPLODED = 1000.0
+PATIENCE = 10
+"""``PATIENCE`` losses in a row above ``EXPLODED * (1 + least loss)`` count as divergence. One
+alone does not: a strange text can do that to a polynomial, and its gradient is clipped."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,8 @@ class FitOptions:
     """How long and how fast to train.
 
     ``average`` is the decay of a running average of the weights, which replaces them
-    at the end; 0 switches it off. ``token_dropout`` is the share of ``[MASK]``.
+    at the end; 0 switches it off. ``token_dropout`` is the share of ``[MASK]`` and
+    ``token_swap`` that of tokens from other texts, see :func:`swap_tokens`.
     """
 
     epochs: float = 1.0
@@ -34,6 +41,7 @@ class FitOptions:
     batch_size: int = 64
     warmup: float = 0.1
     token_dropout: float = 0.0
+    token_swap: float = 0.0
     gradient_norm: float = 1.0
     average: float = 0.0
     seed: int = 0
@@ -52,7 +60,7 @@ def fit(model: nn.Module, loss_of: LossOf, data: Encoded, options: FitOptions, n
         name: shown by the progress bar.
 
     Raises:
-        ConversionError: the loss stopped being a finite number.
+        ConversionError: the loss stopped being a finite number, or exploded.
     """
     set_seed(options.seed)
     accelerator = Accelerator()
@@ -66,16 +74,26 @@ def fit(model: nn.Module, loss_of: LossOf, data: Encoded, options: FitOptions, n
     averaged = _Average(model, options.average)
     model.train()
     queue: list[Tensor] = []
+    limit, above = math.inf, 0
     quiet = not logging.is_progress_bar_enabled()
     for step in tqdm(range(steps), desc=name, disable=quiet, leave=False):
         queue = queue or shuffled(data, options.batch_size, generator)
-        batch = drop_tokens(collate(data, queue.pop()), data, options.token_dropout, generator)
+        batch = swap_tokens(collate(data, queue.pop()), options.token_swap, generator)
+        batch = drop_tokens(batch, data, options.token_dropout, generator)
         loss = loss_of(model, {k: v.to(accelerator.device) for k, v in batch.items()})
         if not bool(torch.isfinite(loss)):
             raise ConversionError(
                 f"{name}: the loss became {float(loss.detach())} at step {step + 1} of {steps}; "
                 "nothing was saved. Use a lower learning rate or more weight decay."
             )
+        above = above + 1 if float(loss.detach()) > limit else 0
+        if above == PATIENCE:
+            raise ConversionError(
+                f"{name}: the loss exploded to {float(loss.detach()):.3g} at step {step + 1} of "
+                f"{steps}, the {PATIENCE}th in a row more than {EXPLODED:.0f} times the least; "
+                "nothing was saved. Use a lower learning rate or more weight decay."
+            )
+        limit = min(limit, EXPLODED * (1.0 + abs(float(loss.detach()))))
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(model.parameters(), options.gradient_norm)
         optimizer.step()

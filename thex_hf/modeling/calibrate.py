@@ -21,7 +21,9 @@ def measure_ranges(
     """Record the largest absolute value of each quantity in each layer.
 
     The rows and columns of padded tokens count too, since the encrypted circuit
-    computes them as well.
+    computes them as well. In polynomial form the client sends zeros for them, and so does
+    this: what the circuit makes of zeros reaches no logit, since the mask multiplies the
+    attention weights, but it must stay within the modulus like everything else.
 
     Args:
         model: put in evaluation mode, left as it was found.
@@ -30,7 +32,8 @@ def measure_ranges(
 
     Returns:
         One dictionary a layer with the names in ``RANGE_KEYS``: ``stream_in`` the
-        layer's input, ``value`` the value projection, ``scores`` the attention scores,
+        layer's input, ``value`` the value projection, ``scores`` the attention scores
+        (before any shift),
         ``attention_out`` and ``layer_out`` the inputs of the two norms, ``ffn_pre`` the
         feed-forward part before its activation.
 
@@ -42,6 +45,8 @@ def measure_ranges(
     ranges: list[dict[str, float]] = []
     for batch in batches:
         stream = model.embed(batch["input_ids"], batch.get("token_type_ids"))
+        if model.config.form == "polynomial":
+            stream = stream * batch["attention_mask"].unsqueeze(-1)
         traces = model.thex_bert.run_layers(stream, batch["attention_mask"])
         seen = [{k: float(getattr(t, k).abs().max()) for k in RANGE_KEYS} for t in traces]
         ranges = [_larger(*pair) for pair in zip(ranges or seen, seen, strict=True)]

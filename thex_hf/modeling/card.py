@@ -12,6 +12,31 @@ from thex_hf.modeling.configuration_thex_bert import RANGE_KEYS, ThexBertConfig
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
 TAGS = ["thex", "fhe", "homomorphic-encryption", "ckks"]
+PROTOCOLS = {"the-x": ("client-aided",), "polynomial": ("refresh", "one-shot"), "unconverted": ()}
+"""Protocols that models of each form serve."""
+
+STAGES = {
+    "unconverted": "unconverted",
+    "relu_softmax": "ReLU and softmax estimate",
+    "affine": "affine norms after LN distillation",
+    "bounded": "small attention scores, no pooler",
+    "fitted": "polynomials fitted, not trained",
+    "layer_wise": "after layer-wise distillation",
+    "converted": "this checkpoint",
+}
+WORDS: dict[str, Any] = {
+    "activations": {
+        "relu": "relu",
+        "quadratic": "a x^2 + b x + c, learned in each layer",
+        "gelu": "gelu",
+    },
+    "places": {"relu": "client, during a visit", "quadratic": "server", "gelu": "not encrypted"},
+    "norms": {
+        "affine": "gamma * x + beta",
+        "centred": "gamma * (x - mean(x)) + beta",
+        "layernorm": "exact",
+    },
+}
 
 
 def write_card(
@@ -50,6 +75,16 @@ def write_card(
         activation=config.activation,
         softmax=config.softmax,
         norm=config.norm,
+        form=config.form,
+        protocols=" and ".join(f"`{name}`" for name in PROTOCOLS[config.form]),
+        softmaxes={
+            "estimate": "ReLU((x/2+1)^3) times a learned reciprocal of the row sum",
+            "power": f"(x + c)^{config.attention_power} / (R n), c and R learned for each head",
+            "exact": "exact",
+        },
+        **WORDS,
+        stage_names=STAGES,
+        figures=_figures(report or {}),
         layers=config.num_hidden_layers,
         hidden=config.hidden_size,
         heads=config.num_attention_heads,
@@ -62,3 +97,9 @@ def write_card(
     )
     path.write_text(str(card), encoding="utf-8")
     return path
+
+
+def _figures(report: dict[str, Any]) -> dict[str, float | None]:
+    """Find the score of each stage in a report, in or outside its ``stages``."""
+    stages = report.get("stages") or {}
+    return {name: stages.get(name, report.get(name)) for name in STAGES}

@@ -1,4 +1,4 @@
-"""Configuration of a BERT whose non-linearities are those of THE-X."""
+"""Configuration of a BERT whose non-linearities are those of THE-X, or polynomials."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 from transformers import PretrainedConfig
 
 from thex_hf.errors import ConversionError
+from thex_hf.weights import POWERS as POWERS
 
-ACTIVATIONS = ("relu", "gelu")
-SOFTMAXES = ("estimate", "exact")
-NORMS = ("affine", "layernorm")
+ACTIVATIONS = ("relu", "quadratic", "gelu")
+SOFTMAXES = ("estimate", "power", "exact")
+NORMS = ("affine", "centred", "layernorm")
 RANGE_KEYS = (
     "stream_in",
     "value",
@@ -26,6 +27,10 @@ RANGE_KEYS = (
 class ThexBertConfig(PretrainedConfig):  # type: ignore[misc]
     """Sizes, approximations and calibrated ranges of a THE-X BERT.
 
+    Two sets of approximations can run under encryption, see :attr:`form`: THE-X's (``relu``,
+    ``estimate`` or ``exact``, ``affine``), whose comparisons need the client, and the polynomial
+    form (``quadratic``, ``power``, ``affine`` or ``centred``), which the server evaluates alone.
+
     Args:
         vocab_size: number of word pieces.
         hidden_size: d.
@@ -39,10 +44,14 @@ class ThexBertConfig(PretrainedConfig):  # type: ignore[misc]
         hidden_dropout_prob: dropout after embeddings and each block, in training.
         attention_probs_dropout_prob: dropout of attention weights, in training.
         pad_token_id: id of the padding token.
-        activation: ``"relu"`` (THE-X) or ``"gelu"`` (unconverted).
-        softmax: ``"estimate"`` (THE-X, equation 4) or ``"exact"``.
-        norm: ``"affine"`` (THE-X) or ``"layernorm"`` for the norms inside the layers;
-            the norm of the embeddings is always exact, since the client runs it.
+        activation: ``"relu"`` (THE-X), ``"quadratic"`` (coefficients of each layer are among
+            the weights) or ``"gelu"`` (unconverted).
+        softmax: ``"estimate"`` (THE-X, equation 4), ``"power"`` (each head's shift and scale
+            are among the weights) or ``"exact"``.
+        norm: ``"affine"`` (THE-X), ``"centred"`` (affine, mean over features subtracted first)
+            or ``"layernorm"`` for the norms inside the layers; the norm of the embeddings is
+            always exact, since the client runs it.
+        attention_power: exponent of ``"power"`` attention, 2, 4 or 6.
         reciprocal: fingerprint of the reciprocal network the weights were trained
             with; a model refuses to start with another one. None: not recorded.
         ranges: per layer, the largest absolute values seen on sample texts, under
@@ -72,6 +81,7 @@ class ThexBertConfig(PretrainedConfig):  # type: ignore[misc]
         activation: str = "relu",
         softmax: str = "estimate",
         norm: str = "affine",
+        attention_power: int = 2,
         reciprocal: str | None = None,
         ranges: list[dict[str, float]] | None = None,
         **kwargs: Any,
@@ -90,15 +100,29 @@ class ThexBertConfig(PretrainedConfig):  # type: ignore[misc]
         self.activation = activation
         self.softmax = softmax
         self.norm = norm
+        self.attention_power = attention_power
         self.reciprocal = reciprocal
         self.ranges = ranges
         self._check()
         super().__init__(pad_token_id=pad_token_id, **kwargs)
 
     @property
+    def form(self) -> str:
+        """``"the-x"``, ``"polynomial"``, or ``"unconverted"``: neither of the two throughout.
+
+        In THE-X form the softmax may be estimate or exact: both need the client anyway.
+        """
+        kinds = (self.activation, self.softmax, self.norm)
+        if kinds in {("relu", "estimate", "affine"), ("relu", "exact", "affine")}:
+            return "the-x"
+        if kinds in {("quadratic", "power", "affine"), ("quadratic", "power", "centred")}:
+            return "polynomial"
+        return "unconverted"
+
+    @property
     def fully_converted(self) -> bool:
-        """Whether every non-linearity has its THE-X form (the softmax may be either)."""
-        return self.activation == "relu" and self.norm == "affine"
+        """Whether the encoder can run under encryption, in either form."""
+        return self.form != "unconverted"
 
     @classmethod
     def get_config_dict(
@@ -128,6 +152,11 @@ class ThexBertConfig(PretrainedConfig):  # type: ignore[misc]
                 raise ConversionError(
                     f"{name} should be one of {', '.join(values)}; got {value!r}."
                 )
+        if self.attention_power not in POWERS:
+            raise ConversionError(
+                f"attention_power should be one of {', '.join(map(str, POWERS))}; got "
+                f"{self.attention_power!r}."
+            )
         if self.num_attention_heads < 1 or self.hidden_size % self.num_attention_heads:
             raise ConversionError(
                 f"hidden_size {self.hidden_size} should be a multiple of "

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from thex_hf.errors import ConversionError
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
-from thex_hf.modeling.layers import ThexBertLayer
-from thex_hf.weights import Array, EncoderWeights, LayerWeights
+from thex_hf.modeling.layers import CentredNorm, PowerAttention, Quadratic, ThexBertLayer
+from thex_hf.weights import Array, EncoderWeights, LayerWeights, PolynomialTerms
 
 
 def to_array(tensor: Tensor | nn.Module) -> Array:
@@ -23,7 +23,7 @@ def export_weights(
     """Collect layers and classifier as the record that the encrypted side reads.
 
     Args:
-        config: must say ``activation="relu"`` and ``norm="affine"``.
+        config: its form must be ``"the-x"`` or ``"polynomial"``.
         layers: the encoder layers, first to last.
         classifier: the linear head that reads the ``[CLS]`` row.
 
@@ -35,9 +35,10 @@ def export_weights(
     """
     if not config.fully_converted:
         raise ConversionError(
-            "the encrypted circuit needs activation 'relu' and norm 'affine'; this model has "
-            f"{config.activation!r} and {config.norm!r}. Finish the conversion: run "
-            "thex-hf convert."
+            "the encrypted circuit needs activation 'relu' and norm 'affine' (THE-X form), or "
+            "activation 'quadratic', softmax 'power' and norm 'affine' or 'centred' (polynomial "
+            f"form); this model has {config.activation!r}, {config.softmax!r} and "
+            f"{config.norm!r}. Finish the conversion: run thex-hf convert."
         )
     return EncoderWeights(
         heads=config.num_attention_heads,
@@ -64,4 +65,18 @@ def _export_layer(layer: ThexBertLayer) -> LayerWeights:
         down_bias=to_array(layer.down.bias),
         output_scale=to_array(layer.output_norm.weight),
         output_shift=to_array(layer.output_norm.bias),
+        polynomial=_export_terms(layer),
+    )
+
+
+def _export_terms(layer: ThexBertLayer) -> PolynomialTerms | None:
+    power, activation = layer.attention.softmax, layer.activation
+    if not (isinstance(power, PowerAttention) and isinstance(activation, Quadratic)):
+        return None
+    return PolynomialTerms(
+        power=power.power,
+        score_shift=to_array(power.shift),
+        score_scale=np.exp(to_array(power.log_scale)),
+        activation=to_array(activation.coefficients),
+        centred=isinstance(layer.output_norm, CentredNorm),
     )

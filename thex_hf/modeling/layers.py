@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from thex_hf.approx.activation import QUADRATIC
 from thex_hf.approx.reciprocal import load_reciprocal
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
 
@@ -87,6 +88,64 @@ class ExactSoftmax(nn.Module):
         return torch.softmax(hidden, dim=-1) * mask
 
 
+class PowerAttention(nn.Module):
+    """``(s + c)^p exp(r) m / n`` with learned ``c``, ``r`` a head and ``n`` true keys.
+
+    No comparison and no division by anything encrypted (after BPMax of Powerformer, ACL 2025,
+    and MPCFormer's 2Quad). ``p`` is even, so weights are not negative; they do not sum to one.
+    The scale is kept as its logarithm: it stays positive and float16 can hold it.
+    """
+
+    def __init__(self, heads: int, power: int) -> None:
+        super().__init__()
+        self.power = power
+        self.shift = nn.Parameter(torch.empty(heads))
+        self.log_scale = nn.Parameter(torch.empty(heads))
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Start with the shift that follows softmax near zero, ``exp(s) ~ (1 + s/p)^p``."""
+        self.shift.fill_(float(self.power))
+        self.log_scale.fill_(-self.power * math.log(self.power))
+
+    def forward(self, scores: Tensor, mask: Tensor) -> Tensor:
+        """Map scores ``(batch, heads, q, k)`` and a 0/1 mask ``(batch, 1, 1, k)`` to weights."""
+        raised = (scores + self.shift[:, None, None]) ** self.power
+        weights: Tensor = raised * (
+            self.log_scale.exp()[:, None, None] * mask / mask.sum(-1, keepdim=True)
+        )
+        return weights
+
+
+class Quadratic(nn.Module):
+    """``a x^2 + b x + c`` with learned coefficients, one set a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.coefficients = nn.Parameter(torch.empty(3))
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Start with MPCFormer's stand-in for GELU."""
+        self.coefficients.copy_(torch.tensor(QUADRATIC))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Map any shape to the same shape."""
+        a, b, c = self.coefficients
+        result: Tensor = (a * values + b) * values + c
+        return result
+
+
+class CentredNorm(AffineNorm):
+    """``gamma * (x - mean(x)) + beta``: the affine norm that keeps layer norm's mean."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Map ``(..., d)`` to ``(..., d)``; the mean is over the last axis."""
+        return super().forward(values - values.mean(-1, keepdim=True))
+
+
 class Embeddings(nn.Module):
     """Word + position + segment embeddings and their exact layer norm."""
 
@@ -120,7 +179,7 @@ class Attention(nn.Module):
         self.key = nn.Linear(size, size, bias=False)
         self.value = nn.Linear(size, size, bias=False)
         self.output = nn.Linear(size, size)
-        self.softmax = SoftmaxEstimate() if config.softmax == "estimate" else ExactSoftmax()
+        self.softmax = make_softmax(config)
         self.dropout = nn.Dropout(config.attention_probs_dropout_prob)
 
     def _split(self, x: Tensor) -> Tensor:
@@ -145,7 +204,7 @@ class ThexBertLayer(nn.Module):
         self.attention = Attention(config)
         self.attention_norm = make_norm(config)
         self.up = nn.Linear(size, config.intermediate_size)
-        self.activation = nn.ReLU() if config.activation == "relu" else nn.GELU()
+        self.activation = make_activation(config)
         self.down = nn.Linear(config.intermediate_size, size)
         self.output_norm = make_norm(config)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
@@ -161,8 +220,24 @@ class ThexBertLayer(nn.Module):
         return out, LayerTrace(x, value, scores, attention_out, middle, ffn_pre, layer_out, out)
 
 
+def make_softmax(config: ThexBertConfig) -> nn.Module:
+    """Build the softmax, or what stands for it, that the configuration names."""
+    if config.softmax == "power":
+        return PowerAttention(config.num_attention_heads, config.attention_power)
+    return SoftmaxEstimate() if config.softmax == "estimate" else ExactSoftmax()
+
+
+def make_activation(config: ThexBertConfig) -> nn.Module:
+    """Build the feed-forward activation that the configuration names."""
+    if config.activation == "quadratic":
+        return Quadratic()
+    return nn.ReLU() if config.activation == "relu" else nn.GELU()
+
+
 def make_norm(config: ThexBertConfig) -> nn.Module:
     """Build the norm that the configuration names."""
     if config.norm == "affine":
         return AffineNorm(config.hidden_size)
+    if config.norm == "centred":
+        return CentredNorm(config.hidden_size)
     return nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)

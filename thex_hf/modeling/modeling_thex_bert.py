@@ -15,7 +15,14 @@ from thex_hf.approx.reciprocal import load_reciprocal
 from thex_hf.errors import ConversionError, InputError
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
 from thex_hf.modeling.export import export_weights
-from thex_hf.modeling.layers import AffineNorm, Embeddings, LayerTrace, ThexBertLayer
+from thex_hf.modeling.layers import (
+    AffineNorm,
+    Embeddings,
+    LayerTrace,
+    PowerAttention,
+    Quadratic,
+    ThexBertLayer,
+)
 from thex_hf.weights import EncoderWeights
 
 
@@ -33,6 +40,8 @@ class ThexBertPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
                 module.weight.normal_(0.0, self.config.initializer_range)
             if isinstance(module, nn.LayerNorm | AffineNorm):
                 module.weight.fill_(1.0)
+            if isinstance(module, PowerAttention | Quadratic):
+                module.reset_parameters()
             if getattr(module, "bias", None) is not None:
                 module.bias.zero_()  # type: ignore[operator]
 
