@@ -6,7 +6,9 @@ also looks for the secret key in it.
 
 By default on the ``clear`` engine, which encrypts nothing but follows every step: about 15 s
 in all, imports included, and 0.6 GB of memory on a 2-core machine. ``--backend seal``
-encrypts: about 25 s and 1 GB.
+encrypts: about 25 s and 1 GB. ``--protocol refresh`` or ``one-shot`` takes the bundled model of
+the polynomial form, and the client no longer sees anything of the model; one-shot under
+``seal`` takes about a minute and 3 GB.
 """
 
 from __future__ import annotations
@@ -21,14 +23,14 @@ import torch
 from transformers import AutoTokenizer
 
 import thex_hf
-from thex_hf.backends import KeyRequest, get_backend
+from thex_hf.backends import get_backend
+from thex_hf.encrypted.circuits import FORMS, plan_for
 from thex_hf.encrypted.plan import Plan
-from thex_hf.encrypted.planner import make_plan
-from thex_hf.encrypted.ranges import range_bits
 from thex_hf.encrypted.shape import bucket
 from thex_hf.protocol.client import ClientRun
 from thex_hf.protocol.keys import KeyStore
 from thex_hf.protocol.server import ServedModel, ServerRun
+from thex_hf.protocol.session import key_request
 
 TEXT = "a warm , funny and beautifully acted film"
 
@@ -36,8 +38,7 @@ TEXT = "a warm , funny and beautifully acted film"
 class Client:
     """Holds the text, the embedding table and the secret key."""
 
-    def __init__(self, folder: Path, backend: str) -> None:
-        name = thex_hf.bundled_checkpoint()
+    def __init__(self, folder: Path, backend: str, name: str) -> None:
         self.tokenizer = AutoTokenizer.from_pretrained(name)
         self.model = thex_hf.ThexBertForSequenceClassification.from_pretrained(name)
         self.backend = get_backend(backend)
@@ -45,8 +46,7 @@ class Client:
 
     def make_keys(self, plan: Plan) -> bytes:
         """Make both halves, keep them, and return the server's half."""
-        request = KeyRequest(plan.parameters, plan.rotations, relinearisation=True)
-        self.secret, evaluation = self.backend.generate(request)
+        self.secret, evaluation = self.backend.generate(key_request(plan))
         self.store.save(plan.key_set, self.backend.name, self.secret, evaluation)
         return self.store.path("evaluation", plan.key_set).read_bytes()
 
@@ -61,19 +61,17 @@ class Client:
 class Server:
     """Holds the weights and, from the client, evaluation keys and ciphertexts."""
 
-    def __init__(self, folder: Path, backend: str) -> None:
-        model = thex_hf.ThexBertForSequenceClassification.from_pretrained(
-            thex_hf.bundled_checkpoint()
-        )
-        self.weights = model.encoder_weights()
-        self.bits = range_bits(self.weights, model.config.ranges)
+    def __init__(self, folder: Path, backend: str, name: str, protocol: str) -> None:
+        model = thex_hf.ThexBertForSequenceClassification.from_pretrained(name)
+        self.weights, self.ranges = model.encoder_weights(), model.config.ranges
+        self.protocol = protocol
         self.served = ServedModel(self.weights)
         self.backend = get_backend(backend)
         self.store = KeyStore(folder)
 
     def plan(self, size: int) -> Plan:
         """The plan of one bucket: public, no secret in it."""
-        return make_plan(self.weights, size, self.bits)
+        return plan_for(self.weights, size, self.ranges, protocol=self.protocol)
 
     def take_keys(self, plan: Plan, data: bytes) -> None:
         """Keep the evaluation keys that a client sent."""
@@ -91,10 +89,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("text", nargs="?", default=TEXT)
     parser.add_argument("--backend", default="clear", help="clear, seal, or a plug-in's name")
+    parser.add_argument("--protocol", default="client-aided", choices=FORMS)
     options = parser.parse_args(argv)
+    name = thex_hf.bundled_checkpoint(FORMS[options.protocol])
 
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
-        client, server = Client(Path(one), options.backend), Server(Path(two), options.backend)
+        client = Client(Path(one), options.backend, name)
+        server = Server(Path(two), options.backend, name, options.protocol)
 
         def carry(data: bytes, what: str) -> bytes:
             secret = client.secret.reveal()

@@ -12,7 +12,8 @@ from thex_hf.modeling.modeling_thex_bert import (
     ThexBertForSequenceClassification,
     ThexBertModel,
 )
-from thex_hf.pipelines.register import bundled_checkpoint, register
+from thex_hf.pipelines.bundled import bundled_checkpoint
+from thex_hf.pipelines.register import register
 from thex_hf.pipelines.report import Report
 from thex_hf.pipelines.text_classification import ThexTextClassificationPipeline
 

@@ -13,7 +13,7 @@ from thex_hf.errors import BackendUnavailable, ConversionError, InputError
 GOOD = "it 's a charming and often affecting journey ."
 FIELDS = {
     "label", "score", "logits", "tokens", "bucket", "protocol", "backend", "fhe", "seconds",
-    "rounds", "bytes", "levels", "key_switches",
+    "rounds", "bytes", "levels", "key_switches", "batch", "ring_degree", "modulus_bits",
 }  # fmt: skip
 
 
@@ -41,12 +41,29 @@ def test_classify_for_people():
 
 
 def test_estimate_agrees_with_a_run():
-    (row,) = records(run("estimate", "--tokens", "10", "--json"))
+    arguments = ("estimate", "--tokens", "10", "--protocol", "client-aided", "--json")
+    (row,) = records(run(*arguments))
     (real,) = records(run("classify", GOOD, "--json"))
     assert (row["tokens"], row["rounds"], row["levels"]) == (16, 6, 3)
     assert row["key_bytes"] == pytest.approx(real["bytes"]["keys"], rel=0.05)
     assert row["up_bytes"] == pytest.approx(real["bytes"]["up"], rel=0.05)
     assert row["down_bytes"] == pytest.approx(real["bytes"]["down"], rel=0.05)
+
+
+def test_estimate_compares_the_protocols():
+    rows = records(run("estimate", "--tokens", "10", "--ring", "16384", "--json"))
+    assert [row["protocol"] for row in rows] == ["client-aided", "refresh", "one-shot"]
+    assert [row["rounds"] for row in rows][::2] == [6, 1]
+    assert rows[0]["up_bytes"] < rows[2]["up_bytes"] < 10e6
+    assert "scores" in rows[0]["learns"]
+    assert "masks" in rows[1]["learns"]
+    table = run("estimate", "--tokens", "10", "--protocol", "client-aided").stdout
+    assert "server s" in table.splitlines()[0]
+
+
+def test_estimate_says_why_a_protocol_cannot_serve_a_model():
+    result = run("estimate", thex_hf.bundled_checkpoint(), "--protocol", "one-shot")
+    assert "thex-hf convert --form polynomial" in str(result.exception)
 
 
 def test_info_imports_every_backend():

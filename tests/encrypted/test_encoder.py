@@ -4,10 +4,10 @@ from exact_engine import ExactEngine
 from reference import clear_logits, random_weights
 
 from thex_hf.encrypted.answers import answer_part
+from thex_hf.encrypted.client_aided import make_plan
 from thex_hf.encrypted.context import Context, RangeBits
 from thex_hf.encrypted.encoder import encode
 from thex_hf.encrypted.folding import fold
-from thex_hf.encrypted.planner import make_plan
 from thex_hf.layout.plains import PlainStore
 
 SIZES = [

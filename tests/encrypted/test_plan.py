@@ -4,9 +4,9 @@ import json
 import pytest
 from reference import random_weights
 
+from thex_hf.encrypted.client_aided import choose_parameters, make_plan
 from thex_hf.encrypted.context import RangeBits
 from thex_hf.encrypted.folding import fold
-from thex_hf.encrypted.planner import choose_parameters, make_plan
 from thex_hf.encrypted.ranges import range_bits
 from thex_hf.encrypted.shape import bucket
 from thex_hf.errors import PlanError, SecurityError

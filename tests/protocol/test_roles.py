@@ -4,7 +4,7 @@ from reference import clear_logits, random_weights
 
 from thex_hf.backends.base import KeyRequest
 from thex_hf.backends.registry import get_backend
-from thex_hf.encrypted.planner import make_plan
+from thex_hf.encrypted.client_aided import make_plan
 from thex_hf.encrypted.ranges import range_bits
 from thex_hf.errors import InputError, KeyMismatch, PlanMismatch, WireError
 from thex_hf.protocol.client import ClientRun

@@ -18,10 +18,19 @@ def classify(
         typer.Option(help="Folder or Hub name of a THE-X model; the bundled one if none."),
     ] = None,
     backend: Annotated[str, typer.Option(help="Engine for --fhe execute.")] = "seal",
-    protocol: Annotated[str, typer.Option(help="client-aided.")] = "client-aided",
+    protocol: Annotated[
+        str | None,
+        typer.Option(help="client-aided, refresh or one-shot; what suits the model if none."),
+    ] = None,
     fhe: Annotated[str, typer.Option(help="execute, simulate or disable.")] = "execute",
     softmax: Annotated[
         str | None, typer.Option(help="estimate, exact or estimate-on-server; the model's if none.")
+    ] = None,
+    ring: Annotated[
+        int | None, typer.Option(help="Ring degree N for refresh and one-shot.")
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(help="Processes of the server; all usable cores if none.")
     ] = None,
     keys: Annotated[
         Path | None, typer.Option(help="Directory to keep keys in; in memory if none.")
@@ -39,13 +48,15 @@ def classify(
 
     from thex_hf.backends.registry import get_backend
     from thex_hf.cli.loading import load_model
-    from thex_hf.pipelines.options import FHE_MODES, one_of
+    from thex_hf.encrypted.circuits import FORMS
+    from thex_hf.pipelines.options import FHE_MODES, PROTOCOLS, one_of
 
     one_of("fhe", fhe, FHE_MODES)
     get_backend(backend)
     if not texts:
         raise InputError("give at least one text to classify")
-    loaded, tokenizer = load_model(model)
+    form = FORMS[one_of("protocol", protocol, PROTOCOLS)] if protocol else "the-x"
+    loaded, tokenizer = load_model(model, form)
     classifier = pipeline(
         "thex-text-classification",
         model=loaded,
@@ -54,6 +65,8 @@ def classify(
         protocol=protocol,
         keys=keys,
         softmax=softmax,
+        ring=ring,
+        processes=processes,
     )
     for text in texts:
         result = classifier(text, fhe=fhe, agreement=agreement, truncation=truncation)[0]

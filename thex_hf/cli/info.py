@@ -19,8 +19,8 @@ PACKAGES = (
 def info(as_json: Json = False) -> None:
     """Show versions, and which backends work here and why the others do not."""
     from thex_hf.backends.registry import get_backend, list_backends
+    from thex_hf.pipelines.bundled import BUNDLED, bundled_checkpoint
     from thex_hf.pipelines.options import LEARNS
-    from thex_hf.pipelines.register import bundled_checkpoint
 
     backends: dict[str, dict[str, Any]] = {}
     for name in list_backends():
@@ -31,7 +31,7 @@ def info(as_json: Json = False) -> None:
         "packages": {name: _version(name) for name in PACKAGES},
         "backends": backends,
         "protocols": dict(LEARNS),
-        "bundled_model": bundled_checkpoint(),
+        "bundled_models": {form: bundled_checkpoint(form) for form in BUNDLED},
     }
     if as_json:
         show_json(found)

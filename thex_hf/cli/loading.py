@@ -7,8 +7,8 @@ from typing import Any
 from thex_hf.errors import ConversionError
 
 
-def load_model(name: str | None) -> tuple[Any, Any]:
-    """Model and tokenizer of a folder or Hub name; the bundled checkpoint when None.
+def load_model(name: str | None, form: str = "the-x") -> tuple[Any, Any]:
+    """Model and tokenizer of a folder or Hub name; the bundled checkpoint of ``form`` when None.
 
     Raises:
         ConversionError: there is no THE-X model of that name, or the Hub is out of reach.
@@ -17,7 +17,7 @@ def load_model(name: str | None) -> tuple[Any, Any]:
 
     import thex_hf
 
-    name = name or thex_hf.bundled_checkpoint()
+    name = name or thex_hf.bundled_checkpoint(form)
     try:
         model = thex_hf.ThexBertForSequenceClassification.from_pretrained(name)
         return model, transformers.AutoTokenizer.from_pretrained(name)

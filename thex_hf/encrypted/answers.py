@@ -5,6 +5,7 @@ from __future__ import annotations
 from thex_hf.approx.activation import relu
 from thex_hf.approx.reciprocal import load_reciprocal
 from thex_hf.approx.softmax import cubed_relu, estimate, exact
+from thex_hf.encrypted.batch.layout import BatchLayout
 from thex_hf.encrypted.schedule import Part
 from thex_hf.layout.engines import Vector
 from thex_hf.layout.layout import Layout
@@ -31,10 +32,12 @@ def answer_part(
         values = cubed_relu(values) * mask
     elif part.op == "relu":
         values = relu(values)
-    return [
-        layout.pack(values[: layout.tokens] if isinstance(layout, Layout) else values)
-        for layout, _ in part.returns
-    ]
+    packed = []
+    for layout, _ in part.returns:
+        assert not isinstance(layout, BatchLayout)  # batches are not answered here
+        own = values[: layout.tokens] if isinstance(layout, Layout) else values
+        packed.append(layout.pack(own))
+    return packed
 
 
 def _softmax(scores: Vector, mask: Vector, softmax: str) -> Vector:

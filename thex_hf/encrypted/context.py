@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import NamedTuple
@@ -10,9 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from thex_hf.encrypted.folding import Affine
-from thex_hf.encrypted.masks import Mask, draw
+from thex_hf.encrypted.masks import FLOOD_BITS, Mask, draw, uniform
 from thex_hf.encrypted.shape import Shape
-from thex_hf.layout.engines import Handle, ServerEngine, Vector
+from thex_hf.encrypted.together import ALONE, Task, Together
+from thex_hf.layout.engines import AnyVector, Handle, ServerEngine, Vector
 from thex_hf.layout.layout import Layout, Map
 from thex_hf.layout.matmul import BabySteps, Matrix, matmul
 from thex_hf.layout.plains import PlainStore
@@ -47,6 +48,12 @@ class Context:
     bits: RangeBits
     softmax: str = "estimate"
     draw: Callable[[Layout, int], Mask] = draw
+    flood_bits: int = FLOOD_BITS
+    together: Together = ALONE
+
+    def beside(self, *tasks: Task) -> list[Handles]:
+        """What each of several independent tasks returns; see :mod:`.together`."""
+        return self.together.run(self.engine, tasks)
 
     def apply(
         self, targets: list[Target], inputs: list[Map], handles: Handles, *, skew: bool = False
@@ -84,13 +91,17 @@ class Context:
 
     def scale(self, name: str, a: Handle, factor: Vector, held: Map) -> Handle:
         """Multiply by ``factor[feature]``, slots without a feature by 0. Consumes one level."""
-        vector = np.append(factor, 0.0)[held].ravel()
-        plain = self.store.get(self.engine, (name, "scale"), self.engine.level(a), vector)
-        return self.engine.rescale(self.engine.mul_plain(a, plain))
+        return self.engine.rescale(self.factor(name, a, factor, held))
 
     def add_all(self, handles: Handles) -> Handle:
         """The sum of all handles."""
         return reduce(self.engine.add, handles)
+
+    def factor(self, name: str, a: Handle, factor: Vector, held: Map) -> Handle:
+        """As :meth:`scale`, without the rescale: for sums of products."""
+        vector = np.append(factor, 0.0)[held].ravel()
+        plain = self.store.get(self.engine, (name, "scale"), self.engine.level(a), vector)
+        return self.engine.mul_plain(a, plain)
 
     def settle(self, products: Handles) -> Handle:
         """Add products of ciphertexts, relinearise and rescale. Consumes one level."""
@@ -101,11 +112,29 @@ class Context:
         mask = self.draw(layout, bits)
         return self._move(self._move(handles, mask.coarse), mask.fine), mask
 
+    def hide_wholly(self, layout: Layout, handles: Handles, bits: int) -> tuple[Handles, Mask]:
+        """As :meth:`hide`, and nothing of how the ciphertexts came about is left in them.
+
+        Imaginary parts are masked too, and a fresh encryption of zero makes the ciphertexts
+        independent of those the client sent. Consumes no level.
+        """
+        hidden, mask = self.hide(layout, handles, bits)
+        cloud = self.draw(layout, bits)
+        for part in (cloud.coarse, cloud.fine):
+            hidden = self._move(hidden, [np.asarray(1j * vector) for vector in part])
+        return [self.engine.rerandomise(a) for a in hidden], mask
+
+    def flood(self, handles: Handles) -> Handles:
+        """Add noise of ``2**-flood_bits`` to the answer, and a fresh encryption of zero."""
+        slots, bound = self.engine.slots, 2.0**-self.flood_bits
+        noise = [uniform(slots, bound) + 1j * uniform(slots, bound) for _ in handles]
+        return [self.engine.rerandomise(a) for a in self._move(handles, noise)]
+
     def reveal(self, handles: Handles, mask: Mask, layout: Layout) -> Handles:
         """Take the mask off what came back in another layout. Consumes no level."""
         return self._move(handles, layout.pack(-mask.matrix[: layout.tokens]))
 
-    def _move(self, handles: Handles, vectors: list[Vector]) -> Handles:
+    def _move(self, handles: Handles, vectors: Sequence[AnyVector]) -> Handles:
         return [
             self.engine.add_plain(a, self.engine.encode(v, self.engine.level(a), factor=False))
             for a, v in zip(handles, vectors, strict=True)

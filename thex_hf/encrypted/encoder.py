@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from thex_hf.encrypted.context import Context, Handles
 from thex_hf.encrypted.folding import FoldedLayer
+from thex_hf.encrypted.program import Steps
 from thex_hf.encrypted.schedule import stream_packings
-from thex_hf.encrypted.server_layers import Steps, full_layer, last_layer
+from thex_hf.encrypted.server_layers import full_layer, last_layer
 
 
 def encode(run: Context, layers: tuple[FoldedLayer, ...], request: list[Handles]) -> Steps:

@@ -25,6 +25,10 @@ class Affine:
     weight: Array
     bias: Array
 
+    def over(self, gain: float) -> Affine:
+        """The map divided by a number."""
+        return Affine(self.weight / gain, self.bias / gain)
+
 
 @dataclass(frozen=True)
 class FoldedLayer:

@@ -10,17 +10,61 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from thex_hf.encrypted.context import RangeBits
 from thex_hf.encrypted.masks import HIDING_BITS
-from thex_hf.encrypted.schedule import Schedule, make_schedule
+from thex_hf.encrypted.schedule import Schedule
 from thex_hf.encrypted.shape import Shape
+from thex_hf.layout.counting import CountingEngine
 from thex_hf.layout.parameters import Parameters
 
-FORMAT = 1
+FORMAT = 2
+KEY_SWITCHES = ("rotate", "conjugate", "relinearise")
+
+
+@dataclass(frozen=True)
+class KeyNeeds:
+    """The evaluation keys of a circuit, and the highest level each is used at.
+
+    Args:
+        rotations: (step, level), by step; each step needs a key of its own.
+        relinearisation: level of the relinearisation key.
+        conjugation: level of the conjugation key; None: not needed.
+        public: whether the server encrypts zeros, for which it needs the public key.
+    """
+
+    rotations: tuple[tuple[int, int], ...]
+    relinearisation: int | None
+    conjugation: int | None = None
+    public: bool = False
+
+    @classmethod
+    def of(cls, record: CountingEngine) -> KeyNeeds:
+        """What a run on the counting engine used."""
+        return cls(
+            tuple(sorted(record.rotation_levels.items())),
+            record.relinearisation_level,
+            record.conjugation_level,
+            record.rerandomises,
+        )
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The rotation steps."""
+        return tuple(step for step, _ in self.rotations)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "rotations": [list(pair) for pair in self.rotations],
+            "relinearisation": self.relinearisation,
+            "conjugation": self.conjugation,
+            "public": self.public,
+        }
 
 
 @dataclass(frozen=True)
@@ -30,37 +74,50 @@ class Plan:
     Args:
         shape: sizes and geometry.
         parameters: CKKS parameters.
-        rotations: the exact set of rotation steps, each of which needs a key.
+        keys: the exact evaluation keys.
         bits: ranges of masked values.
-        softmax: one of :data:`thex_hf.encrypted.schedule.SOFTMAX`.
+        protocol: ``client-aided``, ``refresh`` or ``one-shot``.
+        options: what else decides the circuit, as JSON values.
         model: fingerprint of the encoder's weights.
+        schedule: visits and packings; follows from shape, protocol and options.
         operations: counts by verb and level.
         plaintext_limbs: 64-bit words per ring coefficient that encoded weights take.
     """
 
     shape: Shape
     parameters: Parameters
-    rotations: tuple[int, ...]
+    keys: KeyNeeds
     bits: RangeBits
-    softmax: str
+    protocol: str
+    options: Mapping[str, Any]
     model: str
+    schedule: Schedule = field(compare=False)
     operations: Counter[tuple[str, int]] = field(compare=False)
     plaintext_limbs: int = field(compare=False)
-    protocol: str = "client-aided"
 
-    @cached_property
-    def schedule(self) -> Schedule:
-        """Visits and packings."""
-        return make_schedule(self.shape, self.softmax)
+    @classmethod
+    def of(cls, record: CountingEngine, **facts: Any) -> Plan:
+        """The plan of a circuit that was run on the counting engine."""
+        return cls(
+            keys=KeyNeeds.of(record),
+            operations=Counter(record.operations),
+            plaintext_limbs=record.plaintext_limbs,
+            **facts,
+        )
+
+    @property
+    def rotations(self) -> tuple[int, ...]:
+        """The exact set of rotation steps."""
+        return self.keys.steps
 
     def shared(self) -> dict[str, Any]:
         """What both sides must agree on, as plain JSON values."""
-        shape, parameters = self.shape, self.parameters
+        shape = self.shape
         return {
             "format": FORMAT,
             "protocol": self.protocol,
             "model": self.model,
-            "softmax": self.softmax,
+            **self.options,
             "tokens": shape.tokens,
             "tile": shape.geometry.tile,
             "layers": shape.layers,
@@ -68,33 +125,29 @@ class Plan:
             "heads": shape.heads,
             "intermediate": shape.intermediate,
             "labels": shape.labels,
+            **self._parameters_json(),
+            "keys": self.keys.to_json(),
+            "hiding_bits": HIDING_BITS,
+        }
+
+    def _parameters_json(self) -> dict[str, Any]:
+        parameters = self.parameters
+        return {
             "ring_degree": parameters.ring_degree,
             "prime_bits": list(parameters.prime_bits),
             "special_bits": parameters.special_bits,
             "scale_bits": parameters.scale_bits,
-            "rotations": list(self.rotations),
-            "hiding_bits": HIDING_BITS,
         }
 
     @cached_property
     def id(self) -> str:
         """SHA-256 of :meth:`shared`, 32 hex digits."""
-        text = json.dumps(self.shared(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
+        return _digest(self.shared())
 
     @cached_property
     def key_set(self) -> str:
-        """Names the keys needed: plans with the same parameters and rotations share them."""
-        text = json.dumps(
-            [
-                self.parameters.ring_degree,
-                self.parameters.prime_bits,
-                self.parameters.special_bits,
-                self.parameters.scale_bits,
-                self.rotations,
-            ]
-        )
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
+        """Names the keys needed: plans with the same parameters and keys share them."""
+        return _digest([self._parameters_json(), self.keys.to_json()])
 
     @property
     def levels(self) -> int:
@@ -103,9 +156,8 @@ class Plan:
 
     @property
     def key_switches(self) -> int:
-        """Rotations and relinearisations of one run."""
-        verbs = ("rotate", "relinearise")
-        return sum(n for (verb, _), n in self.operations.items() if verb in verbs)
+        """Rotations, conjugations and relinearisations of one run."""
+        return sum(n for (verb, _), n in self.operations.items() if verb in KEY_SWITCHES)
 
     def to_json(self) -> dict[str, Any]:
         """The shared part, the schedule and the counts, for people and reports."""
@@ -136,3 +188,8 @@ class Plan:
                 for visit in self.schedule.visits
             ],
         }
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from thex_hf.encrypted.context import Context
-from thex_hf.encrypted.folding import FoldedLayer
 from thex_hf.encrypted.plan import Plan
 from thex_hf.encrypted.planner import drive
+from thex_hf.encrypted.program import Program
 from thex_hf.layout.counting import CountingEngine, Shadow
-from thex_hf.layout.engines import Plain, ServerEngine, Vector
+from thex_hf.layout.engines import AnyVector, Plain, ServerEngine
 from thex_hf.layout.plains import PlainStore
 
 
@@ -25,7 +24,11 @@ class _Encoder(CountingEngine):
         self._real = real
         self._tick = tick
 
-    def encode(self, vector: Vector, level: int, *, factor: bool) -> Plain:
+    def bias(self, level: int) -> float:
+        """That of the real engine: weights are divided by it."""
+        return self._real.bias(level)
+
+    def encode(self, vector: AnyVector, level: int, *, factor: bool) -> Plain:
         """Encode with the real engine."""
         self._tick()
         return self._real.encode(vector, level, factor=factor)
@@ -43,9 +46,8 @@ def prepare(
     engine: ServerEngine,
     store: PlainStore,
     plan: Plan,
-    layers: tuple[FoldedLayer, ...],
+    program: Program,
     tick: Callable[[], None] = lambda: None,
 ) -> None:
     """Fill ``store`` with the plaintexts of ``plan``; ``tick`` is called for each one."""
-    run = Context(_Encoder(engine, tick), store, plan.shape, plan.bits, plan.softmax)
-    drive(run, plan.schedule, layers, check=False)
+    drive(program, _Encoder(engine, tick), store, plan.schedule, check=False)

@@ -26,11 +26,12 @@ def range_bits(weights: EncoderWeights, ranges: Sequence[Mapping[str, float]] | 
     value, stream, shown = [], [0], []
     for index, layer in enumerate(weights.layers):
         seen = ranges[index] if ranges else dict.fromkeys(KEYS, UNCALIBRATED)
-        value.append(_bits(seen["value"]))
-        stream.append(_bits(seen["layer_out"] / float(np.abs(layer.attention_scale).min())))
-        shown.append(_bits(max(seen["scores"], seen["ffn_pre"])))
+        value.append(bits_of(seen["value"]))
+        stream.append(bits_of(seen["layer_out"] / float(np.abs(layer.attention_scale).min())))
+        shown.append(bits_of(max(seen["scores"], seen["ffn_pre"])))
     return RangeBits(tuple(value), tuple(stream[: len(weights.layers)]), tuple(shown))
 
 
-def _bits(largest: float) -> int:
+def bits_of(largest: float) -> int:
+    """Bits that hold twice the largest value seen."""
     return max(0, math.ceil(math.log2(max(largest, 1e-9) * SAFETY)))

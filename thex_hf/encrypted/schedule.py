@@ -17,11 +17,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from thex_hf.encrypted.batch.layout import BatchLayout
 from thex_hf.encrypted.shape import Shape
 from thex_hf.layout.layout import Layout
 from thex_hf.layout.pairs import PairLayout
 
-AnyLayout: TypeAlias = Layout | PairLayout
+AnyLayout: TypeAlias = Layout | PairLayout | BatchLayout
 Packing: TypeAlias = tuple[AnyLayout, int]
 
 STREAM_LEVEL = 2  # projections, scores
@@ -53,11 +54,21 @@ class Visit:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A whole run: the request's packings, the visits, and the answer's layout."""
+    """A whole run: the request's packings, the visits, and the answer's layout.
+
+    ``masks`` are further packings of the request, for ``mask / n``: 1/n for each of the n true
+    tokens and 0 for padding, so that the server need not know n.
+    """
 
     request: tuple[Packing, ...]
     visits: tuple[Visit, ...]
-    answer: Layout
+    answer: Layout | BatchLayout
+    masks: tuple[Packing, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[Packing, ...]:
+        """All parts of a request."""
+        return self.request + self.masks
 
     @property
     def rounds(self) -> int:
@@ -68,7 +79,8 @@ class Schedule:
     def top_level(self) -> int:
         """Highest level at which the client encrypts."""
         parts = [part for visit in self.visits for part in visit.parts]
-        return max(level for part in parts for _, level in part.returns)
+        every = [*self.inputs, *(packing for part in parts for packing in part.returns)]
+        return max(level for _, level in every)
 
 
 def stream_packings(shape: Shape, layer: int) -> tuple[Packing, ...]:

@@ -15,11 +15,8 @@ def scores(run: Context, query: Handles, key: Handles) -> Handles:
     engine, geometry, shape = run.engine, run.shape.geometry, run.shape
     tiles, blocks, pieces = shape.stream("dup").tiles, shape.stream("dup").blocks, shape.pieces
     turned = [kernels.feature_turns(engine, geometry, a) for a in query]
-    sums = {
-        (head, q, k): kernels.new_partial(geometry)
-        for head in range(shape.heads)
-        for q in range(tiles)
-        for k in range(tiles)
+    sums: dict[tuple[int, int, int], kernels.Partial] = {
+        (head, q, k): {} for head in range(shape.heads) for q in range(tiles) for k in range(tiles)
     }
     for k in range(tiles):
         for block in range(blocks):
@@ -40,7 +37,9 @@ def context(run: Context, weights: Handles, value: Handles) -> Handles:
     """
     engine, geometry, shape = run.engine, run.shape.geometry, run.shape
     tiles, blocks, pieces = shape.stream("dup").tiles, shape.stream("dup").blocks, shape.pieces
-    sums = {(q, p): kernels.new_partial(geometry) for q in range(tiles) for p in range(len(pieces))}
+    sums: dict[tuple[int, int], kernels.Partial] = {
+        (q, p): {} for q in range(tiles) for p in range(len(pieces))
+    }
     for k in range(tiles):
         turned = {
             (head, q): kernels.feature_turns(

@@ -7,18 +7,13 @@ returned packing).
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import TypeAlias
-
 from thex_hf.encrypted import projections, scores
 from thex_hf.encrypted.context import Context, Handles
 from thex_hf.encrypted.folding import FoldedLayer
 from thex_hf.encrypted.normaliser import normalise
+from thex_hf.encrypted.program import Steps
 from thex_hf.encrypted.schedule import ON_SERVER
 from thex_hf.layout.sums import fill_groups
-
-Reply: TypeAlias = list[list[Handles]]
-Steps: TypeAlias = Generator[list[Handles], Reply, Handles]
 
 
 def full_layer(

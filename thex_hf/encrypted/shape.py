@@ -11,6 +11,7 @@ from thex_hf.layout.pairs import PairLayout
 
 BUCKETS = (16, 32, 64, 128)
 RECIPROCAL_UNITS = 16
+KEY_SHRINK = 4
 
 
 def bucket(tokens: int) -> int:
@@ -62,6 +63,15 @@ class Shape:
         tokens = 1 if kind in ("row", "edge") else self.tokens
         return Layout(self.geometry, kind, tokens, self.hidden)
 
+    @property
+    def keys(self) -> Layout:
+        """Layout of the stream that meets the queries in a polynomial layer.
+
+        Shrunk, so that queries can be stretched: those carry the noise of a rescale, the
+        keys only that of a fresh ciphertext, which is ten times smaller.
+        """
+        return Layout(self.geometry, "skew-", self.tokens, self.hidden, shrink=KEY_SHRINK)
+
     def ffn(self, *, last: bool) -> Layout:
         """Layout of the FFN's hidden values."""
         if last:
@@ -82,6 +92,11 @@ class Shape:
     def logits(self) -> Layout:
         """Layout of the answer."""
         return Layout(self.geometry, "cell", 1, self.labels)
+
+    @property
+    def bar(self) -> Layout:
+        """Layout of the polynomial form's answer."""
+        return Layout(self.geometry, "bar", 1, self.labels)
 
     @property
     def pieces(self) -> list[tuple[int, int]]:

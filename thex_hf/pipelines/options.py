@@ -6,14 +6,11 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
-from thex_hf.errors import OptionError
+from thex_hf.encrypted.circuits import FORMS, check_form
+from thex_hf.errors import OptionError, PlanError
 
 FHE_MODES = ("execute", "simulate", "disable")
-PROTOCOLS = ("client-aided",)
-PLANNED = {
-    "refresh": "needs a polynomial model, which this version cannot convert to yet",
-    "one-shot": "needs a polynomial model, which this version cannot convert to yet",
-}
+PROTOCOLS = tuple(FORMS)
 CALL_OPTIONS = (
     "fhe",
     "agreement",
@@ -24,13 +21,22 @@ CALL_OPTIONS = (
     "max_length",
     "add_special_tokens",
 )
-LOAD_OPTIONS = ("backend", "protocol", "keys", "softmax")
+LOAD_OPTIONS = ("backend", "protocol", "keys", "softmax", "ring", "processes")
 LEARNS = {
     "client-aided": (
         "client-aided protocol: the server sees ciphertexts and the padded length only; the "
         "client sees attention scores and FFN activations, from which the weights could be "
         "rebuilt: the text is protected, the model is not."
-    )
+    ),
+    "refresh": (
+        "refresh protocol: the server sees ciphertexts and the padded length only; the client "
+        "sees values under random masks (statistical hiding of 2^-30) and the logits: text and "
+        "model are protected."
+    ),
+    "one-shot": (
+        "one-shot protocol: one request, one reply; the server sees ciphertexts and the padded "
+        "length only, the client sees the logits: text and model are protected."
+    ),
 }
 
 
@@ -48,15 +54,20 @@ def one_of(name: str, value: Any, offered: Iterable[str]) -> str:
     raise OptionError(f"{name} must be one of {', '.join(choices)}, got {value!r}{hint}")
 
 
-def check_protocol(value: Any) -> str:
-    """Return a protocol that this version serves.
+def choose_protocol(value: Any, form: str) -> str:
+    """The protocol asked for, or the one that suits a model of ``form``.
 
     Raises:
-        OptionError: it is unknown or not there yet.
+        OptionError: it is unknown, or cannot serve that form.
     """
-    if value in PLANNED:
-        raise OptionError(f"protocol {value!r} {PLANNED[value]}; use protocol='client-aided'")
-    return one_of("protocol", value, PROTOCOLS)
+    if value is None:
+        return next(name for name, served in FORMS.items() if served == form)
+    protocol = one_of("protocol", value, PROTOCOLS)
+    try:
+        check_form(form, protocol)
+    except PlanError as error:
+        raise OptionError(str(error)) from error
+    return protocol
 
 
 def refuse_unknown(options: dict[str, Any], *, loading: bool) -> None:

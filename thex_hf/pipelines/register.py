@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-
 import transformers
 from transformers import AutoModelForSequenceClassification
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from thex_hf.modeling import register_auto_classes
+from thex_hf.pipelines.bundled import bundled_checkpoint
 from thex_hf.pipelines.text_classification import ThexTextClassificationPipeline
 
 TASK = "thex-text-classification"
-BUNDLED = "thex-tiny-sst2"
-
-
-def bundled_checkpoint() -> str:
-    """Folder of the checkpoint that ships with the package."""
-    return str(files("thex_hf") / "checkpoints" / BUNDLED)
 
 
 def register() -> None:

@@ -45,14 +45,17 @@ class Report:
         logits: in the model's label order.
         tokens: true tokens, known to the client only.
         bucket: padded length, all that the server learns of it.
-        protocol: ``client-aided``.
+        protocol: ``client-aided``, ``refresh`` or ``one-shot``.
         backend: engine that ran; ``torch`` with ``fhe="disable"``.
         fhe: ``disable``, ``simulate`` or ``execute``.
         seconds: see :class:`Seconds`.
         rounds: requests from client to server.
         bytes: see :class:`Bytes`.
         levels: levels of a fresh ciphertext.
-        key_switches: rotations and relinearisations on the server.
+        key_switches: rotations, conjugations and relinearisations on the server.
+        batch: texts in the same request; seconds and bytes are this text's share.
+        ring_degree: N; 0 when no circuit ran.
+        modulus_bits: bits of the whole modulus, within the 128-bit limit of N.
         agreement: see :class:`Agreement`.
     """
 
@@ -67,6 +70,9 @@ class Report:
     bytes: Bytes = field(default_factory=Bytes)
     levels: int = 0
     key_switches: int = 0
+    batch: int = 1
+    ring_degree: int = 0
+    modulus_bits: int = 0
     agreement: Agreement | None = None
 
     def to_json(self) -> dict[str, Any]:

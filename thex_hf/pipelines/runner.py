@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,8 +29,10 @@ class Runner:
     Args:
         model: converted THE-X model.
         backend: name of the slot backend for ``fhe="execute"``.
-        protocol: for the report.
+        protocol: one that serves the model's form.
         softmax: one of :data:`thex_hf.encrypted.schedule.SOFTMAX`; the checkpoint's if None.
+        ring: ring degree for the polynomial protocols; the smallest that will do if None.
+        processes: how many the server's work is spread over; all usable cores if None.
         keys: directory to keep keys in, or None.
 
     Raises:
@@ -46,12 +48,15 @@ class Runner:
         backend: str,
         protocol: str,
         softmax: str | None = None,
+        ring: int | None = None,
+        processes: int | None = None,
         keys: Path | None = None,
     ) -> None:
         self.model = model
         self.protocol = protocol
         self._backend = get_backend(backend)
         self._softmax = softmax or model.config.softmax
+        self._ring, self._processes = ring, processes
         self._keys = keys
         if keys is not None:
             KeyStore(keys)  # refuses a model folder now, not at the first text
@@ -73,17 +78,28 @@ class Runner:
         return LocalSession(
             self.model.encoder_weights(),
             get_backend("clear") if simulate else self._backend,
+            protocol=self.protocol,
             softmax=self._softmax,
+            ring_degree=self._ring,
             ranges=config.ranges,
             keys=None if simulate else self._keys,
+            processes=self._processes,
         )
 
-    def run(self, row: Row, *, fhe: str, agreement: bool) -> Report:
-        """Classify one tokenised text of batch size 1."""
+    def run(self, rows: Sequence[Row], *, fhe: str, agreement: bool) -> list[Report]:
+        """Classify tokenised texts, each a batch of one; several run side by side."""
         if fhe == "disable":
-            return self._clear_report(row)
-        report = self._report(row, self.session(fhe).run(self._embed(row)), fhe)
-        return replace(report, agreement=self._compare(row, report)) if agreement else report
+            return [self._clear_report(row) for row in rows]
+        session = self.session(fhe)
+        embedded = [self._embed(row) for row in rows]
+        outcomes = session.run_many(embedded) if len(rows) > 1 else [session.run(embedded[0])]
+        reports = [self._report(r, o, fhe) for r, o in zip(rows, outcomes, strict=True)]
+        if not agreement:
+            return reports
+        return [
+            replace(report, agreement=self._compare(row, report))
+            for row, report in zip(rows, reports, strict=True)
+        ]
 
     @torch.no_grad()
     def _embed(self, row: Row) -> Vector:
@@ -122,6 +138,9 @@ class Runner:
             else Bytes(outcome.key_bytes, transcript.bytes_up, transcript.bytes_down),
             levels=plan.levels,
             key_switches=plan.key_switches,
+            batch=outcome.batch,
+            ring_degree=plan.parameters.ring_degree,
+            modulus_bits=plan.parameters.total_bits,
         )
 
     def _clear_report(self, row: Row) -> Report:

@@ -9,18 +9,20 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import TextClassificationPipeline
+from transformers import AutoTokenizer, TextClassificationPipeline
 from transformers.utils import logging
 
+from thex_hf.encrypted.circuits import FORMS
 from thex_hf.encrypted.schedule import SOFTMAX
 from thex_hf.encrypted.shape import BUCKETS, bucket
-from thex_hf.errors import ConversionError, InputError
+from thex_hf.errors import ConversionError, InputError, OptionError
 from thex_hf.modeling.modeling_thex_bert import ThexBertForSequenceClassification
 from thex_hf.modeling.switch import set_softmax
+from thex_hf.pipelines.bundled import bundled_checkpoint
 from thex_hf.pipelines.options import (
     FHE_MODES,
     LEARNS,
-    check_protocol,
+    choose_protocol,
     one_of,
     refuse_unknown,
 )
@@ -38,13 +40,18 @@ class ThexTextClassificationPipeline(TextClassificationPipeline):  # type: ignor
 
     Args:
         backend: slot backend, ``seal`` by default.
-        protocol: ``client-aided``.
+        protocol: ``client-aided`` for models of the THE-X form; ``refresh`` (the default) or
+            ``one-shot`` for those of the polynomial form.
         fhe: ``execute`` (ciphertexts), ``simulate`` (the same circuit on numbers, with
             modelled noise) or ``disable`` (the clear torch model); also at each call.
         keys: directory to keep keys in; in memory when None. Never a model folder.
         softmax: ``estimate`` (THE-X's, finished by the client), ``exact`` (by the client) or
             ``estimate-on-server`` (as published: the client does nothing but ReLU; more
-            rounds, more levels, the same result); the checkpoint's by default.
+            rounds, more levels, the same result); the checkpoint's by default. For
+            ``client-aided`` only.
+        ring: ring degree N for ``refresh`` and ``one-shot``: larger rings carry more levels
+            between visits; the smallest that will do by default.
+        processes: how many the server's work is spread over; all usable cores by default.
         agreement: also run the clear model and report the difference; also at each call.
 
     After a call :attr:`reports` holds one :class:`~thex_hf.pipelines.report.Report` a text.
@@ -59,26 +66,37 @@ class ThexTextClassificationPipeline(TextClassificationPipeline):  # type: ignor
         self,
         *args: Any,
         backend: str = "seal",
-        protocol: str = "client-aided",
+        protocol: str | None = None,
         keys: str | os.PathLike[str] | None = None,
         softmax: str | None = None,
+        ring: int | None = None,
+        processes: int | None = None,
         **kwargs: Any,
     ) -> None:
+        args, kwargs = _fitting_bundle(protocol, args, kwargs)
         model = kwargs.get("model", args[0] if args else None)
         if not isinstance(model, ThexBertForSequenceClassification):
             raise ConversionError(
                 f"expected a THE-X model (ThexBertForSequenceClassification), got "
                 f"{type(model).__name__}; convert it first: thex-hf convert"
             )
-        self.protocol = check_protocol(protocol)
+        self.protocol = choose_protocol(protocol, model.config.form)
         self.reports: list[Report] = []
         model.float()
         if softmax is not None:
+            if self.protocol != "client-aided":
+                raise OptionError(f"softmax is an option of client-aided, not of {self.protocol}")
             one_of("softmax", softmax, SOFTMAX)
             set_softmax(model, "exact" if softmax == "exact" else "estimate")
         folder = None if keys is None else Path(keys)
         self.runner = Runner(
-            model, backend=backend, protocol=protocol, softmax=softmax, keys=folder
+            model,
+            backend=backend,
+            protocol=self.protocol,
+            softmax=softmax,
+            ring=ring,
+            processes=processes,
+            keys=folder,
         )
         self._told = False
         super().__init__(*args, **kwargs)
@@ -127,13 +145,13 @@ class ThexTextClassificationPipeline(TextClassificationPipeline):  # type: ignor
         if fhe != "disable" and not self._told:
             self._told = True
             logger.warning(LEARNS[self.protocol])
-        rows = []
-        for index in range(len(model_inputs["input_ids"])):
-            row = {name: tensor[index : index + 1] for name, tensor in model_inputs.items()}
-            report = self.runner.run(row, fhe=fhe, agreement=agreement)
-            self.reports.append(report)
-            rows.append(report.logits)
-        return {"logits": torch.tensor(rows, dtype=torch.float32)}
+        rows = [
+            {name: tensor[index : index + 1] for name, tensor in model_inputs.items()}
+            for index in range(len(model_inputs["input_ids"]))
+        ]
+        reports = self.runner.run(rows, fhe=fhe, agreement=agreement)
+        self.reports += reports
+        return {"logits": torch.tensor([r.logits for r in reports], dtype=torch.float32)}
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
         """Save model and tokenizer; keys are never saved with a model."""
@@ -148,6 +166,21 @@ class ThexTextClassificationPipeline(TextClassificationPipeline):  # type: ignor
     def plan(self, tokens: int) -> dict[str, Any]:
         """The plan for texts of ``tokens`` tokens, as JSON values."""
         return self.runner.session("execute").plan(bucket(tokens)).to_json()
+
+
+def _fitting_bundle(
+    protocol: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Exchange the bundled THE-X model for the polynomial one when the protocol needs that."""
+    model = kwargs.get("model", args[0] if args else None)
+    name = getattr(model, "name_or_path", None)
+    if FORMS.get(str(protocol)) != "polynomial" or name != bundled_checkpoint():
+        return args, kwargs
+    other = bundled_checkpoint("polynomial")
+    logger.info("protocol %s: using the bundled model of the polynomial form", protocol)
+    kwargs["model"] = ThexBertForSequenceClassification.from_pretrained(other)
+    kwargs["tokenizer"] = AutoTokenizer.from_pretrained(other)
+    return (), kwargs
 
 
 def _check_text(inputs: Any) -> None:

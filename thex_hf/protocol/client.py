@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import secrets
 import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from thex_hf.encrypted.answers import answer_part
 from thex_hf.encrypted.plan import Plan
+from thex_hf.encrypted.schedule import Part
 from thex_hf.errors import InputError, WireError
-from thex_hf.layout.engines import ClientEngine, Vector
+from thex_hf.layout.engines import AnyVector, ClientEngine, Vector
 from thex_hf.layout.layout import Layout
 from thex_hf.protocol.messages import Message
 
 
 @dataclass
-class ClientRun:
-    """One text's way through the protocol.
+class Conversation(ABC):
+    """A client's way through the protocol, whatever it sends.
 
     Call :meth:`request`, hand its bytes to the server, and feed each message that comes
     back to :meth:`receive`, which returns the next bytes to send, or None when
@@ -28,38 +31,27 @@ class ClientRun:
     plan: Plan
     engine: ClientEngine
     key_id: str
-    embeddings: Vector  # (n, d), n <= plan.shape.tokens
-    run: str = field(default_factory=lambda: secrets.token_hex(16))
-    step: int = 0
-    seconds: float = 0.0
-    logits: Vector | None = None
+    run: str = field(default_factory=lambda: secrets.token_hex(16), kw_only=True)
+    step: int = field(default=0, kw_only=True)
+    seconds: float = field(default=0.0, kw_only=True)
+    logits: Vector | None = field(default=None, kw_only=True)
 
-    def __post_init__(self) -> None:
-        count, hidden = self.embeddings.shape
-        shape = self.plan.shape
-        if hidden != shape.hidden or not 1 <= count <= shape.tokens:
-            raise InputError(
-                f"expected 1 to {shape.tokens} embeddings of size {shape.hidden}, "
-                f"got shape {self.embeddings.shape}"
-            )
-        if not np.isfinite(self.embeddings).all():
-            raise InputError("embeddings contain NaN or infinity; check the model's weights")
+    @abstractmethod
+    def _inputs(self) -> list[list[bytes]]:
+        """The encrypted parts of the request."""
 
-    @property
-    def mask(self) -> Vector:
-        """``(tokens,)``: 1 for true tokens. Never leaves the client."""
-        return (np.arange(self.plan.shape.tokens) < len(self.embeddings)).astype(np.float64)
+    @abstractmethod
+    def _reply(self, part: Part, ciphertexts: list[bytes]) -> list[list[bytes]]:
+        """What goes back for one part of a visit, one list for each packing."""
+
+    @abstractmethod
+    def _read(self, ciphertexts: list[bytes]) -> Vector:
+        """The logits in the answer."""
 
     def request(self) -> bytes:
         """The first message: the encrypted embeddings."""
         start = time.perf_counter()
-        padded = np.zeros((self.plan.shape.tokens, self.plan.shape.hidden))
-        padded[: len(self.embeddings)] = self.embeddings
-        parts = []
-        for layout, level in self.plan.schedule.request:
-            assert isinstance(layout, Layout)
-            parts.append(self._encrypt(layout.pack(padded[: layout.tokens]), level))
-        data = self._message("request", parts)
+        data = self._message("request", self._inputs())
         self.seconds += time.perf_counter() - start
         return data
 
@@ -90,25 +82,75 @@ class ClientRun:
     def _visit(self, message: Message) -> bytes:
         visit = self.plan.schedule.visits[self.step]
         message.require_counts([part.sends.ciphertexts for part in visit.parts])
-        mask = self.mask
         parts: list[list[bytes]] = []
         for part, ciphertexts in zip(visit.parts, message.parts, strict=True):
-            vectors = [self.engine.decrypt(c) for c in ciphertexts]
-            packed = answer_part(part, vectors, mask, self.plan.softmax)
-            parts += [
-                self._encrypt(v, level) for v, (_, level) in zip(packed, part.returns, strict=True)
-            ]
+            parts += self._reply(part, ciphertexts)
         self.step += 1
         return self._message("reply", parts, step=self.step - 1)
 
     def _answer(self, message: Message) -> None:
         answer = self.plan.schedule.answer
         message.require_counts([answer.ciphertexts])
-        vectors = [self.engine.decrypt(c) for c in message.parts[0]]
-        self.logits = answer.unpack(vectors)[0]
+        self.logits = self._read(message.parts[0])
 
-    def _encrypt(self, vectors: list[Vector], level: int) -> list[bytes]:
+    def _encrypt(self, vectors: Sequence[AnyVector], level: int) -> list[bytes]:
         return [self.engine.encrypt(vector, level) for vector in vectors]
 
     def _message(self, kind: str, parts: list[list[bytes]], step: int = 0) -> bytes:
         return Message(kind, self.plan.id, self.key_id, self.run, step, parts).to_bytes()
+
+
+@dataclass
+class ClientRun(Conversation):
+    """One text's way through the protocol."""
+
+    embeddings: Vector  # (n, d), n <= plan.shape.tokens
+
+    def __post_init__(self) -> None:
+        check_embeddings(self.plan, self.embeddings)
+
+    @property
+    def mask(self) -> Vector:
+        """``(tokens,)``: 1 for true tokens. Never leaves the client."""
+        return (np.arange(self.plan.shape.tokens) < len(self.embeddings)).astype(np.float64)
+
+    def _inputs(self) -> list[list[bytes]]:
+        padded = np.zeros((self.plan.shape.tokens, self.plan.shape.hidden))
+        padded[: len(self.embeddings)] = self.embeddings
+        parts = []
+        for layout, level in self.plan.schedule.request:
+            assert isinstance(layout, Layout)
+            parts.append(self._encrypt(layout.pack(padded[: layout.tokens]), level))
+        share = self.mask[:, None] / len(self.embeddings)
+        for layout, level in self.plan.schedule.masks:
+            assert isinstance(layout, Layout)
+            parts.append(self._encrypt(layout.pack(share.repeat(layout.features, 1)), level))
+        return parts
+
+    def _reply(self, part: Part, ciphertexts: list[bytes]) -> list[list[bytes]]:
+        vectors = [self.engine.decrypt(c) for c in ciphertexts]
+        packed = answer_part(part, vectors, self.mask, self.plan.options.get("softmax", ""))
+        return [self._encrypt(v, level) for v, (_, level) in zip(packed, part.returns, strict=True)]
+
+    def _read(self, ciphertexts: list[bytes]) -> Vector:
+        answer = self.plan.schedule.answer
+        assert isinstance(answer, Layout)
+        logits: Vector = answer.unpack([self.engine.decrypt(c) for c in ciphertexts])[0]
+        return logits
+
+
+def check_embeddings(plan: Plan, embeddings: Vector) -> None:
+    """Refuse embeddings of one text that do not fit the plan.
+
+    Raises:
+        InputError: the wrong shape, too many tokens, or numbers that are not finite.
+    """
+    count, hidden = embeddings.shape
+    shape = plan.shape
+    if hidden != shape.hidden or not 1 <= count <= shape.tokens:
+        raise InputError(
+            f"expected 1 to {shape.tokens} embeddings of size {shape.hidden}, "
+            f"got shape {embeddings.shape}"
+        )
+    if not np.isfinite(embeddings).all():
+        raise InputError("embeddings contain NaN or infinity; check the model's weights")

@@ -6,19 +6,20 @@ No keys of the user are needed: the throwaway keys made here are dropped again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
 import numpy as np
 
-from thex_hf.backends.base import KeyRequest, SlotBackend
+from thex_hf.backends.base import KeyRequest, SlotBackend, key_share
 from thex_hf.encrypted.plan import Plan
 from thex_hf.layout.engines import ClientEngine, ServerEngine
-from thex_hf.layout.parameters import Parameters
 
-REPEATS = 5
+REPEATS = 3
+WIRE = ("load", "dump")
+COMBINED = 8  # handles in, and as many out, that ``combine`` is timed with
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,9 @@ class Costs:
         seconds: by verb and level.
         up: bytes of a fresh ciphertext by level.
         down: bytes of a computed ciphertext by level.
-        rotation_key: bytes of one rotation key.
-        relinearisation_key: bytes of the relinearisation key.
+        rotation_key: bytes of one rotation or conjugation key that reaches the top level.
+        relinearisation_key: bytes of a relinearisation key that reaches the top level.
+        public_key: bytes of the public key.
     """
 
     seconds: dict[tuple[str, int], float]
@@ -38,6 +40,7 @@ class Costs:
     down: dict[int, int]
     rotation_key: int
     relinearisation_key: int
+    public_key: int
 
 
 @dataclass(frozen=True)
@@ -63,15 +66,22 @@ class Estimate:
         return asdict(self)
 
 
-def measure_costs(backend: SlotBackend, parameters: Parameters) -> Costs:
-    """Time every primitive at every level with throwaway keys; takes a few seconds.
+def measure_costs(backend: SlotBackend, plans: Sequence[Plan]) -> Costs:
+    """Time the primitives that ``plans`` use, with throwaway keys; takes a few seconds.
+
+    Args:
+        backend: the engine to time.
+        plans: all of the same parameters.
 
     Raises:
         BackendUnavailable: the backend's library is missing.
     """
-    secret, evaluation = backend.generate(KeyRequest(parameters, (1,), relinearisation=True))
+    parameters = plans[0].parameters
+    request = KeyRequest(parameters, (1,), relinearisation=True, conjugation=True, public=True)
+    secret, evaluation = backend.generate(request)
     client = backend.client(parameters, secret)
     server = backend.server(parameters, evaluation, (1,))
+    wanted = {pair for plan in plans for pair in plan.operations}
     seconds: dict[tuple[str, int], float] = {}
     up, down = {}, {}
     for level in range(parameters.top_level + 1):
@@ -79,8 +89,16 @@ def measure_costs(backend: SlotBackend, parameters: Parameters) -> Costs:
         up[level] = len(fresh)
         down[level] = len(server.dump(server.rotate(server.load(fresh), 1)))
         for verb, action in _actions(client, server, level, parameters.slots).items():
-            seconds[verb, level] = _time(action)
-    return Costs(seconds, up, down, len(evaluation.rotations), len(evaluation.relinearisation))
+            if verb in WIRE or (verb, level) in wanted:
+                seconds[verb, level] = _time(action) / (2 * COMBINED if verb == "combine" else 1)
+    return Costs(
+        seconds,
+        up,
+        down,
+        rotation_key=len(evaluation.rotations) // 2,  # one step, and the conjugation
+        relinearisation_key=len(evaluation.relinearisation),
+        public_key=len(evaluation.public),
+    )
 
 
 def _actions(
@@ -89,12 +107,17 @@ def _actions(
     vector = np.linspace(-1.0, 1.0, slots)
     data = client.encrypt(vector, level)
     a = server.load(data)
+    other = server.load(client.encrypt(vector, level))  # a - a would be transparent
     shift = server.encode(vector, level, factor=False)
     actions: dict[str, Callable[[], Any]] = {
         "encode": lambda: server.encode(vector, level, factor=False),
         "add": lambda: server.add(a, a),
+        "sub": lambda: server.sub(a, other),
+        "times_i": lambda: server.times_i(a),
         "add_plain": lambda: server.add_plain(a, shift),
         "rotate": lambda: server.rotate(a, 1),
+        "conjugate": lambda: server.conjugate(a),
+        "rerandomise": lambda: server.rerandomise(a),
         "load": lambda: server.load(data),
         "dump": lambda: server.dump(a),
     }
@@ -102,7 +125,9 @@ def _actions(
         factor = server.encode(vector, level, factor=True)
         b = server.load(client.encrypt(vector, level))
         product, scaled = server.mul(a, b), server.mul_plain(a, factor)
+        numbers = np.full((COMBINED, COMBINED), 0.5)
         actions |= {
+            "combine": lambda: server.combine([a] * COMBINED, numbers, numbers[0]),
             "mul_plain": lambda: server.mul_plain(a, factor),
             "mul": lambda: server.mul(a, b),
             "relinearise": lambda: server.relinearise(product),
@@ -125,7 +150,7 @@ def estimate(plan: Plan, costs: Costs) -> Estimate:
     """Add up a plan's operations, messages and keys."""
     schedule, parameters = plan.schedule, plan.parameters
     parts = [part for visit in schedule.visits for part in visit.parts]
-    ups = [*schedule.request, *(packing for part in parts for packing in part.returns)]
+    ups = [*schedule.inputs, *(packing for part in parts for packing in part.returns)]
     downs = [*((part.sends, part.level) for part in parts), (schedule.answer, 0)]
     server = sum(costs.seconds[key] * n for key, n in plan.operations.items() if key[0] != "encode")
     server += sum(costs.seconds["load", level] * lay.ciphertexts for lay, level in ups)
@@ -139,10 +164,21 @@ def estimate(plan: Plan, costs: Costs) -> Estimate:
         levels=plan.levels,
         rounds=schedule.rounds,
         key_switches=plan.key_switches,
-        key_bytes=len(plan.rotations) * costs.rotation_key + costs.relinearisation_key,
+        key_bytes=_key_bytes(plan, costs),
         up_bytes=sum(costs.up[level] * lay.ciphertexts for lay, level in ups),
         down_bytes=sum(costs.down[level] * lay.ciphertexts for lay, level in downs),
         plaintext_bytes=plan.plaintext_limbs * parameters.ring_degree * 8,
         prepare_seconds=sum(costs.seconds[key] * n for key, n in encodes.items()),
         server_seconds=server,
     )
+
+
+def _key_bytes(plan: Plan, costs: Costs) -> int:
+    keys, parameters = plan.keys, plan.parameters
+    reaches = [level for _, level in keys.rotations]
+    reaches += [] if keys.conjugation is None else [keys.conjugation]
+    total = round(sum(key_share(parameters, reach) for reach in reaches) * costs.rotation_key)
+    if keys.relinearisation is not None:
+        share = key_share(parameters, keys.relinearisation)
+        total += round(share * costs.relinearisation_key)
+    return total + (costs.public_key if keys.public else 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from thex_hf.layout.engines import Vector
-from thex_hf.protocol.client import ClientRun
+from thex_hf.protocol.client import Conversation
 from thex_hf.protocol.server import ServerRun
 
 
@@ -24,7 +24,7 @@ class Transcript:
     seconds_server: float
 
 
-def exchange(client: ClientRun, server: ServerRun) -> Transcript:
+def exchange(client: Conversation, server: ServerRun) -> Transcript:
     """Carry messages between the two sides until the client has its logits."""
     up = client.request()
     down = server.start(up)

@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from thex_hf.encrypted.context import Context, Handles
-from thex_hf.encrypted.encoder import encode
-from thex_hf.encrypted.folding import FoldedLayer, fold
+from thex_hf.encrypted.circuits import Folded, fold_weights, program_for
+from thex_hf.encrypted.context import Handles
 from thex_hf.encrypted.plan import Plan
+from thex_hf.encrypted.program import Steps
 from thex_hf.encrypted.schedule import Packing
-from thex_hf.encrypted.server_layers import Steps
+from thex_hf.encrypted.together import ALONE, Together
 from thex_hf.errors import PlanMismatch, WireError
 from thex_hf.layout.engines import ServerEngine
 from thex_hf.layout.plains import PlainStore
@@ -27,16 +27,17 @@ class ServedModel:
     """Folded weights, and their encoded diagonals shared by all runs of one key set."""
 
     weights: EncoderWeights
-    layers: tuple[FoldedLayer, ...] = field(init=False)
+    folded: Folded = field(init=False)
     _stores: dict[str, PlainStore] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.layers = fold(self.weights)
+        self.folded = fold_weights(self.weights)
         self._fingerprint = self.weights.fingerprint()
 
     def store(self, plan: Plan) -> PlainStore:
-        """The plaintext store for the plan's parameters and geometry."""
-        return self._stores.setdefault(plan.key_set, PlainStore())
+        """The plaintext store for the plan's parameters, geometry and levels."""
+        shared = plan.protocol == "client-aided"  # its weights do not depend on the levels
+        return self._stores.setdefault(plan.key_set if shared else plan.id, PlainStore())
 
     def require(self, plan: Plan) -> None:
         """Check that ``plan`` was made for these weights.
@@ -54,15 +55,23 @@ class ServedModel:
 class ServerRun:
     """One text's way through the circuit: :meth:`start`, then :meth:`reply` until the answer."""
 
-    def __init__(self, model: ServedModel, plan: Plan, engine: ServerEngine, key_id: str) -> None:
+    def __init__(
+        self,
+        model: ServedModel,
+        plan: Plan,
+        engine: ServerEngine,
+        key_id: str,
+        together: Together = ALONE,
+    ) -> None:
         model.require(plan)
         self.plan = plan
         self.seconds = 0.0
         self.finished = False
         self._engine = engine
         self._key_id = key_id
-        self._context = Context(engine, model.store(plan), plan.shape, plan.bits, plan.softmax)
-        self._layers = model.layers
+        self._store = model.store(plan)
+        self._together = together
+        self._program = program_for(plan, model.folded, together)
         self._steps: Steps | None = None
         self._run = ""
         self._step = 0
@@ -78,8 +87,8 @@ class ServerRun:
             raise WireError("this run has started; a new request needs a new run")
         message = Message.from_bytes(data)
         message.require("request", self.plan.id, self._key_id)
-        inputs = self._load(message, self.plan.schedule.request)
-        steps = encode(self._context, self._layers, inputs)
+        inputs = self._load(message, self.plan.schedule.inputs)
+        steps = self._program(self._engine, self._store, inputs)
         self._run = message.run
         out = self._advance(lambda: next(steps))
         self._steps = steps
@@ -130,6 +139,8 @@ class ServerRun:
         except StopIteration as stop:
             sent, kind = [stop.value], "answer"
             self.finished = True
+        finally:
+            self._together.collect()
         parts = [[self._engine.dump(a) for a in handles] for handles in sent]
         message = Message(kind, self.plan.id, self._key_id, self._run, self._step, parts)
         return message.to_bytes()

@@ -13,19 +13,25 @@ from pathlib import Path
 
 import numpy as np
 
-from thex_hf.backends.base import KeyRequest, SlotBackend
+from thex_hf.backends.base import KeyLevels, KeyRequest, SlotBackend
+from thex_hf.encrypted.circuits import batch_plan_for, check_form, pays, plan_for, program_for
 from thex_hf.encrypted.plan import Plan
-from thex_hf.encrypted.planner import make_plan
 from thex_hf.encrypted.preparation import prepare
-from thex_hf.encrypted.ranges import range_bits
 from thex_hf.encrypted.shape import bucket
+from thex_hf.encrypted.together import together
 from thex_hf.layout.engines import ClientEngine, ServerEngine, Vector
-from thex_hf.protocol.client import ClientRun
+from thex_hf.processes.pool import check_processes
+from thex_hf.protocol.batch_client import BatchClientRun
+from thex_hf.protocol.client import ClientRun, Conversation
 from thex_hf.protocol.keys import KeyStore
 from thex_hf.protocol.local import Transcript, exchange
+from thex_hf.protocol.many import check_packing, classify_all, process_count, shares
 from thex_hf.protocol.progress import progress
 from thex_hf.protocol.server import ServedModel, ServerRun
 from thex_hf.weights import EncoderWeights
+
+BATCHED = ("refresh",)
+"""Protocols whose texts may share a request: for one-shot no machine of ours was large enough."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +47,37 @@ class Halves:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One classified text: the transcript, its plan, and one-time costs paid by this call."""
+    """One classified text: its transcript, plan, and one-time costs paid by this call.
+
+    Texts that share a request have equal shares of its seconds and bytes.
+    """
 
     transcript: Transcript
     plan: Plan
     key_bytes: int
     keygen_seconds: float  # 0 when the keys were there already
     prepare_seconds: float  # 0 when the weights were encoded already
+    batch: int = 1  # texts in the same request
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """The client role of one text or batch, its keys, and the one-time costs it paid."""
+
+    client: Conversation
+    halves: Halves
+    keygen_seconds: float
+    prepare_seconds: float
+
+    def outcomes(self, transcript: Transcript) -> list[Outcome]:
+        """For each text, with its share of the transcript."""
+        plan, key_bytes = self.client.plan, self.halves.key_bytes
+        parts = shares(transcript)
+        once = [(self.keygen_seconds, self.prepare_seconds)] + [(0.0, 0.0)] * (len(parts) - 1)
+        return [
+            Outcome(part, plan, key_bytes, *costs, batch=len(parts))
+            for part, costs in zip(parts, once, strict=True)
+        ]
 
 
 class LocalSession:
@@ -56,10 +86,20 @@ class LocalSession:
     Args:
         weights: the converted encoder.
         backend: the slot backend to run on.
-        softmax: one of :data:`thex_hf.encrypted.schedule.SOFTMAX`.
+        protocol: one of :data:`thex_hf.encrypted.circuits.FORMS`.
+        softmax: one of :data:`thex_hf.encrypted.schedule.SOFTMAX`, for ``client-aided``.
         ranges: calibrated ranges of the checkpoint, see
             :func:`thex_hf.encrypted.ranges.range_bits`.
+        ring_degree: N, for the other protocols; the cheapest if None.
         keys: directory to keep keys in; None keeps them in memory.
+        processes: how many to use, this one included, where the backend allows it; None: as
+            many as there are usable cores.
+        packing: ``text`` sends every text in a request of its own, ``batch`` puts many into
+            one where the protocol can, ``auto`` does what is expected to be faster.
+
+    Raises:
+        PlanError: the model's form does not fit the protocol.
+        OptionError: ``processes`` is less than one, or a packing that is not on offer.
     """
 
     def __init__(
@@ -67,16 +107,24 @@ class LocalSession:
         weights: EncoderWeights,
         backend: SlotBackend,
         *,
+        protocol: str = "client-aided",
         softmax: str = "estimate",
+        ring_degree: int | None = None,
         ranges: Sequence[Mapping[str, float]] | None = None,
         keys: Path | None = None,
+        processes: int | None = None,
+        packing: str = "auto",
     ) -> None:
         self.backend = backend
-        self.softmax = softmax
-        self._bits = range_bits(weights, ranges)
+        self._processes = check_processes(processes)
+        self._packing = check_packing(packing)
+        check_form(weights.form, protocol)
+        self._protocol, self._softmax, self._ring = protocol, softmax, ring_degree
+        self._ranges = ranges
         self._model = ServedModel(weights)
         self._store = None if keys is None else KeyStore(keys)
         self._plans: dict[int, Plan] = {}
+        self._batch_plans: dict[int, Plan] = {}
         self._halves: dict[str, Halves] = {}
         self._prepared: set[str] = set()
 
@@ -88,8 +136,14 @@ class LocalSession:
         """
         size = bucket(tokens)
         if size not in self._plans:
-            weights = self._model.weights
-            self._plans[size] = make_plan(weights, size, self._bits, softmax=self.softmax)
+            self._plans[size] = plan_for(
+                self._model.weights,
+                size,
+                self._ranges,
+                protocol=self._protocol,
+                softmax=self._softmax,
+                ring_degree=self._ring,
+            )
         return self._plans[size]
 
     def run(self, embeddings: Vector) -> Outcome:
@@ -98,14 +152,93 @@ class LocalSession:
         Raises:
             ThexError: as the plan, the keys and the roles raise.
         """
+        ready = self._ready(embeddings)
+        processes = process_count(self.backend, self._processes, pieces=True)
+        return ready.outcomes(self._exchange(ready, processes))[0]
+
+    def run_many(self, embeddings: Sequence[Vector], processes: int | None = None) -> list[Outcome]:
+        """Classify several texts, each from its embeddings ``(tokens, d)``.
+
+        Texts of one bucket share a request where that pays; requests run side by side. Keys
+        and weights are made here, before any child; children share them.
+
+        Args:
+            embeddings: one array for each text.
+            processes: how many children; None: what the session was made with.
+
+        Returns:
+            The outcomes in the order of the texts. One-time costs stand in the first outcome
+            that needed them.
+
+        Raises:
+            ThexError: as :meth:`run`; from a child with the text's number.
+        """
+        wanted = check_processes(processes) or self._processes
+        side = process_count(self.backend, wanted, pieces=False)
+        requests = self._requests([len(text) for text in embeddings], side)
+        ready = [
+            self._ready_batch(plan, [embeddings[i] for i in texts])
+            if plan
+            else self._ready(embeddings[texts[0]])
+            for plan, texts in requests
+        ]
+        if len(ready) == 1:
+            pieces = process_count(self.backend, wanted, pieces=True)
+            transcripts = [self._exchange(ready[0], pieces)]
+        else:
+            transcripts = classify_all(
+                len(ready), lambda index: self._exchange(ready[index], 1), side
+            )
+        out: dict[int, Outcome] = {}
+        for (_, texts), one, transcript in zip(requests, ready, transcripts, strict=True):
+            out |= dict(zip(texts, one.outcomes(transcript), strict=True))
+        return [out[index] for index in range(len(embeddings))]
+
+    def _requests(self, lengths: Sequence[int], side: int) -> list[tuple[Plan | None, list[int]]]:
+        """What goes into each request: a batch plan with many texts, or None with one."""
+        groups: dict[int, list[int]] = {}
+        for index, length in enumerate(lengths):
+            groups.setdefault(bucket(length), []).append(index)
+        out: list[tuple[Plan | None, list[int]]] = []
+        for size, texts in groups.items():
+            plan = self._batch_plan(size, len(texts), side)
+            most = plan.options["sentences"] if plan else 1
+            out += [(plan, texts[i : i + most]) for i in range(0, len(texts), most)]
+        return out
+
+    def _batch_plan(self, size: int, texts: int, side: int) -> Plan | None:
+        """The plan to put ``texts`` texts of one bucket into one request; None: do not."""
+        able = self._protocol in BATCHED and self._packing != "text"
+        if not able or (texts == 1 and self._packing == "auto"):
+            return None
+        if size not in self._batch_plans:
+            self._batch_plans[size] = batch_plan_for(
+                self._model.weights, size, self._ranges, protocol=self._protocol
+            )
+        plan = self._batch_plans[size]
+        faster = self._packing == "batch" or pays(plan, self.plan(size), texts, side)
+        return plan if faster else None
+
+    def _ready_batch(self, plan: Plan, embeddings: Sequence[Vector]) -> _Ready:
+        halves, keygen = self._get_halves(plan)
+        texts = [np.asarray(text, np.float64) for text in embeddings]
+        client = BatchClientRun(plan, halves.client, halves.key_id, texts)
+        return _Ready(client, halves, keygen, 0.0)
+
+    def _ready(self, embeddings: Vector) -> _Ready:
+        """Everything for one text that must not happen in a child."""
         plan = self.plan(len(embeddings))
         halves, keygen = self._get_halves(plan)
         begin = time.perf_counter()
         fresh = self._prepare(plan, halves.server)
         seconds = time.perf_counter() - begin if fresh else 0.0
         client = ClientRun(plan, halves.client, halves.key_id, np.asarray(embeddings, np.float64))
-        server = ServerRun(self._model, plan, halves.server, halves.key_id)
-        return Outcome(exchange(client, server), plan, halves.key_bytes, keygen, seconds)
+        return _Ready(client, halves, keygen, seconds)
+
+    def _exchange(self, ready: _Ready, processes: int) -> Transcript:
+        halves, side = ready.halves, together(processes)
+        server = ServerRun(self._model, ready.client.plan, halves.server, halves.key_id, side)
+        return exchange(ready.client, server)
 
     def _get_halves(self, plan: Plan) -> tuple[Halves, float]:
         held = self._halves.get(plan.key_set)
@@ -119,8 +252,7 @@ class LocalSession:
         begin = time.perf_counter()
         pair = self._store.load(plan.key_set, self.backend.name) if self._store else None
         if pair is None:
-            request = KeyRequest(plan.parameters, plan.rotations, relinearisation=True)
-            pair = self.backend.generate(request)
+            pair = self.backend.generate(key_request(plan))
             if self._store:
                 self._store.save(plan.key_set, self.backend.name, *pair)
         secret, evaluation = pair
@@ -134,6 +266,20 @@ class LocalSession:
             return False
         total = sum(n for (verb, _), n in plan.operations.items() if verb == "encode")
         with progress(total, "encoding weights") as bar:
-            prepare(engine, self._model.store(plan), plan, self._model.layers, bar.update)
+            program = program_for(plan, self._model.folded)
+            prepare(engine, self._model.store(plan), plan, program, bar.update)
         self._prepared.add(plan.id)
         return True
+
+
+def key_request(plan: Plan) -> KeyRequest:
+    """The keys that a plan needs, none longer than its use."""
+    keys = plan.keys
+    return KeyRequest(
+        plan.parameters,
+        plan.rotations,
+        relinearisation=keys.relinearisation is not None,
+        conjugation=keys.conjugation is not None,
+        public=keys.public,
+        levels=KeyLevels(dict(keys.rotations), keys.relinearisation, keys.conjugation),
+    )

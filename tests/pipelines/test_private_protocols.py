@@ -1,0 +1,86 @@
+"""``refresh`` and ``one-shot`` through the pipeline, on the bundled polynomial checkpoint."""
+
+import numpy as np
+import pytest
+from transformers import pipeline
+
+from thex_hf import bundled_checkpoint
+from thex_hf.errors import OptionError, PlanError
+
+GOOD, BAD = "a gorgeous, witty, seductive movie.", "this is a truly terrible film"
+TOLERANCE = 0.02
+
+
+@pytest.fixture(scope="module")
+def refresh():
+    return pipeline("thex-text-classification", protocol="refresh")
+
+
+def test_refresh_on_real_ciphertexts(refresh):
+    """The server's masks go to the client and come back, under SEAL at 128 bits."""
+    result = refresh([GOOD, BAD], agreement=True)
+    assert [row["label"] for row in result] == ["POSITIVE", "NEGATIVE"]
+    for report in refresh.reports:
+        assert (report.protocol, report.backend, report.fhe) == ("refresh", "seal", "execute")
+        assert report.agreement.same_label
+        assert report.agreement.largest_logit_difference < TOLERANCE
+        assert report.rounds == 4
+        assert report.bytes.keys < 150e6
+
+
+def test_no_model_named_means_the_bundled_one_that_fits(refresh):
+    assert refresh.model.name_or_path == bundled_checkpoint("polynomial")
+    assert refresh.model.config.form == "polynomial"
+
+
+def test_a_polynomial_model_runs_refresh_by_default():
+    pipe = pipeline("thex-text-classification", model=bundled_checkpoint("polynomial"))
+    assert pipe.protocol == "refresh"
+
+
+@pytest.mark.parametrize("protocol", ["refresh", "one-shot"])
+def test_simulate_agrees_with_clear(protocol):
+    pipe = pipeline("thex-text-classification", protocol=protocol, ring=16384)
+    for text in (GOOD, BAD, "🙂 ünïcödé"):
+        pipe(text, fhe="simulate", agreement=True)
+        assert pipe.report.agreement.largest_logit_difference < TOLERANCE
+    assert pipe.report.ring_degree == 16384
+    if protocol == "one-shot":
+        assert pipe.report.rounds == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "reason"),
+    [
+        ({"protocol": "client-aided"}, OptionError, "thex-hf convert --form the-x"),
+        ({"protocol": "refresh", "softmax": "exact"}, OptionError, "client-aided"),
+        ({"protocol": "oneshot"}, OptionError, "did you mean 'one-shot'"),
+    ],
+)
+def test_what_a_polynomial_model_cannot_do(refresh, options, error, reason):
+    with pytest.raises(error, match=reason):
+        pipeline(
+            "thex-text-classification",
+            model=refresh.model,
+            tokenizer=refresh.tokenizer,
+            **options,
+        )
+
+
+@pytest.mark.parametrize(
+    ("protocol", "ring", "reason"),
+    [("one-shot", 8192, "refresh"), ("refresh", 1000, "ring must be")],
+)
+def test_rings_that_do_not_carry_the_circuit_are_refused(protocol, ring, reason):
+    pipe = pipeline("thex-text-classification", protocol=protocol, ring=ring)
+    with pytest.raises(PlanError, match=reason):
+        pipe(GOOD)
+
+
+def test_two_calls_give_different_noise_and_the_same_answer():
+    pipe = pipeline("thex-text-classification", protocol="refresh")
+    logits = []
+    for _ in range(2):
+        pipe(GOOD, fhe="simulate")
+        logits.append(pipe.report.logits)
+    assert 0 < np.abs(np.subtract(*logits)).max() < TOLERANCE

@@ -1,0 +1,68 @@
+"""The polynomial circuit on plain numbers, through its whole schedule."""
+
+import numpy as np
+from exact_engine import ExactEngine
+from reference import polynomial_logits
+
+from thex_hf.encrypted.context import RangeBits
+from thex_hf.encrypted.polynomial.folding import fold_polynomial
+from thex_hf.encrypted.polynomial.planner import polynomial_program
+from thex_hf.encrypted.schedule import Schedule
+from thex_hf.layout.plains import PlainStore
+
+# sizes of the model, ring, bucket, true length
+CASES = {
+    "one ciphertext": ({}, 8192, 32, 20),
+    "two blocks": ({"hidden": 96, "heads": 4, "intermediate": 150}, 2048, 16, 16),
+    "two tiles": ({"hidden": 16, "heads": 2, "intermediate": 40}, 1024, 32, 21),
+    "odd heads": ({"hidden": 48, "heads": 3, "intermediate": 65, "labels": 5}, 2048, 16, 9),
+    "one layer": ({"layers": 1, "labels": 3}, 2048, 16, 1),
+    "many labels": ({"layers": 1, "hidden": 16, "labels": 20, "intermediate": 30}, 1024, 16, 5),
+    "three layers": ({"layers": 3, "hidden": 16, "intermediate": 24}, 1024, 16, 11),
+    "power four": ({"power": 4}, 2048, 16, 12),
+    "power six": ({"power": 6, "layers": 3, "hidden": 16, "intermediate": 24}, 1024, 16, 12),
+    "centred norms": ({"centred": True}, 2048, 16, 12),
+}
+
+
+def pack_request(schedule: Schedule, embeddings, tokens):
+    padded = np.zeros((tokens, embeddings.shape[1]))
+    padded[: len(embeddings)] = embeddings
+    mask = np.zeros((tokens, 1))
+    mask[: len(embeddings)] = 1 / len(embeddings)
+    for layout, level in schedule.request:
+        yield layout.pack(padded[: layout.tokens]), level
+    for layout, level in schedule.masks:
+        yield layout.pack(np.repeat(mask, layout.features, axis=1)), level
+
+
+def run_exactly(weights, route, length, seed=1):
+    """Logits of the circuit on numbers, the engine, and what the client decrypted."""
+    engine = ExactEngine(route.shape.geometry.slots)
+    embeddings = np.random.default_rng(seed).normal(size=(length, weights.hidden)) * 0.7
+    bits = RangeBits((), (4,) * (2 * len(weights.layers)))
+    program = polynomial_program(route, bits, fold_polynomial(weights), flood_bits=30)
+
+    def encrypt(vectors, level):
+        return [engine.encrypt(v, level) for v in vectors]
+
+    schedule = route.schedule
+    request = [
+        encrypt(v, level) for v, level in pack_request(schedule, embeddings, route.shape.tokens)
+    ]
+    steps, seen = program(engine, PlainStore(), request), []
+    try:
+        sent = next(steps)
+        for visit in schedule.visits:
+            (part,), (handles,) = visit.parts, sent
+            assert [engine.level(a) for a in handles] == [part.level] * part.sends.ciphertexts
+            vectors = [a[0] for a in handles]
+            seen.append(vectors)
+            values = part.sends.unpack([v.real for v in vectors])
+            reply = [encrypt(lay.pack(values[: lay.tokens]), lv) for lay, lv in part.returns]
+            sent = steps.send([reply])
+    except StopIteration as stop:
+        answer = stop.value
+    assert [engine.level(a) for a in answer] == [0] * schedule.answer.ciphertexts
+    wanted = polynomial_logits(weights, embeddings)
+    return [a[0] for a in answer], wanted, engine, seen

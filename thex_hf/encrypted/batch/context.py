@@ -1,0 +1,155 @@
+"""One run of a batch: engine, stored plaintexts and route, and the verbs built on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, reduce
+from typing import TypeAlias
+
+import numpy as np
+
+from thex_hf.encrypted.batch.folding import both
+from thex_hf.encrypted.batch.layout import BatchLayout
+from thex_hf.encrypted.batch.route import BatchRoute
+from thex_hf.encrypted.context import Handles, RangeBits
+from thex_hf.encrypted.folding import Affine
+from thex_hf.encrypted.masks import FLOAT_BITS, FLOOD_BITS, HIDING_BITS, uniform
+from thex_hf.layout.engines import AnyVector, ComplexVector, Handle, ServerEngine, Vector
+from thex_hf.layout.plains import PlainStore
+
+Draw: TypeAlias = Callable[[int, float], Vector]
+"""``(slots, bound)`` to that many reals, uniform on ``[-bound, bound)``."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Handles of paired features, and their conjugates, made when first asked for."""
+
+    engine: ServerEngine
+    handles: Handles
+
+    @cached_property
+    def conjugates(self) -> Handles:
+        """The complex conjugates. Key switches: one each."""
+        return [self.engine.conjugate(a) for a in self.handles]
+
+    def at(self, level: int) -> Pairs:
+        """The same at a lower level; conjugates that are there already come along."""
+        lower = Pairs(self.engine, self._switched(self.handles, level))
+        if "conjugates" in self.__dict__:
+            lower.__dict__["conjugates"] = self._switched(self.conjugates, level)
+        return lower
+
+    def beside(self, other: Pairs) -> Pairs:
+        """Both, one after the other; of one level."""
+        joined = Pairs(self.engine, self.handles + other.handles)
+        joined.__dict__["conjugates"] = self.conjugates + other.conjugates
+        return joined
+
+    def _switched(self, handles: Handles, level: int) -> Handles:
+        return [self.engine.mod_switch(a, level) for a in handles]
+
+
+@dataclass(frozen=True)
+class BatchContext:
+    """What every step of one run shares."""
+
+    engine: ServerEngine
+    store: PlainStore
+    route: BatchRoute
+    bits: RangeBits
+    draw: Draw = uniform
+    flood_bits: int = FLOOD_BITS
+
+    def pairs(self, handles: Handles) -> Pairs:
+        """Handles as pairs."""
+        return Pairs(self.engine, handles)
+
+    def apply(self, affine: Affine, inputs: Pairs) -> Handles:
+        """A complex map of the inputs' real features. Levels: 1.
+
+        Conjugates are taken of the inputs or of half the outputs, whichever are fewer.
+        """
+        straight, turned = both(affine)
+        if "conjugates" in inputs.__dict__ or len(affine.bias) > len(inputs.handles):
+            weights: ComplexVector = np.hstack([straight, turned])
+            return self.engine.combine(inputs.handles + inputs.conjugates, weights, affine.bias)
+        return self.apply_both(straight, turned.conj(), affine.bias, inputs.handles)
+
+    def apply_both(
+        self, straight: ComplexVector, turned: ComplexVector, bias: AnyVector, handles: Handles
+    ) -> Handles:
+        """``straight z + conj(turned z) + bias``. Levels: 1. Key switches: one each."""
+        count = len(bias)
+        weights: ComplexVector = np.vstack([straight, turned])
+        shifts: ComplexVector = np.append(bias, np.zeros(count)).astype(np.complex128)
+        results = self.engine.combine(handles, weights, shifts)
+        conjugates = [self.engine.conjugate(a) for a in results[count:]]
+        return [self.engine.add(a, b) for a, b in zip(results[:count], conjugates, strict=True)]
+
+    def add_all(self, handles: Handles) -> Handle:
+        """The sum of all handles."""
+        return reduce(self.engine.add, handles)
+
+    def settle(self, product: Handle) -> Handle:
+        """Relinearise and rescale a sum of products. Levels: 1."""
+        return self.engine.rescale(self.engine.relinearise(product))
+
+    def shift(self, a: Handle, number: float) -> Handle:
+        """Add one number to every slot."""
+        vector, level = np.full(self.engine.slots, number), self.engine.level(a)
+        return self.engine.add_plain(a, self.engine.encode(vector, level, factor=False))
+
+    def keep_first(self, handles: Handles) -> Handles:
+        """Token 0 as it is, zero elsewhere. Levels: 1."""
+        level = self.engine.level(handles[0])
+        vector = (np.arange(self.engine.slots) < self.route.texts).astype(np.float64)
+        plain = self.store.get(self.engine, "first token", level, vector)
+        return [self.engine.rescale(self.engine.mul_plain(a, plain)) for a in handles]
+
+    def sum_tokens(self, a: Handle) -> Handle:
+        """The sum over all tokens, in the place of every token. Key switches: log2(tokens)."""
+        step = 1
+        while step < self.route.shape.tokens:
+            a = self.engine.add(a, self.engine.rotate(a, step * self.route.texts))
+            step *= 2
+        return a
+
+    def spread(self, handles: Handles) -> Handles:
+        """Token 0 in the place of every token. Levels: 1."""
+        return [self.sum_tokens(a) for a in self.keep_first(handles)]
+
+    def hide(self, handles: Handles, value_bits: int) -> tuple[Handles, list[ComplexVector]]:
+        """Mask both parts of every slot, and rerandomise; also the sums of the masks.
+
+        As :class:`thex_hf.encrypted.masks.Mask`, a coarse and a fine mask for each.
+        """
+        coarse = value_bits + HIDING_BITS
+        fine = coarse - FLOAT_BITS + 1 + HIDING_BITS
+        hidden, masks = [], []
+        for a in handles:
+            parts = [self._noise(2.0**bits) for bits in (coarse, fine)]
+            for part in parts:
+                a = self._add(a, part)
+            hidden.append(self.engine.rerandomise(a))
+            masks.append(parts[0] + parts[1])
+        return hidden, masks
+
+    def reveal(self, handles: Handles, masks: list[ComplexVector], layout: BatchLayout) -> Handles:
+        """Take the masks off what came back in ``layout``."""
+        own = layout.recast(masks)
+        return [self._add(a, -mask) for a, mask in zip(handles, own, strict=True)]
+
+    def flood(self, handles: Handles) -> Handles:
+        """Add noise of ``2**-flood_bits`` to the answer, and a fresh encryption of zero."""
+        bound = 2.0**-self.flood_bits
+        return [self.engine.rerandomise(self._add(a, self._noise(bound))) for a in handles]
+
+    def _noise(self, bound: float) -> ComplexVector:
+        slots = self.engine.slots
+        return self.draw(slots, bound) + 1j * self.draw(slots, bound)
+
+    def _add(self, a: Handle, vector: AnyVector) -> Handle:
+        plain = self.engine.encode(vector, self.engine.level(a), factor=False)
+        return self.engine.add_plain(a, plain)

@@ -1,0 +1,103 @@
+"""Which element of ``(texts, tokens, features)`` lies in which slot, many texts at a time.
+
+Slot ``t * B + s`` belongs to token ``t`` of text ``s``, with ``B = slots / tokens`` texts. A
+rotation by ``k * B`` moves tokens by ``k``, cyclically over the whole ciphertext.
+
+Kinds:
+
+==========  ======================================================================
+``pairs``   ciphertext ``j`` holds features ``2j`` (real part) and ``2j + 1`` (imaginary)
+``row``     the same, token 0 in the place of every token
+``plain``   one real feature a ciphertext
+``answer``  the same, token 0 only; all other slots are zero
+==========  ======================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from thex_hf.errors import PlanError
+from thex_hf.layout.engines import AnyVector, ComplexVector, Vector
+
+KINDS = ("pairs", "row", "plain", "answer")
+
+
+@dataclass(frozen=True)
+class BatchLayout:
+    """Packing of an array ``(texts, tokens, features)``, see the module's table of kinds.
+
+    Raises:
+        PlanError: an unknown kind, or tokens do not divide the slots.
+    """
+
+    slots: int
+    kind: str
+    tokens: int
+    features: int
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise PlanError(f"unknown batch layout {self.kind!r}; use one of {KINDS}")
+        if self.slots % self.tokens:
+            raise PlanError(f"{self.tokens} tokens do not divide {self.slots} slots")
+
+    @property
+    def texts(self) -> int:
+        """Texts in one ciphertext (B)."""
+        return self.slots // self.tokens
+
+    @property
+    def ciphertexts(self) -> int:
+        """Ciphertexts in all."""
+        paired = self.kind in ("pairs", "row")
+        return -(-self.features // 2) if paired else self.features
+
+    def pack(self, values: Vector) -> list[AnyVector]:
+        """Slot vectors of ``values`` of shape ``(texts, tokens, features)``.
+
+        Raises:
+            PlanError: another shape.
+        """
+        wanted = (self.texts, self.tokens, self.features)
+        if values.shape != wanted:
+            raise PlanError(f"batch layout expects shape {wanted}, got {values.shape}")
+        rows = values.transpose(2, 1, 0).astype(np.float64)  # (features, tokens, texts)
+        if self.kind == "row":
+            rows = np.broadcast_to(rows[:, :1], rows.shape)
+        elif self.kind == "answer":
+            rows = np.where(np.arange(self.tokens)[:, None] == 0, rows, 0.0)
+        flat = rows.reshape(self.features, self.slots)
+        if self.kind in ("plain", "answer"):
+            return list(flat)
+        padded = np.concatenate([flat, np.zeros((self.features % 2, self.slots))])
+        return [_pair(a, b) for a, b in zip(padded[::2], padded[1::2], strict=True)]
+
+    def unpack(self, vectors: Sequence[AnyVector]) -> Vector:
+        """The array ``(texts, tokens, features)`` that ``vectors`` hold.
+
+        Raises:
+            PlanError: another number of vectors.
+        """
+        if len(vectors) != self.ciphertexts:
+            raise PlanError(f"batch layout expects {self.ciphertexts} vectors, got {len(vectors)}")
+        flat = np.stack(vectors)
+        if self.kind in ("pairs", "row"):
+            flat = np.stack([flat.real, flat.imag], axis=1).reshape(-1, self.slots)
+        rows = flat.real[: self.features].reshape(self.features, self.tokens, self.texts)
+        return np.ascontiguousarray(rows.transpose(2, 1, 0))
+
+    def recast(self, vectors: Sequence[AnyVector]) -> list[AnyVector]:
+        """Vectors of ``pairs`` in this layout: as they are, or token 0 everywhere."""
+        if self.kind != "row":
+            return list(vectors)
+        first = np.arange(self.slots) % self.texts
+        return [vector[first] for vector in vectors]
+
+
+def _pair(real: Vector, imaginary: Vector) -> ComplexVector:
+    paired: ComplexVector = real + 1j * imaginary
+    return paired

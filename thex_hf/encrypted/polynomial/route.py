@@ -1,0 +1,130 @@
+"""Where the stream of a polynomial encoder rests at the client, and the levels in between.
+
+A circuit is a row of stages. After each but the last the whole state is one array, the
+residual stream: there the server may *rest*, that is, mask it and have the client encrypt it
+afresh. ``one-shot`` never rests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import combinations
+
+from thex_hf.encrypted.polynomial.folding import LAST_SHRINK, ROW_SHRINK
+from thex_hf.encrypted.polynomial.squares import POWER_LEVELS
+from thex_hf.encrypted.schedule import Packing, Part, Schedule, Visit
+from thex_hf.encrypted.shape import Shape
+from thex_hf.errors import PlanError
+from thex_hf.layout.layout import Layout
+
+HEAD_LEVELS = 2
+FFN_LEVELS = 3
+
+
+@dataclass(frozen=True)
+class Route:
+    """One way through the stages.
+
+    Args:
+        shape: sizes and geometry.
+        power: exponent of the attention weights.
+        rests: numbers of the stages after which the server rests; stage ``2i`` is the
+            attention of layer ``i``, stage ``2i + 1`` its FFN.
+        exit_level: level at which a masked stream leaves.
+    """
+
+    shape: Shape
+    power: int
+    rests: tuple[int, ...]
+    exit_level: int
+
+    @cached_property
+    def costs(self) -> tuple[int, ...]:
+        """Levels of each stage."""
+        attention = 3 + POWER_LEVELS[self.power]
+        last = 2 * (self.shape.layers - 1)
+        costs = [FFN_LEVELS if i % 2 else attention for i in range(last)]
+        return (*costs, attention - int(self.early_query), HEAD_LEVELS)
+
+    @property
+    def early_query(self) -> bool:
+        """Whether the last layer's query is computed by the layer before it."""
+        before_last = 2 * self.shape.layers - 3
+        return self.shape.layers > 1 and before_last not in self.rests
+
+    @cached_property
+    def levels(self) -> tuple[int, ...]:
+        """Level of the stream at the start of each stage."""
+        out: list[int] = []
+        level = 0
+        for stage in reversed(range(len(self.costs))):
+            if stage in self.rests:
+                level = self.exit_level
+            level += self.costs[stage]
+            out.append(level)
+        return tuple(reversed(out))
+
+    @property
+    def top_level(self) -> int:
+        """Highest level of the circuit."""
+        return max(self.levels)
+
+    def packings(self, stage: int) -> tuple[Packing, ...]:
+        """How a fresh stream comes in at ``stage``."""
+        level, last = self.levels[stage], 2 * (self.shape.layers - 1)
+        if stage > last:
+            return ((replace(self.shape.stream("row"), shrink=ROW_SHRINK), level),)
+        if stage == last:
+            kinds = (self.shape.stream("dup"), self.shape.stream("row"))
+            return tuple((replace(kind, shrink=LAST_SHRINK), level) for kind in kinds)
+        if stage % 2:
+            return ((self.shape.stream("dup"), level),)
+        return ((self.shape.stream("dup"), level), (self.shape.keys, level - 1))
+
+    @cached_property
+    def masks(self) -> tuple[Packing, ...]:
+        """The encrypted ``mask / n``: for layers of every token, and for the last."""
+        power, shape = POWER_LEVELS[self.power], self.shape
+        tokens, rows = shape.tokens, shape.geometry.features
+        last = 2 * (shape.layers - 1)
+        full = [self.levels[stage] - 1 - power for stage in range(0, last, 2)]
+        own = self.levels[last] - power - int(not self.early_query)
+        skewed = Layout(shape.geometry, "skew-", tokens, rows)
+        plain = Layout(shape.geometry, "solo", tokens, rows)
+        return (*([(skewed, max(full))] if full else []), (plain, own))
+
+    def sends(self, stage: int) -> Layout:
+        """What leaves when the server rests after ``stage``."""
+        last = 2 * (self.shape.layers - 1)
+        if stage >= last:
+            return replace(self.shape.stream("edge"), shrink=ROW_SHRINK)
+        if stage % 2 == 0:
+            return self.shape.stream("dup")
+        return replace(self.shape.stream("solo"), shrink=LAST_SHRINK * (stage + 1 == last))
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """Request, visits and answer."""
+        visits = []
+        for stage in self.rests:
+            kind = "ffn" if stage % 2 else "attention"
+            part = Part("refresh", self.sends(stage), self.exit_level, self.packings(stage + 1))
+            visits.append(Visit(f"layer {stage // 2} {kind}", (part,)))
+        return Schedule(self.packings(0), tuple(visits), self.shape.bar, masks=self.masks)
+
+
+def routes(shape: Shape, power: int, exit_level: int, most_rests: int) -> list[Route]:
+    """For each number of rests up to ``most_rests`` the route with the lowest top level.
+
+    Raises:
+        PlanError: the power is not on offer.
+    """
+    if power not in POWER_LEVELS:
+        raise PlanError(f"attention power must be one of {sorted(POWER_LEVELS)}, got {power}")
+    places = range(2 * shape.layers - 1)
+    best = []
+    for count in range(min(most_rests, len(places)) + 1):
+        every = [Route(shape, power, rests, exit_level) for rests in combinations(places, count)]
+        best.append(min(every, key=lambda route: (route.top_level, sum(route.levels))))
+    return best
