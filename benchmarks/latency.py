@@ -53,14 +53,13 @@ def measure(tokens: int, repeats: int, softmax: str) -> dict[str, Any]:
     import torch
 
     import thex_hf
-    from thex_hf.backends.base import KeyRequest
     from thex_hf.backends.registry import get_backend
-    from thex_hf.encrypted.planner import make_plan
+    from thex_hf.encrypted.circuits import plan_for, program_for
     from thex_hf.encrypted.preparation import prepare
-    from thex_hf.encrypted.ranges import range_bits
     from thex_hf.protocol.client import ClientRun
     from thex_hf.protocol.local import exchange
     from thex_hf.protocol.server import ServedModel, ServerRun
+    from thex_hf.protocol.session import key_request
 
     torch.set_num_threads(1)
     model = thex_hf.ThexBertForSequenceClassification.from_pretrained(
@@ -70,15 +69,15 @@ def measure(tokens: int, repeats: int, softmax: str) -> dict[str, Any]:
     with torch.no_grad():
         embedded = model.embed(ids)[0].double().numpy()
     weights = model.encoder_weights()
-    plan = make_plan(weights, tokens, range_bits(weights, model.config.ranges), softmax=softmax)
+    plan = plan_for(weights, tokens, model.config.ranges, protocol="client-aided", softmax=softmax)
     backend, served = get_backend("seal"), ServedModel(weights)
     begin = time.perf_counter()
-    secret, keys = backend.generate(KeyRequest(plan.parameters, plan.rotations, True))
+    secret, keys = backend.generate(key_request(plan))
     client = backend.client(plan.parameters, secret)
     engine = backend.server(plan.parameters, keys, plan.rotations)
     keygen = time.perf_counter() - begin
     begin = time.perf_counter()
-    prepare(engine, served.store(plan), plan, served.layers)
+    prepare(engine, served.store(plan), plan, program_for(plan, served.folded))
     prepared = time.perf_counter() - begin
     runs = []
     for _ in range(repeats + 1):  # the first is not counted
