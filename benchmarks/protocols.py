@@ -1,8 +1,8 @@
 """The protocols side by side: seconds, rounds, bytes, memory, for texts of 16, 32 and 64 tokens.
 
 ``python benchmarks/protocols.py [--repeats 5]``. Bundled checkpoints, backend ``seal``. Each row
-runs in a process of its own, so that peak memory is its own. ``batch`` rows classify 64 texts
-of 32 tokens side by side. Writes results/protocols.json and results/protocols.md. Takes about
+runs in a process of its own, so that peak memory is its own. Rows with many texts classify
+them in one call, keys for their packing included. Writes results/protocols.json and results/protocols.md. Takes about
 half an hour.
 """
 
@@ -23,16 +23,18 @@ from common import surroundings, write
 FORM = {"client-aided": "the-x", "refresh": "polynomial", "one-shot": "polynomial"}
 CASES = [
     {"protocol": name, "ring": ring, "tokens": tokens, "processes": processes}
-    for name, ring in (
-        ("client-aided", None), ("refresh", None), ("refresh", 16384), ("one-shot", 16384),
+    for name, ring, pairs in (
+        ("client-aided", None, ((16, 1), (32, 1), (64, 1))),
+        ("refresh", None, ((16, 2), (32, 2), (64, 2), (32, 1))),
+        ("refresh", 16384, ((32, 2),)),
+        ("one-shot", None, ((16, 2), (32, 2), (64, 2), (32, 1))),
     )
-    for tokens, processes in ((16, 2), (32, 2), (32, 1), (64, 2))
+    for tokens, processes in pairs
 ] + [
     {"protocol": "one-shot", "ring": 32768, "tokens": 64, "processes": 2, "repeats": 3},
-    {"protocol": "one-shot", "ring": 32768, "tokens": 64, "processes": 1, "repeats": 1},
-    {"protocol": "client-aided", "ring": None, "tokens": 32, "processes": 2, "batch": 64},
     {"protocol": "refresh", "ring": None, "tokens": 32, "processes": 2, "batch": 64},
-    {"protocol": "one-shot", "ring": 16384, "tokens": 32, "processes": 2, "batch": 16},
+    {"protocol": "refresh", "ring": None, "tokens": 32, "processes": 2, "batch": 128},
+    {"protocol": "one-shot", "ring": None, "tokens": 32, "processes": 2, "batch": 64},
 ]  # fmt: skip
 
 
