@@ -8,6 +8,7 @@ results/accuracy.md, or accuracy-PROTOCOL. Takes about ten minutes, ``one-shot``
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -54,6 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dev", type=Path)
     parser.add_argument("--execute", type=int, default=50)
+    parser.add_argument("--simulate", type=int, default=None, help="how many; all if none")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--model", default=None)
     parser.add_argument("--protocol", default="client-aided")
@@ -69,21 +71,26 @@ def main() -> None:
         ring=options.ring,
     )  # fmt: skip
     clear = run(classifier, texts, "disable")
-    simulated = run(classifier, texts, "simulate")
-    chosen = np.random.default_rng(options.seed).choice(len(texts), options.execute, replace=False)
+    order = np.random.default_rng(options.seed).permutation(len(texts))
+    picked, chosen = order[: options.simulate], order[: options.execute]
+    simulated = run(classifier, [texts[i] for i in picked], "simulate")
+    begin = time.perf_counter()
     executed = run(classifier, [texts[i] for i in chosen], "execute")
-    sample = [simulated[i] for i in chosen]
+    seconds = (time.perf_counter() - begin) / len(executed)
+    sample = simulated[: options.execute]
     record = {
         "surroundings": place,
         "protocol": options.protocol,
         "ring_degree": executed[0].ring_degree,
         "texts": len(texts),
         "clear": accuracy(clear, labels),
-        "simulate": accuracy(simulated, labels),
+        "clear_same_texts": accuracy([clear[i] for i in picked], labels[picked]),
+        "simulate": accuracy(simulated, labels[picked]),
         "simulate_difference": differences(simulated),
         "execute_seed": options.seed,
         "execute": accuracy(executed, labels[chosen]),
         "execute_difference": differences(executed),
+        "execute_seconds_a_text": seconds,
         "simulate_difference_same_texts": differences(sample),
         "execute_server_seconds_median": median(r.seconds.server for r in executed),
         "buckets": {str(b): sum(r.bucket == b for r in clear) for b in (16, 32, 64, 128)},
@@ -92,7 +99,7 @@ def main() -> None:
         ["mode", "texts", "accuracy %", "same label as clear", "largest logit difference", "median"]
     ]
     table.append(["disable", str(len(texts)), f"{record['clear']:.2f}", "", "", ""])
-    for mode, count in (("simulate", len(texts)), ("execute", options.execute)):
+    for mode, count in (("simulate", len(picked)), ("execute", len(chosen))):
         gap = record[f"{mode}_difference"]
         table.append(
             [mode, str(count), f"{record[mode]:.2f}", f"{gap['same_label']} of {gap['texts']}",
