@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 import thex_hf
 from thex_hf.cli.main import commands
-from thex_hf.errors import BackendUnavailable, ConversionError, InputError
+from thex_hf.errors import BackendUnavailable, ConversionError, InputError, OptionError
 
 GOOD = "it 's a charming and often affecting journey ."
 FIELDS = {
@@ -63,6 +63,12 @@ def test_estimate_compares_the_protocols():
 
 def test_estimate_says_why_a_protocol_cannot_serve_a_model():
     result = run("estimate", thex_hf.bundled_checkpoint(), "--protocol", "one-shot")
+    assert "thex-hf convert --form polynomial" in str(result.exception)
+
+
+def test_a_named_model_is_never_exchanged_for_another():
+    result = run("classify", GOOD, "--model", thex_hf.bundled_checkpoint(), "--protocol", "refresh")
+    assert isinstance(result.exception, OptionError)
     assert "thex-hf convert --form polynomial" in str(result.exception)
 
 

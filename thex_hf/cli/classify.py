@@ -49,7 +49,7 @@ def classify(
     from thex_hf.backends.registry import get_backend
     from thex_hf.cli.loading import load_model
     from thex_hf.encrypted.circuits import FORMS
-    from thex_hf.pipelines.options import FHE_MODES, PROTOCOLS, one_of
+    from thex_hf.pipelines.options import FHE_MODES, PROTOCOLS, choose_protocol, one_of
 
     one_of("fhe", fhe, FHE_MODES)
     get_backend(backend)
@@ -57,6 +57,7 @@ def classify(
         raise InputError("give at least one text to classify")
     form = FORMS[one_of("protocol", protocol, PROTOCOLS)] if protocol else "the-x"
     loaded, tokenizer = load_model(model, form)
+    protocol = choose_protocol(protocol, loaded.config.form)
     classifier = pipeline(
         "thex-text-classification",
         model=loaded,
