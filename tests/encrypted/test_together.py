@@ -208,6 +208,15 @@ def test_a_child_runs_no_exit_handlers_and_flushes_nothing(tmp_path, forked):
     assert (tmp_path / "buffered").read_text() == "once"
 
 
+@pytest.fixture
+def listening():
+    """Python's own handler, also where the tests were started with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("listening")
 def test_interrupts_end_the_children(forked):
     def interrupted():
         signal.raise_signal(signal.SIGINT)
