@@ -95,7 +95,8 @@ class LocalSession:
         processes: how many to use, this one included, where the backend allows it; None: as
             many as there are usable cores.
         packing: ``text`` sends every text in a request of its own, ``batch`` puts many into
-            one where the protocol can, ``auto`` does what is expected to be faster.
+            one under the protocols of :data:`BATCHED` (under others it is as ``text``), ``auto``
+            does what is expected to be faster.
 
     Raises:
         PlanError: the model's form does not fit the protocol.
