@@ -34,6 +34,8 @@ def pack_request(schedule: Schedule, embeddings, tokens):
         yield layout.pack(padded[: layout.tokens]), level
     for layout, level in schedule.masks:
         yield layout.pack(np.repeat(mask, layout.features, axis=1)), level
+    for layout, level in schedule.marks:
+        yield layout.pack(np.repeat(mask > 0, layout.features, axis=1) * 1.0), level
 
 
 def run_exactly(weights, route, length, seed=1):

@@ -10,7 +10,7 @@ from thex_hf.weights import EncoderWeights, LayerWeights, PolynomialTerms
 
 
 def random_weights(
-    *, layers=2, hidden=32, heads=2, intermediate=64, labels=2, seed=0
+    *, layers=2, hidden=32, heads=2, intermediate=64, labels=2, seed=0, head="cls"
 ) -> EncoderWeights:
     """An encoder with values of ordinary size."""
     rng = np.random.default_rng(seed)
@@ -45,7 +45,15 @@ def random_weights(
         ),
         matrix(labels, d),
         vector(labels),
+        head,
     )
+
+
+def _classify(weights, x, mask):
+    """Logits of the last layer's output ``(S, d)``: ``(labels,)``, or of each true token."""
+    true = x[np.asarray(mask) > 0]
+    read = {"cls": x[0], "mean": true.sum(0) / len(true), "tokens": true}[weights.head]
+    return read @ weights.classifier.T + weights.classifier_bias
 
 
 def clear_logits(weights, embeddings, mask, softmax="estimate"):
@@ -67,7 +75,7 @@ def clear_logits(weights, embeddings, mask, softmax="estimate"):
         y = w.attention_scale * (x + context @ w.output.T + w.output_bias) + w.attention_shift
         hidden = np.maximum(y @ w.up.T + w.up_bias, 0)
         x = w.output_scale * (y + hidden @ w.down.T + w.down_bias) + w.output_shift
-    return weights.classifier @ x[0] + weights.classifier_bias
+    return _classify(weights, x, mask)
 
 
 def random_polynomial_weights(*, power=2, centred=False, seed=0, **sizes) -> EncoderWeights:
@@ -131,7 +139,7 @@ def polynomial_logits(weights, embeddings, mask=None, traces=None):
                 }
             )  # fmt: skip
         x = out
-    return weights.classifier @ x[0] + weights.classifier_bias
+    return _classify(weights, x, mask)
 
 
 def _polynomial_norm(z, gamma, beta, centred):

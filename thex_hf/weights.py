@@ -21,6 +21,9 @@ Array = NDArray[np.float64]
 POWERS = (2, 4, 6)
 """Exponents that power attention may have; even, so that no weight is negative."""
 
+HEADS = ("cls", "mean", "tokens")
+"""What the classifier may read: the ``[CLS]`` row, the mean of the true tokens, each token."""
+
 
 @dataclass(frozen=True)
 class PolynomialTerms:
@@ -93,16 +96,24 @@ class LayerWeights:
 class EncoderWeights:
     """A whole encoder with its classifier head (no pooler).
 
-    ``classifier`` has shape ``(labels, d)`` and reads the ``[CLS]`` row.
+    ``classifier`` has shape ``(labels, d)``. ``head`` is one of :data:`HEADS` and says which rows
+    of the last layer's output ``x`` ``(S, d)`` it reads: with ``cls`` row 0, with ``mean`` the
+    mean of the rows of true tokens (logits ``(labels,)``), with ``tokens`` every row (logits
+    ``(S, labels)``).
     """
 
     heads: int
     layers: tuple[LayerWeights, ...]
     classifier: Array
     classifier_bias: Array
+    head: str = "cls"
 
     def __post_init__(self) -> None:
-        """Refuse layers of two forms, and polynomial terms for another number of heads."""
+        """Refuse an unknown head, layers of two forms, and terms for another number of heads."""
+        if self.head not in HEADS:
+            raise ConversionError(
+                f"head should be one of {HEADS}; got {self.head!r}. Convert again."
+            )
         terms = [layer.polynomial for layer in self.layers]
         kinds = {"polynomial" if term is not None else "the-x" for term in terms}
         if len(kinds) > 1:
@@ -150,4 +161,6 @@ class EncoderWeights:
         for array in [*arrays, self.classifier, self.classifier_bias]:
             digest.update(str(array.shape).encode())
             digest.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
+        if self.head != "cls":
+            digest.update(f"head:{self.head}".encode())
         return digest.hexdigest()

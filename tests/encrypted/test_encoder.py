@@ -1,14 +1,7 @@
 import numpy as np
 import pytest
-from exact_engine import ExactEngine
+from aided_runs import run_exactly
 from reference import clear_logits, random_weights
-
-from thex_hf.encrypted.answers import answer_part
-from thex_hf.encrypted.client_aided import make_plan
-from thex_hf.encrypted.context import Context, RangeBits
-from thex_hf.encrypted.encoder import encode
-from thex_hf.encrypted.folding import fold
-from thex_hf.layout.plains import PlainStore
 
 SIZES = [
     ({}, 16, 13),
@@ -18,40 +11,6 @@ SIZES = [
     ({"layers": 3, "hidden": 48, "heads": 3, "intermediate": 100, "labels": 5}, 32, 30),
     ({"layers": 1, "hidden": 78, "heads": 6, "intermediate": 80, "labels": 70}, 32, 7),
 ]
-
-
-def bits_for(weights):
-    layers = len(weights.layers)
-    return RangeBits((2,) * layers, (0,) + (2,) * (layers - 1))
-
-
-def run_exactly(weights, tokens, embeddings, softmax="estimate"):
-    """The whole circuit on numbers; returns (plan, engine, sent vectors by part, answer)."""
-    plan = make_plan(weights, tokens, bits_for(weights), softmax=softmax)
-    engine = ExactEngine(plan.shape.geometry.slots)
-    run = Context(engine, PlainStore(), plan.shape, plan.bits, softmax)
-    padded = np.zeros((tokens, weights.hidden))
-    padded[: len(embeddings)] = embeddings
-    mask = (np.arange(tokens) < len(embeddings)).astype(float)
-
-    def encrypt(vectors, level):
-        return [engine.encrypt(v, level) for v in vectors]
-
-    request = [encrypt(lay.pack(padded[: lay.tokens]), lv) for lay, lv in plan.schedule.request]
-    steps = encode(run, fold(weights), request)
-    handles, seen = next(steps), []
-    for visit in plan.schedule.visits:
-        reply = []
-        for part, sent in zip(visit.parts, handles, strict=True):
-            vectors = [a[0] for a in sent]
-            seen.append((part, vectors))
-            packed = answer_part(part, vectors, mask, softmax)
-            reply.append([encrypt(v, lv) for v, (_, lv) in zip(packed, part.returns, strict=True)])
-        try:
-            handles = steps.send(reply)
-        except StopIteration as stop:
-            return plan, engine, seen, [a[0] for a in stop.value], mask, padded
-    raise AssertionError("the circuit did not end with the schedule")
 
 
 @pytest.mark.parametrize("softmax", ["estimate", "exact", "estimate-on-server"])

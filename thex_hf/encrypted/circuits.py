@@ -32,6 +32,7 @@ from thex_hf.errors import PlanError
 from thex_hf.weights import EncoderWeights
 
 __all__ = [
+    "BATCH_HEAD",
     "FORMS",
     "Folded",
     "batch_plan_for",
@@ -45,13 +46,16 @@ __all__ = [
 FORMS = {"client-aided": "the-x", "refresh": "polynomial", "one-shot": "polynomial"}
 """Protocols, and the form of model that each serves."""
 
+BATCH_HEAD = "cls"
+"""The head whose texts may share a request."""
+
 
 @dataclass(frozen=True)
 class PolynomialFolds:
-    """A model of the polynomial form, folded for one text and for many."""
+    """A model of the polynomial form, folded for one text and, if only [CLS] is read, for many."""
 
     single: PolynomialLayers
-    batch: BatchLayers
+    batch: BatchLayers | None
 
 
 Folded: TypeAlias = tuple[FoldedLayer, ...] | PolynomialFolds
@@ -81,7 +85,8 @@ def fold_weights(weights: EncoderWeights) -> Folded:
         PlanError: see the two folding modules.
     """
     if weights.form == "polynomial":
-        return PolynomialFolds(fold_polynomial(weights), fold_batch(weights))
+        batch = fold_batch(weights) if weights.head == BATCH_HEAD else None
+        return PolynomialFolds(fold_polynomial(weights), batch)
     return fold(weights)
 
 
@@ -125,7 +130,7 @@ def batch_plan_for(
     """Plan many texts in one request, for a polynomial protocol. Arguments as :func:`plan_for`.
 
     Raises:
-        PlanError: the form does not fit, or no parameter set carries the circuit.
+        PlanError: form or head does not fit, or no parameter set carries the circuit.
     """
     check_form(weights.form, protocol)
     bits = batch_bits(weights, ranges)
@@ -136,6 +141,7 @@ def program_for(plan: Plan, folded: Folded, together: Together = ALONE) -> Progr
     """The circuit of ``plan`` with its weights; ``together`` runs what may run side by side."""
     if isinstance(folded, PolynomialFolds):
         if is_batch(plan):
+            assert folded.batch is not None  # no batch plan is made for other heads
             return batch_program(batch_route_of(plan), plan.bits, folded.batch)
         return polynomial_program(route_of(plan), plan.bits, folded.single, together=together)
     return thex_program(plan.shape, plan.bits, plan.options["softmax"], folded)

@@ -6,7 +6,7 @@ from thex_hf.encrypted.context import Context, Handles
 from thex_hf.encrypted.folding import FoldedLayer
 from thex_hf.encrypted.program import Steps
 from thex_hf.encrypted.schedule import stream_packings
-from thex_hf.encrypted.server_layers import full_layer, last_layer
+from thex_hf.encrypted.server_layers import full_layer, last_layer, token_layer
 
 
 def encode(run: Context, layers: tuple[FoldedLayer, ...], request: list[Handles]) -> Steps:
@@ -25,4 +25,5 @@ def encode(run: Context, layers: tuple[FoldedLayer, ...], request: list[Handles]
             run.reveal(handles, mask, layout)  # type: ignore[arg-type]
             for handles, (layout, _) in zip(reply[0], packings, strict=True)
         )
-    return (yield from last_layer(run, len(layers) - 1, layers[-1], stream, second))
+    final = last_layer if run.shape.head == "cls" else token_layer
+    return (yield from final(run, len(layers) - 1, layers[-1], stream, second))

@@ -41,7 +41,7 @@ class FoldedLayer:
     residual: Array  # (d,) factor on the stream
     up: Affine
     down: Affine  # to the next stream; in the last layer to the logits
-    skip: Array | None  # last layer: (labels, d) from u to the logits
+    skip: Array | None  # last layer: (labels, d) from u to the logits of the same token
 
 
 def fold(weights: EncoderWeights) -> tuple[FoldedLayer, ...]:

@@ -113,6 +113,7 @@ class Plan:
     def shared(self) -> dict[str, Any]:
         """What both sides must agree on, as plain JSON values."""
         shape = self.shape
+        head = {} if shape.head == "cls" else {"head": shape.head}  # ids older than other heads
         return {
             "format": FORMAT,
             "protocol": self.protocol,
@@ -125,6 +126,7 @@ class Plan:
             "heads": shape.heads,
             "intermediate": shape.intermediate,
             "labels": shape.labels,
+            **head,
             **self._parameters_json(),
             "keys": self.keys.to_json(),
             "hiding_bits": HIDING_BITS,

@@ -33,6 +33,7 @@ def shape_of(weights: EncoderWeights, tokens: int, ring_degree: int) -> Shape:
         heads=weights.heads,
         intermediate=weights.intermediate,
         labels=weights.labels,
+        head=weights.head,
     )
 
 

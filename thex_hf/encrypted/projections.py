@@ -96,6 +96,28 @@ def ffn_out(run: Context, index: int, layer: FoldedLayer, wide: Handles) -> Hand
     return out
 
 
+def token_logits(
+    run: Context, index: int, layer: FoldedLayer, stream: Handles, wide: Handles
+) -> Handles:
+    """Logits of every token in ``solo`` from ``stream`` in ``dup`` and FFN values in ``split``.
+
+    The shares of the two groups of ``split`` come out apart, each with zeros in the other group,
+    so that one turn by T adds them and leaves nothing in any slot that holds no logit.
+    """
+    assert layer.skip is not None
+    solo, back = run.shape.token_logits("solo").maps(), run.shape.token_logits("back").maps()
+    skip = Target(f"{index} skip", Affine(layer.skip, layer.down.bias), solo)
+    short = run.apply([skip], run.shape.stream("dup").maps(), stream)[0]
+    shares = Affine(layer.down.weight, np.zeros(run.shape.labels))
+    targets = [Target(f"{index} down", shares, solo), Target(f"{index} down back", shares, back)]
+    own, other = run.apply(targets, run.shape.ffn(last=False).maps(), wide)
+    engine, tile = run.engine, run.shape.geometry.tile
+    return [
+        engine.add(a, engine.add(b, engine.rotate(c, tile)))
+        for a, b, c in zip(short, own, other, strict=True)
+    ]
+
+
 def logits(run: Context, index: int, layer: FoldedLayer, row: Handles, wide: Handles) -> Handles:
     """Logits in ``cell`` from the [CLS] row in ``row`` and its FFN values in ``fan``.
 

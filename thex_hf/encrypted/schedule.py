@@ -28,6 +28,7 @@ Packing: TypeAlias = tuple[AnyLayout, int]
 STREAM_LEVEL = 2  # projections, scores
 ATTENTION_LEVEL = 3  # context, output projection, FFN in
 FFN_LEVEL = 2  # FFN out, and one level for the mask of the answer
+TOKENS_LEVEL = 1  # FFN out where it is the answer of every token, which needs no such mask
 RECIPROCAL_LEVEL = 1  # the network's second layer; its third is one level above the context
 
 SOFTMAX = ("estimate", "exact", "estimate-on-server")
@@ -57,18 +58,20 @@ class Schedule:
     """A whole run: the request's packings, the visits, and the answer's layout.
 
     ``masks`` are further packings of the request, for ``mask / n``: 1/n for each of the n true
-    tokens and 0 for padding, so that the server need not know n.
+    tokens and 0 for padding, so that the server need not know n. ``marks`` are more of them, for
+    the mask itself: 1 for each true token.
     """
 
     request: tuple[Packing, ...]
     visits: tuple[Visit, ...]
     answer: Layout | BatchLayout
     masks: tuple[Packing, ...] = ()
+    marks: tuple[Packing, ...] = ()
 
     @property
     def inputs(self) -> tuple[Packing, ...]:
         """All parts of a request."""
-        return self.request + self.masks
+        return self.request + self.masks + self.marks
 
     @property
     def rounds(self) -> int:
@@ -85,7 +88,7 @@ class Schedule:
 
 def stream_packings(shape: Shape, layer: int) -> tuple[Packing, ...]:
     """How layer ``layer`` wants the residual stream: queries and keys, or [CLS] and keys."""
-    second = "row" if layer == shape.layers - 1 else "skew-"
+    second = "row" if shape.cls_only(layer) else "skew-"
     return ((shape.stream("dup"), STREAM_LEVEL), (shape.stream(second), STREAM_LEVEL))
 
 
@@ -96,10 +99,13 @@ def make_schedule(shape: Shape, softmax: str = "estimate") -> Schedule:
     adds up the numerators and runs the reciprocal network, at two more visits for each layer
     and one more level. Otherwise the client, who sees the scores anyway and has the
     network too (it is public), finishes the softmax in the same visit.
+
+    With the heads ``mean`` and ``tokens`` the last layer is like the others and the answer
+    holds the logits of every token, padding included; the client takes what it needs.
     """
     visits: list[Visit] = []
     for layer in range(shape.layers):
-        last = layer == shape.layers - 1
+        last = shape.cls_only(layer)
         if layer:
             part = Part("refresh", shape.stream("solo"), 1, stream_packings(shape, layer))
             visits.append(Visit(f"layer {layer} stream", (part,)))
@@ -107,9 +113,11 @@ def make_schedule(shape: Shape, softmax: str = "estimate") -> Schedule:
         if softmax == ON_SERVER:
             visits += _reciprocal(shape, layer, last)
         hidden = shape.ffn(last=last)
-        ffn = Part("relu", hidden, 0, ((hidden, FFN_LEVEL),))
+        ends = layer == shape.layers - 1 and not last
+        ffn = Part("relu", hidden, 0, ((hidden, TOKENS_LEVEL if ends else FFN_LEVEL),))
         visits.append(Visit(f"layer {layer} ffn", (ffn,)))
-    return Schedule(stream_packings(shape, 0), tuple(visits), shape.logits)
+    answer = shape.logits if shape.head == "cls" else shape.token_logits("solo")
+    return Schedule(stream_packings(shape, 0), tuple(visits), answer)
 
 
 def _attention(shape: Shape, layer: int, last: bool, softmax: str) -> Visit:

@@ -33,6 +33,8 @@ def bucket(tokens: int) -> int:
 class Shape:
     """Sizes of a THE-X encoder for one bucket of ``tokens`` tokens.
 
+    ``head`` is one of :data:`thex_hf.weights.HEADS`.
+
     Raises:
         PlanError: heads do not divide the hidden size, or a size is not positive.
     """
@@ -44,6 +46,7 @@ class Shape:
     heads: int
     intermediate: int
     labels: int
+    head: str = "cls"
 
     def __post_init__(self) -> None:
         sizes = (self.tokens, self.layers, self.hidden, self.heads, self.intermediate, self.labels)
@@ -57,6 +60,10 @@ class Shape:
     def head_size(self) -> int:
         """Features of one head."""
         return self.hidden // self.heads
+
+    def cls_only(self, layer: int) -> bool:
+        """Whether a layer is computed for the [CLS] row only: the last, if nothing else is read."""
+        return self.head == "cls" and layer == self.layers - 1
 
     def stream(self, kind: str) -> Layout:
         """Layout of the residual stream; one token for the one-token kinds."""
@@ -92,6 +99,10 @@ class Shape:
     def logits(self) -> Layout:
         """Layout of the answer."""
         return Layout(self.geometry, "cell", 1, self.labels)
+
+    def token_logits(self, kind: str) -> Layout:
+        """Layout of the logits of every token: ``solo`` is how they leave."""
+        return Layout(self.geometry, kind, self.tokens, self.labels)
 
     @property
     def bar(self) -> Layout:

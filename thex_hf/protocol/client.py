@@ -102,7 +102,10 @@ class Conversation(ABC):
 
 @dataclass
 class ClientRun(Conversation):
-    """One text's way through the protocol."""
+    """One text's way through the protocol.
+
+    :attr:`logits` are ``(labels,)`` or, where the model classifies tokens, ``(n, labels)``.
+    """
 
     embeddings: Vector  # (n, d), n <= plan.shape.tokens
 
@@ -117,14 +120,16 @@ class ClientRun(Conversation):
     def _inputs(self) -> list[list[bytes]]:
         padded = np.zeros((self.plan.shape.tokens, self.plan.shape.hidden))
         padded[: len(self.embeddings)] = self.embeddings
+        schedule, mask = self.plan.schedule, self.mask[:, None]
         parts = []
-        for layout, level in self.plan.schedule.request:
+        for layout, level in schedule.request:
             assert isinstance(layout, Layout)
             parts.append(self._encrypt(layout.pack(padded[: layout.tokens]), level))
-        share = self.mask[:, None] / len(self.embeddings)
-        for layout, level in self.plan.schedule.masks:
+        shares = [mask / len(self.embeddings)] * len(schedule.masks)
+        every = [*shares, *([mask] * len(schedule.marks))]
+        for own, (layout, level) in zip(every, schedule.masks + schedule.marks, strict=True):
             assert isinstance(layout, Layout)
-            parts.append(self._encrypt(layout.pack(share.repeat(layout.features, 1)), level))
+            parts.append(self._encrypt(layout.pack(own.repeat(layout.features, 1)), level))
         return parts
 
     def _reply(self, part: Part, ciphertexts: list[bytes]) -> list[list[bytes]]:
@@ -135,7 +140,10 @@ class ClientRun(Conversation):
     def _read(self, ciphertexts: list[bytes]) -> Vector:
         answer = self.plan.schedule.answer
         assert isinstance(answer, Layout)
-        logits: Vector = answer.unpack([self.engine.decrypt(c) for c in ciphertexts])[0]
+        rows = answer.unpack([self.engine.decrypt(c) for c in ciphertexts])
+        true = rows[: len(self.embeddings)]  # a single row holds what the server has joined
+        head = self.plan.shape.head
+        logits: Vector = true if head == "tokens" else true.mean(0) if head == "mean" else rows[0]
         return logits
 
 

@@ -13,7 +13,9 @@ from thex_hf.protocol.server import ServerRun
 class Transcript:
     """What one run cost, and its result.
 
-    ``seconds_*`` are wall-clock seconds of each role, ``bytes_*`` what crossed each way.
+    ``logits`` are ``(labels,)``, for a model that classifies tokens ``(n, labels)``, and for a
+    batch ``(texts, labels)``. ``seconds_*`` are wall-clock seconds of each role, ``bytes_*`` what
+    crossed each way.
     """
 
     logits: Vector

@@ -50,9 +50,8 @@ def check_packing(packing: str) -> str:
 
 
 def shares(transcript: Transcript) -> list[Transcript]:
-    """For each text of a request its logits, and an equal share of seconds and bytes."""
-    logits = np.atleast_2d(transcript.logits)
-    count = len(logits)
+    """For each text of a batch its row of the logits, and an equal share of seconds and bytes."""
+    count = len(transcript.logits)
     return [
         Transcript(
             own,
@@ -62,7 +61,7 @@ def shares(transcript: Transcript) -> list[Transcript]:
             transcript.seconds_client / count,
             transcript.seconds_server / count,
         )
-        for own in logits
+        for own in transcript.logits
     ]
 
 

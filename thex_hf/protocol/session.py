@@ -14,7 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from thex_hf.backends.base import KeyLevels, KeyRequest, SlotBackend
-from thex_hf.encrypted.circuits import batch_plan_for, check_form, pays, plan_for, program_for
+from thex_hf.encrypted.circuits import (
+    BATCH_HEAD,
+    batch_plan_for,
+    check_form,
+    pays,
+    plan_for,
+    program_for,
+)
 from thex_hf.encrypted.plan import Plan
 from thex_hf.encrypted.preparation import prepare
 from thex_hf.encrypted.shape import bucket
@@ -72,7 +79,8 @@ class _Ready:
     def outcomes(self, transcript: Transcript) -> list[Outcome]:
         """For each text, with its share of the transcript."""
         plan, key_bytes = self.client.plan, self.halves.key_bytes
-        parts = shares(transcript)
+        batch = isinstance(self.client, BatchClientRun)
+        parts = shares(transcript) if batch else [transcript]
         once = [(self.keygen_seconds, self.prepare_seconds)] + [(0.0, 0.0)] * (len(parts) - 1)
         return [
             Outcome(part, plan, key_bytes, *costs, batch=len(parts))
@@ -95,8 +103,9 @@ class LocalSession:
         processes: how many to use, this one included, where the backend allows it; None: as
             many as there are usable cores.
         packing: ``text`` sends every text in a request of its own, ``batch`` puts many into
-            one under the protocols of :data:`BATCHED` (under others it is as ``text``), ``auto``
-            does what is expected to be faster.
+            one under the protocols of :data:`BATCHED` (under others, and for models whose
+            classifier reads more than [CLS], it is as ``text``), ``auto`` does what is expected
+            to be faster.
 
     Raises:
         PlanError: the model's form does not fit the protocol.
@@ -209,7 +218,8 @@ class LocalSession:
 
     def _batch_plan(self, size: int, texts: int, side: int) -> Plan | None:
         """The plan to put ``texts`` texts of one bucket into one request; None: do not."""
-        able = self._protocol in BATCHED and self._packing != "text"
+        able = self._protocol in BATCHED and self._model.weights.head == BATCH_HEAD
+        able = able and self._packing != "text"
         if not able or (texts == 1 and self._packing == "auto"):
             return None
         if size not in self._batch_plans:

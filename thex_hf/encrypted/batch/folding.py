@@ -22,6 +22,7 @@ from thex_hf.encrypted.polynomial.folding import (
     fold_polynomial,
     terms_of,
 )
+from thex_hf.errors import PlanError
 from thex_hf.weights import Array, EncoderWeights, LayerWeights
 
 ComplexArray = NDArray[np.complex128]
@@ -80,9 +81,14 @@ def fold_batch(weights: EncoderWeights) -> BatchLayers:
     """Fold all layers.
 
     Raises:
-        PlanError: the weights are not of the polynomial form.
+        PlanError: the weights are not of the polynomial form, or more than [CLS] is read.
     """
     folded = fold_polynomial(weights)
+    if not isinstance(folded.head, Head):
+        raise PlanError(
+            f"a batch serves models with head 'cls', this one has {weights.head!r}; send each text "
+            f"in a request of its own (packing='text')"
+        )
     attention = tuple(_attention(layer, weights.heads) for layer in weights.layers)
     units = [1.0] * (len(folded.ffn) - 1) + [2.0**-LAST_SHRINK]
     ffn = tuple(_ffn(f, a, unit) for f, a, unit in zip(folded.ffn, attention, units, strict=False))

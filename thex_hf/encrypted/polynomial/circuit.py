@@ -14,8 +14,9 @@ from thex_hf.encrypted.polynomial.attention import (
     queries,
     split,
 )
-from thex_hf.encrypted.polynomial.folding import PolynomialLayers
+from thex_hf.encrypted.polynomial.folding import FeedForward, PolynomialLayers
 from thex_hf.encrypted.polynomial.route import Route
+from thex_hf.encrypted.polynomial.token_head import head_logits
 from thex_hf.encrypted.program import Reply, Steps
 from thex_hf.layout.layout import Layout
 from thex_hf.layout.sums import fill_groups
@@ -32,7 +33,7 @@ def encode_polynomial(
         run: engine, store, shape and ranges of what leaves.
         route: where to rest.
         maps: folded weights.
-        request: the stream's packings, then those of ``mask / n``.
+        request: the stream's packings, then those of ``mask / n`` and of the mask.
 
     Yields the masked stream at each rest, is sent the client's reply, and returns the
     logits, flooded, at level 0.
@@ -55,6 +56,9 @@ def encode_polynomial(
         if not rests:
             level = run.engine.level(after[0]) - 1
             streams.append([run.engine.mod_switch(a, level) for a in layers.skew(run, after)])
+    if isinstance(maps.head, FeedForward):
+        streams = yield from _attention(run, route, last, maps, streams, skew_mask[0])
+        return run.flood(head_logits(run, maps.head, streams[0], mask))
     name, own = f"{last}", maps.attention[last]
     if not query:
         level = run.engine.level(streams[1][0]) - 1

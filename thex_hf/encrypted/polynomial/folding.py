@@ -9,6 +9,8 @@
   ``V_0 - i V_1`` the real part is the sum over both heads.
 * the last FFN and the classifier read one row: together they are the quadratic form
   ``u . (A u + b) + c`` for each label, one level less than FFN and classifier.
+* where the classifier reads every token it joins the last FFN's second matrix instead, and the
+  last layer is like the others.
 
 Every ciphertext carries about the same noise, so factors of a product should be of one size
 and scores not small: the last layer's stream is carried divided by ``2**LAST_SHRINK``, its
@@ -54,11 +56,14 @@ class AttentionMaps:
 
 @dataclass(frozen=True)
 class FeedForward:
-    """FFN of a layer that is not the last, with its norms."""
+    """FFN with its norms, for every token; ``r`` results a token.
+
+    They are the ``d`` features of the next layer's stream or, in the last layer, the logits.
+    """
 
     up: Affine  # (ceil(m/2), d) complex
-    down: Affine  # (d, ceil(m/2)) complex; the real part counts
-    keep: Affine  # (d, d): the residual, through both norms; the bias is the whole step's
+    down: Affine  # (r, ceil(m/2)) complex; the real part counts
+    keep: Affine  # (r, d): the residual, through both norms; the bias is the whole step's
     diagonal: bool  # whether keep is one factor for each feature
 
 
@@ -72,11 +77,11 @@ class Head:
 
 @dataclass(frozen=True)
 class PolynomialLayers:
-    """A whole folded encoder."""
+    """A whole folded encoder; ``head`` is a :class:`FeedForward` unless [CLS] alone is read."""
 
     attention: tuple[AttentionMaps, ...]
     ffn: tuple[FeedForward, ...]  # one fewer
-    head: Head
+    head: Head | FeedForward
 
 
 def fold_polynomial(weights: EncoderWeights) -> PolynomialLayers:
@@ -90,16 +95,16 @@ def fold_polynomial(weights: EncoderWeights) -> PolynomialLayers:
             f"the polynomial circuit needs weights of the polynomial form, these are of form "
             f"{weights.form!r}; convert the model with thex-hf convert --form polynomial"
         )
-    last = len(weights.layers) - 1
-    units = [1.0] * last + [2.0**LAST_SHRINK]
+    last, cls = len(weights.layers) - 1, weights.head == "cls"
+    units = [1.0] * last + [2.0**LAST_SHRINK if cls else 1.0]
     attention = tuple(
-        _attention(layer, weights.heads, unit, last=index == last)
+        _attention(layer, weights.heads, unit, last=cls and index == last)
         for index, (layer, unit) in enumerate(zip(weights.layers, units, strict=True))
     )
     ffn = tuple(
         _ffn(layer, unit) for layer, unit in zip(weights.layers[:-1], units[1:], strict=True)
     )
-    return PolynomialLayers(attention, ffn, _head(weights))
+    return PolynomialLayers(attention, ffn, _head(weights) if cls else _token_head(weights))
 
 
 def terms_of(layer: LayerWeights) -> PolynomialTerms:
@@ -169,14 +174,28 @@ def _pre_square(layer: LayerWeights, norm: Affine) -> tuple[Affine, Affine]:
 
 
 def _ffn(layer: LayerWeights, unit: float) -> FeedForward:
-    first, second = _norms(layer)
+    return _ffn_into(layer, _norms(layer)[1], unit, diagonal=not terms_of(layer).centred)
+
+
+def _token_head(weights: EncoderWeights) -> FeedForward:
+    """The last FFN, with the classifier after its second norm."""
+    layer = weights.layers[-1]
+    second = _norms(layer)[1]
+    bias = weights.classifier @ second.bias + weights.classifier_bias
+    return _ffn_into(layer, Affine(weights.classifier @ second.weight, bias), 1.0, diagonal=False)
+
+
+def _ffn_into(layer: LayerWeights, out: Affine, unit: float, *, diagonal: bool) -> FeedForward:
+    """The FFN before a map ``out``, whose results are carried divided by ``unit``."""
+    first = _norms(layer)[0]
     up, down = _pre_square(layer, first)
-    keep = second.weight @ first.weight
     return FeedForward(
         up=_halves(up),
-        down=_half_reader(second.weight @ down.weight / (4 * 2 * unit)),
-        keep=Affine(keep, second.weight @ (down.bias + first.bias) + second.bias).over(unit),
-        diagonal=not terms_of(layer).centred,
+        down=_half_reader(out.weight @ down.weight / (4 * 2 * unit)),
+        keep=Affine(
+            out.weight @ first.weight, out.weight @ (down.bias + first.bias) + out.bias
+        ).over(unit),
+        diagonal=diagonal,
     )
 
 

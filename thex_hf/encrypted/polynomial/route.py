@@ -20,6 +20,8 @@ from thex_hf.layout.layout import Layout
 
 HEAD_LEVELS = 2
 FFN_LEVELS = 3
+MASK_LEVELS = 1  # where every token is read, a mask takes the padded ones out
+MEAN_LEVEL, MARKS_LEVEL = 2, 1  # of those masks: before the last matrix, and after it
 
 
 @dataclass(frozen=True)
@@ -43,15 +45,21 @@ class Route:
     def costs(self) -> tuple[int, ...]:
         """Levels of each stage."""
         attention = 3 + POWER_LEVELS[self.power]
-        last = 2 * (self.shape.layers - 1)
-        costs = [FFN_LEVELS if i % 2 else attention for i in range(last)]
+        costs = [FFN_LEVELS if i % 2 else attention for i in range(self.cls_stage)]
+        if self.shape.head != "cls":
+            return (*costs[:-1], FFN_LEVELS + MASK_LEVELS)
         return (*costs, attention - int(self.early_query), HEAD_LEVELS)
+
+    @property
+    def cls_stage(self) -> int:
+        """The first stage for the [CLS] row only; the number of stages if there is none."""
+        return 2 * (self.shape.layers - int(self.shape.head == "cls"))
 
     @property
     def early_query(self) -> bool:
         """Whether the last layer's query is computed by the layer before it."""
-        before_last = 2 * self.shape.layers - 3
-        return self.shape.layers > 1 and before_last not in self.rests
+        before_last = self.cls_stage - 1
+        return self.shape.head == "cls" and self.shape.layers > 1 and before_last not in self.rests
 
     @cached_property
     def levels(self) -> tuple[int, ...]:
@@ -72,7 +80,7 @@ class Route:
 
     def packings(self, stage: int) -> tuple[Packing, ...]:
         """How a fresh stream comes in at ``stage``."""
-        level, last = self.levels[stage], 2 * (self.shape.layers - 1)
+        level, last = self.levels[stage], self.cls_stage
         if stage > last:
             return ((replace(self.shape.stream("row"), shrink=ROW_SHRINK), level),)
         if stage == last:
@@ -84,19 +92,28 @@ class Route:
 
     @cached_property
     def masks(self) -> tuple[Packing, ...]:
-        """The encrypted ``mask / n``: for layers of every token, and for the last."""
-        power, shape = POWER_LEVELS[self.power], self.shape
-        tokens, rows = shape.tokens, shape.geometry.features
-        last = 2 * (shape.layers - 1)
+        """The encrypted ``mask / n``: for layers of every token, and for [CLS] or the mean."""
+        power, last = POWER_LEVELS[self.power], self.cls_stage
         full = [self.levels[stage] - 1 - power for stage in range(0, last, 2)]
-        own = self.levels[last] - power - int(not self.early_query)
-        skewed = Layout(shape.geometry, "skew-", tokens, rows)
-        plain = Layout(shape.geometry, "solo", tokens, rows)
-        return (*([(skewed, max(full))] if full else []), (plain, own))
+        skewed = [(self._mask("skew-"), max(full))] if full else []
+        if self.shape.head == "cls":
+            own = self.levels[last] - power - int(not self.early_query)
+            return (*skewed, (self._mask("solo"), own))
+        mean = [(self._mask("dup"), MEAN_LEVEL)] if self.shape.head == "mean" else []
+        return (*skewed, *mean)
+
+    @cached_property
+    def marks(self) -> tuple[Packing, ...]:
+        """The encrypted mask itself, which keeps logits of padding back."""
+        return ((self._mask("solo"), MARKS_LEVEL),) if self.shape.head == "tokens" else ()
+
+    def _mask(self, kind: str) -> Layout:
+        """A mask's layout: every row holds it."""
+        return Layout(self.shape.geometry, kind, self.shape.tokens, self.shape.geometry.features)
 
     def sends(self, stage: int) -> Layout:
         """What leaves when the server rests after ``stage``."""
-        last = 2 * (self.shape.layers - 1)
+        last = self.cls_stage
         if stage >= last:
             return replace(self.shape.stream("edge"), shrink=ROW_SHRINK)
         if stage % 2 == 0:
@@ -111,7 +128,14 @@ class Route:
             kind = "ffn" if stage % 2 else "attention"
             part = Part("refresh", self.sends(stage), self.exit_level, self.packings(stage + 1))
             visits.append(Visit(f"layer {stage // 2} {kind}", (part,)))
-        return Schedule(self.packings(0), tuple(visits), self.shape.bar, masks=self.masks)
+        return Schedule(self.packings(0), tuple(visits), self.answer, self.masks, self.marks)
+
+    @property
+    def answer(self) -> Layout:
+        """How the logits leave."""
+        shape = self.shape
+        layouts = {"cls": shape.bar, "mean": shape.logits, "tokens": shape.token_logits("solo")}
+        return layouts[shape.head]
 
 
 def routes(shape: Shape, power: int, exit_level: int, most_rests: int) -> list[Route]:

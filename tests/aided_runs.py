@@ -1,0 +1,45 @@
+"""The ``client-aided`` circuit on plain numbers, through its whole schedule."""
+
+import numpy as np
+from exact_engine import ExactEngine
+
+from thex_hf.encrypted.answers import answer_part
+from thex_hf.encrypted.client_aided import make_plan
+from thex_hf.encrypted.context import Context, RangeBits
+from thex_hf.encrypted.encoder import encode
+from thex_hf.encrypted.folding import fold
+from thex_hf.layout.plains import PlainStore
+
+
+def bits_for(weights):
+    layers = len(weights.layers)
+    return RangeBits((2,) * layers, (0,) + (2,) * (layers - 1))
+
+
+def run_exactly(weights, tokens, embeddings, softmax="estimate"):
+    """The whole circuit on numbers; returns (plan, engine, sent vectors by part, answer)."""
+    plan = make_plan(weights, tokens, bits_for(weights), softmax=softmax)
+    engine = ExactEngine(plan.shape.geometry.slots)
+    run = Context(engine, PlainStore(), plan.shape, plan.bits, softmax)
+    padded = np.zeros((tokens, weights.hidden))
+    padded[: len(embeddings)] = embeddings
+    mask = (np.arange(tokens) < len(embeddings)).astype(float)
+
+    def encrypt(vectors, level):
+        return [engine.encrypt(v, level) for v in vectors]
+
+    request = [encrypt(lay.pack(padded[: lay.tokens]), lv) for lay, lv in plan.schedule.request]
+    steps = encode(run, fold(weights), request)
+    handles, seen = next(steps), []
+    for visit in plan.schedule.visits:
+        reply = []
+        for part, sent in zip(visit.parts, handles, strict=True):
+            vectors = [a[0] for a in sent]
+            seen.append((part, vectors))
+            packed = answer_part(part, vectors, mask, softmax)
+            reply.append([encrypt(v, lv) for v, (_, lv) in zip(packed, part.returns, strict=True)])
+        try:
+            handles = steps.send(reply)
+        except StopIteration as stop:
+            return plan, engine, seen, [a[0] for a in stop.value], mask, padded
+    raise AssertionError("the circuit did not end with the schedule")
