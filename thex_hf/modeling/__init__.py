@@ -1,17 +1,26 @@
 """THE-X BERT for transformers: configuration, models and their Auto classes."""
 
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+)
 
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
 from thex_hf.modeling.modeling_thex_bert import (
+    ThexBertClassifier,
     ThexBertForSequenceClassification,
+    ThexBertForTokenClassification,
     ThexBertModel,
     ThexBertPreTrainedModel,
 )
 
 __all__ = [
+    "ThexBertClassifier",
     "ThexBertConfig",
     "ThexBertForSequenceClassification",
+    "ThexBertForTokenClassification",
     "ThexBertModel",
     "ThexBertPreTrainedModel",
     "register_auto_classes",
@@ -27,4 +36,7 @@ def register_auto_classes() -> None:
     AutoModel.register(ThexBertConfig, ThexBertModel, exist_ok=True)
     AutoModelForSequenceClassification.register(
         ThexBertConfig, ThexBertForSequenceClassification, exist_ok=True
+    )
+    AutoModelForTokenClassification.register(
+        ThexBertConfig, ThexBertForTokenClassification, exist_ok=True
     )

@@ -9,15 +9,13 @@ from torch import Tensor
 
 from thex_hf.errors import ConversionError
 from thex_hf.modeling.configuration_thex_bert import RANGE_KEYS
-from thex_hf.modeling.modeling_thex_bert import ThexBertForSequenceClassification
+from thex_hf.modeling.modeling_thex_bert import ThexBertClassifier
 
 Inputs = dict[str, Tensor]
 
 
 @torch.no_grad()
-def measure_ranges(
-    model: ThexBertForSequenceClassification, batches: Iterable[Inputs]
-) -> list[dict[str, float]]:
+def measure_ranges(model: ThexBertClassifier, batches: Iterable[Inputs]) -> list[dict[str, float]]:
     """Record the largest absolute value of each quantity in each layer.
 
     The rows and columns of padded tokens count too, since the encrypted circuit

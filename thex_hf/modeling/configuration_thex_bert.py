@@ -13,6 +13,7 @@ from thex_hf.weights import POWERS as POWERS
 ACTIVATIONS = ("relu", "quadratic", "gelu")
 SOFTMAXES = ("estimate", "power", "exact")
 NORMS = ("affine", "centred", "layernorm")
+POOLINGS = ("cls", "mean")
 RANGE_KEYS = (
     "stream_in",
     "value",
@@ -51,6 +52,10 @@ class ThexBertConfig(PretrainedConfig):  # type: ignore[misc]
         norm: ``"affine"`` (THE-X), ``"centred"`` (affine, mean over features subtracted first)
             or ``"layernorm"`` for the norms inside the layers; the norm of the embeddings is
             always exact, since the client runs it.
+        pooling: what a sequence classifier reads: ``"cls"``, the first row of the last layer,
+            or ``"mean"``, the mean over the rows of true tokens.
+        embedding_size: width of the embedding tables where a linear map brings them to
+            ``hidden_size`` (ELECTRA); None, or ``hidden_size`` itself: no such map.
         attention_power: exponent of ``"power"`` attention, 2, 4 or 6.
         reciprocal: fingerprint of the reciprocal network the weights were trained
             with; a model refuses to start with another one. None: not recorded.
@@ -84,6 +89,8 @@ class ThexBertConfig(PretrainedConfig):  # type: ignore[misc]
         attention_power: int = 2,
         reciprocal: str | None = None,
         ranges: list[dict[str, float]] | None = None,
+        pooling: str = "cls",
+        embedding_size: int | None = None,
         **kwargs: Any,
     ) -> None:
         self.vocab_size = vocab_size
@@ -103,6 +110,8 @@ class ThexBertConfig(PretrainedConfig):  # type: ignore[misc]
         self.attention_power = attention_power
         self.reciprocal = reciprocal
         self.ranges = ranges
+        self.pooling = pooling
+        self.embedding_size = None if embedding_size == hidden_size else embedding_size
         self._check()
         super().__init__(pad_token_id=pad_token_id, **kwargs)
 
@@ -145,7 +154,12 @@ class ThexBertConfig(PretrainedConfig):  # type: ignore[misc]
 
     def _check(self) -> None:
         """Raise on values that are not on offer."""
-        offers = {"activation": ACTIVATIONS, "softmax": SOFTMAXES, "norm": NORMS}
+        offers = {
+            "activation": ACTIVATIONS,
+            "softmax": SOFTMAXES,
+            "norm": NORMS,
+            "pooling": POOLINGS,
+        }
         for name, values in offers.items():
             value = getattr(self, name)
             if value not in values:
@@ -161,6 +175,11 @@ class ThexBertConfig(PretrainedConfig):  # type: ignore[misc]
             raise ConversionError(
                 f"hidden_size {self.hidden_size} should be a multiple of "
                 f"num_attention_heads, which is {self.num_attention_heads}."
+            )
+        size = self.embedding_size
+        if size is not None and (not isinstance(size, int) or size < 1):
+            raise ConversionError(
+                f"embedding_size should be a positive whole number or None; got {size!r}."
             )
         if self.ranges is not None:
             self._check_ranges(self.ranges)

@@ -18,14 +18,19 @@ def to_array(tensor: Tensor | nn.Module) -> Array:
 
 
 def export_weights(
-    config: ThexBertConfig, layers: list[ThexBertLayer], classifier: nn.Linear
+    config: ThexBertConfig,
+    layers: list[ThexBertLayer],
+    classifier: nn.Linear,
+    head: str = "cls",
 ) -> EncoderWeights:
     """Collect layers and classifier as the record that the encrypted side reads.
 
     Args:
         config: its form must be ``"the-x"`` or ``"polynomial"``.
         layers: the encoder layers, first to last.
-        classifier: the linear head that reads the ``[CLS]`` row.
+        classifier: the linear head.
+        head: what it reads: ``"cls"``, the first row; ``"mean"``, the mean over true tokens;
+            ``"tokens"``, every row.
 
     Returns:
         Float64 copies; see :class:`thex_hf.weights.EncoderWeights`.
@@ -45,6 +50,7 @@ def export_weights(
         layers=tuple(_export_layer(layer) for layer in layers),
         classifier=to_array(classifier.weight),
         classifier_bias=to_array(classifier.bias),
+        head=head,
     )
 
 

@@ -146,28 +146,6 @@ class CentredNorm(AffineNorm):
         return super().forward(values - values.mean(-1, keepdim=True))
 
 
-class Embeddings(nn.Module):
-    """Word + position + segment embeddings and their exact layer norm."""
-
-    def __init__(self, config: ThexBertConfig) -> None:
-        super().__init__()
-        size = config.hidden_size
-        self.word_embeddings = nn.Embedding(config.vocab_size, size)
-        self.position_embeddings = nn.Embedding(config.max_position_embeddings, size)
-        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, size)
-        self.norm = nn.LayerNorm(size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
-
-    def forward(self, input_ids: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
-        """Map ids ``(batch, seq)`` to vectors ``(batch, seq, d)``."""
-        if token_type_ids is None:
-            token_type_ids = torch.zeros_like(input_ids)
-        positions = torch.arange(input_ids.shape[1], device=input_ids.device)
-        total = self.word_embeddings(input_ids) + self.token_type_embeddings(token_type_ids)
-        out: Tensor = self.dropout(self.norm(total + self.position_embeddings(positions)))
-        return out
-
-
 class Attention(nn.Module):
     """Multi-head self-attention without key bias and value bias."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from thex_hf.errors import OptionError
 from thex_hf.modeling.layers import Attention, make_softmax
-from thex_hf.modeling.modeling_thex_bert import ThexBertForSequenceClassification
+from thex_hf.modeling.modeling_thex_bert import ThexBertClassifier
 
 
-def set_softmax(model: ThexBertForSequenceClassification, kind: str) -> None:
+def set_softmax(model: ThexBertClassifier, kind: str) -> None:
     """Use ``estimate`` (THE-X) or ``exact`` softmax in every layer and in the configuration.
 
     Raises:

@@ -1,0 +1,42 @@
+"""The embedding block of a THE-X BERT, which the client runs in clear."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
+
+
+class Embeddings(nn.Module):
+    """Word + position + segment embeddings, their exact layer norm, perhaps a projection.
+
+    With ``config.embedding_size`` (ELECTRA) the tables are that wide and the linear map
+    ``embeddings_project`` brings the norm's output to the hidden size.
+    """
+
+    def __init__(self, config: ThexBertConfig) -> None:
+        super().__init__()
+        size = config.embedding_size or config.hidden_size
+        self.word_embeddings = nn.Embedding(config.vocab_size, size)
+        self.position_embeddings = nn.Embedding(config.max_position_embeddings, size)
+        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, size)
+        self.norm = nn.LayerNorm(size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.embeddings_project: nn.Linear | None = None
+        if config.embedding_size is not None:
+            self.embeddings_project = nn.Linear(size, config.hidden_size)
+
+    def forward(self, input_ids: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
+        """Map ids ``(batch, seq)`` to vectors ``(batch, seq, d)``.
+
+        A model with one kind of segment takes no notice of ``token_type_ids``.
+        """
+        if token_type_ids is None or self.token_type_embeddings.num_embeddings == 1:
+            token_type_ids = torch.zeros_like(input_ids)
+        positions = torch.arange(input_ids.shape[1], device=input_ids.device)
+        total = self.word_embeddings(input_ids) + self.token_type_embeddings(token_type_ids)
+        out: Tensor = self.dropout(self.norm(total + self.position_embeddings(positions)))
+        if self.embeddings_project is not None:
+            out = self.embeddings_project(out)
+        return out

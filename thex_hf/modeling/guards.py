@@ -1,0 +1,43 @@
+"""What is refused before a checkpoint is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from thex_hf.approx.reciprocal import load_reciprocal
+from thex_hf.errors import ConversionError
+from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
+
+
+def check_reciprocal(config: ThexBertConfig) -> None:
+    """Refuse weights that were trained with another reciprocal network.
+
+    Raises:
+        ConversionError: the configuration names another network than the one shipped.
+    """
+    if config.softmax != "estimate" or config.reciprocal is None:
+        return
+    shipped = load_reciprocal().fingerprint()
+    if config.reciprocal != shipped:
+        raise ConversionError(
+            f"this checkpoint was converted with reciprocal network {config.reciprocal}, and "
+            f"this version of thex_hf has {shipped}. Convert the model again, or use the "
+            "version of thex_hf that converted it."
+        )
+
+
+def refuse_pickle(folder: Path) -> None:
+    """Refuse a local folder that holds pickled weights and no safetensors.
+
+    Raises:
+        ConversionError: there are ``.bin`` files and no ``.safetensors`` file.
+    """
+    if not folder.is_dir() or any(folder.glob("*.safetensors")):
+        return
+    pickled = sorted(path.name for path in folder.glob("*.bin"))
+    if pickled:
+        raise ConversionError(
+            f"{str(folder)!r} should hold model.safetensors, but has only {', '.join(pickled)}. "
+            "Pickled weights can run code and are never read: load the model in a safe place "
+            "and save it again with save_pretrained(..., safe_serialization=True)."
+        )
