@@ -1,0 +1,26 @@
+"""Models that can be converted: how each family's tensors and fields become ours."""
+
+from thex_hf.conversion.sources.family import SEQUENCE, TOKENS, Family
+from thex_hf.conversion.sources.files import read_config
+from thex_hf.conversion.sources.head import fit_head
+from thex_hf.conversion.sources.load import Source, load_source
+from thex_hf.conversion.sources.registry import SUPPORTED, family_of, head_of, thex_config
+from thex_hf.conversion.sources.start import start_model
+from thex_hf.conversion.sources.tensors import to_source, to_thex
+
+__all__ = [
+    "SEQUENCE",
+    "SUPPORTED",
+    "TOKENS",
+    "Family",
+    "Source",
+    "family_of",
+    "fit_head",
+    "head_of",
+    "load_source",
+    "read_config",
+    "start_model",
+    "thex_config",
+    "to_source",
+    "to_thex",
+]

@@ -1,0 +1,115 @@
+"""Read what belongs to a source checkpoint: configuration, tokenizer, pooling."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer, PretrainedConfig
+from transformers.utils import cached_file
+
+from thex_hf.conversion.sources.registry import SUPPORTED
+from thex_hf.errors import ConversionError
+
+POOLING_FILE = "1_Pooling/config.json"
+
+
+def read_config(source: str | Path) -> dict[str, Any]:
+    """Read ``config.json`` without building anything.
+
+    Raises:
+        ConversionError: there is none, or it is no JSON.
+    """
+    try:
+        found: dict[str, Any] = PretrainedConfig.get_config_dict(source)[0]
+    except OSError as error:
+        raise ConversionError(
+            f"{str(source)!r} should be a model folder or a Hub name: {error}"
+        ) from error
+    return found
+
+
+def refuse_adapter(source: str | Path) -> None:
+    """Refuse a checkpoint that is a model and an adapter.
+
+    Raises:
+        ConversionError: there is an ``adapter_config.json``.
+    """
+    if optional_file(source, "adapter_config.json"):
+        raise ConversionError(
+            f"{str(source)!r} has an adapter (adapter_config.json): merge it into the model "
+            f"(merge_and_unload of peft) and save that. {SUPPORTED}"
+        )
+
+
+def read_pooling(source: str | Path) -> str | None:
+    """Read how a sentence-transformers folder pools; None if it is no such folder.
+
+    Raises:
+        ConversionError: neither the first token nor the mean, or more than one way.
+    """
+    path = optional_file(source, POOLING_FILE)
+    if path is None:
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConversionError(f"{POOLING_FILE} of {str(source)!r} is no JSON: {error}") from error
+    modes = [name.removeprefix("pooling_mode_") for name, on in found.items() if on is True]
+    modes = [name for name in modes if f"pooling_mode_{name}" in found]
+    if isinstance(found.get("pooling_mode"), str):
+        modes = [found["pooling_mode"]]
+    names = {"cls_token": "cls", "mean_tokens": "mean", "cls": "cls", "mean": "mean"}
+    if len(modes) != 1 or modes[0] not in names:
+        raise ConversionError(
+            f"{str(source)!r} pools by {', '.join(modes) or 'nothing'} ({POOLING_FILE}); supported "
+            "are cls_token and mean_tokens. Name the pooling to use instead."
+        )
+    return names[modes[0]]
+
+
+def optional_file(source: str | Path, name: str) -> Path | None:
+    """Find a file of a folder or Hub model that need not be there."""
+    if Path(source).is_dir():
+        path = Path(source) / name
+        return path if path.is_file() else None
+    found = cached_file(
+        str(source),
+        name,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return None if found is None else Path(found)
+
+
+def load_tokenizer(source: str | Path, vocabulary: int) -> Any:
+    """Load the tokenizer of a checkpoint.
+
+    Args:
+        source: folder or Hub name.
+        vocabulary: rows of the model's word embeddings.
+
+    Raises:
+        ConversionError: there is none, or it has more tokens than the model.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError, ImportError, TypeError, KeyError) as error:
+        raise ConversionError(_no_tokenizer(source, " ".join(str(error).split()))) from error
+    if len(tokenizer) <= len(set(tokenizer.all_special_tokens)):
+        raise ConversionError(_no_tokenizer(source, "it would know special tokens only."))
+    if len(tokenizer) > vocabulary:
+        raise ConversionError(
+            f"the tokenizer of {str(source)!r} has {len(tokenizer)} tokens and the model has "
+            f"embeddings for {vocabulary}: they do not belong together."
+        )
+    return tokenizer
+
+
+def _no_tokenizer(source: str | Path, why: str) -> str:
+    return (
+        f"{str(source)!r} should hold a tokenizer (tokenizer.json, or vocab.txt and "
+        "tokenizer_config.json), but none can be loaded. Save it there: "
+        f"tokenizer.save_pretrained(folder). The reason given was: {why}"
+    )

@@ -1,0 +1,225 @@
+"""Open the model to convert, or say why it cannot be converted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers import (
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+from transformers.utils import logging
+
+from thex_hf.conversion.sources.family import HEADLESS, SEQUENCE, TOKENS, Family
+from thex_hf.conversion.sources.files import (
+    load_tokenizer,
+    read_config,
+    read_pooling,
+    refuse_adapter,
+)
+from thex_hf.conversion.sources.registry import FAMILIES, SUPPORTED, head_of
+from thex_hf.conversion.sources.start import CLASSES, fresh_model
+from thex_hf.errors import ConversionError
+from thex_hf.modeling.configuration_thex_bert import POOLINGS
+from thex_hf.modeling.guards import refuse_pickle
+
+logger = logging.get_logger(__name__)
+
+LOADERS = {
+    SEQUENCE: AutoModelForSequenceClassification,
+    TOKENS: AutoModelForTokenClassification,
+    HEADLESS: AutoModel,
+}
+Labels = Mapping[int, str] | Sequence[str]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model to convert.
+
+    Args:
+        model: in evaluation mode, float32; ``model(**source.inputs(batch)).logits``.
+        tokenizer: its tokenizer.
+        task: ``"sequence"`` or ``"tokens"``.
+        pooling: ``"cls"`` or ``"mean"``: what the converted classifier of texts should read.
+        headless: the classifier is fresh: the model has to be fine-tuned before anything else.
+    """
+
+    model: PreTrainedModel
+    tokenizer: Any
+    task: str
+    pooling: str
+    headless: bool
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """What the model takes of ``input_ids``, ``attention_mask``, ``token_type_ids``."""
+        names = ("input_ids", "attention_mask")
+        segments = getattr(self.model.config, "type_vocab_size", 1) > 1
+        return (*names, "token_type_ids") if segments else names
+
+    def inputs(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Pick the model's inputs out of a batch."""
+        return {name: batch[name] for name in self.input_names if name in batch}
+
+
+def load_source(
+    source: str | Path,
+    *,
+    task: str | None = None,
+    num_labels: int | None = None,
+    id2label: Labels | None = None,
+    problem_type: str | None = None,
+    pooling: str | None = None,
+) -> Source:
+    """Load a classifier or a bare encoder, and its tokenizer.
+
+    A bare encoder gets a fresh classifier, and so does a checkpoint whose classifier is for
+    another task, or for other labels than asked for. The model is then one of ours
+    with exact activation, softmax and norms, so its encoder computes the same function. A
+    trained classifier keeps its labels and problem type.
+
+    Args:
+        source: folder or Hub name.
+        task: ``"sequence"`` or ``"tokens"``; the checkpoint's by default.
+        num_labels: how many labels there should be; needed if there is no classifier.
+        id2label: their names, in order or by number.
+        problem_type: of its task, as in transformers.
+        pooling: ``"cls"`` or ``"mean"``; by default that of a sentence-transformers folder,
+            else ``"cls"``.
+
+    Raises:
+        ConversionError: it cannot be read, is not what is supported, has values that are not
+            finite, or has no classifier and ``num_labels`` is not given.
+    """
+    _check_options(task, pooling)
+    found = read_config(source)
+    head = head_of(found, str(source))
+    refuse_adapter(source)
+    refuse_pickle(Path(source))
+    task = task or (SEQUENCE if head == HEADLESS else head)
+    family = FAMILIES[found["model_type"]]
+    count = num_labels or (None if id2label is None else len(id2label))
+    if head != task and not count:
+        raise ConversionError(
+            f"{str(source)!r} ({', '.join(found['architectures'])}) has no classifier for task "
+            f"{task!r}. Pass --fine-tune with labelled texts to train one, or convert a model "
+            "that was fine-tuned on this task."
+        )
+    model = _load_model(source, head if head == task else HEADLESS, family)
+    headless = head != task or _other_labels(model.config, count, id2label)
+    if headless and head == task:
+        model = _load_model(source, HEADLESS, family)
+    if headless and head != HEADLESS:
+        logger.warning("the classifier of %s is for other labels; a fresh one is made", source)
+    if pooling is None and task == SEQUENCE and head == HEADLESS:
+        pooling = read_pooling(source)
+    pooling = pooling or "cls"
+    tokenizer = load_tokenizer(source, model.config.vocab_size)
+    if headless:
+        labels = _labels(count or 0, id2label) | {"problem_type": problem_type}
+        model = fresh_model(model, task=task, pooling=pooling, labels=labels)
+    return Source(model, tokenizer, task, pooling, headless)
+
+
+def _check_options(task: str | None, pooling: str | None) -> None:
+    """Raise on options that are not on offer."""
+    for name, value, offered in (("task", task, tuple(CLASSES)), ("pooling", pooling, POOLINGS)):
+        if value is not None and value not in offered:
+            raise ConversionError(f"{name} should be {' or '.join(offered)}; got {value!r}.")
+
+
+def _other_labels(config: PretrainedConfig, count: int | None, names: Labels | None) -> bool:
+    """Whether a trained classifier has another number of labels than wanted, or other names."""
+    if count is not None and count != config.num_labels:
+        return True
+    return names is not None and _table(names) != _table(config.id2label)
+
+
+def _table(names: Labels) -> dict[int, str]:
+    """Labels by number."""
+    pairs = names.items() if isinstance(names, Mapping) else enumerate(names)
+    return {int(number): str(name) for number, name in pairs}
+
+
+def _labels(count: int, names: Labels | None) -> dict[str, Any]:
+    """The configuration's fields for labels.
+
+    Raises:
+        ConversionError: as many names as labels are needed.
+    """
+    table = _table(names or [f"LABEL_{number}" for number in range(count)])
+    if sorted(table) != list(range(count)):
+        raise ConversionError(
+            f"id2label should name the labels 0 to {count - 1}; got {table}. Name every label once."
+        )
+    return {"id2label": table, "label2id": {name: number for number, name in table.items()}}
+
+
+def _load_model(source: str | Path, head: str, family: Family) -> PreTrainedModel:
+    """Load the weights and check that they are all there and finite.
+
+    Raises:
+        ConversionError: they are not, or cannot be read.
+    """
+    extra = {"add_pooling_layer": False} if head == HEADLESS and family.pooler else {}
+    try:
+        model, info = LOADERS[head].from_pretrained(
+            source,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **extra,
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ConversionError(f"{str(source)!r} cannot be loaded: {error} {SUPPORTED}") from error
+    _check_complete(info, family, source)
+    _check_finite(model, source)
+    return model.float().eval()
+
+
+def _check_complete(info: Mapping[str, Any], family: Family, source: str | Path) -> None:
+    """Refuse an encoder that lacks a tensor or has one too many, such as an adapter's.
+
+    Raises:
+        ConversionError: names the tensors.
+    """
+    encoder = (f"{family.prefix}.", "embeddings.", "encoder.", "transformer.")
+    found = {
+        "missing": info["missing_keys"],
+        "without counterpart": [
+            name
+            for name in info["unexpected_keys"]
+            if name.startswith(encoder) and not family.drops(name)
+        ],
+    }
+    wrong = [f"{what}: {', '.join(sorted(names)[:5])}" for what, names in found.items() if names]
+    if wrong:
+        raise ConversionError(
+            f"{str(source)!r} is not a complete, plain {family.name} model; tensors "
+            f"{'; '.join(wrong)}. {SUPPORTED}"
+        )
+
+
+@torch.no_grad()
+def _check_finite(model: PreTrainedModel, source: str | Path) -> None:
+    """Refuse NaN and infinity.
+
+    Raises:
+        ConversionError: names the first tensor that holds one.
+    """
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ConversionError(
+                f"tensor {name!r} of {str(source)!r} holds values that are not finite (NaN or "
+                "infinity): the training of this model diverged, or the file is damaged."
+            )

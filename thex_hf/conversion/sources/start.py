@@ -1,0 +1,134 @@
+"""The THE-X model that a conversion starts from."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from thex_hf.approx.reciprocal import load_reciprocal
+from thex_hf.conversion.sources.family import SEQUENCE, TOKENS
+from thex_hf.conversion.sources.registry import family_of, thex_config
+from thex_hf.conversion.sources.tensors import to_thex
+from thex_hf.errors import ConversionError
+from thex_hf.modeling import (
+    ThexBertClassifier,
+    ThexBertConfig,
+    ThexBertForSequenceClassification,
+    ThexBertForTokenClassification,
+)
+
+Model = ThexBertForSequenceClassification | ThexBertForTokenClassification
+
+CLASSES: dict[str, type[Model]] = {
+    SEQUENCE: ThexBertForSequenceClassification,
+    TOKENS: ThexBertForTokenClassification,
+}
+ENDINGS = {SEQUENCE: "ForSequenceClassification", TOKENS: "ForTokenClassification"}
+
+
+def start_model(
+    source_model: PreTrainedModel,
+    *,
+    task: str = SEQUENCE,
+    pooling: str = "cls",
+    activation: str = "relu",
+    softmax: str = "estimate",
+    norm: str = "layernorm",
+) -> Model:
+    """Copy a classifier to a model of ours, without anything between pooling and classifier.
+
+    A classifier of tokens is copied as it is. One of texts has lost its pooler or dense layer
+    and has to be fitted again: :func:`thex_hf.conversion.sources.head.fit_head`, or training.
+
+    Args:
+        source_model: of a supported family, or unconverted THE-X model with a fresh classifier.
+        task: ``"sequence"`` or ``"tokens"``; the source model's.
+        pooling: ``"cls"`` or ``"mean"``; for texts.
+        activation: ``"relu"`` on the way to THE-X form, ``"gelu"`` to keep the function.
+        softmax: ``"estimate"`` or ``"exact"``, likewise.
+        norm: ``"layernorm"`` or ``"affine"``.
+
+    Returns:
+        A new model in evaluation mode, on the CPU.
+
+    Raises:
+        ConversionError: the model is of no supported family, or classifies something else.
+    """
+    check_task(source_model, task)
+    kinds = {"activation": activation, "softmax": softmax, "norm": norm, "pooling": pooling}
+    state = source_model.state_dict()
+    if isinstance(source_model, ThexBertClassifier):
+        config = _changed(source_model.config, kinds)
+    else:
+        family = family_of(source_model.config, task)
+        config = thex_config(source_model.config, family, **kinds)
+        state = to_thex(state, family)
+    if softmax == "estimate":
+        config.reciprocal = load_reciprocal().fingerprint()
+    return fill(CLASSES[task](config), state)
+
+
+def fill(model: Model, state: dict[str, Tensor]) -> Model:
+    """Load tensors into a model and put it in evaluation mode."""
+    model.load_state_dict(state)
+    model.eval()
+    return model
+
+
+def check_task(model: PreTrainedModel, task: str) -> None:
+    """Refuse a model that does not do the task.
+
+    Raises:
+        ConversionError: unknown task, or a classifier of the other kind.
+    """
+    if task not in CLASSES:
+        raise ConversionError(f"task should be {' or '.join(CLASSES)}; got {task!r}.")
+    if not type(model).__name__.endswith(ENDINGS[task]):
+        raise ConversionError(
+            f"task {task!r} needs a model whose class ends in {ENDINGS[task]}; got "
+            f"{type(model).__name__}. Load it with load_source(..., task={task!r})."
+        )
+
+
+def _changed(config: ThexBertConfig, kinds: dict[str, str]) -> ThexBertConfig:
+    """Copy a THE-X configuration with other kinds; GELU stays ReLU where that was."""
+    if config.activation == "quadratic" or config.softmax == "power":
+        raise ConversionError(
+            "this model is in polynomial form, or on the way to it, and cannot be started from "
+            "again: start from the model that it was made from."
+        )
+    if kinds["activation"] == "gelu" and config.activation == "relu":
+        kinds = {**kinds, "activation": "relu"}
+    changed = copy.deepcopy(config)
+    for name, value in kinds.items():
+        setattr(changed, name, value)
+    changed.ranges = None
+    return changed
+
+
+@torch.no_grad()
+def fresh_model(
+    encoder: PreTrainedModel, *, task: str, pooling: str, labels: dict[str, Any]
+) -> Model:
+    """Put a fresh classifier on a bare encoder, as an unconverted model of ours.
+
+    Its function is the encoder's: exact activation, softmax and norms. The classifier's
+    weights are drawn from torch's generator.
+
+    Args:
+        encoder: ``BertModel`` or the like.
+        task: ``"sequence"`` or ``"tokens"``.
+        pooling: ``"cls"`` or ``"mean"``.
+        labels: fields ``id2label``, ``label2id`` and ``problem_type`` of the configuration.
+    """
+    family = family_of(encoder.config, task)
+    kinds = {"activation": "gelu", "softmax": "exact", "norm": "layernorm", "pooling": pooling}
+    config = thex_config(encoder.config, family, **kinds, **labels)
+    model = CLASSES[task](config)
+    state = {f"{family.prefix}.{key}": tensor for key, tensor in encoder.state_dict().items()}
+    head = {f"classifier.{key}": tensor for key, tensor in model.classifier.state_dict().items()}
+    return fill(model, to_thex(state, family) | head)
