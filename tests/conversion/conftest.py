@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
-from thex_hf.conversion import ConversionOptions, FitOptions, LossOptions
+from thex_hf.conversion import ConversionOptions, FitOptions, TheXOptions
 
 torch.set_num_threads(1)
 
@@ -60,11 +60,21 @@ def data_files(tmp_path_factory):
 
 @pytest.fixture
 def quick():
-    """Options that convert the toy model in a second or two."""
-    fast = FitOptions(epochs=6.0, learning_rate=5e-3, batch_size=32)
+    """Options that teach the toy model its task and convert it in a few seconds."""
+    slow = FitOptions(epochs=2.0, learning_rate=1e-3, batch_size=32)
     return ConversionOptions(
-        fine_tuning=fast,
-        distilling=FitOptions(epochs=2.0, learning_rate=1e-3, batch_size=32),
-        polishing=FitOptions(epochs=2.0, learning_rate=1e-3, batch_size=32),
-        losses=LossOptions(guide=0.0),
+        fine_tuning=FitOptions(epochs=6.0, learning_rate=5e-3, batch_size=32),
+        the_x=TheXOptions(
+            bounding=slow, relu=slow, softmax=slow, norms=slow, layer_wise=slow, end_to_end=slow
+        ),
     )
+
+
+@pytest.fixture
+def fitted_only(quick):
+    """Options that train nothing: replacements are fitted by least squares."""
+    none = FitOptions(epochs=0.0)
+    stages = TheXOptions(
+        bounding=none, relu=none, softmax=none, norms=none, layer_wise=none, end_to_end=none
+    )
+    return ConversionOptions(the_x=stages)

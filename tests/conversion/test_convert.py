@@ -6,13 +6,21 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
-from thex_hf.conversion import ConversionReport, FitOptions, convert
+from thex_hf.conversion import (
+    ConversionOptions,
+    ConversionReport,
+    FitOptions,
+    TheXOptions,
+    convert,
+)
 from thex_hf.conversion.batches import encode
 from thex_hf.conversion.data import read_texts
-from thex_hf.conversion.trainer import score
+from thex_hf.conversion.scores import score
 from thex_hf.errors import ConversionError, OptionError
 from thex_hf.modeling import ThexBertForSequenceClassification
 from thex_hf.modeling.configuration_thex_bert import RANGE_KEYS
+
+STAGES = ["unconverted", "bounded", "relu", "relu_softmax", "affine", "layer_wise", "converted"]
 
 
 @pytest.fixture(scope="module")
@@ -22,10 +30,11 @@ def files(data_files):
 
 def test_conversion_end_to_end(bert_folder, files, quick, tmp_path):
     report = convert(bert_folder, tmp_path / "out", **files, options=quick)
-    assert report.unconverted < 75 < 95 < report.converted
-    assert report.relu_softmax > 95
-    assert report.train_texts == 400
-    assert ConversionReport.from_dict(json.loads(json.dumps(report.to_dict()))).drop < 0
+    assert min(report.unconverted, report.converted) > 95
+    assert list(report.stages) == STAGES
+    assert (report.train_texts, report.metric, report.family) == (400, "accuracy", "bert")
+    assert ConversionReport.from_dict(json.loads(json.dumps(report.to_dict()))).drop < 5
+    assert not (tmp_path / "out.partial").exists()
 
     model = ThexBertForSequenceClassification.from_pretrained(tmp_path / "out")
     assert model.dtype == torch.float32
@@ -47,35 +56,34 @@ def test_conversion_end_to_end(bert_folder, files, quick, tmp_path):
 
 
 def test_same_seed_same_model(bert_folder, files, quick, tmp_path):
-    short = replace(quick, fine_tuning=replace(quick.fine_tuning, epochs=1.0), polish=False)
+    short = replace(quick, fine_tuning=replace(quick.fine_tuning, epochs=1.0))
     for name in ("a", "b"):
         convert(bert_folder, tmp_path / name, **files, options=short)
     first, second = (load_file(tmp_path / n / "model.safetensors") for n in ("a", "b"))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_without_training_only_least_squares_is_done(bert_folder, files, quick, tmp_path):
-    none = FitOptions(epochs=0.0)
-    options = replace(quick, fine_tuning=none, distilling=none, polish=False, half=False)
+def test_without_training_only_least_squares_is_done(bert_folder, files, fitted_only, tmp_path):
+    options = replace(fitted_only, half=False)
     report = convert(bert_folder, tmp_path / "out", **files, options=options)
-    assert report.affine == report.converted
+    assert report.stages["affine"] == report.converted
     stored = load_file(tmp_path / "out" / "model.safetensors")
     assert {tensor.dtype for tensor in stored.values()} == {torch.float32}
 
 
 def test_divergence_is_an_error_and_nothing_is_saved(bert_folder, files, quick, tmp_path):
     wild = FitOptions(epochs=3.0, learning_rate=1e8, gradient_norm=1e30)
+    options = replace(quick, the_x=replace(quick.the_x, relu=wild))
     with pytest.raises(ConversionError, match=r"nothing was saved|not finite"):
-        convert(bert_folder, tmp_path / "out", **files, options=replace(quick, fine_tuning=wild))
+        convert(bert_folder, tmp_path / "out", **files, options=options)
     assert not (tmp_path / "out").exists()
 
 
-def test_output_in_use_is_refused_before_any_work(bert_folder, files, quick, tmp_path):
+def test_output_in_use_is_refused_before_any_work(bert_folder, files, quick, fitted_only, tmp_path):
     (tmp_path / "README.md").write_text("mine")
     with pytest.raises(ConversionError, match="should be empty"):
         convert(bert_folder, tmp_path, **files, options=quick)
-    none = FitOptions(epochs=0.0)
-    options = replace(quick, overwrite=True, fine_tuning=none, distilling=none, polish=False)
+    options = replace(fitted_only, overwrite=True)
     convert(bert_folder, tmp_path, **files, options=options)
     assert (tmp_path / "README.md").read_text() == "mine"
     with pytest.raises(ConversionError, match="should be a folder"):
@@ -85,8 +93,8 @@ def test_output_in_use_is_refused_before_any_work(bert_folder, files, quick, tmp
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model_type": "roberta"}, "model_type 'roberta'"),
-        ({"architectures": ["BertForMaskedLM"]}, "BertForMaskedLM"),
+        ({"model_type": "gpt2"}, "model_type 'gpt2'"),
+        ({"architectures": ["BertForQuestionAnswering"]}, "BertForQuestionAnswering"),
         ({"hidden_act": "silu"}, "silu"),
         ({"position_embedding_type": "relative_key"}, "relative_key"),
         ({"is_decoder": True}, "is_decoder"),
@@ -132,9 +140,9 @@ def test_regression_and_pairs(bert_folder, quick, tmp_path):
 
 
 def test_options_check_their_numbers():
-    from thex_hf.conversion import ConversionOptions
-
     with pytest.raises(OptionError, match="max_length"):
         ConversionOptions(max_length=0)
-    with pytest.raises(OptionError, match="distilling"):
-        ConversionOptions(distilling=FitOptions(learning_rate=0.0))
+    with pytest.raises(OptionError, match="layer_wise"):
+        TheXOptions(layer_wise=FitOptions(learning_rate=0.0))
+    with pytest.raises(OptionError, match="weight_decays"):
+        ConversionOptions(weight_decays=(-1.0,))

@@ -3,17 +3,22 @@ from transformers import AutoTokenizer, BertForSequenceClassification
 
 from thex_hf.conversion.batches import collate, drop_tokens, encode, shuffled, swap_tokens
 from thex_hf.conversion.data import read_texts
-from thex_hf.conversion.forms import start_model
-from thex_hf.conversion.losses import norm_loss, run
-from thex_hf.conversion.norms import clamp_scales, fit_least_squares, with_affine_norms
-from thex_hf.conversion.schedule import distil_norms
-from thex_hf.conversion.trainer import FitOptions
+from thex_hf.conversion.fitting import FitOptions
+from thex_hf.conversion.losses import LossOptions, norm_loss, run
+from thex_hf.conversion.norms import clamp_scales, copied, fit_least_squares
+from thex_hf.conversion.resume import Work
+from thex_hf.conversion.sources import start_model
+from thex_hf.conversion.stages import Lesson, distil_norms
 
 
 def prepare(bert_folder, data_files):
     model = start_model(BertForSequenceClassification.from_pretrained(bert_folder))
     tokenizer = AutoTokenizer.from_pretrained(bert_folder)
     return model, encode(tokenizer, read_texts(data_files[0]), 32)
+
+
+def lesson(data, fitting):
+    return Lesson(data, fitting, LossOptions(), "affine norms", Work())
 
 
 @torch.no_grad()
@@ -24,21 +29,21 @@ def error(exact, student, data):
 
 def test_least_squares_beats_the_copied_norms_and_training_beats_it(bert_folder, data_files):
     model, data = prepare(bert_folder, data_files)
-    student = with_affine_norms(model)
-    copied = error(model, student, data)
+    student = copied(model, norm="affine")
+    before = error(model, student, data)
     fit_least_squares(model, student, data, 400)
     fitted = error(model, student, data)
-    trained = distil_norms(
-        model, data, FitOptions(epochs=8.0, learning_rate=3e-3, weight_decay=0.0)
-    )
-    assert copied > 1.5 * fitted
-    assert error(model, trained, data) < fitted
+    fitting = FitOptions(epochs=8.0, learning_rate=3e-3, weight_decay=0.0)
+    distil_norms(student, model, lesson(data, fitting))
+    assert before > 1.5 * fitted
+    assert error(model, student, data) < fitted
 
 
 def test_distillation_changes_nothing_but_norms(bert_folder, data_files):
     model, data = prepare(bert_folder, data_files)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    student = distil_norms(model, data, FitOptions(epochs=1.0))
+    student = copied(model, norm="affine")
+    distil_norms(student, model, lesson(data, FitOptions(epochs=1.0)))
     for name, tensor in student.state_dict().items():
         assert torch.equal(before[name], model.state_dict()[name])
         if "layers." not in name or "_norm." not in name:
@@ -47,7 +52,7 @@ def test_distillation_changes_nothing_but_norms(bert_folder, data_files):
 
 def test_scales_are_kept_from_zero_with_their_sign(bert_folder, data_files):
     model, _ = prepare(bert_folder, data_files)
-    student = with_affine_norms(model)
+    student = copied(model, norm="affine")
     with torch.no_grad():
         student.thex_bert.layers[0].attention_norm.weight[:4] = torch.tensor(
             [0.0, -0.01, 0.02, -0.7]

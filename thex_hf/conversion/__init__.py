@@ -1,9 +1,10 @@
 """Conversion of fine-tuned BERT classifiers to THE-X form and to polynomial form."""
 
 from thex_hf.conversion.convert import convert
+from thex_hf.conversion.fitting import FitOptions
 from thex_hf.conversion.losses import LossOptions
-from thex_hf.conversion.options import ConversionOptions, ConversionReport, PolynomialOptions
-from thex_hf.conversion.trainer import FitOptions
+from thex_hf.conversion.options import ConversionOptions, PolynomialOptions, TheXOptions
+from thex_hf.conversion.report import ConversionReport
 
 __all__ = [
     "ConversionOptions",
@@ -11,5 +12,6 @@ __all__ = [
     "FitOptions",
     "LossOptions",
     "PolynomialOptions",
+    "TheXOptions",
     "convert",
 ]

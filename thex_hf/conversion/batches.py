@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -12,74 +13,136 @@ from thex_hf.conversion.data import LabelledTexts
 from thex_hf.errors import ConversionError
 
 Batch = dict[str, Tensor]
+Ragged: TypeAlias = tuple[Tensor, ...]
+"""For each text a tensor whose first axis are its tokens."""
+
+IGNORED = -100
+"""Tag of a token that does not count: special tokens, and all but the first of a word."""
 
 
 @dataclass(frozen=True)
 class Encoded:
     """Token ids of each text, segment ids where there are pairs, and targets.
 
-    ``labels`` has shape ``(n,)``: integers for classes, floats for regression.
-    ``guide``, if present, has shape ``(n, labels)``: logits to imitate.
+    ``labels`` by ``kind``: class ids ``(n,)``, numbers ``(n,)``, zeros and ones ``(n, labels)``,
+    or for each text its tokens' tags. ``guide``, if present, has logits to imitate:
+    ``(n, labels)``, or for each text ``(tokens, labels)``.
     """
 
-    ids: tuple[Tensor, ...]
-    segments: tuple[Tensor, ...]
-    labels: Tensor
+    ids: Ragged
+    segments: Ragged
+    labels: Tensor | Ragged
     pad_id: int
     mask_id: int | None
-    guide: Tensor | None = None
+    guide: Tensor | Ragged | None = None
+    kind: str = "classes"
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def with_guide(self, guide: Tensor) -> Encoded:
+    def with_guide(self, guide: Tensor | Ragged) -> Encoded:
         """Return a copy that carries logits to imitate."""
         return replace(self, guide=guide)
+
+    def pick(self, rows: Sequence[int]) -> Encoded:
+        """Return a copy with some of the texts."""
+        return replace(
+            self,
+            ids=tuple(self.ids[i] for i in rows),
+            segments=tuple(self.segments[i] for i in rows),
+            labels=_rows(self.labels, rows),
+            guide=None if self.guide is None else _rows(self.guide, rows),
+        )
+
+
+def _rows(values: Tensor | Ragged, rows: Sequence[int]) -> Tensor | Ragged:
+    if isinstance(values, Tensor):
+        return values[torch.tensor(rows, dtype=torch.long)]
+    return tuple(values[i] for i in rows)
 
 
 def encode(tokenizer: Any, data: LabelledTexts, max_length: int) -> Encoded:
     """Tokenise every text, cut to ``max_length`` tokens.
 
     Raises:
-        ConversionError: the tokenizer has no padding token.
+        ConversionError: the tokenizer has no padding token, or cannot tell words apart.
     """
     if tokenizer.pad_token_id is None:
         raise ConversionError("the tokenizer should have a padding token; this one has none.")
-    pairs = None if data.pairs is None else list(data.pairs)
-    out = tokenizer(list(data.texts), pairs, truncation=True, max_length=max_length, padding=False)
+    limits = {"truncation": True, "max_length": max_length, "padding": False}
+    if data.words is not None:
+        if not getattr(tokenizer, "is_fast", False):
+            raise ConversionError("token classification needs a fast tokenizer; this one is slow.")
+        words = [list(entry) for entry in data.words]
+        out = tokenizer(words, is_split_into_words=True, **limits)
+    else:
+        pairs = None if data.pairs is None else list(data.pairs)
+        out = tokenizer(list(data.texts), pairs, **limits)
     segments = out.get("token_type_ids") or [[0] * len(ids) for ids in out["input_ids"]]
-    kind = torch.float if data.label_names is None else torch.long
     return Encoded(
         ids=tuple(torch.tensor(ids) for ids in out["input_ids"]),
         segments=tuple(torch.tensor(s) for s in segments),
-        labels=torch.tensor(data.labels, dtype=kind),
+        labels=_targets(data, out),
         pad_id=tokenizer.pad_token_id,
         mask_id=tokenizer.mask_token_id,
+        kind=data.kind,
     )
+
+
+def _targets(data: LabelledTexts, out: Any) -> Tensor | Ragged:
+    if data.kind == "tags":
+        return tuple(
+            torch.tensor(_token_tags(out.word_ids(i), tags)) for i, tags in enumerate(data.labels)
+        )
+    if data.kind == "multi":
+        hot = torch.zeros(len(data), len(data.label_names or ()))
+        for row, ids in enumerate(data.labels):
+            hot[row, list(ids)] = 1.0
+        return hot
+    return torch.tensor(data.labels, dtype=torch.float if data.kind == "numbers" else torch.long)
+
+
+def _token_tags(words: Sequence[int | None], tags: Sequence[int]) -> list[int]:
+    """The tag of each token: its word's at the word's first token, elsewhere ``IGNORED``."""
+    before: list[int | None] = [None, *words[:-1]]
+    return [
+        tags[word] if word is not None and word != last else IGNORED
+        for word, last in zip(words, before, strict=True)
+    ]
 
 
 def collate(data: Encoded, rows: Tensor, multiple: int = 4) -> Batch:
     """Pad the chosen rows to one length, a multiple of ``multiple``.
 
     Returns:
-        ``input_ids``, ``token_type_ids``, ``attention_mask`` ``(batch, seq)``, ``labels``
-        ``(batch,)`` and perhaps ``guide`` ``(batch, labels)``.
+        ``input_ids``, ``token_type_ids``, ``attention_mask`` ``(batch, seq)``, ``labels`` and
+        perhaps ``guide``: ``(batch, ...)``, or ``(batch, seq, ...)`` where tokens have tags.
     """
     picked = [int(row) for row in rows]
     longest = max(len(data.ids[row]) for row in picked)
-    shape = (len(picked), -(-longest // multiple) * multiple)
-    ids = torch.full(shape, data.pad_id)
-    segments, mask = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
+    size = -(-longest // multiple) * multiple
+    mask = torch.zeros((len(picked), size), dtype=torch.long)
     for place, row in enumerate(picked):
-        length = len(data.ids[row])
-        ids[place, :length] = data.ids[row]
-        segments[place, :length] = data.segments[row]
-        mask[place, :length] = 1
-    batch = {"input_ids": ids, "token_type_ids": segments, "attention_mask": mask}
-    batch["labels"] = data.labels[rows]
-    if data.guide is not None:
-        batch["guide"] = data.guide[rows]
+        mask[place, : len(data.ids[row])] = 1
+    batch = {
+        "input_ids": _padded([data.ids[i] for i in picked], size, data.pad_id),
+        "token_type_ids": _padded([data.segments[i] for i in picked], size, 0),
+        "attention_mask": mask,
+    }
+    for name, values, fill in (("labels", data.labels, IGNORED), ("guide", data.guide, 0)):
+        if isinstance(values, Tensor):
+            batch[name] = values[rows]
+        elif values is not None:
+            batch[name] = _padded([values[i] for i in picked], size, fill)
     return batch
+
+
+def _padded(parts: list[Tensor], size: int, fill: int) -> Tensor:
+    """Stack tensors ``(length, ...)`` of several lengths to ``(n, size, ...)``."""
+    out = parts[0].new_full((len(parts), size, *parts[0].shape[1:]), fill)
+    for place, part in enumerate(parts):
+        out[place, : len(part)] = part
+    return out
 
 
 def shuffled(data: Encoded, size: int, generator: torch.Generator) -> list[Tensor]:
@@ -100,6 +163,13 @@ def sample(data: Encoded, count: int, size: int = 64) -> list[Batch]:
     """Take at most ``count`` rows, spread evenly over the data, as batches."""
     step = max(1, -(-len(data) // count))
     return [collate(data, rows) for rows in torch.split(torch.arange(0, len(data), step), size)]
+
+
+def hold_out(data: Encoded, share: float, most: int, seed: int) -> tuple[Encoded, Encoded]:
+    """Part data at random: what is left, and ``share`` of it, at most ``most`` and at least 1."""
+    count = max(1, min(most, round(share * len(data))))
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed)).tolist()
+    return data.pick(sorted(order[count:])), data.pick(sorted(order[:count]))
 
 
 def drop_tokens(batch: Batch, data: Encoded, share: float, generator: torch.Generator) -> Batch:

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
+from thex_hf.conversion.batches import Encoded
+from thex_hf.conversion.scores import Logits
 from thex_hf.errors import ConversionError
 
 LARGEST_VALUE = 1024.0
 """A polynomial model with larger values inside counts as diverged: they cost a bit a doubling."""
 
 
-def check_logits(logits: Tensor, stages: dict[str, float]) -> None:
+def check_logits(logits: Logits, stages: dict[str, float]) -> None:
     """Raise unless all logits are finite.
 
     Args:
-        logits: of the converted model on the development texts, any shape.
+        logits: of the converted model on the development texts.
         stages: scores so far, for the message.
 
     Raises:
         ConversionError: lists the score after every stage.
     """
-    if not bool(torch.isfinite(logits).all()):
+    if not all(bool(torch.isfinite(part).all()) for part in logits):
         raise ConversionError(
             "the converted model gives logits that are not finite: training diverged. Scores by "
             f"stage: {_listed(stages)}. Use a lower learning rate or more weight decay. Nothing "
@@ -46,17 +47,19 @@ def check_values(ranges: list[dict[str, float]]) -> None:
             )
 
 
-def check_learned(stages: dict[str, float], labels: Tensor) -> None:
+def check_learned(stages: dict[str, float], dev: Encoded) -> None:
     """Raise if a model ended at chance although the exact one it follows had not.
 
     Args:
         stages: scores in per cent, ``bounded`` and ``converted`` among them.
-        labels: of the development texts; classes, or floats for regression.
+        dev: the texts they are of.
 
     Raises:
         ConversionError: lists the score after every stage.
     """
-    chance = 0.0 if labels.is_floating_point() else _largest_share(labels)
+    chance = 0.0
+    if dev.kind == "classes" and isinstance(dev.labels, torch.Tensor):
+        chance = 100.0 * float(dev.labels.bincount().max()) / len(dev)
     if stages["bounded"] < chance + 5 or stages["converted"] >= chance + 1:
         return
     raise ConversionError(
@@ -64,10 +67,6 @@ def check_learned(stages: dict[str, float], labels: Tensor) -> None:
         f"{_listed(stages)}. Lower the learning rate of the first stage that fell, or train it "
         "for longer. Nothing was saved."
     )
-
-
-def _largest_share(labels: Tensor) -> float:
-    return 100.0 * float(labels.bincount().max()) / len(labels)
 
 
 def _listed(stages: dict[str, float]) -> str:

@@ -1,28 +1,34 @@
-"""Convert a fine-tuned BERT classifier to THE-X form or to polynomial form."""
+"""Convert a fine-tuned classifier of the BERT family to THE-X form or to polynomial form."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.metadata
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
-from transformers import BertForSequenceClassification
 from transformers.utils import logging
 
-from thex_hf.conversion.batches import encode
-from thex_hf.conversion.data import LabelledTexts, read_texts
-from thex_hf.conversion.forms import WAYS, Job, finish
-from thex_hf.conversion.options import ConversionOptions, ConversionReport
+from thex_hf.conversion.batches import Encoded, encode, hold_out
+from thex_hf.conversion.forms import WAYS, Job, Outcome, Watch, finish
+from thex_hf.conversion.norms import copied
+from thex_hf.conversion.opening import Data, open_both
+from thex_hf.conversion.options import ConversionOptions
+from thex_hf.conversion.report import ConversionReport
+from thex_hf.conversion.resume import Work, work_folder
 from thex_hf.conversion.save import check_output, save_model
-from thex_hf.conversion.source import load_source
+from thex_hf.conversion.scores import METRICS, predict, score
+from thex_hf.conversion.sources import Source
+from thex_hf.conversion.start import begin, fine_tune_source
+from thex_hf.conversion.trainer import make_accelerator
 from thex_hf.errors import ConversionError
 
 logger = logging.get_logger(__name__)
 
-Data = str | Path | LabelledTexts
+MOST_HELD = 1000
 
 
 def convert(
@@ -32,22 +38,28 @@ def convert(
     train: Data,
     dev: Data,
     options: ConversionOptions | None = None,
+    task: str | None = None,
+    pooling: str | None = None,
+    watch: Watch | None = None,
 ) -> ConversionReport:
-    """Convert a fine-tuned ``BertForSequenceClassification`` and save the result.
+    """Convert a fine-tuned classifier of the BERT family and save the result.
 
-    To THE-X form: stage 1 trains with ReLU and the frozen softmax estimate; stage 2 learns
-    affine maps beside the layer norms; stage 3 drops the layer norms; a last optional step
-    trains the whole end to end (Chen et al. 2022, Algorithm 1; the last step is not theirs).
-    To polynomial form: see :func:`thex_hf.conversion.forms.to_polynomial`.
-    The largest values inside each layer are then measured on training texts.
+    For the stages see :func:`thex_hf.conversion.forms.to_the_x` and
+    :func:`thex_hf.conversion.forms.to_polynomial`. The largest values inside each layer are then
+    measured on training texts. A conversion that was killed goes on where it was when it is
+    called again with the same arguments: see :mod:`thex_hf.conversion.resume`.
 
     Args:
-        source: folder or Hub name of the fine-tuned model, with its tokenizer.
+        source: folder or Hub name of the fine-tuned model, with its tokenizer; or of an encoder
+            without a classifier, if ``options.fine_tuning`` has epochs.
         output: folder for model, tokenizer and model card; must be empty or new.
         train: labelled texts, a file or the name of a data set (its ``train`` split);
             see :func:`thex_hf.conversion.data.read_texts`.
-        dev: texts to measure accuracy on (a named data set's ``validation`` split).
+        dev: texts to measure the score on (a named data set's ``validation`` split).
         options: see :class:`ConversionOptions`.
+        task: ``"sequence"`` or ``"tokens"``; by default what source and data say.
+        pooling: ``"cls"`` or ``"mean"``, for an encoder without a classifier.
+        watch: is told the name of each stage and the logits on the development texts after it.
 
     Returns:
         What was measured; also written to ``conversion.json`` in the folder.
@@ -59,60 +71,92 @@ def convert(
     options = options or ConversionOptions()
     start = time.perf_counter()
     output = check_output(Path(output), overwrite=options.overwrite)
-    teacher, tokenizer = load_source(source)
-    texts = [_read(train, "train", teacher), _read(dev, "validation", teacher)]
-    length = min(options.max_length, teacher.config.max_position_embeddings)
-    job = Job(encode(tokenizer, texts[0], length), encode(tokenizer, texts[1], length), options)
-    outcome = WAYS[options.form](teacher, job)
-    model = finish(outcome, job)
-    logger.info("accuracies: %s", outcome.stages)
-    named = {name: outcome.stages.get(name) for name in ("relu_softmax", "affine")}
+    found, texts = open_both(source, train, dev, options, task, pooling)
+    limit = found.model.config.max_position_embeddings
+    length = min(options.max_length, limit)
+    encoded = [encode(found.tokenizer, part, length) for part in texts]
+    accelerator = make_accelerator()
+    main = accelerator.is_main_process
+    facts: dict[str, Any] = {"source": str(source), "texts": [_digest(part) for part in encoded]}
+    facts |= {"options": asdict(replace(options, restart=False, overwrite=False)), "task": task}
+    folder = work_folder(output)
+    work = Work.open(folder, facts, restart=options.restart, writes=main)
+    accelerator.wait_for_everyone()
+    try:
+        outcome, search, job = _run(found, encoded[0], encoded[1], options, work, watch)
+        model = finish(outcome, job)
+    except ConversionError:  # it diverged: going on would end there again
+        work.close()
+        raise
+    logger.info("scores: %s", outcome.stages)
     report = ConversionReport(
         source=Path(str(source)).name,
-        metric="accuracy" if texts[1].label_names else "pearson",
+        metric=METRICS[encoded[1].kind],
         unconverted=outcome.stages["unconverted"],
         converted=outcome.stages["converted"],
-        train_texts=len(job.train),
-        dev_texts=len(job.dev),
+        train_texts=len(encoded[0]),
+        dev_texts=len(encoded[1]),
         seconds=round(time.perf_counter() - start, 1),
         seed=options.seed,
         ranges=model.config.ranges,
         options=asdict(options),
         versions=_versions(),
-        **named,
         form=options.form,
+        task=found.task,
+        family=str(getattr(found.model.config, "model_type", "bert")),
         stages=outcome.stages,
+        search=search,
         approximations=outcome.approximations,
     )
-    save_model(model, tokenizer, output, report, half=options.half)
+    if main:
+        save_model(model, found.tokenizer, output, report, half=options.half)
+    accelerator.wait_for_everyone()
+    work.close()
     return report
 
 
-def _read(data: Data, split: str, model: BertForSequenceClassification) -> LabelledTexts:
-    """Read labelled texts and match their labels to the model's."""
-    config = model.config
-    if config.problem_type == "multi_label_classification":
-        raise ConversionError(
-            "problem_type multi_label_classification cannot be converted; supported are "
-            "single_label_classification and regression."
-        )
-    if isinstance(data, LabelledTexts):
-        found = data
-    elif config.num_labels == 1:
-        found = read_texts(data, split=split, regression=True)
-    else:
-        found = read_texts(data, split=split, label_names=_names(config.id2label))
-    count = 1 if found.label_names is None else len(found.label_names)
-    if count != config.num_labels:
-        raise ConversionError(
-            f"the model has {config.num_labels} labels and the data have {count}: convert a "
-            "model that was fine-tuned on this task."
-        )
-    return found
+def _run(
+    source: Source,
+    train: Encoded,
+    dev: Encoded,
+    options: ConversionOptions,
+    work: Work,
+    watch: Watch | None,
+) -> tuple[Outcome, dict[str, float], Job]:
+    """Fine-tune if asked, then convert, once or for each weight decay."""
+    if options.fine_tuning.epochs:
+        fine_tune_source(source, train, options, work)
+    before = Job(train, dev, options, work, watch=watch).look("unconverted", source.model)
+    held = None
+    if options.judged:
+        train, held = hold_out(train, options.held_out, MOST_HELD, options.seed)
+    guided = train.with_guide(predict(source.model, train))
+    exact = begin(source, guided)
+    decays = options.weight_decays or (None,)
+    best: tuple[float, Outcome, Job] | None = None
+    search: dict[str, float] = {}
+    for decay in decays:
+        own = options if decay is None else options.decayed(decay)
+        below = work if len(decays) == 1 else work.below(f"decay-{decay}")
+        job = Job(guided, dev, own, below, held, watch)
+        outcome = WAYS[options.form](copied(exact), job)
+        value = score(outcome.model, held) if held is not None and len(decays) > 1 else 0.0
+        if len(decays) > 1:
+            search[str(decay)] = value
+        if best is None or value > best[0]:
+            best = (value, outcome, job)
+    assert best is not None
+    _, outcome, job = best
+    outcome.stages = {"unconverted": before, **outcome.stages}
+    return outcome, search, job
 
 
-def _names(id2label: dict[int, str]) -> Sequence[str]:
-    return [id2label[i] for i in range(len(id2label))]
+def _digest(data: Encoded) -> str:
+    """A fingerprint of tokenised texts and targets."""
+    digest = hashlib.sha256()
+    for part in (*data.ids, *data.labels):
+        digest.update(part.numpy().tobytes())
+    return str(digest.hexdigest())
 
 
 def _versions() -> dict[str, str]:

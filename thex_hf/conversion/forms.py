@@ -1,4 +1,4 @@
-"""The ways from a fine-tuned BERT to each of the two forms, stage by stage."""
+"""The ways from a fine-tuned classifier to each of the two forms, stage by stage."""
 
 from __future__ import annotations
 
@@ -6,31 +6,70 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from torch import nn
-from transformers import BertForSequenceClassification
-
-from thex_hf.approx.reciprocal import load_reciprocal
 from thex_hf.conversion.batches import Encoded, sample
 from thex_hf.conversion.checks import check_learned, check_logits, check_values
-from thex_hf.conversion.mapping import thex_config, to_thex
+from thex_hf.conversion.fitting import FitOptions
+from thex_hf.conversion.losses import LossOptions
+from thex_hf.conversion.norms import copied, fit_least_squares
 from thex_hf.conversion.options import ConversionOptions
-from thex_hf.conversion.polynomial import distil_layers, fit_start, with_polynomials
+from thex_hf.conversion.polynomial import fit_start, with_polynomials
+from thex_hf.conversion.resume import Work
 from thex_hf.conversion.save import round_to_half
-from thex_hf.conversion.schedule import distil_norms, fine_tune, polish
-from thex_hf.conversion.trainer import predict, score, score_logits
-from thex_hf.modeling import ThexBertForSequenceClassification
+from thex_hf.conversion.scores import Logits, predict, score_logits
+from thex_hf.conversion.stages import (
+    Lesson,
+    distil_layers,
+    distil_norms,
+    fine_tune,
+    follow,
+    set_dropout,
+)
 from thex_hf.modeling.calibrate import measure_ranges
 
-Model = ThexBertForSequenceClassification
+Model = Any
+
+NAMES = {
+    "bounded": "bounded scores",
+    "relu": "ReLU",
+    "relu_softmax": "softmax estimate",
+    "affine": "affine norms",
+    "layer_wise": "layer-wise distillation",
+    "converted": "end-to-end distillation",
+}
+LAST = "converted"
+
+Watch = Callable[[str, Logits], None]
+"""Is told the name of each stage and the logits on the development texts after it."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What every stage needs."""
+    """What every stage needs: texts, options, and where unfinished work is kept.
+
+    ``train`` carries the source's logits as guide; ``held`` are texts set aside, or None.
+    """
 
     train: Encoded
     dev: Encoded
     options: ConversionOptions
+    work: Work
+    held: Encoded | None = None
+    watch: Watch | None = None
+
+    def look(self, stage: str, model: Model) -> float:
+        """Score a model on the development texts."""
+        logits = predict(model, self.dev)
+        if self.watch:
+            self.watch(stage, logits)
+        return score_logits(logits, self.dev)
+
+    def lesson(self, stage: str, fitting: FitOptions, losses: LossOptions) -> Lesson:
+        """A stage of training; its seed is the job's, moved by the place of the stage."""
+        seed = self.options.seed + list(NAMES).index(stage)
+        stops = self.options.early_stop and stage == LAST
+        fitting = replace(fitting, seed=seed, checks=10 if stops else 0)
+        held = self.held if stops else None
+        return Lesson(self.train, fitting, losses, NAMES[stage], self.work, held)
 
 
 @dataclass
@@ -42,31 +81,73 @@ class Outcome:
     approximations: list[dict[str, Any]] = field(default_factory=list)
 
 
-def to_the_x(teacher: BertForSequenceClassification, job: Job) -> Outcome:
-    """Run the stages of THE-X (Chen et al. 2022, Algorithm 1), and perhaps a last polish.
+@dataclass(frozen=True)
+class _Stages:
+    """Runs stages, or takes their results from unfinished work."""
+
+    job: Job
+    scores: dict[str, float]
+
+    def run(self, name: str, model: Model, train: Callable[[], None]) -> None:
+        if not self.job.work.restore(name, model):
+            train()
+            self.job.work.keep(name, model)
+        if name != LAST:  # scored when it is rounded
+            self.scores[name] = self.job.look(name, model)
+
+
+def to_the_x(exact: Model, job: Job) -> Outcome:
+    """Replace ReLU, softmax and norms one after the other, then train the whole.
+
+    Each stage follows the model with bounded scores (THE-X trains on labels; its order, first
+    ReLU and softmax, then the norms, is Algorithm 1 of Chen et al. 2022).
 
     Args:
-        teacher: the fine-tuned model.
+        exact: a copy of the source with nothing replaced, its classifier refitted.
         job: data and options.
+
+    Raises:
+        ConversionError: a stage diverged.
     """
-    options = job.options
-    stages = {"unconverted": score(teacher, job.dev)}
-    guided = job.train.with_guide(predict(teacher, job.train))
-    model = start_model(teacher)
-    if options.fine_tuning.epochs > 0:
-        fine_tune(model, guided, replace(options.fine_tuning, seed=options.seed), options.losses)
-    stages["relu_softmax"] = score(model, job.dev)
-    student = distil_norms(
-        model, job.train, replace(options.distilling, seed=options.seed + 1), options.norm_texts
-    )
-    stages["affine"] = score(student, job.dev)
-    if options.polish and options.polishing.epochs > 0:
-        settings = replace(options.polishing, seed=options.seed + 2)
-        polish(student, model, guided, settings, options.losses)
-    return Outcome(student, stages)
+    settings = job.options.the_x
+    stages = _Stages(job, {})
+
+    def teach(student: Model, stage: str, fitting: FitOptions) -> Callable[[], None]:
+        def train() -> None:
+            if not fitting.epochs:
+                return
+            set_dropout(student, settings.dropout)
+            lesson = job.lesson(stage, fitting, settings.losses)
+            if settings.follow:
+                follow(student, exact, lesson)
+            else:
+                fine_tune(student, lesson)
+
+        return train
+
+    stages.run("bounded", exact, _bounding(exact, job, settings.bounding))
+    student = copied(exact, activation="relu")
+    stages.run("relu", student, teach(student, "relu", settings.relu))
+    student = copied(student, softmax="estimate")
+    stages.run("relu_softmax", student, teach(student, "relu_softmax", settings.softmax))
+    normed, student = student, copied(student, norm="affine")
+
+    def fit_norms() -> None:
+        fit_least_squares(normed, student, job.train, job.options.norm_texts)
+        if settings.norms.epochs:
+            distil_norms(student, normed, job.lesson("affine", settings.norms, settings.losses))
+
+    stages.run("affine", student, fit_norms)
+    if settings.layer_wise.epochs:
+        lesson = job.lesson("layer_wise", settings.layer_wise, settings.losses)
+        reference = exact if settings.follow else normed
+        stages.run("layer_wise", student, lambda: distil_layers(student, reference, lesson))
+    if settings.end_to_end.epochs:
+        stages.run(LAST, student, teach(student, LAST, settings.end_to_end))
+    return Outcome(student, stages.scores)
 
 
-def to_polynomial(teacher: BertForSequenceClassification, job: Job) -> Outcome:
+def to_polynomial(exact: Model, job: Job) -> Outcome:
     """Lead a model into the range where low-degree polynomials do, then distil it.
 
     Trained directly, the polynomial form runs away: a large score is squared, makes larger
@@ -76,60 +157,49 @@ def to_polynomial(teacher: BertForSequenceClassification, job: Job) -> Outcome:
     end, towards its streams and logits.
 
     Args:
-        teacher: the fine-tuned model.
+        exact: a copy of the source with nothing replaced, its classifier refitted.
         job: data and options.
 
     Raises:
         ConversionError: a stage diverged.
     """
     options, settings = job.options, job.options.polynomial
-    stages = {"unconverted": score(teacher, job.dev)}
-    guided = job.train.with_guide(predict(teacher, job.train))
-    exact = start_model(teacher, activation="gelu", softmax="exact")
-    if settings.bounding.epochs > 0:
-        fitting = replace(settings.bounding, seed=options.seed)
-        fine_tune(exact, guided, fitting, settings.losses, "bounded scores")
-    stages["bounded"] = score(exact, job.dev)
+    stages = _Stages(job, {})
+    stages.run("bounded", exact, _bounding(exact, job, settings.bounding))
     student = with_polynomials(exact, settings.attention_power, settings.norm)
     notes = fit_start(exact, student, job.train, options.norm_texts, settings.activation)
-    stages["fitted"] = score(student, job.dev)
-    if settings.layer_wise.epochs > 0:
-        fitting = replace(settings.layer_wise, seed=options.seed + 1)
-        distil_layers(exact, student, job.train, fitting, settings.losses)
-    stages["layer_wise"] = score(student, job.dev)
-    if settings.end_to_end.epochs > 0:
+    stages.run("fitted", student, lambda: None)
+    if settings.layer_wise.epochs:
+        lesson = job.lesson("layer_wise", settings.layer_wise, settings.losses)
+        stages.run("layer_wise", student, lambda: distil_layers(student, exact, lesson))
+    if settings.end_to_end.epochs:
         set_dropout(student, settings.dropout)
-        fitting = replace(settings.end_to_end, seed=options.seed + 2)
-        name = "end-to-end distillation"
-        polish(student, exact, job.train, fitting, settings.losses, name=name, same_texts=True)
-    return Outcome(student, stages, notes)
+        last = job.lesson(LAST, settings.end_to_end, settings.losses)
+        stages.run(LAST, student, lambda: follow(student, exact, last))
+    return Outcome(student, stages.scores, notes)
 
 
-WAYS: dict[str, Callable[[BertForSequenceClassification, Job], Outcome]] = {
+WAYS: dict[str, Callable[[Model, Job], Outcome]] = {
     "the-x": to_the_x,
     "polynomial": to_polynomial,
 }
 
+GUIDED = LossOptions(guide=0.5)
+"""The loss of the copy with bounded scores: labels and the source's logits, half and half."""
 
-def start_model(
-    teacher: BertForSequenceClassification, *, activation: str = "relu", softmax: str = "estimate"
-) -> Model:
-    """Copy a BERT classifier to a model of ours with exact norms, without its pooler.
 
-    Args:
-        teacher: the fine-tuned model.
-        activation: ``"relu"`` on the way to THE-X form, ``"gelu"`` to keep the function.
-        softmax: ``"estimate"`` or ``"exact"``, likewise.
-    """
-    if activation == "gelu" and teacher.config.hidden_act == "relu":
-        activation = "relu"
-    config = thex_config(teacher.config, activation=activation, softmax=softmax, norm="layernorm")
-    if softmax == "estimate":
-        config.reciprocal = load_reciprocal().fingerprint()
-    model = Model(config)
-    model.load_state_dict(to_thex(teacher.state_dict()))
-    model.eval()
-    return model
+def _bounding(exact: Model, job: Job, fitting: FitOptions) -> Callable[[], None]:
+    """Training of the copy that everything later follows."""
+
+    def train() -> None:
+        if fitting.epochs:
+            limits = getattr(job.options, job.options.form.replace("-", "_")).losses
+            losses = replace(
+                GUIDED, score_limit=limits.score_limit, score_penalty=limits.score_penalty
+            )
+            fine_tune(exact, job.lesson("bounded", fitting, losses))
+
+    return train
 
 
 def finish(outcome: Outcome, job: Job) -> Model:
@@ -145,16 +215,9 @@ def finish(outcome: Outcome, job: Job) -> Model:
         round_to_half(model)
     logits = predict(model, job.dev)
     check_logits(logits, stages)
-    stages["converted"] = score_logits(logits, job.dev.labels)
+    stages[LAST] = job.look(LAST, model)
     model.config.ranges = measure_ranges(model, sample(job.train, job.options.calibration_texts))
     if model.config.form == "polynomial":
         check_values(model.config.ranges)
-        check_learned(stages, job.dev.labels)
+        check_learned(stages, job.dev)
     return model
-
-
-def set_dropout(model: nn.Module, share: float) -> None:
-    """Set all dropout of a model, for training; the configuration keeps its own."""
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = share

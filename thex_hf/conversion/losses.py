@@ -1,28 +1,31 @@
-"""The loss terms of a THE-X conversion."""
+"""The loss terms of a conversion."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from thex_hf.conversion.batches import Batch
-from thex_hf.modeling import ThexBertConfig, ThexBertForSequenceClassification
 from thex_hf.modeling.layers import LayerTrace
-from thex_hf.modeling.modeling_thex_bert import problem_type, task_loss
+from thex_hf.modeling.tasks import problem_type, task_loss, token_loss
+
+Model = Any
+"""One of our two classifiers, see :class:`thex_hf.modeling.ThexBertClassifier`."""
 
 
 @dataclass(frozen=True)
 class LossOptions:
     """Weights of the terms of the training loss.
 
-    ``guide`` weighs the divergence from the unconverted model's logits, and
-    ``1 - guide`` the task loss; ``temperature`` softens both sides. ``score_limit`` and
-    ``score_penalty`` keep attention scores where the softmax estimate is good. ``hidden``
+    ``guide`` weighs the divergence from another model's logits, and ``1 - guide`` the task loss;
+    ``temperature`` softens both sides. ``score_limit`` and ``score_penalty`` keep attention
+    scores small: there the softmax estimate is good and a power does not run away. ``hidden``
     weighs the distance from the exact model's streams and ``scores`` that from its attention
-    scores (both in polishing only). ``value_penalty`` weighs the squared excess over
+    scores, where such a model is followed. ``value_penalty`` weighs the squared excess over
     ``value_limit`` of everything else that calibration measures.
     """
 
@@ -37,33 +40,54 @@ class LossOptions:
     value_penalty: float = 0.0
 
 
-def run(model: ThexBertForSequenceClassification, batch: Batch) -> tuple[list[LayerTrace], Tensor]:
+def run(model: Model, batch: Batch) -> tuple[list[LayerTrace], Tensor]:
     """Run a model and return what happened in its layers, and its logits."""
     stream = model.embed(batch["input_ids"], batch["token_type_ids"])
     traces = model.thex_bert.run_layers(stream, batch["attention_mask"])
-    return traces, model.classifier(model.dropout(traces[-1].layer_norm[:, 0]))
+    return traces, model.classify(traces[-1].layer_norm, batch["attention_mask"])
 
 
-def guided_loss(
-    config: ThexBertConfig, logits: Tensor, batch: Batch, losses: LossOptions
-) -> Tensor:
-    """Task loss mixed with the divergence from the guiding logits."""
-    labels = batch["labels"]
-    kind = config.problem_type or problem_type(logits.shape[-1], labels)
-    task = task_loss(logits, labels, kind, losses.smoothing)
-    if "guide" not in batch or not losses.guide:
-        return task
-    if kind == "regression":
-        follow = functional.mse_loss(logits, batch["guide"])
+def guided_loss(model: Model, logits: Tensor, batch: Batch, losses: LossOptions) -> Tensor:
+    """Task loss mixed with the divergence from the guiding logits.
+
+    Args:
+        model: tells the task.
+        logits: ``(batch, labels)``, or ``(batch, seq, labels)`` where tokens are classified.
+        batch: with ``labels``, and perhaps ``guide`` of the shape of the logits.
+        losses: weights.
+    """
+    labels, guide = batch["labels"], batch.get("guide")
+    kind = "tags"
+    if model.head != "tokens":
+        kind = model.config.problem_type or problem_type(logits.shape[-1], labels)
+    follow = logits.new_zeros(())
+    if guide is not None and losses.guide:
+        real = batch["attention_mask"] == 1
+        pair = (logits[real], guide[real]) if kind == "tags" else (logits, guide)
+        follow = _divergence(*pair, kind, losses.temperature)
+    if guide is not None and losses.guide == 1:
+        return follow
+    if kind == "tags":
+        task = token_loss(logits, labels, losses.smoothing)
     else:
-        heat = losses.temperature
-        follow = heat**2 * functional.kl_div(
-            functional.log_softmax(logits / heat, -1),
-            functional.log_softmax(batch["guide"] / heat, -1),
-            log_target=True,
-            reduction="batchmean",
-        )
+        task = task_loss(logits, labels, kind, losses.smoothing)
+    if guide is None:
+        return task
     return (1 - losses.guide) * task + losses.guide * follow
+
+
+def _divergence(logits: Tensor, guide: Tensor, kind: str, heat: float) -> Tensor:
+    """How far logits ``(n, labels)`` are from those to imitate."""
+    if kind == "regression":
+        return functional.mse_loss(logits, guide)
+    if kind == "multi_label_classification":
+        return functional.binary_cross_entropy_with_logits(logits, torch.sigmoid(guide))
+    return heat**2 * functional.kl_div(
+        functional.log_softmax(logits / heat, -1),
+        functional.log_softmax(guide / heat, -1),
+        log_target=True,
+        reduction="batchmean",
+    )
 
 
 def score_loss(traces: list[LayerTrace], batch: Batch, losses: LossOptions) -> Tensor:
@@ -71,14 +95,18 @@ def score_loss(traces: list[LayerTrace], batch: Batch, losses: LossOptions) -> T
     mask = batch["attention_mask"].float()
     pairs = mask[:, None, :, None] * mask[:, None, None, :]
     total = torch.zeros((), device=mask.device)
+    if not losses.score_penalty:
+        return total
     for trace in traces:
         excess = torch.relu(trace.scores.abs() - losses.score_limit) ** 2 * pairs
         total = total + excess.sum() / (pairs.sum() * trace.scores.shape[1])
     return losses.score_penalty * total
 
 
-def masked_error(values: Tensor, target: Tensor, batch: Batch) -> Tensor:
-    """Mean squared difference over real tokens; both ``(batch, seq, d)``."""
+def masked_error(values: Tensor, target: Tensor, batch: Batch, *, first: bool = False) -> Tensor:
+    """Mean squared difference over real tokens, or over first tokens; both ``(batch, seq, d)``."""
+    if first:
+        return functional.mse_loss(values[:, 0], target[:, 0])
     mask = batch["attention_mask"].float().unsqueeze(-1)
     return ((values - target) ** 2 * mask).sum() / (mask.sum() * values.shape[-1])
 
@@ -107,6 +135,8 @@ def value_loss(traces: list[LayerTrace], batch: Batch, losses: LossOptions) -> T
     """Penalise values of real tokens beyond the limit, squared: they cost modulus bits."""
     mask = batch["attention_mask"].float().unsqueeze(-1)
     total = torch.zeros((), device=mask.device)
+    if not losses.value_penalty:
+        return total
     for trace in traces:
         for values in (trace.value, trace.attention_out, trace.ffn_pre, trace.layer_out):
             excess = torch.relu(values.abs() - losses.value_limit) ** 2 * mask
@@ -114,9 +144,16 @@ def value_loss(traces: list[LayerTrace], batch: Batch, losses: LossOptions) -> T
     return losses.value_penalty * total
 
 
-def stream_loss(traces: list[LayerTrace], targets: list[LayerTrace], batch: Batch) -> Tensor:
-    """Sum over the layers of the mean squared error of their outputs."""
+def stream_loss(
+    traces: list[LayerTrace], targets: list[LayerTrace], batch: Batch, *, head: str
+) -> Tensor:
+    """Sum over the layers of the mean squared error of their outputs.
+
+    Of the last layer only what the classifier reads counts: the first row if ``head`` is
+    ``"cls"``, else all rows.
+    """
     total = torch.zeros((), device=batch["input_ids"].device)
-    for trace, target in zip(traces, targets, strict=True):
-        total = total + masked_error(trace.layer_norm, target.layer_norm, batch)
+    for number, (trace, target) in enumerate(zip(traces, targets, strict=True)):
+        first = head == "cls" and number == len(traces) - 1
+        total = total + masked_error(trace.layer_norm, target.layer_norm, batch, first=first)
     return total

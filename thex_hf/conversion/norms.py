@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 import copy
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from thex_hf.approx.layernorm import fit_affine
+from thex_hf.approx.reciprocal import load_reciprocal
 from thex_hf.conversion.batches import Batch, Encoded, sample
 from thex_hf.conversion.losses import run
-from thex_hf.modeling import ThexBertForSequenceClassification
 from thex_hf.modeling.layers import AffineNorm, CentredNorm, ThexBertLayer
 
-Model = ThexBertForSequenceClassification
+Model = Any
 
 SMALLEST_SCALE = 0.05
 """The circuit divides by the scale of each attention norm, so none may be near zero."""
 
 
-def with_affine_norms(model: Model) -> Model:
-    """Copy a model with exact layer norms to one with affine norms of the same weights."""
+def copied(model: Model, **changes: Any) -> Model:
+    """Copy a classifier of ours to one with other replacements and the same matrices.
+
+    Args:
+        model: what to copy.
+        **changes: fields of its configuration, such as ``norm="affine"``. What a replacement has
+            beyond the model's own tensors starts at its fixed values.
+    """
     config = copy.deepcopy(model.config)
-    config.norm = "affine"
-    student = Model(config)
-    student.load_state_dict(model.state_dict())
+    for name, value in changes.items():
+        setattr(config, name, value)
+    if config.softmax == "estimate":
+        config.reciprocal = load_reciprocal().fingerprint()
+    student = type(model)(config)
+    student.load_state_dict(model.state_dict(), strict=False)
     student.to(next(model.parameters()).device).eval()
     return student
 

@@ -1,18 +1,79 @@
-"""What a conversion can be told, and what it reports."""
+"""What a conversion can be told."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from thex_hf.approx.registry import ACTIVATIONS
+from thex_hf.conversion.fitting import FitOptions
 from thex_hf.conversion.losses import LossOptions
-from thex_hf.conversion.trainer import FitOptions
 from thex_hf.errors import OptionError
 from thex_hf.modeling.configuration_thex_bert import POWERS
 
 FORMS = ("the-x", "polynomial")
 POLYNOMIAL_NORMS = ("affine", "centred")
+LEAST_STEPS = 300
+
+FOLLOWING = LossOptions(guide=1.0, hidden=1.0, scores=0.1, value_penalty=0.01)
+
+
+def _fit(epochs: float, rate: float, swap: float = 0.0, steps: int = LEAST_STEPS) -> FitOptions:
+    return FitOptions(
+        epochs=epochs,
+        learning_rate=rate,
+        token_dropout=0.1,
+        token_swap=swap,
+        average=0.99,
+        least_steps=steps,
+    )
+
+
+@dataclass(frozen=True)
+class TheXOptions:
+    """How to convert to THE-X form.
+
+    ``bounding`` is the short fine-tuning of a copy of the source without pooler and with small
+    attention scores; everything later follows that copy. ``relu`` trains with ReLU, ``softmax``
+    with the softmax estimate too, ``norms`` the affine norms alone (THE-X's LN distillation),
+    ``layer_wise`` each layer by itself with affine norms, ``end_to_end`` all together. Zero epochs
+    skip a stage. ``losses`` weigh the terms of the stages that follow; with ``follow=False`` they
+    learn from the labels, and from the source's logits as ``losses.guide`` says.
+    """
+
+    bounding: FitOptions = field(default_factory=lambda: _fit(0.5, 2e-4))
+    relu: FitOptions = field(default_factory=lambda: _fit(0.5, 2e-4, 0.1))
+    softmax: FitOptions = field(default_factory=lambda: _fit(0.5, 2e-4, 0.1))
+    norms: FitOptions = field(
+        default_factory=lambda: FitOptions(
+            epochs=0.1, learning_rate=1e-3, weight_decay=0.0, average=0.99, least_steps=50
+        )
+    )
+    layer_wise: FitOptions = field(default_factory=lambda: _fit(1.0, 1e-3, 0.15))
+    end_to_end: FitOptions = field(default_factory=lambda: _fit(1.0, 2e-4, 0.1))
+    dropout: float = 0.0
+    losses: LossOptions = FOLLOWING
+    follow: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        check_share("dropout", self.dropout)
+        check_fits(self, ("bounding", "relu", "softmax", "norms", "layer_wise", "end_to_end"))
+
+    @classmethod
+    def as_published(cls) -> TheXOptions:
+        """The paper's two stages: ReLU and estimate at once, on labels alone; then the norms."""
+        none = FitOptions(epochs=0.0)
+        return cls(
+            bounding=none,
+            relu=none,
+            softmax=FitOptions(epochs=3.0, learning_rate=1e-4, least_steps=LEAST_STEPS),
+            norms=FitOptions(epochs=1.0, learning_rate=1e-3, weight_decay=0.0, least_steps=100),
+            layer_wise=none,
+            end_to_end=none,
+            dropout=0.1,
+            losses=LossOptions(guide=0.0, smoothing=0.0, score_penalty=0.0, hidden=0.0),
+            follow=False,
+        )
 
 
 @dataclass(frozen=True)
@@ -30,25 +91,11 @@ class PolynomialOptions:
     activation: str = "calibrated"
     attention_power: int = 2
     norm: str = "affine"
-    bounding: FitOptions = field(
-        default_factory=lambda: FitOptions(
-            epochs=0.5, learning_rate=2e-4, token_dropout=0.1, average=0.995
-        )
-    )
-    layer_wise: FitOptions = field(
-        default_factory=lambda: FitOptions(
-            epochs=1.0, learning_rate=1e-3, token_dropout=0.1, token_swap=0.15, average=0.995
-        )
-    )
-    end_to_end: FitOptions = field(
-        default_factory=lambda: FitOptions(
-            epochs=0.75, learning_rate=2e-4, token_dropout=0.1, token_swap=0.1, average=0.995
-        )
-    )
+    bounding: FitOptions = field(default_factory=lambda: _fit(0.5, 2e-4))
+    layer_wise: FitOptions = field(default_factory=lambda: _fit(1.0, 1e-3, 0.15))
+    end_to_end: FitOptions = field(default_factory=lambda: _fit(1.0, 2e-4, 0.1))
     dropout: float = 0.0
-    losses: LossOptions = field(
-        default_factory=lambda: LossOptions(guide=1.0, hidden=1.0, scores=0.1, value_penalty=0.01)
-    )
+    losses: LossOptions = FOLLOWING
 
     def __post_init__(self) -> None:
         """Check names and numbers."""
@@ -63,8 +110,7 @@ class PolynomialOptions:
                     f"{name} should be one of {', '.join(map(str, values))} in polynomial form; "
                     f"got {getattr(self, name)!r}."
                 )
-        if not 0 <= self.dropout < 1:
-            raise OptionError(f"dropout should be at least 0 and below 1; got {self.dropout}.")
+        check_share("dropout", self.dropout)
         check_fits(self, ("bounding", "layer_wise", "end_to_end"))
 
 
@@ -72,39 +118,32 @@ class PolynomialOptions:
 class ConversionOptions:
     """How to convert.
 
-    ``form`` is ``"the-x"`` or ``"polynomial"``; for the latter ``polynomial`` has the stages, and
-    ``fine_tuning``, ``distilling``, ``polish``, ``polishing`` and ``losses`` are not used.
-    ``fine_tuning``, ``distilling`` and ``polishing`` say how each training stage goes;
-    zero epochs skip a stage, and ``polish=False`` skips the last. ``max_length`` is in
-    tokens; ``half`` saves float16. ``calibration_texts`` counts the texts over which ranges
-    are measured. ``seed`` overrides the seeds of the stages.
+    ``form`` is ``"the-x"`` or ``"polynomial"``, and ``the_x`` or ``polynomial`` has its stages.
+    ``fine_tuning`` trains the source on the task before anything else; needed for an encoder
+    without a classifier, skipped with zero epochs. ``weight_decays`` are tried one after the
+    other in all stages but the norms' (THE-X, section 4.5), and the best is kept; with more than
+    one, or with ``early_stop``, ``held_out`` of the training texts are set aside to judge by.
+    ``max_length`` is in tokens; ``half`` saves float16. ``calibration_texts`` counts the texts
+    over which ranges are measured. ``seed`` overrides the seeds of the stages. ``restart`` drops
+    an unfinished conversion to the same output instead of going on with it.
     """
 
+    form: str = "the-x"
     seed: int = 0
     max_length: int = 128
     fine_tuning: FitOptions = field(
-        default_factory=lambda: FitOptions(
-            epochs=2.0, learning_rate=2e-4, token_dropout=0.1, average=0.995
-        )
+        default_factory=lambda: FitOptions(epochs=0.0, learning_rate=5e-5, batch_size=32)
     )
-    distilling: FitOptions = field(
-        default_factory=lambda: FitOptions(
-            epochs=0.25, learning_rate=1e-3, weight_decay=0.0, average=0.99
-        )
-    )
-    polish: bool = True
-    polishing: FitOptions = field(
-        default_factory=lambda: FitOptions(
-            epochs=0.5, learning_rate=1e-4, token_dropout=0.1, average=0.995
-        )
-    )
-    losses: LossOptions = field(default_factory=LossOptions)
-    norm_texts: int = 4096
+    the_x: TheXOptions = field(default_factory=TheXOptions)
+    polynomial: PolynomialOptions = field(default_factory=PolynomialOptions)
+    weight_decays: tuple[float, ...] = ()
+    early_stop: bool = False
+    held_out: float = 0.1
+    norm_texts: int = 2048
     calibration_texts: int = 2048
     half: bool = True
     overwrite: bool = False
-    form: str = "the-x"
-    polynomial: PolynomialOptions = field(default_factory=PolynomialOptions)
+    restart: bool = False
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -113,7 +152,44 @@ class ConversionOptions:
         for name in ("max_length", "norm_texts", "calibration_texts"):
             if getattr(self, name) < 2:
                 raise OptionError(f"{name} should be at least 2; got {getattr(self, name)}.")
-        check_fits(self, ("fine_tuning", "distilling", "polishing"))
+        if not 0 < self.held_out < 1:
+            raise OptionError(f"held_out should be between 0 and 1; got {self.held_out}.")
+        if any(value < 0 for value in self.weight_decays):
+            raise OptionError(f"weight_decays should be at least 0; got {self.weight_decays}.")
+        check_fits(self, ("fine_tuning",))
+
+    @property
+    def judged(self) -> bool:
+        """Whether training texts are set aside to judge by."""
+        return self.early_stop or len(self.weight_decays) > 1
+
+    def decayed(self, value: float) -> ConversionOptions:
+        """Return options with that weight decay in every stage but the norms'."""
+
+        def change(stages: TheXOptions | PolynomialOptions) -> dict[str, FitOptions]:
+            names = ("bounding", "relu", "softmax", "layer_wise", "end_to_end")
+            return {
+                name: replace(getattr(stages, name), weight_decay=value)
+                for name in names
+                if hasattr(stages, name)
+            }
+
+        return replace(
+            self,
+            the_x=replace(self.the_x, **change(self.the_x)),  # type: ignore[arg-type]
+            polynomial=replace(self.polynomial, **change(self.polynomial)),  # type: ignore[arg-type]
+            weight_decays=(value,),
+        )
+
+
+def check_share(name: str, value: float) -> None:
+    """Raise unless a number is at least 0 and below 1.
+
+    Raises:
+        OptionError: it is not.
+    """
+    if not 0 <= value < 1:
+        raise OptionError(f"{name} should be at least 0 and below 1; got {value}.")
 
 
 def check_fits(options: object, names: tuple[str, ...]) -> None:
@@ -129,48 +205,3 @@ def check_fits(options: object, names: tuple[str, ...]) -> None:
                 f"{name} should have epochs >= 0, learning_rate > 0 and batch_size >= 1; "
                 f"got {stage.epochs}, {stage.learning_rate}, {stage.batch_size}."
             )
-
-
-@dataclass(frozen=True)
-class ConversionReport:
-    """What a conversion did; accuracies in per cent on the development texts.
-
-    For regression the figures are Pearson correlations in per cent. ``unconverted`` is the
-    source model and ``converted`` the model as saved (rounded, too). ``stages`` has these two
-    and all between, in order. In THE-X form these are ``relu_softmax`` (stage 1) and ``affine``
-    (after LN distillation), which are also fields; in polynomial form ``bounded`` (small scores,
-    no pooler), ``fitted`` (replaced, not trained) and ``layer_wise``. ``approximations`` has for
-    each layer of a polynomial form what was fitted before training.
-    """
-
-    source: str
-    metric: str
-    unconverted: float
-    converted: float
-    train_texts: int
-    dev_texts: int
-    seconds: float
-    seed: int
-    ranges: list[dict[str, float]]
-    options: dict[str, Any]
-    versions: dict[str, str]
-    relu_softmax: float | None = None
-    affine: float | None = None
-    form: str = "the-x"
-    stages: dict[str, float] = field(default_factory=dict)
-    approximations: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def drop(self) -> float:
-        """Points lost from the unconverted to the saved model."""
-        return self.unconverted - self.converted
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values that ``json.dumps`` takes."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> ConversionReport:
-        """Build a report from what :meth:`to_dict` returned."""
-        known = {item.name for item in fields(cls)}
-        return cls(**{name: value for name, value in values.items() if name in known})

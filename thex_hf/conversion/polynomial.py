@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from thex_hf.approx.power import fit_power
 from thex_hf.approx.registry import fit_activation
 from thex_hf.conversion.batches import Batch, Encoded, sample
-from thex_hf.conversion.losses import LossOptions, masked_error, run, score_distance, value_loss
-from thex_hf.conversion.norms import clamp_scales, fit_least_squares, rows
-from thex_hf.conversion.trainer import FitOptions, fit
-from thex_hf.modeling import ThexBertForSequenceClassification
+from thex_hf.conversion.losses import run
+from thex_hf.conversion.norms import copied, fit_least_squares, rows
 from thex_hf.modeling.layers import PowerAttention, Quadratic, ThexBertLayer
 
-Model = ThexBertForSequenceClassification
+Model = Any
 
 POWER_TEXTS = 256
 """How many texts shift and scale of the power attention are fitted on."""
-
-SCORE_SHARE = 0.05
-"""Weight of the attention scores beside the layer outputs in layer-wise distillation."""
 
 
 def with_polynomials(exact: Model, power: int, norm: str) -> Model:
@@ -35,13 +29,8 @@ def with_polynomials(exact: Model, power: int, norm: str) -> Model:
         power: exponent of the attention weights.
         norm: ``"affine"`` or ``"centred"``.
     """
-    config = copy.deepcopy(exact.config)
-    config.activation, config.softmax, config.norm = "quadratic", "power", norm
-    config.attention_power = power
-    student = Model(config)
-    student.load_state_dict(exact.state_dict(), strict=False)
-    student.to(next(exact.parameters()).device).eval()
-    return student
+    changes = {"activation": "quadratic", "softmax": "power", "norm": norm}
+    return copied(exact, **changes, attention_power=power)
 
 
 @torch.no_grad()
@@ -122,42 +111,3 @@ def _fit_heads(
         shift, scale = fit_power(table[head], mask, module.power)
         module.shift[head] = shift
         module.log_scale[head] = float(np.log(scale))
-
-
-def distil_layers(
-    exact: Model, student: Model, data: Encoded, fitting: FitOptions, losses: LossOptions
-) -> None:
-    """Train each layer by itself to follow the exact one, fed the exact model's stream.
-
-    Errors of one layer cannot reach the next, so nothing runs away while the polynomials are
-    still rough. The last layer is judged by its ``[CLS]`` row only, which is all that is used.
-
-    Args:
-        exact: what to follow; left unchanged.
-        student: trained in place.
-        data: training texts.
-        fitting: how long and how fast.
-        losses: whose ``value_limit`` and ``value_penalty`` hold here too, in all rows.
-    """
-    layers = [cast(ThexBertLayer, layer) for layer in student.thex_bert.layers]
-    exact.eval().requires_grad_(False)
-
-    def loss_of(net: nn.Module, batch: Batch) -> Tensor:
-        with torch.no_grad():
-            targets, _ = run(exact.to(batch["input_ids"].device), batch)
-        net.eval()  # no dropout: outputs are compared
-        mask = batch["attention_mask"].to(targets[0].stream_in.dtype)
-        traces = [
-            layer(target.stream_in, mask)[1] for layer, target in zip(layers, targets, strict=True)
-        ]
-        total = SCORE_SHARE * score_distance(traces, targets, batch)
-        total = total + value_loss(traces, batch, losses)
-        for number, (trace, target) in enumerate(zip(traces, targets, strict=True)):
-            cut = slice(0, 1) if number == len(layers) - 1 else slice(None)
-            part = {"attention_mask": batch["attention_mask"][:, cut]}
-            total = total + masked_error(trace.layer_norm[:, cut], target.layer_norm[:, cut], part)
-        return total
-
-    fit(student, loss_of, data, fitting, "layer-wise distillation")
-    exact.requires_grad_(True)
-    clamp_scales(student)

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from thex_hf.conversion.options import ConversionReport
+from thex_hf.conversion.report import ConversionReport
 from thex_hf.errors import ConversionError
+from thex_hf.hub.secrets import refuse_keys
 from thex_hf.modeling import ThexBertForSequenceClassification
 from thex_hf.modeling.card import write_card
-
-REPORT_NAME = "conversion.json"
+from thex_hf.modeling.records import REPORT_NAME
 
 
 def check_output(folder: Path, *, overwrite: bool) -> Path:
@@ -21,6 +21,7 @@ def check_output(folder: Path, *, overwrite: bool) -> Path:
 
     Raises:
         ConversionError: it is a file, or holds something and ``overwrite`` is not set.
+        KeyStoreError: it holds keys, which must never lie next to a model.
     """
     if folder.exists() and not folder.is_dir():
         raise ConversionError(f"output {str(folder)!r} should be a folder; it is a file.")
@@ -29,6 +30,7 @@ def check_output(folder: Path, *, overwrite: bool) -> Path:
             f"output folder {str(folder)!r} should be empty; it is not. Choose another one or "
             "allow overwriting."
         )
+    refuse_keys(folder)
     return folder
 
 

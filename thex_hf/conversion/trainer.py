@@ -1,108 +1,126 @@
-"""One plain training loop, on whatever device Accelerate finds."""
+"""One plain training loop, on whatever devices Accelerate finds."""
 
 from __future__ import annotations
 
-import math
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch import Tensor, nn
 from tqdm import tqdm
 from transformers.utils import logging
 
 from thex_hf.conversion.batches import Batch, Encoded, collate, drop_tokens, shuffled, swap_tokens
-from thex_hf.errors import ConversionError
+from thex_hf.conversion.fitting import FitOptions, Guard
+from thex_hf.conversion.resume import BETWEEN_SAVES, Work
+from thex_hf.conversion.training_state import Average, Best, Draws, load_state, save_state
 
 logger = logging.get_logger(__name__)
 
 LossOf = Callable[[nn.Module, Batch], Tensor]
+Judge = Callable[[], float]
 
-EXPLODED = 1000.0
-PATIENCE = 10
-"""``PATIENCE`` losses in a row above ``EXPLODED * (1 + least loss)`` count as divergence. One
-alone does not: a strange text can do that to a polynomial, and its gradient is clipped."""
+NOWHERE = Work()
 
 
-@dataclass(frozen=True)
-class FitOptions:
-    """How long and how fast to train.
+class _Loss(nn.Module):
+    """The loss as the forward pass of a module, which is what Accelerate can spread and cast."""
 
-    ``average`` is the decay of a running average of the weights, which replaces them
-    at the end; 0 switches it off. ``token_dropout`` is the share of ``[MASK]`` and
-    ``token_swap`` that of tokens from other texts, see :func:`swap_tokens`.
-    """
+    def __init__(self, model: nn.Module, loss_of: LossOf) -> None:
+        super().__init__()
+        self.model, self.loss_of = model, loss_of
 
-    epochs: float = 1.0
-    learning_rate: float = 3e-4
-    weight_decay: float = 0.05
-    batch_size: int = 64
-    warmup: float = 0.1
-    token_dropout: float = 0.0
-    token_swap: float = 0.0
-    gradient_norm: float = 1.0
-    average: float = 0.0
-    seed: int = 0
+    def forward(self, batch: Batch) -> Tensor:
+        return self.loss_of(self.model, batch)
 
 
-def fit(model: nn.Module, loss_of: LossOf, data: Encoded, options: FitOptions, name: str) -> None:
+def make_accelerator() -> Accelerator:
+    """The devices and processes at hand; bfloat16 products on a GPU that has them."""
+    mixed = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    spread = DistributedDataParallelKwargs(find_unused_parameters=True)  # some stages skip parts
+    return Accelerator(mixed_precision="bf16" if mixed else None, kwargs_handlers=[spread])
+
+
+def fit(
+    model: nn.Module,
+    loss_of: LossOf,
+    data: Encoded,
+    options: FitOptions,
+    name: str,
+    *,
+    work: Work = NOWHERE,
+    judge: Judge | None = None,
+) -> None:
     """Train the parameters of ``model`` that require gradients, in place.
 
-    AdamW with a one-cycle learning rate; texts of similar length share a batch.
+    AdamW with a one-cycle learning rate; texts of similar length share a batch. Under
+    ``accelerate launch`` each process takes its share of the batches, and gradients are averaged.
 
     Args:
         model: left in evaluation mode.
         loss_of: maps model and batch to a scalar loss.
         data: training texts.
         options: see :class:`FitOptions`.
-        name: shown by the progress bar.
+        name: shown by the progress bar, and names the state that ``work`` keeps.
+        work: where to keep the state now and then, and to go on from.
+        judge: scores the model on held-out texts, for ``options.checks``; higher is better.
 
     Raises:
         ConversionError: the loss stopped being a finite number, or exploded.
     """
     set_seed(options.seed)
-    accelerator = Accelerator()
-    generator = torch.Generator().manual_seed(options.seed)
-    steps = max(1, round(options.epochs * -(-len(data) // options.batch_size)))
+    accelerator = make_accelerator()
+    trained: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
+    steps = max(1, options.steps(len(data)) // accelerator.num_processes)
     optimizer = _optimizer(model, options)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, options.learning_rate, steps + 1, pct_start=options.warmup
     )
-    model, optimizer = accelerator.prepare(model, optimizer)
-    averaged = _Average(model, options.average)
-    model.train()
-    queue: list[Tensor] = []
-    limit, above = math.inf, 0
-    quiet = not logging.is_progress_bar_enabled()
-    for step in tqdm(range(steps), desc=name, disable=quiet, leave=False):
-        queue = queue or shuffled(data, options.batch_size, generator)
-        batch = swap_tokens(collate(data, queue.pop()), options.token_swap, generator)
+    net, optimizer = accelerator.prepare(_Loss(model, loss_of), optimizer)
+    generator = torch.Generator().manual_seed(options.seed)
+    draws = Draws(
+        generator,
+        lambda: shuffled(data, options.batch_size, generator),
+        accelerator.process_index,
+        accelerator.num_processes,
+    )
+    averaged, best = Average(trained, options.average), Best(trained, options.patience)
+    net.train()
+    first, key = 0, name.replace(" ", "-").replace(",", "")
+    if (found := work.resumed(key)) is not None:
+        first = load_state(*found, trained, optimizer, schedule, draws, averaged, best)
+    guard, saved, stop = Guard(name, steps), time.monotonic(), best.over
+    check = -(-steps // options.checks) if judge and options.checks else 0
+    quiet = not (logging.is_progress_bar_enabled() and accelerator.is_main_process)
+    for step in tqdm(
+        range(first, steps), desc=name, initial=first, total=steps, disable=quiet, leave=False
+    ):
+        if stop:
+            break
+        batch = swap_tokens(collate(data, draws.take()), options.token_swap, generator)
         batch = drop_tokens(batch, data, options.token_dropout, generator)
-        loss = loss_of(model, {k: v.to(accelerator.device) for k, v in batch.items()})
-        if not bool(torch.isfinite(loss)):
-            raise ConversionError(
-                f"{name}: the loss became {float(loss.detach())} at step {step + 1} of {steps}; "
-                "nothing was saved. Use a lower learning rate or more weight decay."
-            )
-        above = above + 1 if float(loss.detach()) > limit else 0
-        if above == PATIENCE:
-            raise ConversionError(
-                f"{name}: the loss exploded to {float(loss.detach()):.3g} at step {step + 1} of "
-                f"{steps}, the {PATIENCE}th in a row more than {EXPLODED:.0f} times the least; "
-                "nothing was saved. Use a lower learning rate or more weight decay."
-            )
-        limit = min(limit, EXPLODED * (1.0 + abs(float(loss.detach()))))
+        loss = net({k: v.to(accelerator.device) for k, v in batch.items()})
+        guard.check(float(loss.detach()), step)
         accelerator.backward(loss)
-        accelerator.clip_grad_norm_(model.parameters(), options.gradient_norm)
+        accelerator.clip_grad_norm_(trained, options.gradient_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         schedule.step()
         averaged.update(step)
-    averaged.apply()
+        if check and judge and ((step + 1) % check == 0 or step + 1 == steps):
+            with averaged.shown():
+                stop = best.note(judge())
+            net.train()
+        if time.monotonic() - saved > BETWEEN_SAVES and accelerator.num_processes == 1:
+            state = save_state(trained, optimizer, draws, averaged, best)
+            work.inside(key, state, {"step": step + 1, **best.facts()})
+            saved = time.monotonic()
+    if not best.apply():
+        averaged.apply()
     model.eval()
-    logger.info("%s: %d steps, last loss %.4f", name, steps, float(loss.detach()))
+    logger.info("%s: %d steps", name, steps)
 
 
 def _optimizer(model: nn.Module, options: FitOptions) -> torch.optim.Optimizer:
@@ -112,56 +130,8 @@ def _optimizer(model: nn.Module, options: FitOptions) -> torch.optim.Optimizer:
         {"params": [p for p in trained if p.dim() > 1], "weight_decay": options.weight_decay},
         {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
     ]
+    groups = [group for group in groups if group["params"]]
     try:
         return torch.optim.AdamW(groups, lr=options.learning_rate, fused=True)
     except RuntimeError:  # no fused form for this device in this version of torch
         return torch.optim.AdamW(groups, lr=options.learning_rate)
-
-
-class _Average:
-    """A running average of the trained weights."""
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.live: list[Tensor] = (
-            [p for p in model.parameters() if p.requires_grad] if decay else []
-        )
-        self.kept = [p.detach().clone() for p in self.live]
-
-    @torch.no_grad()
-    def update(self, step: int) -> None:
-        decay = min(self.decay, (step + 1) / (step + 10))
-        if self.live:
-            torch._foreach_lerp_(self.kept, self.live, 1 - decay)
-
-    @torch.no_grad()
-    def apply(self) -> None:
-        for live, kept in zip(self.live, self.kept, strict=True):
-            live.copy_(kept)
-
-
-@torch.no_grad()
-def predict(model: nn.Module, data: Encoded, size: int = 64) -> Tensor:
-    """Return the logits ``(n, labels)`` of all texts, on the CPU, in evaluation mode."""
-    model.eval()
-    device = next(model.parameters()).device
-    names = ("input_ids", "token_type_ids", "attention_mask")
-    order = torch.tensor([len(ids) for ids in data.ids]).argsort(stable=True)
-    found: list[Tensor] = []
-    for rows in torch.split(order, size):
-        batch = collate(data, rows)
-        found.append(model(**{k: batch[k].to(device) for k in names}).logits.float().cpu())
-    return torch.cat(found)[order.argsort()]
-
-
-def score(model: nn.Module, data: Encoded) -> float:
-    """Accuracy in per cent; for regression, the Pearson correlation in per cent."""
-    return score_logits(predict(model, data), data.labels)
-
-
-def score_logits(logits: Tensor, labels: Tensor) -> float:
-    """As :func:`score`, for logits ``(n, labels)`` and labels ``(n,)``."""
-    if labels.is_floating_point():
-        stacked = torch.stack([logits.squeeze(-1), labels])
-        return 100.0 * float(torch.corrcoef(stacked)[0, 1])
-    return 100.0 * float((logits.argmax(-1) == labels).float().mean())

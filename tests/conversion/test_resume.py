@@ -1,0 +1,129 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from thex_hf.conversion import ConversionOptions, FitOptions, TheXOptions, convert, trainer
+from thex_hf.conversion.flags import STAGES
+from thex_hf.conversion.resume import Work, work_folder
+from thex_hf.errors import ConversionError
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing of ours may catch it."""
+
+
+@pytest.fixture(scope="module")
+def files(data_files):
+    return {"train": data_files[0], "dev": data_files[1]}
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+@pytest.fixture
+def short():
+    few = FitOptions(epochs=0.4, learning_rate=1e-3, batch_size=32, average=0.9, token_dropout=0.1)
+    stages = {name: few for name in STAGES}
+    return ConversionOptions(fine_tuning=few, the_x=TheXOptions(**stages))
+
+
+@pytest.mark.parametrize("at", [3, 18, 34])
+def test_killed_at_any_step_it_goes_on_to_the_very_same_weights(
+    bert_folder, files, short, tmp_path, monkeypatch, at
+):
+    convert(bert_folder, tmp_path / "whole", **files, options=short)
+    monkeypatch.setattr(trainer, "BETWEEN_SAVES", -1.0)  # keep the state after every step
+    left = iter(range(at))
+    check = trainer.Guard.check
+
+    def killing(self, loss, step):
+        if next(left, None) is None:
+            raise Killed
+        check(self, loss, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.Guard, "check", killing)
+        with pytest.raises(Killed):
+            convert(bert_folder, tmp_path / "out", **files, options=short)
+    assert not (tmp_path / "out").exists()
+    kept = {path.suffix for path in work_folder(tmp_path / "out").iterdir()}
+    assert kept <= {".json", ".safetensors"}
+    convert(bert_folder, tmp_path / "out", **files, options=short)
+    first, second = weights(tmp_path / "whole"), weights(tmp_path / "out")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not work_folder(tmp_path / "out").exists()
+
+
+def test_other_options_are_refused_until_restart(bert_folder, files, quick, tmp_path):
+    folder = work_folder(tmp_path / "out")
+    Work.open(folder, {"other": 1}, restart=False, writes=True)
+    with pytest.raises(ConversionError, match="unfinished conversion with other options.*restart"):
+        convert(bert_folder, tmp_path / "out", **files, options=quick)
+    assert folder.is_dir()
+    convert(bert_folder, tmp_path / "out", **files, options=replace(quick, restart=True))
+    assert not folder.exists()
+
+
+def test_damaged_work_is_named(tmp_path):
+    work = Work.open(tmp_path / "w", {}, restart=False, writes=True)
+    model = torch.nn.Linear(2, 2)
+    work.keep("relu", model)
+    assert work.restore("relu", model)
+    path = tmp_path / "w" / "relu.safetensors"
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(ConversionError, match=r"'relu\.safetensors'.*damaged.*restart"):
+        work.restore("relu", model)
+    (tmp_path / "w" / "begun.json").write_text("{")
+    with pytest.raises(ConversionError, match=r"begun\.json"):
+        Work.open(tmp_path / "w", {}, restart=False, writes=True)
+
+
+def test_a_state_cut_between_its_two_files_is_not_used(tmp_path):
+    work = Work.open(tmp_path / "w", {}, restart=False, writes=True)
+    work.inside("relu", {"a": torch.ones(1)}, {"step": 3})
+    assert work.resumed("relu")[1]["step"] == 3
+    save_file({"a": torch.ones(1), "step": torch.tensor(4)}, tmp_path / "w/inside-relu.safetensors")
+    assert work.resumed("relu") is None
+
+
+def test_a_real_kill_of_the_command(bert_folder, files, tmp_path):
+    command = [sys.executable, "-c", "from thex_hf.cli.main import app; app()", "convert"]
+    command += [str(bert_folder), str(tmp_path / "out"), "--json", "--batch-size", "8"]
+    command += ["--train", str(files["train"]), "--dev", str(files["dev"]), "--effort", "0.4"]
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    stage = work_folder(tmp_path / "out") / "bounded.safetensors"
+    until = time.monotonic() + 120
+    while not stage.is_file() and time.monotonic() < until and running.poll() is None:
+        time.sleep(0.05)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    assert stage.is_file()
+    assert not (tmp_path / "out").exists()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "going on with the unfinished conversion" in done.stderr
+    assert list(json.loads(done.stdout)["stages"])[-1] == "converted"
+    assert not stage.exists()
+
+
+def test_early_stop_keeps_the_best_and_search_reports_every_decay(
+    bert_folder, files, quick, tmp_path
+):
+    long = FitOptions(epochs=3.0, learning_rate=1e-3, batch_size=32)
+    options = replace(
+        quick,
+        the_x=replace(quick.the_x, end_to_end=long),
+        weight_decays=(0.0, 0.5),
+        early_stop=True,
+    )
+    report = convert(bert_folder, tmp_path / "out", **files, options=options)
+    assert set(report.search) == {"0.0", "0.5"}
+    assert report.train_texts == 400
+    assert report.converted > 90

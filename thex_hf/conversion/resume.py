@@ -1,0 +1,167 @@
+"""Keep an unfinished conversion on disk, so that a killed one goes on where it was.
+
+A work folder holds the weights after every finished stage and, now and then, everything a
+training loop needs to go on exactly: weights, moments, averages and random states. All of it is
+safetensors and JSON. The folder lies beside the output folder and goes when the output is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers.utils import logging
+
+from thex_hf.errors import ConversionError
+
+logger = logging.get_logger(__name__)
+
+Tensors = dict[str, Tensor]
+SUFFIX = ".partial"
+BETWEEN_SAVES = 60.0
+"""Seconds between two savings of a training loop's state."""
+
+
+def work_folder(output: Path) -> Path:
+    """Where the unfinished conversion to ``output`` is kept."""
+    return output.with_name(output.name + SUFFIX)
+
+
+@dataclass(frozen=True)
+class Work:
+    """An unfinished conversion on disk; without a folder nothing is kept.
+
+    Args:
+        folder: the work folder, or None.
+        writes: whether this process writes (the first of several does).
+    """
+
+    folder: Path | None = None
+    writes: bool = True
+
+    @classmethod
+    def open(cls, folder: Path, facts: Mapping[str, Any], *, restart: bool, writes: bool) -> Work:
+        """Begin, or go on with what is there.
+
+        Args:
+            folder: the work folder; made if need be.
+            facts: what decides the result, as JSON values; must be those of the first run.
+            restart: drop what is there.
+            writes: whether this process writes.
+
+        Raises:
+            ConversionError: what is there was begun with other facts.
+        """
+        mine = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        if restart and writes:
+            shutil.rmtree(folder, ignore_errors=True)
+        record = folder / "begun.json"
+        if record.is_file() and not restart:
+            if _read(record).get("facts") != mine:
+                raise ConversionError(
+                    f"{str(folder)!r} holds an unfinished conversion with other options, data or "
+                    "source. Repeat that command to go on with it, or pass --restart "
+                    "(restart=True) to drop it."
+                )
+            logger.warning("going on with the unfinished conversion in %s", folder)
+        elif writes:
+            folder.mkdir(parents=True, exist_ok=True)
+            _write(record, {"facts": mine})
+        return cls(folder, writes)
+
+    def below(self, name: str) -> Work:
+        """A part of this work with stages of its own."""
+        if self.folder is None:
+            return self
+        if self.writes:
+            (self.folder / name).mkdir(exist_ok=True)
+        return Work(self.folder / name, self.writes)
+
+    def close(self) -> None:
+        """Remove the work folder."""
+        if self.folder is not None and self.writes:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def restore(self, stage: str, model: nn.Module) -> bool:
+        """Load the weights that a finished stage left; False if it did not finish."""
+        if self.folder is None or not self._named(stage).is_file():
+            return False
+        model.load_state_dict(self._load(stage), strict=True)
+        return True
+
+    def keep(self, stage: str, model: nn.Module) -> None:
+        """Keep the weights after a finished stage, and forget the way there."""
+        if self.folder is None or not self.writes:
+            return
+        _save({k: v.detach().cpu() for k, v in model.state_dict().items()}, self._named(stage))
+        for path in self.folder.glob("inside-*"):
+            path.unlink()
+
+    def inside(self, stage: str, tensors: Tensors, facts: Mapping[str, Any]) -> None:
+        """Keep the state of a training loop."""
+        if self.folder is None or not self.writes:
+            return
+        # the tensors carry the step too: a kill between the two writes is noticed
+        step = torch.tensor(facts["step"])
+        _save({**tensors, "step": step}, self._named(f"inside-{stage}"))
+        _write(self.folder / f"inside-{stage}.json", dict(facts))
+
+    def resumed(self, stage: str) -> tuple[Tensors, dict[str, Any]] | None:
+        """The state that :meth:`inside` kept, or None."""
+        if self.folder is None:
+            return None
+        record = self.folder / f"inside-{stage}.json"
+        if not record.is_file():
+            return None
+        facts, tensors = _read(record), self._load(f"inside-{stage}")
+        if int(tensors.pop("step")) != facts["step"]:
+            return None
+        return tensors, facts
+
+    def _named(self, name: str) -> Path:
+        assert self.folder is not None
+        return self.folder / f"{name}.safetensors"
+
+    def _load(self, name: str) -> Tensors:
+        path = self._named(name)
+        try:
+            found: Tensors = load_file(path)
+        except Exception as error:
+            raise ConversionError(
+                f"{path.name!r} in the unfinished conversion is damaged ({error}); pass --restart "
+                "(restart=True) to begin again."
+            ) from error
+        return found
+
+
+def _save(tensors: Tensors, path: Path) -> None:
+    """Write beside the place and move there: a kill leaves the old file or the new one."""
+    part = path.with_suffix(".tmp")
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part)
+    os.replace(part, path)
+
+
+def _write(path: Path, values: Mapping[str, Any]) -> None:
+    part = path.with_suffix(".json.tmp")
+    part.write_text(json.dumps(values), encoding="utf-8")
+    os.replace(part, path)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConversionError(
+            f"{path.name!r} in the unfinished conversion is damaged ({error}); pass --restart "
+            "(restart=True) to begin again."
+        ) from error
+    return found
