@@ -1,0 +1,133 @@
+"""``thex-hf evaluate``: score a model on labelled texts, in clear, simulated or encrypted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from thex_hf.cli.output import Json, mebibytes, show_json
+
+if TYPE_CHECKING:
+    from thex_hf.evaluation.score import Scores
+
+
+def evaluate(
+    model: Annotated[
+        str | None,
+        typer.Argument(help="Folder or Hub name of a THE-X model; the bundled one if none."),
+    ] = None,
+    data: Annotated[
+        str, typer.Option(help="Labelled texts: TSV, CSV or JSONL (also .gz), or a datasets name.")
+    ] = "",
+    split: Annotated[str, typer.Option(help="Split of a named data set.")] = "validation",
+    fhe: Annotated[str, typer.Option(help="disable, simulate or execute.")] = "simulate",
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only so many texts, spread evenly; all if none.")
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="Metric or GLUE task; may be given again; what suits the model if none."),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(help="client-aided, refresh or one-shot; what suits the model if none."),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Texts at once: more are faster.")
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(help="Processes of the server; all usable cores if none.")
+    ] = None,
+    keys: Annotated[
+        Path | None, typer.Option(help="Directory to keep keys in; in memory if none.")
+    ] = None,
+    backend: Annotated[str, typer.Option(help="Engine for --fhe execute.")] = "seal",
+    softmax: Annotated[
+        str | None, typer.Option(help="estimate, exact or estimate-on-server; the model's if none.")
+    ] = None,
+    ring: Annotated[
+        int | None, typer.Option(help="Ring degree N for refresh and one-shot.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Score MODEL on labelled texts, and compare it with itself in clear.
+
+    Needs the extra: pip install 'thex_hf[evaluate]'.
+    """
+    from thex_hf.errors import InputError
+    from thex_hf.evaluation.score import evaluate_model
+
+    if not data:
+        raise InputError("give the labelled texts: --data FILE, or a name such as glue/sst2")
+    scores = evaluate_model(
+        model,
+        data,
+        split=split,
+        fhe=fhe,
+        limit=limit,
+        metrics=metric,
+        batch_size=batch_size,
+        protocol=protocol,
+        processes=processes,
+        keys=keys,
+        backend=backend,
+        softmax=softmax,
+        ring=ring,
+    )
+    if as_json:
+        show_json({**scores.to_json(), "data": data})
+    else:
+        _show(scores)
+
+
+def _show(scores: Scores) -> None:
+    costs = scores.costs
+    texts = f"{scores.texts} of {scores.texts_in_data} texts"
+    cut = f", {scores.cut} cut to 128 tokens" if scores.cut else ""
+    typer.echo(f"{scores.model}: {texts}{cut}, {costs['fhe']}, {costs['protocol']}")
+    heads = [costs["fhe"]] + (["in clear"] if scores.clear_metrics is not None else [])
+    typer.echo(f"{'':26}" + "".join(f"{head:>10}" for head in heads) + "   95 % interval")
+    for name, value in scores.metrics.items():
+        row = [value] if scores.clear_metrics is None else [value, scores.clear_metrics[name]]
+        _row(name, row, scores.intervals.get(name))
+    for kind, figures in scores.entities.items():
+        _row(f"f1 of {kind} ({figures['number']})", [figures["f1"]], None)
+    if scores.agreement is not None:
+        _row(
+            "agreement with clear",
+            [scores.agreement],
+            scores.intervals.get("agreement"),
+            len(heads),
+        )
+    if scores.max_logit_difference is not None:
+        typer.echo(f"{'largest logit difference':26}{scores.max_logit_difference:>10.1e}")
+    _show_costs(scores)
+
+
+def _row(
+    name: str, values: list[float], interval: tuple[float, float] | None, columns: int = 0
+) -> None:
+    cells = "".join(f"{value:>10.4f}" for value in values)
+    blank = " " * 10 * max(0, columns - len(values))
+    ends = f"   {interval[0]:.4f} to {interval[1]:.4f}" if interval else ""
+    typer.echo(f"{name:26}{cells}{blank}{ends}")
+
+
+def _show_costs(scores: Scores) -> None:
+    speed, seconds, sizes = scores.speed, scores.costs["seconds"], scores.costs["bytes"]
+    typer.echo(
+        f"seconds: {speed['total_time_in_seconds']:.1f} in all, of these once: keys "
+        f"{seconds['keygen']:.1f}, encoding {seconds['prepare']:.1f}; a text: client "
+        f"{seconds['client']:.3f}, server {seconds['server']:.3f}"
+    )
+    if scores.costs["fhe"] == "execute":
+        typer.echo(
+            f"bytes: keys {mebibytes(sizes['keys'])} (once); a text: up {mebibytes(sizes['up'])}, "
+            f"down {mebibytes(sizes['down'])}, {scores.costs['rounds']} rounds"
+        )
+    machine = scores.machine
+    typer.echo(
+        f"on {machine['processor']}, {machine['cores']} cores, load {machine['load_average']}"
+    )

@@ -1,0 +1,85 @@
+"""What all metrics share: predictions stay in memory, and answers are plain floats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from transformers.utils import logging
+
+from thex_hf.errors import InputError
+from thex_hf.evaluation.libraries import datasets, evaluate
+
+logger = logging.get_logger(__name__)
+MULTILABEL = "multilabel"
+
+
+class OfflineMetric(evaluate.Metric):  # type: ignore[misc]
+    """An :class:`evaluate.Metric` that needs no script, no network and no cache file.
+
+    Args:
+        config_name: as in evaluate; ``multilabel`` where a text has any number of classes.
+        keep_in_memory: by default yes, unless several processes share the work.
+        num_process: how many processes share the work.
+        **options: as in :class:`evaluate.Metric`.
+    """
+
+    def __init__(
+        self,
+        config_name: str | None = None,
+        keep_in_memory: bool | None = None,
+        num_process: int = 1,
+        **options: Any,
+    ) -> None:
+        keep = num_process == 1 if keep_in_memory is None else keep_in_memory
+        super().__init__(config_name, keep_in_memory=keep, num_process=num_process, **options)
+
+    def compute(
+        self, *, predictions: Any = None, references: Any = None, **options: Any
+    ) -> dict[str, Any] | None:
+        """Score the predictions, and those added before, against the references.
+
+        Raises:
+            InputError: there is nothing to score.
+        """
+        given = predictions is not None and references is not None
+        if (given and len(predictions) == 0) or (not given and len(self) == 0):
+            raise InputError(f"{self.name}: nothing to score; there are no predictions")
+        found: dict[str, Any] | None = super().compute(
+            predictions=predictions, references=references, **options
+        )
+        return found
+
+
+def describe(about: str, value: Any) -> Any:
+    """What evaluate wants to know of a metric.
+
+    Args:
+        about: one sentence on what is measured.
+        value: feature of one prediction, and of one reference.
+    """
+    return evaluate.MetricInfo(
+        description=about,
+        citation="",
+        inputs_description="predictions and references: one entry for each text.",
+        features=datasets.Features({"predictions": value, "references": value}),
+    )
+
+
+def class_feature(config_name: str) -> Any:
+    """One class id, or with ``multilabel`` a zero or one for each class."""
+    one = datasets.Value("int32")
+    return datasets.Sequence(one) if config_name == MULTILABEL else one
+
+
+def warn_if_one_class(references: Sequence[Any], name: str) -> None:
+    """Say so when all references are equal, since then most figures mean little."""
+    first = references[0]
+    if all(entry == first for entry in references):
+        logger.warning(
+            "%s: all %d references are %r; with one class it says little. Take data with "
+            "texts of every class.",
+            name,
+            len(references),
+            first,
+        )

@@ -1,0 +1,86 @@
+"""Metrics for classes: accuracy, F1 and Matthews correlation, computed by scikit-learn."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from thex_hf.errors import OptionError
+from thex_hf.evaluation.base import (
+    MULTILABEL,
+    OfflineMetric,
+    class_feature,
+    describe,
+    warn_if_one_class,
+)
+from thex_hf.evaluation.libraries import classification, datasets
+
+AVERAGES = ("binary", "macro", "micro", "weighted")
+
+
+class Accuracy(OfflineMetric):
+    """Share of texts with the right class; with ``multilabel``, with exactly the right classes."""
+
+    def _info(self) -> Any:
+        return describe("Share of predictions that are right.", class_feature(self.config_name))
+
+    def _compute(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
+        return {"accuracy": float(classification.accuracy_score(references, predictions))}
+
+
+class F1(OfflineMetric):
+    """Harmonic mean of precision and recall.
+
+    Args:
+        average: ``binary`` scores class ``1`` of two; ``macro`` is the mean over classes,
+            ``weighted`` that mean by class size, ``micro`` counts all classes together. By
+            default ``binary``, with ``multilabel`` ``micro``.
+        config_name: ``multilabel`` where a text has any number of classes.
+        **options: as in :class:`evaluate.Metric`.
+
+    The answer is named ``f1``, or ``f1_macro`` and so on if another average was asked for.
+
+    Raises:
+        OptionError: an average that is not on offer, or at :meth:`compute` ``binary`` with
+            more than two classes.
+    """
+
+    def __init__(
+        self, average: str | None = None, config_name: str | None = None, **options: Any
+    ) -> None:
+        if average is not None and average not in AVERAGES:
+            raise OptionError(f"average must be one of {', '.join(AVERAGES)}, got {average!r}")
+        self.average = average or ("micro" if config_name == MULTILABEL else "binary")
+        self.key = f"f1_{average}" if average not in (None, "binary") else "f1"
+        super().__init__(config_name, **options)
+
+    def _info(self) -> Any:
+        return describe("Harmonic mean of precision and recall.", class_feature(self.config_name))
+
+    def _compute(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
+        warn_if_one_class(references, "f1")
+        try:
+            value = classification.f1_score(
+                references, predictions, average=self.average, zero_division=0.0
+            )
+        except ValueError as error:
+            raise OptionError(
+                f"f1 with average {self.average!r} scores class 1 of the classes 0 and 1 only "
+                f"({error}); use f1_macro, f1_micro or f1_weighted"
+            ) from error
+        return {self.key: float(value)}
+
+
+class MatthewsCorrelation(OfflineMetric):
+    """Matthews correlation, -1 to 1: 0 for a model at chance, whatever the class sizes."""
+
+    def _info(self) -> Any:
+        return describe("Matthews correlation coefficient.", datasets.Value("int32"))
+
+    def _compute(self, predictions: Sequence[int], references: Sequence[int]) -> dict[str, float]:
+        warn_if_one_class(references, "matthews_correlation")
+        with warnings.catch_warnings():  # ours has said it already
+            warnings.filterwarnings("ignore", "A single label")
+            value = classification.matthews_corrcoef(references, predictions)
+        return {"matthews_correlation": float(value)}

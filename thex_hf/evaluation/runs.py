@@ -1,0 +1,130 @@
+"""Run a pipeline over many texts, and add up what its reports say."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from thex_hf.errors import OptionError
+from thex_hf.pipelines.report import Report
+from thex_hf.protocol.progress import progress
+
+CLEAR_BATCH = 32
+SIMULATED_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Run:
+    """The reports of all texts in order, and the wall-clock seconds of the pipeline's calls.
+
+    The seconds hold one-time costs too: keys, and the encoding of weights.
+    """
+
+    reports: tuple[Report, ...]
+    seconds: float
+
+    @property
+    def logits(self) -> list[Any]:
+        """For each text one number a label; of tokens, that for each of them."""
+        return [report.logits for report in self.reports]
+
+    def speed(self) -> dict[str, float]:
+        """Seconds and texts a second, by evaluate's names."""
+        return {
+            "total_time_in_seconds": self.seconds,
+            "samples_per_second": len(self.reports) / self.seconds,
+            "latency_in_seconds": self.seconds / len(self.reports),
+        }
+
+
+def mode_of(pipe: Any, fhe: str | None) -> str:
+    """The mode asked for, else the one that the pipeline was made with."""
+    return str(fhe or pipe._forward_params.get("fhe", "execute"))
+
+
+def classify(pipe: Any, inputs: Sequence[Any], *, fhe: str, batch_size: int | None = None) -> Run:
+    """Classify all inputs; texts of over 128 tokens are cut.
+
+    Args:
+        pipe: a pipeline of ours.
+        inputs: texts, or dictionaries with ``text`` and ``text_pair``.
+        fhe: ``execute``, ``simulate`` or ``disable``.
+        batch_size: texts at once, of similar lengths; by default one for ``execute``, so
+            that seconds are those of one text.
+
+    Raises:
+        OptionError: a batch size of less than one.
+        ThexError: as the pipeline raises.
+    """
+    default = {"disable": CLEAR_BATCH, "simulate": SIMULATED_BATCH}.get(fhe, 1)
+    size = default if batch_size is None else batch_size
+    if size < 1:
+        raise OptionError(f"batch_size must be at least 1, got {size}")
+    order = sorted(range(len(inputs)), key=lambda i: _length(inputs[i])) if size > 1 else None
+    rows = list(range(len(inputs))) if order is None else order
+    reports: dict[int, Report] = {}
+    seconds = 0.0
+    with progress(len(inputs), f"fhe={fhe}") as bar:
+        for start in range(0, len(rows), size):
+            some = rows[start : start + size]
+            begin = time.perf_counter()
+            pipe(
+                [inputs[i] for i in some], fhe=fhe, agreement=False, truncation=True,
+                batch_size=len(some),
+            )  # fmt: skip
+            seconds += time.perf_counter() - begin
+            reports |= dict(zip(some, pipe.reports, strict=True))
+            bar.update(len(some))
+    return Run(tuple(reports[i] for i in range(len(inputs))), seconds)
+
+
+def count_cut(pipe: Any, inputs: Sequence[Any], most: int) -> int:
+    """How many texts have more than ``most`` tokens, so that only their beginning is scored."""
+    cut = 0
+    for entry in inputs:
+        texts = entry if isinstance(entry, dict) else {"text": entry}
+        cut += len(pipe.tokenizer(**texts, truncation=False, verbose=False)["input_ids"]) > most
+    return cut
+
+
+def costs(reports: Sequence[Report]) -> dict[str, Any]:
+    """What the texts cost, as JSON values.
+
+    Returns:
+        ``fhe``, ``protocol``, ``backend``, ``texts``; ``seconds``: ``keygen`` and ``prepare``
+        in all, ``client`` and ``server`` a text on average; ``bytes``: ``keys`` of all key sets
+        met, ``up`` and ``down`` a text on average; ``rounds``, ``levels``, ``ring_degree``,
+        ``modulus_bits`` and ``key_switches`` of the most costly text; ``buckets``: texts by
+        padded length; ``batch``: texts in the largest request.
+    """
+    first, count = reports[0], len(reports)
+    return {
+        "fhe": first.fhe,
+        "protocol": first.protocol,
+        "backend": first.backend,
+        "texts": count,
+        "seconds": {
+            "keygen": sum(r.seconds.keygen for r in reports),
+            "prepare": sum(r.seconds.prepare for r in reports),
+            "client": sum(r.seconds.client for r in reports) / count,
+            "server": sum(r.seconds.server for r in reports) / count,
+        },
+        "bytes": {
+            "keys": sum({r.bytes.keys for r in reports}),  # one size for each key set
+            "up": round(sum(r.bytes.up for r in reports) / count),
+            "down": round(sum(r.bytes.down for r in reports) / count),
+        },
+        **{
+            name: max(getattr(r, name) for r in reports)
+            for name in ("rounds", "levels", "ring_degree", "modulus_bits", "key_switches", "batch")
+        },
+        "buckets": {str(k): n for k, n in sorted(Counter(r.bucket for r in reports).items())},
+    }
+
+
+def _length(entry: Any) -> int:
+    texts = entry.values() if isinstance(entry, dict) else [entry]
+    return sum(len(text) for text in texts if text)

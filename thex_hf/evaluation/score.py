@@ -1,0 +1,175 @@
+"""Score a model on labelled texts, in clear, simulated or encrypted: what the command runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from thex_hf.evaluation.answers import Answers, share_interval
+from thex_hf.evaluation.base import logger
+from thex_hf.evaluation.machine import machine_facts
+from thex_hf.evaluation.opening import open_pipeline
+from thex_hf.evaluation.reading import Data, inputs_of, read, spread
+from thex_hf.evaluation.registry import DEFAULTS, load_metrics, resolve
+from thex_hf.evaluation.runs import classify, costs, count_cut
+from thex_hf.pipelines.options import FHE_MODES, one_of
+from thex_hf.pipelines.text_classification import LONGEST
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What :func:`evaluate_model` found.
+
+    Args:
+        model: name or folder of the model.
+        kind: ``classes``, ``numbers`` (regression), ``multi`` (any number of classes a text)
+            or ``tags`` (a tag for each word).
+        metrics: by name; shares and correlations, not per cent. NaN where not defined.
+        clear_metrics: the same of the clear model on the same texts; None if not compared.
+        intervals: 95 % intervals (Wilson) of those figures that are a share of texts.
+        texts: how many were scored.
+        texts_in_data: how many there were.
+        cut: of how many only the first 128 tokens were read.
+        agreement: share of texts (of words, for tags) with the answer of the clear model; None
+            if not compared, or if answers are numbers.
+        max_logit_difference: largest absolute difference to the clear model's logits.
+        speed: seconds, and texts a second, by evaluate's names.
+        costs: see :func:`thex_hf.evaluation.runs.costs`.
+        entities: for tags, the figures of each type of entity.
+        machine: what it ran on.
+    """
+
+    model: str
+    kind: str
+    metrics: dict[str, float]
+    clear_metrics: dict[str, float] | None
+    intervals: dict[str, tuple[float, float]]
+    texts: int
+    texts_in_data: int
+    cut: int
+    agreement: float | None
+    max_logit_difference: float | None
+    speed: dict[str, float]
+    costs: dict[str, Any]
+    entities: dict[str, dict[str, float]] = field(default_factory=dict)
+    machine: dict[str, Any] = field(default_factory=machine_facts)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; NaN becomes None."""
+        clear = self.clear_metrics
+        return {
+            "model": self.model,
+            "kind": self.kind,
+            "metrics": _without_nan(self.metrics),
+            "entities": self.entities,
+            "clear_metrics": None if clear is None else _without_nan(clear),
+            "intervals": {name: list(ends) for name, ends in self.intervals.items()},
+            "texts": self.texts,
+            "texts_in_data": self.texts_in_data,
+            "cut": self.cut,
+            "agreement": self.agreement,
+            "max_logit_difference": self.max_logit_difference,
+            **self.speed,
+            "thex": self.costs,
+            "machine": self.machine,
+        }
+
+
+def evaluate_model(
+    model: Any,
+    data: Data,
+    *,
+    tokenizer: Any = None,
+    split: str = "validation",
+    fhe: str = "simulate",
+    limit: int | None = None,
+    metrics: Iterable[str] | None = None,
+    batch_size: int | None = None,
+    compare: bool = True,
+    **options: Any,
+) -> Scores:
+    """Score a model on labelled texts.
+
+    Args:
+        model: a folder or Hub name, a model (with ``tokenizer``), a pipeline, or None for the
+            bundled model.
+        data: a TSV, CSV or JSON-lines file, the name of a data set, texts read before, or rows;
+            see :func:`thex_hf.evaluation.reading.read`.
+        tokenizer: of ``model``, where that is a model.
+        split: which split of a named data set.
+        fhe: ``execute`` (ciphertexts), ``simulate`` (the same circuit on numbers, with modelled
+            noise) or ``disable`` (the clear model).
+        limit: score so many texts only, spread evenly over the data.
+        metrics: names, see :func:`thex_hf.evaluation.registry.load_metric`; what suits the
+            model by default.
+        batch_size: texts at once; more are faster. By default one for ``execute``, so that
+            seconds are those of one text.
+        compare: also run the clear model on the same texts; not for ``disable``.
+        **options: of the pipeline: ``protocol``, ``backend``, ``keys``, ``softmax``, ``ring``,
+            ``processes``.
+
+    Raises:
+        OptionError: an option or a metric is not on offer, or does not suit the model.
+        InputError: the data hold labels of another kind, or an empty text.
+        ConversionError: model or data cannot be read.
+        ThexError: as the pipeline raises.
+    """
+    mode = one_of("fhe", fhe, FHE_MODES)
+    pipe = open_pipeline(None, model, tokenizer, **options)
+    found = read(data, pipe.model.config, split, every_token=pipe.model.every_token)
+    texts = spread(found, limit)
+    inputs = inputs_of(texts)
+    answers = Answers(pipe, texts.words)
+    names = _metric_names(metrics, answers.kind)
+    run = classify(pipe, inputs, fhe=mode, batch_size=batch_size)
+    clear = classify(pipe, inputs, fhe="disable") if compare and mode != "disable" else None
+    measured, entities = _measure(names, answers, run.logits, texts.labels)
+    gap = {} if clear is None else answers.gap(run.logits, clear.logits)
+    if gap.get("agreement", 1.0) < 1.0:
+        logger.warning("%.2f %% of answers are not those in clear", 100 * (1 - gap["agreement"]))
+    return Scores(
+        model=str(pipe.model.name_or_path or type(pipe.model).__name__),
+        kind=answers.kind,
+        metrics=measured,
+        clear_metrics=None
+        if clear is None
+        else _measure(names, answers, clear.logits, texts.labels)[0],
+        intervals=_intervals({**measured, **gap}, len(texts), answers.kind),
+        texts=len(texts),
+        texts_in_data=len(found),
+        cut=count_cut(pipe, inputs, LONGEST),
+        agreement=gap.get("agreement"),
+        max_logit_difference=gap.get("max_logit_difference"),
+        speed=run.speed(),
+        costs=costs(run.reports),
+        entities=entities,
+    )
+
+
+def _metric_names(metrics: Iterable[str] | None, kind: str) -> tuple[str, ...]:
+    wanted = DEFAULTS[kind] if metrics is None else tuple(metrics)
+    return tuple(dict.fromkeys(one for name in wanted for one in resolve(name, kind)))
+
+
+def _measure(
+    names: Sequence[str], answers: Answers, logits: Sequence[Any], labels: Sequence[Any]
+) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """The metrics, and those of each type of entity."""
+    metric = load_metrics(names, multilabel=answers.kind == "multi")
+    found = metric.compute(
+        predictions=answers.predictions(logits), references=answers.references(labels)
+    )
+    types = {name: value for name, value in found.items() if isinstance(value, dict)}
+    return {name: value for name, value in found.items() if name not in types}, types
+
+
+def _intervals(values: dict[str, float], texts: int, kind: str) -> dict[str, tuple[float, float]]:
+    """Of the shares of texts; tags of one text are not independent, so they get none."""
+    shares = () if kind == "tags" else ("accuracy", "agreement")
+    return {name: share_interval(values[name], texts) for name in shares if name in values}
+
+
+def _without_nan(values: dict[str, float]) -> dict[str, float | None]:
+    return {name: None if math.isnan(value) else value for name, value in values.items()}
