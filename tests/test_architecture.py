@@ -14,8 +14,9 @@ ROOMS = {
     "processes": {"errors"},
     "approx": {"errors"},
     "layout": {"errors", "approx"},
-    "modeling": {"approx", "weights", "errors"},
-    "conversion": {"modeling", "approx", "errors", "_extras"},
+    "hub": {"errors"},
+    "modeling": {"approx", "weights", "hub", "errors"},
+    "conversion": {"modeling", "approx", "hub", "errors", "_extras"},
     "encrypted": {"layout", "approx", "weights", "processes", "errors"},
     "backends": {"layout", "errors", "_extras"},
     "protocol": {
@@ -28,6 +29,7 @@ ROOMS = {
         "errors",
     },
     "pipelines": {
+        "hub",
         "protocol",
         "backends.registry",
         "encrypted.circuits",
@@ -37,8 +39,31 @@ ROOMS = {
         "modeling",
         "errors",
     },
+    "evaluation": {
+        "pipelines",
+        "protocol.progress",
+        "modeling",
+        "conversion.data",
+        "conversion.labels",
+        "errors",
+        "_extras",
+    },
+    "cards": {
+        "",
+        "evaluation",
+        "pipelines",
+        "protocol",
+        "backends.registry",
+        "encrypted.circuits",
+        "encrypted.shape",
+        "layout",
+        "modeling",
+        "errors",
+    },
     "cli": {
         "",
+        "cards",
+        "evaluation",
         "pipelines",
         "protocol",
         "conversion",
@@ -49,9 +74,9 @@ ROOMS = {
         "weights",
         "errors",
     },
-    "": {"modeling", "pipelines", "errors"},  # thex_hf/__init__.py
+    "": {"modeling", "conversion.pretrained", "pipelines", "errors"},  # thex_hf/__init__.py
 }
-TORCH_ROOMS = {"modeling", "conversion", "pipelines", "cli", ""}
+TORCH_ROOMS = {"modeling", "conversion", "pipelines", "evaluation", "cards", "cli", ""}
 PICKLES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 BY_NAME = ("require", "import_module", "__import__")
 MOST_LINES = 400
@@ -180,6 +205,12 @@ def test_imports_by_name_are_few():
     assert calls == {
         ("backends.seal_context", "tenseal.sealapi"),
         ("conversion.data", "datasets"),
+        ("evaluation.libraries", "datasets"),
+        ("evaluation.libraries", "evaluate"),
+        ("evaluation.libraries", "evaluate.evaluator"),
+        ("evaluation.libraries", "scipy.stats"),
+        ("evaluation.libraries", "seqeval.metrics"),
+        ("evaluation.libraries", "sklearn.metrics"),
         ("conversion.convert", "thex_hf"),  # for its __version__, when a report is written
     }
 

@@ -14,6 +14,7 @@ EXPECTED = {
     "classify": "POSITIVE",
     "two_roles": "server folder: ['evaluation.",
     "convert_tiny": "accuracy: ",
+    "evaluate_model": "same label as in clear: 100%",
 }
 ENCRYPTED = {"classify": ["a fine film", "--fhe", "execute"], "two_roles": ["--backend", "seal"]}
 

@@ -2,6 +2,7 @@ import random
 
 import pytest
 import torch
+from conversion_words import BAD, GOOD, OTHER
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
 from thex_hf.conversion import ConversionOptions, FitOptions, TheXOptions
@@ -9,8 +10,6 @@ from thex_hf.conversion import ConversionOptions, FitOptions, TheXOptions
 torch.set_num_threads(1)
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-GOOD, BAD = ["good", "great", "fine", "nice", "lovely"], ["bad", "poor", "dull", "awful", "sad"]
-OTHER = ["a", "film", "the", "plot", "very"]
 
 
 @pytest.fixture(scope="session")

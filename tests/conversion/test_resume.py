@@ -28,18 +28,25 @@ def weights(folder):
     return load_file(folder / "model.safetensors")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def short():
     few = FitOptions(epochs=0.4, learning_rate=1e-3, batch_size=32, average=0.9, token_dropout=0.1)
-    stages = {name: few for name in STAGES}
+    stages = dict.fromkeys(STAGES, few)
     return ConversionOptions(fine_tuning=few, the_x=TheXOptions(**stages))
+
+
+@pytest.fixture(scope="module")
+def whole(bert_folder, files, short, tmp_path_factory):
+    """What a conversion gives that nobody interrupts."""
+    folder = tmp_path_factory.mktemp("whole") / "out"
+    convert(bert_folder, folder, **files, options=short)
+    return weights(folder)
 
 
 @pytest.mark.parametrize("at", [3, 18, 34])
 def test_killed_at_any_step_it_goes_on_to_the_very_same_weights(
-    bert_folder, files, short, tmp_path, monkeypatch, at
+    bert_folder, files, short, whole, tmp_path, monkeypatch, at
 ):
-    convert(bert_folder, tmp_path / "whole", **files, options=short)
     monkeypatch.setattr(trainer, "BETWEEN_SAVES", -1.0)  # keep the state after every step
     left = iter(range(at))
     check = trainer.Guard.check
@@ -57,18 +64,18 @@ def test_killed_at_any_step_it_goes_on_to_the_very_same_weights(
     kept = {path.suffix for path in work_folder(tmp_path / "out").iterdir()}
     assert kept <= {".json", ".safetensors"}
     convert(bert_folder, tmp_path / "out", **files, options=short)
-    first, second = weights(tmp_path / "whole"), weights(tmp_path / "out")
-    assert all(torch.equal(first[name], second[name]) for name in first)
+    found = weights(tmp_path / "out")
+    assert all(torch.equal(whole[name], found[name]) for name in whole)
     assert not work_folder(tmp_path / "out").exists()
 
 
-def test_other_options_are_refused_until_restart(bert_folder, files, quick, tmp_path):
+def test_other_options_are_refused_until_restart(bert_folder, files, short, tmp_path):
     folder = work_folder(tmp_path / "out")
     Work.open(folder, {"other": 1}, restart=False, writes=True)
-    with pytest.raises(ConversionError, match="unfinished conversion with other options.*restart"):
-        convert(bert_folder, tmp_path / "out", **files, options=quick)
+    with pytest.raises(ConversionError, match=r"unfinished conversion with other options.*restart"):
+        convert(bert_folder, tmp_path / "out", **files, options=short)
     assert folder.is_dir()
-    convert(bert_folder, tmp_path / "out", **files, options=replace(quick, restart=True))
+    convert(bert_folder, tmp_path / "out", **files, options=replace(short, restart=True))
     assert not folder.exists()
 
 
@@ -114,16 +121,17 @@ def test_a_real_kill_of_the_command(bert_folder, files, tmp_path):
 
 
 def test_early_stop_keeps_the_best_and_search_reports_every_decay(
-    bert_folder, files, quick, tmp_path
+    bert_folder, files, short, tmp_path
 ):
-    long = FitOptions(epochs=3.0, learning_rate=1e-3, batch_size=32)
+    tuned = FitOptions(epochs=6.0, learning_rate=5e-3, batch_size=32)
+    long = FitOptions(epochs=2.0, learning_rate=1e-3, batch_size=32)
     options = replace(
-        quick,
-        the_x=replace(quick.the_x, end_to_end=long),
+        short,
+        fine_tuning=tuned,
+        the_x=replace(short.the_x, end_to_end=long),
         weight_decays=(0.0, 0.5),
         early_stop=True,
     )
     report = convert(bert_folder, tmp_path / "out", **files, options=options)
     assert set(report.search) == {"0.0", "0.5"}
-    assert report.train_texts == 400
     assert report.converted > 90

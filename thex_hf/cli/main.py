@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from thex_hf.cli.card import card
 from thex_hf.cli.classify import classify
 from thex_hf.cli.convert import convert
 from thex_hf.cli.estimate import estimate
+from thex_hf.cli.evaluate import evaluate
 from thex_hf.cli.info import info
 from thex_hf.errors import ThexError
 
@@ -20,9 +22,11 @@ commands = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+commands.command()(card)
 commands.command()(classify)
 commands.command()(convert)
 commands.command()(estimate)
+commands.command()(evaluate)
 commands.command()(info)
 
 

@@ -26,7 +26,7 @@ class Encoded:
 
     ``labels`` by ``kind``: class ids ``(n,)``, numbers ``(n,)``, zeros and ones ``(n, labels)``,
     or for each text its tokens' tags. ``guide``, if present, has logits to imitate:
-    ``(n, labels)``, or for each text ``(tokens, labels)``.
+    ``(n, labels)``, or for each text ``(tokens, labels)``. ``outside`` is the tag ``O``.
     """
 
     ids: Ragged
@@ -36,6 +36,7 @@ class Encoded:
     mask_id: int | None
     guide: Tensor | Ragged | None = None
     kind: str = "classes"
+    outside: int | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -78,6 +79,7 @@ def encode(tokenizer: Any, data: LabelledTexts, max_length: int) -> Encoded:
     else:
         pairs = None if data.pairs is None else list(data.pairs)
         out = tokenizer(list(data.texts), pairs, **limits)
+    names = data.label_names or ()
     segments = out.get("token_type_ids") or [[0] * len(ids) for ids in out["input_ids"]]
     return Encoded(
         ids=tuple(torch.tensor(ids) for ids in out["input_ids"]),
@@ -86,6 +88,7 @@ def encode(tokenizer: Any, data: LabelledTexts, max_length: int) -> Encoded:
         pad_id=tokenizer.pad_token_id,
         mask_id=tokenizer.mask_token_id,
         kind=data.kind,
+        outside=names.index("O") if "O" in names else None,
     )
 
 

@@ -13,7 +13,7 @@ from thex_hf.errors import ConversionError
 from thex_hf.hub.secrets import refuse_keys
 from thex_hf.modeling import ThexBertForSequenceClassification
 from thex_hf.modeling.card import write_card
-from thex_hf.modeling.records import REPORT_NAME
+from thex_hf.modeling.records import REPORT_NAME as REPORT_NAME
 
 
 def check_output(folder: Path, *, overwrite: bool) -> Path:

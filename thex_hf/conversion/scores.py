@@ -54,16 +54,15 @@ def score(model: nn.Module, data: Encoded) -> float:
     return score_logits(predict(model, data), data)
 
 
-def score_logits(logits: Logits, data: Encoded, outside: int | None = None) -> float:
+def score_logits(logits: Logits, data: Encoded) -> float:
     """As :func:`score`, for logits that are there already.
 
     Args:
         logits: from :func:`predict`.
-        data: what the logits are of.
-        outside: class that stands for no tag; by default the most frequent one.
+        data: what the logits are of. If no tag is named ``O``, the most frequent one stands for it.
     """
     if isinstance(data.labels, tuple):
-        return _tag_score(torch.cat(list(logits)), torch.cat(data.labels), outside)
+        return _tag_score(torch.cat(list(logits)), torch.cat(data.labels), data.outside)
     assert isinstance(logits, Tensor)
     if data.kind == "numbers":
         stacked = torch.stack([logits.squeeze(-1), data.labels])

@@ -1,105 +1,128 @@
-"""Write the model card of a THE-X checkpoint."""
+"""Write the model card of a THE-X checkpoint, and keep our part of it fresh.
+
+A card is ``README.md``. What lies between :data:`BEGIN` and :data:`END` is ours and written anew at
+every save; the rest is the user's and left alone, and so is a README without these marks.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub.repocard import metadata_save
+from jinja2 import Environment, StrictUndefined
 
-from thex_hf.modeling.configuration_thex_bert import RANGE_KEYS, ThexBertConfig
+from thex_hf.modeling.card_facts import facts
+from thex_hf.modeling.card_head import fresh_head, read_head
+from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
+from thex_hf.modeling.records import REPORT_NAME, model_digest, read_measures, read_record
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
-TAGS = ["thex", "fhe", "homomorphic-encryption", "ckks"]
-PROTOCOLS = {"the-x": ("client-aided",), "polynomial": ("refresh", "one-shot"), "unconverted": ()}
-"""Protocols that models of each form serve."""
+README = "README.md"
+BEGIN = "<!-- thex_hf: generated -->"
+END = "<!-- thex_hf: end -->"
+NOTE = "<!-- Written anew at every save. Your own text belongs outside these two marks. -->"
+REPORTED = {"source", "metric", "converted", "train_texts", "dev_texts", "seed"}
+"""Fields without which a dictionary is no conversion report."""
 
-STAGES = {
-    "unconverted": "unconverted",
-    "relu_softmax": "ReLU and softmax estimate",
-    "affine": "affine norms after LN distillation",
-    "bounded": "small attention scores, no pooler",
-    "fitted": "polynomials fitted, not trained",
-    "layer_wise": "after layer-wise distillation",
-    "converted": "this checkpoint",
-}
-WORDS: dict[str, Any] = {
-    "activations": {
-        "relu": "relu",
-        "quadratic": "a x^2 + b x + c, learned in each layer",
-        "gelu": "gelu",
-    },
-    "places": {"relu": "client, during a visit", "quadratic": "server", "gelu": "not encrypted"},
-    "norms": {
-        "affine": "gamma * x + beta",
-        "centred": "gamma * (x - mean(x)) + beta",
-        "layernorm": "exact",
-    },
-}
+_OURS = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
+_TITLE = re.compile(r"^# (.+?)\s*$", re.MULTILINE)
+_REPORTED = re.compile(r"<!-- conversion report of weights ([0-9a-f]+) -->")
 
 
 def write_card(
     folder: Path,
     report: dict[str, Any] | None = None,
     *,
+    measures: dict[str, Any] | None = None,
+    title: str | None = None,
     notes: str = "",
     metadata: dict[str, Any] | None = None,
 ) -> Path:
-    """Write ``README.md`` into a checkpoint folder, unless there is one already.
+    """Write ``README.md`` into a checkpoint folder, or refresh the part of it that is ours.
 
     Args:
-        folder: holds the checkpoint's ``config.json``.
-        report: a conversion report as a dictionary; accuracies are left out without it.
-        notes: Markdown put at the end.
-        metadata: further fields for the head, such as ``license`` or ``datasets``.
+        folder: holds the checkpoint's ``config.json`` and weights.
+        report: a conversion report as a dictionary; by default that of ``conversion.json``, as long
+            as the weights are those it is about.
+        measures: scores and costs, with the names in ``docs/model_cards.md``; by default those of
+            ``measures.json``, if they are about these weights.
+        title: heading, and the name to load the model by; by default the present card's, or the
+            folder's name.
+        notes: Markdown for the user's part of a new card; an existing card's is left alone.
+        metadata: further fields for the head, such as ``license`` or ``datasets``; a field that
+            the card has already is kept.
 
     Returns:
-        The path of ``README.md``; an existing file is left as it is.
+        The path of ``README.md``; a file without our marks is left as it is.
     """
-    path = folder / "README.md"
-    if path.exists():
+    path = folder / README
+    old = _read(path)
+    if old is not None and len(_OURS.findall(old)) != 1:
         return path
+    report, digest = _report(folder, report, old)
+    measures = read_measures(folder) if measures is None else measures
     config = ThexBertConfig(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
-    data = ModelCardData(
-        pipeline_tag="text-classification",
-        library_name="thex_hf",
-        tags=TAGS,
-        **(metadata or {}),
-    )
-    card = ModelCard.from_template(
-        data,
-        template_path=str(TEMPLATE),
-        title=folder.resolve().name,
-        source=(report or {}).get("source", "a fine-tuned BERT"),
-        activation=config.activation,
-        softmax=config.softmax,
-        norm=config.norm,
-        form=config.form,
-        protocols=" and ".join(f"`{name}`" for name in PROTOCOLS[config.form]),
-        softmaxes={
-            "estimate": "ReLU((x/2+1)^3) times a learned reciprocal of the row sum",
-            "power": f"(x + c)^{config.attention_power} / (R n), c and R learned for each head",
-            "exact": "exact",
-        },
-        **WORDS,
-        stage_names=STAGES,
-        figures=_figures(report or {}),
-        layers=config.num_hidden_layers,
-        hidden=config.hidden_size,
-        heads=config.num_attention_heads,
-        intermediate=config.intermediate_size,
-        labels=config.num_labels,
-        report=report,
-        ranges=config.ranges,
-        range_keys=RANGE_KEYS,
-        notes=notes,
-    )
-    path.write_text(str(card), encoding="utf-8")
+    found = _OURS.search(old or "")
+    heading = _TITLE.search(found.group()) if found else None
+    title = title or (heading.group(1) if heading else folder.resolve().name)
+    body = _body(facts(config, report, measures, title), digest)
+    if old is None or found is None:
+        text = body + "\n" + (f"\n## Notes\n\n{notes}\n" if notes else "")
+    else:
+        text = old[: found.start()] + body + old[found.end() :]
+    _write(path, text)
+    head = read_head(path)
+    if head is not None:  # else it is not YAML, and not ours to repair
+        fresh = fresh_head(head, config, report, measures, title, metadata or {})
+        if fresh != head:
+            metadata_save(path, fresh)
     return path
 
 
-def _figures(report: dict[str, Any]) -> dict[str, float | None]:
-    """Find the score of each stage in a report, in or outside its ``stages``."""
-    stages = report.get("stages") or {}
-    return {name: stages.get(name, report.get(name)) for name in STAGES}
+def is_ours(folder: Path) -> bool:
+    """Whether a folder's README has a part that :func:`write_card` writes anew."""
+    text = _read(folder / README)
+    return text is not None and len(_OURS.findall(text)) == 1
+
+
+def _body(values: dict[str, Any], digest: str) -> str:
+    """Our part, marks included. Nothing that is filled in can close or open a comment."""
+    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=False)
+    environment.filters["code"] = lambda name: f"`{name}`"
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    text = template.render(**values).strip().replace("<!--", "&lt;!--")
+    marks = [BEGIN, NOTE] + ([f"<!-- conversion report of weights {digest} -->"] if digest else [])
+    return "\n".join([*marks, "", text, "", END])
+
+
+def _report(
+    folder: Path, given: dict[str, Any] | None, old: str | None
+) -> tuple[dict[str, Any] | None, str]:
+    """The report to show, and the digest of the weights that the last report was about.
+
+    ``conversion.json`` does not say which weights it is about; the card remembers it.
+    """
+    stored = read_record(folder, REPORT_NAME) if given is None else given
+    if stored is None or not stored.keys() >= REPORTED:
+        return None, ""
+    digest = model_digest(folder)
+    remembered = _REPORTED.search(old or "")
+    if given is None and remembered and remembered.group(1) != digest:
+        return None, remembered.group(1)
+    return stored, digest
+
+
+def _read(path: Path) -> str | None:
+    """The card as it is, line ends included; None where there is none."""
+    if not path.exists():
+        return None
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        return file.read()
+
+
+def _write(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        file.write(text)

@@ -13,6 +13,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from thex_hf.errors import ConversionError, InputError
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
+from thex_hf.modeling.converter import converted
 from thex_hf.modeling.embeddings import Embeddings
 from thex_hf.modeling.guards import check_reciprocal, refuse_pickle
 from thex_hf.modeling.hub import HubMixin
@@ -56,12 +57,19 @@ class ThexBertPreTrainedModel(HubMixin, PreTrainedModel):  # type: ignore[misc]
         Args:
             pretrained_model_name_or_path: folder or Hub name.
             *args: as in Hugging Face.
-            **kwargs: as in Hugging Face.
+            **kwargs: as in Hugging Face. With ``convert=True`` a classifier of the BERT family is
+                converted first, and ``kwargs`` are those of
+                :func:`thex_hf.conversion.pretrained.convert_pretrained`: ``train``, ``dev``,
+                ``form``, ``output``, ... The result is kept and found again.
 
         Raises:
             ConversionError: it is another kind of checkpoint (a plain BERT, say), or
                 its weights are pickled.
         """
+        if kwargs.pop("convert", False):
+            task = "tokens" if cls.__name__.endswith("TokenClassification") else "sequence"
+            folder = converted(pretrained_model_name_or_path, task, kwargs)
+            return super().from_pretrained(folder, *args, use_safetensors=True)
         if kwargs.setdefault("use_safetensors", True) is not True:
             raise ConversionError(
                 "thex_hf reads safetensors only, never pickled weights: leave out "

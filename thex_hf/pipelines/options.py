@@ -21,6 +21,16 @@ CALL_OPTIONS = (
     "max_length",
     "add_special_tokens",
 )
+TOKEN_OPTIONS = (
+    "fhe",
+    "agreement",
+    "aggregation_strategy",
+    "ignore_labels",
+    "is_split_into_words",
+    "delimiter",
+    "offset_mapping",
+    "truncation",
+)
 LOAD_OPTIONS = ("backend", "protocol", "keys", "softmax", "ring", "processes")
 LEARNS = {
     "client-aided": (
@@ -70,18 +80,34 @@ def choose_protocol(value: Any, form: str) -> str:
     return protocol
 
 
-def refuse_unknown(options: dict[str, Any], *, loading: bool) -> None:
+HINTS = {
+    "return_all_scores": "return_all_scores is gone; use top_k=None for all scores",
+    "grouped_entities": "grouped_entities is gone; use aggregation_strategy='simple'",
+    "ignore_subwords": "ignore_subwords is gone; use aggregation_strategy='first'",
+    "stride": (
+        "stride is not supported: windows of a long text would be requests of their own. Split the "
+        "text into sentences, or pass truncation=True to classify its beginning"
+    ),
+}
+
+
+def refuse_unknown(options: dict[str, Any], offered: tuple[str, ...], *, loading: bool) -> None:
     """Refuse options that are misspelt, or that were removed from transformers.
+
+    Args:
+        options: what was given.
+        offered: what a call of the pipeline takes.
+        loading: also allow what only the constructor takes.
 
     Raises:
         OptionError: naming the option and the nearest one on offer.
     """
-    allowed = CALL_OPTIONS + (LOAD_OPTIONS if loading else ())
+    allowed = offered + (LOAD_OPTIONS if loading else ())
     for name in options:
         if name in allowed:
             continue
-        if name == "return_all_scores":
-            raise OptionError("return_all_scores is gone; use top_k=None for all scores")
+        if name in HINTS:
+            raise OptionError(HINTS[name])
         if name in LOAD_OPTIONS:
             raise OptionError(f"{name} is set once, in pipeline(...), not at a call")
         near = difflib.get_close_matches(name, allowed, n=1)

@@ -30,11 +30,18 @@ class Bytes:
 
 @dataclass(frozen=True)
 class Agreement:
-    """The clear model on the same text, when asked for."""
+    """The clear model on the same text, when asked for.
+
+    ``label`` is what the clear model says: of several labels at once all that apply, of a token
+    classifier those of all tokens but the special ones, in order. ``same_label`` tells whether the
+    report's logits say just that; ``same_tokens`` is the share of such tokens with the same label,
+    None if texts are classified. The difference is over all logits.
+    """
 
     label: str
     same_label: bool
     largest_logit_difference: float
+    same_tokens: float | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,8 @@ class Report:
     """One text's report.
 
     Args:
-        logits: in the model's label order.
+        logits: in the model's label order; of a token classifier one such list for each true
+            token, special ones included.
         tokens: true tokens, known to the client only.
         bucket: padded length, all that the server learns of it.
         protocol: ``client-aided``, ``refresh`` or ``one-shot``.
@@ -59,7 +67,7 @@ class Report:
         agreement: see :class:`Agreement`.
     """
 
-    logits: list[float]
+    logits: list[Any]
     tokens: int
     bucket: int
     protocol: str

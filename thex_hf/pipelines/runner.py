@@ -15,12 +15,14 @@ from thex_hf.backends.registry import get_backend
 from thex_hf.encrypted.shape import bucket
 from thex_hf.errors import OptionError
 from thex_hf.layout.engines import Vector
-from thex_hf.modeling.modeling_thex_bert import ThexBertForSequenceClassification
+from thex_hf.modeling import ThexBertClassifier
+from thex_hf.pipelines.agreement import compare
 from thex_hf.pipelines.report import Agreement, Bytes, Report, Seconds
 from thex_hf.protocol.keys import KeyStore
 from thex_hf.protocol.session import LocalSession, Outcome
 
 Row = Mapping[str, Tensor]
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 class Runner:
@@ -43,7 +45,7 @@ class Runner:
 
     def __init__(
         self,
-        model: ThexBertForSequenceClassification,
+        model: ThexBertClassifier,
         *,
         backend: str,
         protocol: str,
@@ -113,14 +115,18 @@ class Runner:
         return np.asarray(embedded[0][kept].cpu().double().numpy())
 
     @torch.no_grad()
-    def _clear(self, row: Row) -> list[float]:
-        out = self.model(**{name: tensor.to(self.model.device) for name, tensor in row.items()})
-        return [float(x) for x in out.logits[0].cpu()]
+    def _clear(self, row: Row) -> Vector:
+        """The clear model's logits, ``(labels,)`` or ``(n true tokens, labels)``."""
+        given = {name: row[name].to(self.model.device) for name in INPUTS if name in row}
+        logits = self.model(**given).logits[0]
+        if self.model.every_token:
+            logits = logits[given["attention_mask"][0].bool()]
+        return np.asarray(logits.cpu().double().numpy())
 
     def _report(self, row: Row, outcome: Outcome, fhe: str) -> Report:
         transcript, plan = outcome.transcript, outcome.plan
         return Report(
-            logits=[float(x) for x in transcript.logits],
+            logits=transcript.logits.tolist(),
             tokens=int(row["attention_mask"].sum()),
             bucket=plan.shape.tokens,
             protocol=self.protocol,
@@ -148,7 +154,7 @@ class Runner:
         logits = self._clear(row)
         tokens = int(row["attention_mask"].sum())
         return Report(
-            logits=logits,
+            logits=logits.tolist(),
             tokens=tokens,
             bucket=bucket(tokens),
             protocol=self.protocol,
@@ -158,8 +164,9 @@ class Runner:
         )
 
     def _compare(self, row: Row, report: Report) -> Agreement:
-        clear = self._clear(row)
-        labels = self.model.config.id2label
-        best, own = int(np.argmax(clear)), int(np.argmax(report.logits))
-        difference = max(abs(a - b) for a, b in zip(clear, report.logits, strict=True))
-        return Agreement(str(labels[best]), best == own, difference)
+        special = row.get("special_tokens_mask")
+        if special is not None:
+            special = special[0][row["attention_mask"][0].bool()]
+        own = np.asarray(report.logits)
+        marks = None if special is None else special.tolist()
+        return compare(self._clear(row), own, self.model.config, marks)

@@ -1,0 +1,161 @@
+"""Saving and pushing that all THE-X models share: a card at every save, never next to a key."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import CommitInfo
+
+from thex_hf.errors import ConversionError
+from thex_hf.hub.remote_code import drop_remote_code, write_remote_code
+from thex_hf.hub.secrets import refuse_keys
+from thex_hf.hub.upload import fetch_files, push_folder
+from thex_hf.modeling.card import README, is_ours, write_card
+from thex_hf.modeling.card_head import TAGS
+from thex_hf.modeling.records import RECORDS, carry_records
+
+PUSH_OPTIONS = (
+    "repo_id",
+    "commit_message",
+    "commit_description",
+    "private",
+    "token",
+    "revision",
+    "create_pr",
+)
+"""Options of :func:`thex_hf.hub.push_folder` that ``save_pretrained`` takes too."""
+
+
+class HubMixin:
+    """Replaces ``save_pretrained`` and ``push_to_hub`` of :class:`transformers.PreTrainedModel`."""
+
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike[str],
+        is_main_process: bool = True,
+        state_dict: dict[str, Any] | None = None,
+        *,
+        include_remote_code: bool = False,
+        push_to_hub: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Save weights, configuration and a model card.
+
+        A ``README.md`` of one's own is left alone; in ours the part between the marks is
+        written anew. If the model was loaded from a folder and has the same weights still, that
+        folder's conversion report, measures and card come along.
+
+        Args:
+            save_directory: made if need be.
+            is_main_process: only the main process writes the card.
+            state_dict: as in Hugging Face.
+            include_remote_code: also write ``thex_remote.py``, so that the model loads without
+                ``import thex_hf``, with ``trust_remote_code=True``.
+            push_to_hub: upload the whole folder afterwards; options as in
+                :func:`thex_hf.hub.push_folder`, and ``repo_id`` is the folder's name by default.
+            **kwargs: as in Hugging Face.
+
+        Raises:
+            KeyStoreError: the folder holds keys; nothing was written.
+            ConversionError: ``safe_serialization=False`` was asked for.
+        """
+        folder = Path(save_directory)
+        pushing = {name: kwargs.pop(name) for name in PUSH_OPTIONS if name in kwargs}
+        repository = str(pushing.pop("repo_id", folder.name))
+        options = {"is_main_process": is_main_process, "state_dict": state_dict, **kwargs}
+        _save(self, folder, include_remote_code, None, options)
+        if push_to_hub and is_main_process:
+            push_folder(folder, repository, **pushing)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        tokenizer: Any = None,
+        commit_message: str | None = None,
+        commit_description: str | None = None,
+        private: bool | None = None,
+        token: str | bool | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+        include_remote_code: bool = False,
+        tags: list[str] | None = None,
+        **kwargs: Any,
+    ) -> CommitInfo:
+        """Upload the model and its card in one commit; what the user wrote in the card there stays.
+
+        So do figures of these very weights that the repository has already.
+
+        Args:
+            repo_id: ``"organisation/name"``, or ``"name"`` for one's own.
+            tokenizer: uploaded along; a pipeline needs one in the repository.
+            commit_message: first line of the commit.
+            commit_description: the rest of it.
+            private: whether a new repository is private.
+            token: access token; None or True: the stored one.
+            revision: branch; made if there is none.
+            create_pr: open a pull request.
+            include_remote_code: as for :meth:`save_pretrained`.
+            tags: tags of a new card, besides ours.
+            **kwargs: for :meth:`save_pretrained`; ``use_temp_dir`` has no effect, since a
+                temporary folder is always used.
+
+        Raises:
+            HfHubHTTPError: the Hub refused.
+        """
+        kwargs.pop("use_temp_dir", None)
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            known = (README, *RECORDS)
+            fetch_files(repo_id, known, folder, token=token, revision=revision)
+            _save(self, folder, include_remote_code, repo_id, kwargs, tags)
+            if tokenizer is not None:
+                tokenizer.save_pretrained(folder)
+            return push_folder(
+                folder,
+                repo_id,
+                commit_message=commit_message or f"Upload {type(self).__name__}",
+                commit_description=commit_description,
+                private=private,
+                token=token,
+                revision=revision,
+                create_pr=create_pr,
+            )
+
+
+def _save(
+    model: Any,
+    folder: Path,
+    remote_code: bool,
+    title: str | None,
+    options: dict[str, Any],
+    tags: list[str] | None = None,
+) -> None:
+    """Save a model with its card and records; ``title`` is the card's, if not the folder's name."""
+    if options.pop("safe_serialization", True) is not True:
+        raise ConversionError(
+            "thex_hf writes safetensors only, never pickled weights: leave out "
+            "safe_serialization=False."
+        )
+    refuse_keys(folder)
+    # Loading through thex_remote.py marks the classes so that transformers would copy their
+    # files into the folder; the shim imports the installed package instead.
+    type(model)._auto_class = type(model.config)._auto_class = None
+    super(HubMixin, model).save_pretrained(folder, **options)
+    if not options.get("is_main_process", True) or not folder.is_dir():
+        return
+    if remote_code:
+        write_remote_code(folder, type(model).__name__)
+    else:
+        drop_remote_code(folder)
+    fresh = not (folder / README).exists()
+    source = Path(model.name_or_path or folder)
+    carry_records(source, folder, *([README] if is_ours(source) else []))
+    carried = fresh and (folder / README).exists()
+    if title is None and carried:
+        title = folder.resolve().name
+    metadata = {"tags": list(dict.fromkeys([*TAGS, *tags]))} if tags else None
+    write_card(folder, title=title, metadata=metadata)

@@ -1,0 +1,176 @@
+"""What the pipelines on encrypted data share: options, the runner, reports, the plan."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor
+from transformers.utils import logging
+
+from thex_hf.encrypted.schedule import SOFTMAX
+from thex_hf.encrypted.shape import BUCKETS, bucket
+from thex_hf.errors import ConversionError, InputError, OptionError
+from thex_hf.modeling import ThexBertClassifier
+from thex_hf.modeling.switch import set_softmax
+from thex_hf.pipelines.options import (
+    FHE_MODES,
+    LEARNS,
+    choose_protocol,
+    one_of,
+    refuse_unknown,
+)
+from thex_hf.pipelines.report import Report
+from thex_hf.pipelines.runner import Runner
+
+logger = logging.get_logger(__name__)
+LONGEST = BUCKETS[-1]
+"""Tokens of the longest text, special tokens included."""
+
+
+class EncryptedMixin:
+    """Put before a stock pipeline, runs its model's encoder on encrypted data.
+
+    Args:
+        *args: of the stock pipeline.
+        backend: slot backend, ``seal`` by default.
+        protocol: ``client-aided`` for models of the THE-X form; ``refresh`` (the default) or
+            ``one-shot`` for those of the polynomial form.
+        keys: directory to keep keys in; in memory when None. Never a model folder.
+        softmax: ``estimate`` (THE-X's, finished by the client), ``exact`` (by the client) or
+            ``estimate-on-server`` (as published: the client does nothing but ReLU; more
+            rounds, more levels, the same result); the checkpoint's by default. For
+            ``client-aided`` only.
+        ring: ring degree N for ``refresh`` and ``one-shot``: larger rings carry more levels
+            between visits; the smallest that will do by default.
+        processes: how many the server's work is spread over; all usable cores by default.
+        **kwargs: of the stock pipeline; ``fhe`` is ``execute`` (ciphertexts), ``simulate``
+            (the same circuit on numbers, with modelled noise) or ``disable`` (the clear torch
+            model), ``agreement`` also runs the clear model and reports the difference. These two
+            can be given at each call too.
+
+    After a call :attr:`reports` holds one :class:`~thex_hf.pipelines.report.Report` a text.
+
+    Raises:
+        OptionError: an option is unknown or has a value not on offer.
+        InputError: a text is empty, too long, or no text.
+        ConversionError: the model is not a converted THE-X model.
+    """
+
+    model_class: ClassVar[type[ThexBertClassifier]]
+    call_options: ClassVar[tuple[str, ...]]
+    tokenizer: Any
+
+    def __init__(
+        self,
+        *args: Any,
+        backend: str = "seal",
+        protocol: str | None = None,
+        keys: str | os.PathLike[str] | None = None,
+        softmax: str | None = None,
+        ring: int | None = None,
+        processes: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        args, kwargs = self._fitting(protocol, args, kwargs)
+        model = kwargs.get("model", args[0] if args else None)
+        if not isinstance(model, self.model_class):
+            raise ConversionError(
+                f"expected a THE-X model ({self.model_class.__name__}), got "
+                f"{type(model).__name__}; convert it first: thex-hf convert"
+            )
+        self.protocol = choose_protocol(protocol, model.config.form)
+        self.reports: list[Report] = []
+        model.float()
+        if softmax is not None:
+            if self.protocol != "client-aided":
+                raise OptionError(f"softmax is an option of client-aided, not of {self.protocol}")
+            one_of("softmax", softmax, SOFTMAX)
+            set_softmax(model, "exact" if softmax == "exact" else "estimate")
+        self.runner = Runner(
+            model,
+            backend=backend,
+            protocol=self.protocol,
+            softmax=softmax,
+            ring=ring,
+            processes=processes,
+            keys=None if keys is None else Path(keys),
+        )
+        self._told = False
+        super().__init__(*args, **kwargs)
+
+    @classmethod
+    def _fitting(
+        cls, protocol: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Exchange a model that was not asked for by name for one that fits the protocol."""
+        return args, kwargs
+
+    def check_model_type(self, supported_models: Any) -> None:
+        """Accept THE-X models, which the stock name table does not know."""
+
+    def _own_options(
+        self, options: dict[str, Any], fhe: str | None, agreement: bool | None
+    ) -> dict[str, Any]:
+        """Refuse unknown options and return the parameters of ``_forward``."""
+        refuse_unknown(options, self.call_options, loading=not hasattr(self, "_forward_params"))
+        forward: dict[str, Any] = {}
+        if fhe is not None:
+            forward["fhe"] = one_of("fhe", fhe, FHE_MODES)
+        if agreement is not None:
+            forward["agreement"] = bool(agreement)
+        return forward
+
+    def _limit(self) -> int:
+        """The most tokens that protocol and tokenizer take."""
+        return min(LONGEST, int(self.tokenizer.model_max_length))
+
+    def _classify(self, model_inputs: Mapping[str, Any], fhe: str, agreement: bool) -> list[Report]:
+        """Run each row of a batch by itself and keep its report."""
+        if fhe != "disable" and not self._told:
+            self._told = True
+            logger.warning(LEARNS[self.protocol])
+        tensors = {name: x for name, x in model_inputs.items() if isinstance(x, Tensor)}
+        rows = [
+            {name: tensor[index : index + 1] for name, tensor in tensors.items()}
+            for index in range(len(tensors["input_ids"]))
+        ]
+        reports = self.runner.run(rows, fhe=fhe, agreement=agreement)
+        self.reports += reports
+        return reports
+
+    @property
+    def report(self) -> Report | None:
+        """The report of the last text, None before any."""
+        return self.reports[-1] if self.reports else None
+
+    def plan(self, tokens: int) -> dict[str, Any]:
+        """The plan for texts of ``tokens`` tokens, as JSON values."""
+        return self.runner.session("execute").plan(bucket(tokens)).to_json()
+
+
+def check_text(text: Any) -> None:
+    """Refuse what is no text, or an empty one.
+
+    Raises:
+        InputError: says what came.
+    """
+    if not isinstance(text, str):
+        raise InputError(f"expected a text (str), got {type(text).__name__}")
+    if not text.strip():
+        raise InputError("the text is empty; there is nothing to classify")
+
+
+def check_length(count: int, limit: int) -> None:
+    """Refuse a text with more tokens than the circuit takes.
+
+    Raises:
+        InputError: says how many there are and what to do.
+    """
+    if count > limit:
+        raise InputError(
+            f"the text has {count} tokens, {limit} are the most; shorten it, or pass "
+            f"truncation=True to classify its beginning"
+        )
