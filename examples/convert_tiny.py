@@ -17,7 +17,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast, pipeline
 
 import thex_hf  # noqa: F401  (makes the task known to transformers)
-from thex_hf.conversion import ConversionOptions, FitOptions, convert
+from thex_hf.conversion import convert, options_from
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 GOOD = ["good", "great", "fine", "nice", "lovely"]
@@ -62,19 +62,21 @@ def write_rows(path: Path, count: int, seed: int) -> Path:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the example; ``argv`` as on the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=float, default=6.0, help="of the first stage")
+    parser.add_argument("--epochs", type=float, default=6.0, help="of fine-tuning")
     parser.add_argument("--fhe", default="simulate", choices=("execute", "simulate", "disable"))
     options = parser.parse_args(argv)
 
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
-        fast = FitOptions(epochs=options.epochs, learning_rate=5e-3, batch_size=32)
+        settings = options_from(
+            fine_tune=True, epochs=options.epochs, learning_rate=5e-3, effort=0.1
+        )
         report = convert(
             make_bert(folder / "bert"),
             folder / "thex",
             train=write_rows(folder / "train.tsv", 400, 1),
             dev=write_rows(folder / "dev.tsv", 100, 2),
-            options=ConversionOptions(fine_tuning=fast, polish=False),
+            options=settings,
         )
         print(f"{report.metric}: {report.unconverted:.1f} before, {report.converted:.1f} after")
         classify = pipeline("thex-text-classification", model=str(folder / "thex"), fhe=options.fhe)

@@ -49,7 +49,7 @@ class WireError(ThexError, ValueError):
 
 
 class KeyStoreError(ThexError, OSError):
-    """Keys cannot be read from, or written to, the directory the user named."""
+    """Keys cannot be read from, or written to, a directory; or one to be pushed holds keys."""
 
 
 class ChildError(ThexError, RuntimeError):

@@ -8,7 +8,8 @@ from torch.nn import functional
 from transformers import BertForSequenceClassification
 
 from thex_hf.conversion.batches import Batch, Encoded
-from thex_hf.conversion.trainer import FitOptions, fit
+from thex_hf.conversion.fitting import FitOptions
+from thex_hf.conversion.trainer import fit
 
 SMOOTHING = 0.05
 SCORE_LIMIT = 3.0

@@ -31,16 +31,10 @@ from thex_hf.modeling.card import write_card
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "thex-tiny-sst2"
-STAGES = ("unconverted", "relu_softmax", "affine", "converted")
 
 DROPOUT = 0.15
 TEACHER = FitOptions(epochs=2.0, learning_rate=6e-4, token_dropout=0.2, average=0.998)
-CONVERSION = ConversionOptions(
-    fine_tuning=FitOptions(epochs=0.5, learning_rate=2e-4, token_dropout=0.1, average=0.995),
-    distilling=FitOptions(epochs=0.1, learning_rate=1e-3, weight_decay=0.0, average=0.99),
-    polishing=FitOptions(epochs=0.3, learning_rate=1e-4, token_dropout=0.1, average=0.995),
-    overwrite=True,
-)
+CONVERSION = ConversionOptions(overwrite=True)
 METADATA = {"license": "apache-2.0", "language": "en", "datasets": ["stanfordnlp/sst2"]}
 
 
@@ -67,8 +61,8 @@ def train_one(seed: int, args: argparse.Namespace) -> ConversionReport:
 
 def summary(reports: list[ConversionReport], seconds: float) -> dict[str, Any]:
     """Collect accuracies by seed, their mean and spread, and the settings."""
-    by_seed = {str(r.seed): {s: round(getattr(r, s), 2) for s in STAGES} for r in reports}
-    columns = {stage: [getattr(r, stage) for r in reports] for stage in STAGES}
+    by_seed = {str(r.seed): {s: round(v, 2) for s, v in r.stages.items()} for r in reports}
+    columns = {stage: [r.stages[stage] for r in reports] for stage in reports[0].stages}
     return {
         "dev_texts": reports[0].dev_texts,
         "train_texts": reports[0].train_texts,

@@ -1,4 +1,5 @@
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -135,3 +136,17 @@ def test_early_stop_keeps_the_best_and_search_reports_every_decay(
     report = convert(bert_folder, tmp_path / "out", **files, options=options)
     assert set(report.search) == {"0.0", "0.5"}
     assert report.converted > 90
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_batches_and_one_of_them_writes(bert_folder, files, tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    command += ["-m", "thex_hf.cli.main", "convert", str(bert_folder), str(tmp_path / "out")]
+    command += ["--train", str(files["train"]), "--dev", str(files["dev"]), "--json"]
+    command += ["--fine-tune", "--epochs", "12", "--learning-rate", "5e-3", "--effort", "0.2"]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    report = json.loads(done.stdout)  # printed once
+    assert report["unconverted"] > 90
+    assert report["converted"] > 80
+    assert not work_folder(tmp_path / "out").exists()

@@ -78,6 +78,7 @@ def convert(
     """
     from thex_hf.conversion.convert import convert as run
     from thex_hf.conversion.flags import options_from
+    from thex_hf.conversion.trainer import speaks
 
     options = options_from(
         form=form,
@@ -96,6 +97,8 @@ def convert(
         restart=restart,
     )
     report = run(source, output, train=train, dev=dev, options=options, task=task, pooling=pooling)
+    if not speaks():
+        return
     if as_json:
         show_json({**report.to_dict(), "output": str(output)})
         return

@@ -55,3 +55,7 @@ def app() -> None:
     except (ThexError, OSError) as error:
         sys.stderr.write(f"thex-hf: {type(error).__name__}: {error}\n")
         raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    app()

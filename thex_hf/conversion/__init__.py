@@ -2,6 +2,7 @@
 
 from thex_hf.conversion.convert import convert
 from thex_hf.conversion.fitting import FitOptions
+from thex_hf.conversion.flags import options_from
 from thex_hf.conversion.losses import LossOptions
 from thex_hf.conversion.options import ConversionOptions, PolynomialOptions, TheXOptions
 from thex_hf.conversion.report import ConversionReport
@@ -14,4 +15,5 @@ __all__ = [
     "PolynomialOptions",
     "TheXOptions",
     "convert",
+    "options_from",
 ]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -41,6 +41,11 @@ def make_accelerator() -> Accelerator:
     mixed = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     spread = DistributedDataParallelKwargs(find_unused_parameters=True)  # some stages skip parts
     return Accelerator(mixed_precision="bf16" if mixed else None, kwargs_handlers=[spread])
+
+
+def speaks() -> bool:
+    """Whether this process writes and prints; of several only the first does."""
+    return bool(PartialState().is_main_process)
 
 
 def fit(
