@@ -5,8 +5,8 @@ r"""What a conversion costs in accuracy, task by task: the paper's table beside 
 
 BASE is a folder with an encoder to fine-tune (:mod:`training.distil_base` makes the one used).
 For each seed and task a classifier is fine-tuned once, kept in WORK, and converted by the recipe.
-Results are kept one by one in WORK, so that an interrupted run goes on; ``--collect NAME``
-writes what is there to ``benchmarks/results``.
+Results are kept one by one in WORK, so that an interrupted run goes on;
+``collect_table.py`` writes what is there to ``benchmarks/results``.
 """
 
 from __future__ import annotations

@@ -1,0 +1,98 @@
+r"""Gather what ``conversion_table.py`` left in its work folder: the paper's table beside ours.
+
+    python benchmarks/collect_table.py --work WORK --recipe the-x --name conversion_the_x
+
+Writes ``results/NAME.json`` with every run and ``results/NAME.md``: for each task and metric the
+mean and standard deviation over the seeds, stage by stage, the drop from the unconverted model,
+and THE-X's published figures (Chen et al. 2022, table 1) for BERT-tiny.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from common import surroundings, write
+from tasks import TASKS
+
+PAPER = {
+    ("sst2", "accuracy"): (82.45, 82.40, 82.34, 82.11),
+    ("mrpc", "f1"): (81.57, 81.69, 80.81, 79.93),
+    ("mrpc", "accuracy"): (70.10, 70.34, 69.85, 68.87),
+    ("stsb", "pearson"): (72.83, 72.89, 74.19, 68.38),
+    ("stsb", "spearman"): (73.66, 73.03, 74.27, 70.96),
+    ("qqp", "f1"): (80.28, 79.55, 79.38, 78.28),
+    ("qqp", "accuracy"): (84.03, 82.89, 83.36, 83.75),
+    ("mnli", "accuracy"): (69.75, 69.51, 68.61, 68.59),
+    ("qnli", "accuracy"): (78.38, 78.35, 78.33, 78.33),
+    ("rte", "accuracy"): (58.56, 58.32, 58.27, 58.12),
+    ("conll2003", "entity_f1"): (83.57, 83.69, 83.38, 81.67),
+}
+"""Baseline, ReLU, ReLU and softmax, all three; on the tasks' full training sets."""
+
+
+def runs(work: Path, recipe: str) -> list[dict[str, Any]]:
+    """All finished runs of a recipe, by task and seed."""
+    files = sorted((work / "results").glob(f"*-{recipe}-[0-9]*.json"))
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    order = list(TASKS)
+    return sorted(found, key=lambda run: (order.index(run["task"]), run["seed"]))
+
+
+def row(own: list[dict[str, Any]], metric: str, stages: list[str]) -> list[str]:
+    """One line of the table: a task and metric over its seeds."""
+    task = own[0]["task"]
+    cells = [task, metric, str(len(own))]
+    for stage in stages:
+        cells.append(_spread([run["stages"][stage][metric] for run in own]))
+    drops = [_drop(run, metric) for run in own]
+    published = PAPER.get((task, metric))
+    cells.append(_spread(drops))
+    cells.append("" if published is None else " / ".join(f"{v:.2f}" for v in published))
+    cells.append("" if published is None else f"{published[0] - published[-1]:.2f}")
+    return cells
+
+
+def _drop(run: dict[str, Any], metric: str) -> float:
+    stages = run["stages"]
+    return float(stages["unconverted"][metric] - stages["converted"][metric])
+
+
+def _spread(values: list[float]) -> str:
+    mean = statistics.mean(values)
+    return f"{mean:.2f}" + (f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else "")
+
+
+def main() -> None:
+    """Collect one recipe."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--recipe", required=True)
+    parser.add_argument("--name", required=True)
+    args = parser.parse_args()
+    found = runs(args.work, args.recipe)
+    if not found:
+        raise SystemExit(f"no finished run of recipe {args.recipe!r} in {args.work}")
+    stages = list(found[0]["stages"])
+    head = ["task", "metric", "seeds", *stages, "drop", "paper", "its drop"]
+    table, drops = [head], {}
+    for name in dict.fromkeys(run["task"] for run in found):
+        own = [run for run in found if run["task"] == name]
+        drops[name] = statistics.mean(_drop(run, TASKS[name].metrics[0]) for run in own)
+        table += [row(own, metric, stages) for metric in TASKS[name].metrics]
+    record = {
+        "surroundings": surroundings(),
+        "recipe": args.recipe,
+        "mean_drop_of_first_metrics": round(statistics.mean(drops.values()), 2),
+        "drop_of_first_metric": {name: round(value, 2) for name, value in drops.items()},
+        "notes": {name: TASKS[name].note for name in drops if TASKS[name].note},
+        "runs": found,
+    }
+    write(args.name, record, table)
+
+
+if __name__ == "__main__":
+    main()
