@@ -48,6 +48,10 @@ class WireError(ThexError, ValueError):
     """Bytes from the other side are truncated, malformed or not allowed."""
 
 
+class DivergenceError(ConversionError):
+    """Training ran away, or ended at chance; what it left is of no use."""
+
+
 class KeyStoreError(ThexError, OSError):
     """Keys cannot be read from, or written to, a directory; or one to be pushed holds keys."""
 

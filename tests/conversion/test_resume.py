@@ -70,6 +70,24 @@ def test_killed_at_any_step_it_goes_on_to_the_very_same_weights(
     assert not work_folder(tmp_path / "out").exists()
 
 
+def test_damaged_work_is_kept_until_restart(bert_folder, files, short, tmp_path, monkeypatch):
+    def killing(self, loss, step):
+        if self.name == "ReLU":
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.Guard, "check", killing)
+        with pytest.raises(Killed):
+            convert(bert_folder, tmp_path / "out", **files, options=short)
+    stage = work_folder(tmp_path / "out") / "bounded.safetensors"
+    stage.write_bytes(stage.read_bytes()[:-5])
+    with pytest.raises(ConversionError, match="damaged"):
+        convert(bert_folder, tmp_path / "out", **files, options=short)
+    assert stage.is_file()
+    convert(bert_folder, tmp_path / "out", **files, options=replace(short, restart=True))
+    assert not stage.exists()
+
+
 def test_other_options_are_refused_until_restart(bert_folder, files, short, tmp_path):
     folder = work_folder(tmp_path / "out")
     Work.open(folder, {"other": 1}, restart=False, writes=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
+
+from thex_hf._machine import processor, version_of
 
 PACKAGES = ("thex_hf", "torch", "transformers", "numpy", "tenseal")
 LIBRARIES = {"seal": ("Microsoft SEAL through TenSEAL", "tenseal")}
@@ -17,7 +17,7 @@ def machine() -> dict[str, Any]:
     """Processor, usable cores, system and Python."""
     usable = getattr(os, "sched_getaffinity", None)
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": len(usable(0)) if usable else os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
@@ -28,27 +28,11 @@ def versions() -> dict[str, str]:
     """Versions of the packages that the figures depend on, those that are installed."""
     import thex_hf
 
-    found = {name: _version(name) for name in PACKAGES} | {"thex_hf": thex_hf.__version__}
+    found = {name: version_of(name) for name in PACKAGES} | {"thex_hf": thex_hf.__version__}
     return {name: number for name, number in found.items() if number}
 
 
 def backend_words(name: str) -> dict[str, str]:
     """A backend's name, and the library behind it with its version."""
     words, package = LIBRARIES.get(name, (f"backend {name}", ""))
-    return {"name": name, "library": f"{words} {_version(package) if package else ''}".strip()}
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or "unknown processor"
+    return {"name": name, "library": f"{words} {version_of(package) or ''}".strip()}

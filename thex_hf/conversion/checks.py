@@ -6,7 +6,7 @@ import torch
 
 from thex_hf.conversion.batches import Encoded
 from thex_hf.conversion.scores import Logits
-from thex_hf.errors import ConversionError
+from thex_hf.errors import DivergenceError
 
 LARGEST_VALUE = 1024.0
 """A polynomial model with larger values inside counts as diverged: they cost a bit a doubling."""
@@ -20,10 +20,10 @@ def check_logits(logits: Logits, stages: dict[str, float]) -> None:
         stages: scores so far, for the message.
 
     Raises:
-        ConversionError: lists the score after every stage.
+        DivergenceError: lists the score after every stage.
     """
     if not all(bool(torch.isfinite(part).all()) for part in logits):
-        raise ConversionError(
+        raise DivergenceError(
             "the converted model gives logits that are not finite: training diverged. Scores by "
             f"stage: {_listed(stages)}. Use a lower learning rate or more weight decay. Nothing "
             "was saved."
@@ -34,12 +34,12 @@ def check_values(ranges: list[dict[str, float]]) -> None:
     """Raise where values inside are so large that the polynomials cannot have been meant.
 
     Raises:
-        ConversionError: names layer, quantity and size.
+        DivergenceError: names layer, quantity and size.
     """
     for number, entry in enumerate(ranges):
         name, value = max(entry.items(), key=lambda item: item[1])
         if value > LARGEST_VALUE:
-            raise ConversionError(
+            raise DivergenceError(
                 f"after end-to-end distillation, {name} of layer {number} reaches {value:.3g}, "
                 f"where at most {LARGEST_VALUE:.0f} was expected: the polynomials ran away. Lower "
                 "the learning rates, raise value_penalty, or train layer-wise for longer. "
@@ -55,14 +55,14 @@ def check_learned(stages: dict[str, float], dev: Encoded) -> None:
         dev: the texts they are of.
 
     Raises:
-        ConversionError: lists the score after every stage.
+        DivergenceError: lists the score after every stage.
     """
     chance = 0.0
     if dev.kind == "classes" and isinstance(dev.labels, torch.Tensor):
         chance = 100.0 * float(dev.labels.bincount().max()) / len(dev)
     if stages["bounded"] < chance + 5 or stages["converted"] >= chance + 1:
         return
-    raise ConversionError(
+    raise DivergenceError(
         f"the converted model is at chance ({chance:.2f}): training diverged. Scores by stage: "
         f"{_listed(stages)}. Lower the learning rate of the first stage that fell, or train it "
         "for longer. Nothing was saved."

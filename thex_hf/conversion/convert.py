@@ -6,16 +6,15 @@ import hashlib
 import importlib
 import importlib.metadata
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from transformers.utils import logging
 
 from thex_hf.conversion.batches import Encoded, encode, hold_out
 from thex_hf.conversion.forms import WAYS, Job, Outcome, Watch, finish
 from thex_hf.conversion.norms import copied
-from thex_hf.conversion.opening import Data, open_both
+from thex_hf.conversion.opening import Data, open_both, positions_of
 from thex_hf.conversion.options import ConversionOptions
 from thex_hf.conversion.report import ConversionReport
 from thex_hf.conversion.resume import Work, work_folder
@@ -24,11 +23,13 @@ from thex_hf.conversion.scores import METRICS, predict, score
 from thex_hf.conversion.sources import Source
 from thex_hf.conversion.start import begin, fine_tune_source
 from thex_hf.conversion.trainer import make_accelerator
-from thex_hf.errors import ConversionError
+from thex_hf.errors import DivergenceError
 
 logger = logging.get_logger(__name__)
 
 MOST_HELD = 1000
+LATER = ("half", "calibration_texts", "overwrite", "restart")
+"""Options that change nothing in the stages, so unfinished work goes on if they differ."""
 
 
 def convert(
@@ -72,47 +73,62 @@ def convert(
     start = time.perf_counter()
     output = check_output(Path(output), overwrite=options.overwrite)
     found, texts = open_both(source, train, dev, options, task, pooling)
-    limit = found.model.config.max_position_embeddings
-    length = min(options.max_length, limit)
+    length = min(options.max_length, positions_of(found))
     encoded = [encode(found.tokenizer, part, length) for part in texts]
     accelerator = make_accelerator()
     main = accelerator.is_main_process
-    facts: dict[str, Any] = {"source": str(source), "texts": [_digest(part) for part in encoded]}
-    facts |= {"options": asdict(replace(options, restart=False, overwrite=False)), "task": task}
-    folder = work_folder(output)
-    work = Work.open(folder, facts, restart=options.restart, writes=main)
+    facts = {
+        "source": [str(source), task, pooling],
+        "texts": [_digest(part) for part in encoded],
+        "options": {k: v for k, v in asdict(options).items() if k not in LATER},
+    }
+    work = Work.open(work_folder(output), facts, restart=options.restart, writes=main)
     accelerator.wait_for_everyone()
     try:
         outcome, search, job = _run(found, encoded[0], encoded[1], options, work, watch)
         model = finish(outcome, job)
-    except ConversionError:  # it diverged: going on would end there again
+    except DivergenceError:  # going on would end there again
         work.close()
         raise
     logger.info("scores: %s", outcome.stages)
-    report = ConversionReport(
-        source=Path(str(source)).name,
-        metric=METRICS[encoded[1].kind],
-        unconverted=outcome.stages["unconverted"],
-        converted=outcome.stages["converted"],
-        train_texts=len(encoded[0]),
-        dev_texts=len(encoded[1]),
-        seconds=round(time.perf_counter() - start, 1),
-        seed=options.seed,
-        ranges=model.config.ranges,
-        options=asdict(options),
-        versions=_versions(),
-        form=options.form,
-        task=found.task,
-        family=str(getattr(found.model.config, "model_type", "bert")),
-        stages=outcome.stages,
-        search=search,
-        approximations=outcome.approximations,
-    )
+    seconds = round(time.perf_counter() - start, 1)
+    report = _report(str(source), found, outcome, search, options, encoded, seconds)
     if main:
         save_model(model, found.tokenizer, output, report, half=options.half)
     accelerator.wait_for_everyone()
     work.close()
     return report
+
+
+def _report(
+    name: str,
+    source: Source,
+    outcome: Outcome,
+    search: dict[str, float],
+    options: ConversionOptions,
+    texts: list[Encoded],
+    seconds: float,
+) -> ConversionReport:
+    """Collect what was done."""
+    return ConversionReport(
+        source=Path(name).name,
+        metric=METRICS[texts[1].kind],
+        unconverted=outcome.stages["unconverted"],
+        converted=outcome.stages["converted"],
+        train_texts=len(texts[0]),
+        dev_texts=len(texts[1]),
+        seconds=seconds,
+        seed=options.seed,
+        ranges=outcome.model.config.ranges,
+        options=asdict(options),
+        versions=_versions(),
+        form=options.form,
+        task=source.task,
+        family=str(getattr(source.model.config, "model_type", "bert")),
+        stages=outcome.stages,
+        search=search,
+        approximations=outcome.approximations,
+    )
 
 
 def _run(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from thex_hf.errors import ConversionError
+from thex_hf.errors import DivergenceError
 
 EXPLODED = 1000.0
 PATIENCE = 10
@@ -57,17 +57,17 @@ class Guard:
         """Look at the loss of one step.
 
         Raises:
-            ConversionError: it is not a finite number, or exploded and stayed so.
+            DivergenceError: it is not a finite number, or exploded and stayed so.
         """
         where = f"{self.name}: the loss"
         advice = "nothing was saved. Use a lower learning rate or more weight decay."
         if not math.isfinite(loss):
-            raise ConversionError(
+            raise DivergenceError(
                 f"{where} became {loss} at step {step + 1} of {self.steps}; {advice}"
             )
         self.above = self.above + 1 if loss > self.limit else 0
         if self.above == PATIENCE:
-            raise ConversionError(
+            raise DivergenceError(
                 f"{where} exploded to {loss:.3g} at step {step + 1} of {self.steps}, the "
                 f"{PATIENCE}th in a row more than {EXPLODED:.0f} times the least; {advice}"
             )

@@ -9,8 +9,9 @@ from thex_hf.conversion.data import LabelledTexts, read_texts
 from thex_hf.conversion.options import ConversionOptions
 from thex_hf.conversion.sources import Source, load_source
 from thex_hf.conversion.sources.files import read_config
-from thex_hf.conversion.sources.registry import head_of
+from thex_hf.conversion.sources.registry import family_of, head_of
 from thex_hf.errors import ConversionError
+from thex_hf.modeling import ThexBertConfig
 
 Data = str | Path | LabelledTexts
 PROBLEMS = {
@@ -47,6 +48,14 @@ def open_both(
         pooling=pooling,
     )
     return found, [first, _read(dev, "validation", found, names)]
+
+
+def positions_of(source: Source) -> int:
+    """How many tokens a source has positions for."""
+    config = source.model.config
+    if isinstance(config, ThexBertConfig):
+        return int(config.max_position_embeddings)
+    return int(config.max_position_embeddings - family_of(config).position_offset)
 
 
 def _fits(source: str | Path, train: Data) -> bool:
