@@ -11,13 +11,11 @@ from torch import Tensor
 
 from thex_hf.conversion.data import LabelledTexts
 from thex_hf.errors import ConversionError
+from thex_hf.modeling.tasks import IGNORED
 
 Batch = dict[str, Tensor]
 Ragged: TypeAlias = tuple[Tensor, ...]
 """For each text a tensor whose first axis are its tokens."""
-
-IGNORED = -100
-"""Tag of a token that does not count: special tokens, and all but the first of a word."""
 
 
 @dataclass(frozen=True)

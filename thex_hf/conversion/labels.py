@@ -10,6 +10,13 @@ from thex_hf.errors import ConversionError
 KINDS = ("classes", "numbers", "multi", "tags")
 """One class a text, a number a text, any number of classes a text, a class for each word."""
 
+PROBLEMS = {
+    "classes": "single_label_classification",
+    "numbers": "regression",
+    "multi": "multi_label_classification",
+}
+"""What transformers calls the task of each kind; it has no name for tags."""
+
 SEPARATOR = "|"
 """Between several labels of one text, in files that have no lists."""
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from thex_hf.conversion.data import LabelledTexts, read_texts
+from thex_hf.conversion.labels import PROBLEMS
 from thex_hf.conversion.options import ConversionOptions
 from thex_hf.conversion.sources import Source, load_source
 from thex_hf.conversion.sources.files import read_config
@@ -14,12 +15,6 @@ from thex_hf.errors import ConversionError
 from thex_hf.modeling import ThexBertConfig
 
 Data = str | Path | LabelledTexts
-PROBLEMS = {
-    "classes": "single_label_classification",
-    "numbers": "regression",
-    "multi": "multi_label_classification",
-    "tags": None,
-}
 
 
 def open_both(
@@ -44,7 +39,7 @@ def open_both(
         task=task or ("tokens" if first.kind == "tags" else "sequence"),
         num_labels=1 if names is None else len(names),
         id2label=None if names is None else dict(enumerate(names)),
-        problem_type=PROBLEMS[first.kind],
+        problem_type=PROBLEMS.get(first.kind),
         pooling=pooling,
     )
     return found, [first, _read(dev, "validation", found, names)]

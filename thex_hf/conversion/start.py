@@ -10,6 +10,7 @@ from torch import Tensor
 
 from thex_hf.conversion.batches import Batch, Encoded, sample
 from thex_hf.conversion.fitting import FitOptions
+from thex_hf.conversion.labels import PROBLEMS
 from thex_hf.conversion.losses import run
 from thex_hf.conversion.options import ConversionOptions
 from thex_hf.conversion.resume import Work
@@ -21,11 +22,6 @@ from thex_hf.modeling.tasks import task_loss, token_loss
 
 HEAD_TEXTS = 4096
 SMOOTHING = 0.05
-PROBLEMS = {
-    "classes": "single_label_classification",
-    "numbers": "regression",
-    "multi": "multi_label_classification",
-}
 
 
 def fine_tune_source(source: Source, data: Encoded, options: ConversionOptions, work: Work) -> None:
