@@ -63,6 +63,19 @@ def test_same_seed_same_model(bert_folder, files, quick, tmp_path):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_same_seed_same_fresh_classifier(bert_folder, files, quick, fitted_only, tmp_path):
+    encoder = BertForSequenceClassification.from_pretrained(bert_folder).bert
+    encoder.save_pretrained(tmp_path / "source")
+    AutoTokenizer.from_pretrained(bert_folder).save_pretrained(tmp_path / "source")
+    tuned = replace(quick.fine_tuning, epochs=0.2)
+    for name in ("a", "b"):
+        torch.rand(3)
+        options = replace(fitted_only, fine_tuning=tuned)
+        convert(tmp_path / "source", tmp_path / name, **files, options=options)
+    first, second = (load_file(tmp_path / n / "model.safetensors") for n in ("a", "b"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
 def test_without_training_only_least_squares_is_done(bert_folder, files, fitted_only, tmp_path):
     options = replace(fitted_only, half=False)
     report = convert(bert_folder, tmp_path / "out", **files, options=options)

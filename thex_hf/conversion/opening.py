@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from thex_hf.conversion.data import LabelledTexts, read_texts
 from thex_hf.conversion.labels import PROBLEMS
 from thex_hf.conversion.options import ConversionOptions
@@ -34,14 +36,16 @@ def open_both(
     if not isinstance(first, LabelledTexts):
         first = read_texts(first, split="train", regression=None)
     names = first.label_names
-    found = load_source(
-        source,
-        task=task or ("tokens" if first.kind == "tags" else "sequence"),
-        num_labels=1 if names is None else len(names),
-        id2label=None if names is None else dict(enumerate(names)),
-        problem_type=PROBLEMS.get(first.kind),
-        pooling=pooling,
-    )
+    with torch.random.fork_rng():
+        torch.manual_seed(options.seed)  # of a fresh classifier
+        found = load_source(
+            source,
+            task=task or ("tokens" if first.kind == "tags" else "sequence"),
+            num_labels=1 if names is None else len(names),
+            id2label=None if names is None else dict(enumerate(names)),
+            problem_type=PROBLEMS.get(first.kind),
+            pooling=pooling,
+        )
     return found, [first, _read(dev, "validation", found, names)]
 
 
