@@ -24,7 +24,8 @@ class Encoded:
 
     ``labels`` by ``kind``: class ids ``(n,)``, numbers ``(n,)``, zeros and ones ``(n, labels)``,
     or for each text its tokens' tags. ``guide``, if present, has logits to imitate:
-    ``(n, labels)``, or for each text ``(tokens, labels)``. ``outside`` is the tag ``O``.
+    ``(n, labels)``, or for each text ``(tokens, labels)``. ``outside`` is the tag ``O``. ``spans``
+    says where the two texts of each row begin and end, ``(n, 4)``; the second may be empty.
     """
 
     ids: Ragged
@@ -35,6 +36,7 @@ class Encoded:
     guide: Tensor | Ragged | None = None
     kind: str = "classes"
     outside: int | None = None
+    spans: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -51,6 +53,7 @@ class Encoded:
             segments=tuple(self.segments[i] for i in rows),
             labels=_rows(self.labels, rows),
             guide=None if self.guide is None else _rows(self.guide, rows),
+            spans=None if self.spans is None else self.spans[torch.tensor(rows, dtype=torch.long)],
         )
 
 
@@ -87,7 +90,19 @@ def encode(tokenizer: Any, data: LabelledTexts, max_length: int) -> Encoded:
         mask_id=tokenizer.mask_token_id,
         kind=data.kind,
         outside=names.index("O") if "O" in names else None,
+        spans=_spans(out) if getattr(tokenizer, "is_fast", False) else None,
     )
+
+
+def _spans(out: Any) -> Tensor:
+    """Where the first text and the second begin and end, ``(n, 4)``."""
+    found = []
+    for row, ids in enumerate(out["input_ids"]):
+        of = out.sequence_ids(row)
+        places = [[i for i, text in enumerate(of) if text == number] for number in (0, 1)]
+        ends = [(own[0], own[-1] + 1) if own else (len(ids) - 1,) * 2 for own in places]
+        found.append([*ends[0], *ends[1]])
+    return torch.tensor(found, dtype=torch.long).view(-1, 4)
 
 
 def _targets(data: LabelledTexts, out: Any) -> Tensor | Ragged:
@@ -117,7 +132,8 @@ def collate(data: Encoded, rows: Tensor, multiple: int = 4) -> Batch:
 
     Returns:
         ``input_ids``, ``token_type_ids``, ``attention_mask`` ``(batch, seq)``, ``labels`` and
-        perhaps ``guide``: ``(batch, ...)``, or ``(batch, seq, ...)`` where tokens have tags.
+        perhaps ``guide``: ``(batch, ...)``, or ``(batch, seq, ...)`` where tokens have tags;
+        ``spans`` ``(batch, 4)`` if the data have them.
     """
     picked = [int(row) for row in rows]
     longest = max(len(data.ids[row]) for row in picked)
@@ -135,6 +151,8 @@ def collate(data: Encoded, rows: Tensor, multiple: int = 4) -> Batch:
             batch[name] = values[rows]
         elif values is not None:
             batch[name] = _padded([values[i] for i in picked], size, fill)
+    if data.spans is not None:
+        batch["spans"] = data.spans[rows]
     return batch
 
 
@@ -171,31 +189,3 @@ def hold_out(data: Encoded, share: float, most: int, seed: int) -> tuple[Encoded
     count = max(1, min(most, round(share * len(data))))
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed)).tolist()
     return data.pick(sorted(order[count:])), data.pick(sorted(order[:count]))
-
-
-def drop_tokens(batch: Batch, data: Encoded, share: float, generator: torch.Generator) -> Batch:
-    """Replace a share of the tokens by ``[MASK]``; first token and padding stay."""
-    if not share or data.mask_id is None:
-        return batch
-    ids = batch["input_ids"]
-    hit = (torch.rand(ids.shape, generator=generator) < share) & (batch["attention_mask"] == 1)
-    hit[:, 0] = False
-    return {**batch, "input_ids": ids.masked_fill(hit, data.mask_id)}
-
-
-def swap_tokens(batch: Batch, share: float, generator: torch.Generator) -> Batch:
-    """Replace a share of the tokens by others of the batch; first token and padding stay.
-
-    Labels and guide no longer fit such texts: only for following another model's answer to the
-    very same batch, which then is asked about far more texts than there are.
-    """
-    if not share:
-        return batch
-    ids, real = batch["input_ids"], batch["attention_mask"] == 1
-    real[:, 0] = False
-    pool = ids[real]
-    if not len(pool):
-        return batch
-    drawn = pool[torch.randint(len(pool), ids.shape, generator=generator)]
-    hit = (torch.rand(ids.shape, generator=generator) < share) & real
-    return {**batch, "input_ids": drawn.where(hit, ids)}

@@ -142,7 +142,8 @@ def _run(
     """Fine-tune if asked, then convert, once or for each weight decay."""
     if options.fine_tuning.epochs:
         fine_tune_source(source, train, options, work)
-    before = Job(train, dev, options, work, watch=watch).look("unconverted", source.model)
+    first = Job(train, dev, options, work, source.model, watch=watch)
+    before = first.look("unconverted", source.model)
     held = None
     if options.judged:
         train, held = hold_out(train, options.held_out, MOST_HELD, options.seed)
@@ -154,7 +155,7 @@ def _run(
     for decay in decays:
         own = options if decay is None else options.decayed(decay)
         below = work if len(decays) == 1 else work.below(f"decay-{decay}")
-        job = Job(guided, dev, own, below, held, watch)
+        job = Job(guided, dev, own, below, source.model, held, watch)
         outcome = WAYS[options.form](copied(exact), job)
         value = score(outcome.model, held) if held is not None and len(decays) > 1 else 0.0
         if len(decays) > 1:

@@ -19,11 +19,12 @@ class FitOptions:
 
     ``epochs`` is a number of passes over the texts; on a small data set at least ``least_steps``
     steps are made instead. ``average`` is the decay of a running average of the weights, which
-    replaces them at the end; 0 switches it off. ``token_dropout`` is the share of ``[MASK]`` and
-    ``token_swap`` that of tokens from other texts, see
-    :func:`thex_hf.conversion.batches.swap_tokens`. With held-out texts the model is scored
-    ``checks`` times on the way, evenly spread, the best one is kept, and training stops after
-    ``patience`` scores in a row that are no better.
+    replaces them at the end; 0 switches it off. ``token_dropout`` is the share of ``[MASK]``,
+    ``token_swap`` that of tokens from other texts and ``text_mix`` that of recombined texts, see
+    :mod:`thex_hf.conversion.augment`; the last two are for following a model, since labels do
+    not fit such texts. With held-out texts the model is scored ``checks`` times on the way,
+    evenly spread, the best one is kept, and training stops after ``patience`` scores in a row
+    that are no better.
     """
 
     epochs: float = 1.0
@@ -33,6 +34,7 @@ class FitOptions:
     warmup: float = 0.1
     token_dropout: float = 0.0
     token_swap: float = 0.0
+    text_mix: float = 0.0
     gradient_norm: float = 1.0
     average: float = 0.0
     seed: int = 0

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from torch import nn
+
 from thex_hf.conversion.batches import Encoded, sample
 from thex_hf.conversion.checks import check_learned, check_logits, check_values
 from thex_hf.conversion.fitting import FitOptions
@@ -47,12 +49,14 @@ class Job:
     """What every stage needs: texts, options, and where unfinished work is kept.
 
     ``train`` carries the source's logits as guide; ``held`` are texts set aside, or None.
+    ``source`` is the fine-tuned model, asked about texts that are not in ``train``.
     """
 
     train: Encoded
     dev: Encoded
     options: ConversionOptions
     work: Work
+    source: nn.Module
     held: Encoded | None = None
     watch: Watch | None = None
 
@@ -99,8 +103,9 @@ class _Stages:
 def to_the_x(exact: Model, job: Job) -> Outcome:
     """Replace ReLU, softmax and norms one after the other, then train the whole.
 
-    Each stage follows the model with bounded scores (THE-X trains on labels; its order, first
-    ReLU and softmax, then the norms, is Algorithm 1 of Chen et al. 2022).
+    The copy with bounded scores follows the source, and each later stage that copy (THE-X trains
+    on labels; its order, first ReLU and softmax, then the norms, is Algorithm 1 of Chen et al.
+    2022).
 
     Args:
         exact: a copy of the source with nothing replaced, its classifier refitted.
@@ -184,20 +189,21 @@ WAYS: dict[str, Callable[[Model, Job], Outcome]] = {
     "polynomial": to_polynomial,
 }
 
-GUIDED = LossOptions(guide=0.5)
-"""The loss of the copy with bounded scores: labels and the source's logits, half and half."""
-
 
 def _bounding(exact: Model, job: Job, fitting: FitOptions) -> Callable[[], None]:
-    """Training of the copy that everything later follows."""
+    """Training of the copy that everything later follows: towards the source, or on labels."""
+    the_x = job.options.form == "the-x"
+    losses = job.options.the_x.losses if the_x else job.options.polynomial.losses
 
     def train() -> None:
-        if fitting.epochs:
-            limits = getattr(job.options, job.options.form.replace("-", "_")).losses
-            losses = replace(
-                GUIDED, score_limit=limits.score_limit, score_penalty=limits.score_penalty
-            )
-            fine_tune(exact, job.lesson("bounded", fitting, losses))
+        if not fitting.epochs:
+            return
+        lesson = job.lesson("bounded", fitting, losses)
+        if the_x and not job.options.the_x.follow:
+            fine_tune(exact, lesson)
+        else:
+            set_dropout(exact, 0.0)
+            follow(exact, copied(exact), lesson, job.source)
 
     return train
 

@@ -103,29 +103,52 @@ def score_loss(traces: list[LayerTrace], batch: Batch, losses: LossOptions) -> T
     return losses.score_penalty * total
 
 
-def masked_error(values: Tensor, target: Tensor, batch: Batch, *, first: bool = False) -> Tensor:
-    """Mean squared difference over real tokens, or over first tokens; both ``(batch, seq, d)``."""
-    if first:
-        return functional.mse_loss(values[:, 0], target[:, 0])
-    mask = batch["attention_mask"].float().unsqueeze(-1)
-    return ((values - target) ** 2 * mask).sum() / (mask.sum() * values.shape[-1])
+def read_rows(model: Model, layer: int, batch: Batch) -> Tensor:
+    """Which rows of a layer, behind its scores, anything later reads: 0/1 ``(batch, seq)``.
+
+    All real tokens; in the last layer of a model that classifies by ``[CLS]``, that row alone. It
+    is unlike the others, so what counts the others too fits it badly.
+
+    Args:
+        model: one of our classifiers.
+        layer: number of the layer.
+        batch: with ``attention_mask``.
+    """
+    mask = batch["attention_mask"]
+    if model.head != "cls" or layer < len(model.thex_bert.layers) - 1:
+        return mask
+    first = torch.zeros_like(mask)
+    first[:, 0] = mask[:, 0]
+    return first
 
 
-def norm_loss(traces: list[LayerTrace], targets: list[LayerTrace], batch: Batch) -> Tensor:
+def masked_error(values: Tensor, target: Tensor, rows: Tensor) -> Tensor:
+    """Mean squared difference of ``(batch, seq, d)`` over the rows marked in ``(batch, seq)``."""
+    weights = rows.to(values.dtype).unsqueeze(-1)
+    return ((values - target) ** 2 * weights).sum() / (weights.sum() * values.shape[-1])
+
+
+def norm_loss(
+    model: Model, traces: list[LayerTrace], targets: list[LayerTrace], batch: Batch
+) -> Tensor:
     """Sum over all norms of the mean squared error of their outputs (LN-distill)."""
     total = torch.zeros((), device=batch["input_ids"].device)
-    for trace, target in zip(traces, targets, strict=True):
-        total = total + masked_error(trace.attention_norm, target.attention_norm, batch)
-        total = total + masked_error(trace.layer_norm, target.layer_norm, batch)
+    for number, (trace, target) in enumerate(zip(traces, targets, strict=True)):
+        rows = read_rows(model, number, batch)
+        total = total + masked_error(trace.attention_norm, target.attention_norm, rows)
+        total = total + masked_error(trace.layer_norm, target.layer_norm, rows)
     return total
 
 
-def score_distance(traces: list[LayerTrace], targets: list[LayerTrace], batch: Batch) -> Tensor:
-    """Sum over the layers of the mean squared error of scores between real tokens."""
+def score_distance(
+    model: Model, traces: list[LayerTrace], targets: list[LayerTrace], batch: Batch
+) -> Tensor:
+    """Sum over the layers of the mean squared error of scores of rows that are read."""
     mask = batch["attention_mask"].float()
-    pairs = mask[:, None, :, None] * mask[:, None, None, :]
     total = torch.zeros((), device=mask.device)
-    for trace, target in zip(traces, targets, strict=True):
+    for number, (trace, target) in enumerate(zip(traces, targets, strict=True)):
+        rows = read_rows(model, number, batch)
+        pairs = rows[:, None, :, None] * mask[:, None, None, :]
         error = (trace.scores - target.scores) ** 2 * pairs
         total = total + error.sum() / (pairs.sum() * trace.scores.shape[1])
     return total
@@ -145,15 +168,11 @@ def value_loss(traces: list[LayerTrace], batch: Batch, losses: LossOptions) -> T
 
 
 def stream_loss(
-    traces: list[LayerTrace], targets: list[LayerTrace], batch: Batch, *, head: str
+    model: Model, traces: list[LayerTrace], targets: list[LayerTrace], batch: Batch
 ) -> Tensor:
-    """Sum over the layers of the mean squared error of their outputs.
-
-    Of the last layer only what the classifier reads counts: the first row if ``head`` is
-    ``"cls"``, else all rows.
-    """
+    """Sum over the layers of the mean squared error of their outputs, where they are read."""
     total = torch.zeros((), device=batch["input_ids"].device)
     for number, (trace, target) in enumerate(zip(traces, targets, strict=True)):
-        first = head == "cls" and number == len(traces) - 1
-        total = total + masked_error(trace.layer_norm, target.layer_norm, batch, first=first)
+        rows = read_rows(model, number, batch)
+        total = total + masked_error(trace.layer_norm, target.layer_norm, rows)
     return total

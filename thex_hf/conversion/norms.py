@@ -11,7 +11,7 @@ from torch import Tensor
 from thex_hf.approx.layernorm import fit_affine
 from thex_hf.approx.reciprocal import load_reciprocal
 from thex_hf.conversion.batches import Batch, Encoded, sample
-from thex_hf.conversion.losses import run
+from thex_hf.conversion.losses import read_rows, run
 from thex_hf.modeling.layers import AffineNorm, CentredNorm, ThexBertLayer
 
 Model = Any
@@ -44,7 +44,8 @@ def fit_least_squares(exact: Model, student: Model, data: Encoded, texts: int) -
     """Set each affine norm to the best line from its input to the exact norm's output.
 
     Feature by feature, in the order of the layers: later fits see the error that
-    earlier ones leave. Padded tokens do not count.
+    earlier ones leave. Padded tokens do not count, and in the last layer only the rows that
+    the classifier reads do: the first row is unlike all others.
 
     Args:
         exact: model with layer norms, whose outputs are the targets.
@@ -78,14 +79,18 @@ def clamp_scales(model: Model) -> None:
 
 
 def rows(model: Model, batches: list[Batch], layer: int, name: str) -> Tensor:
-    """Collect one traced quantity of a layer over all real tokens, ``(tokens, d)``, in float64."""
+    """Collect one traced quantity of a layer over the tokens that matter, in float64.
+
+    Returns:
+        ``(tokens, d)``: of all real tokens; of the first of each text if nothing reads the others.
+    """
     device = next(model.parameters()).device
     found: list[Tensor] = []
     for batch in batches:
         moved = {name: tensor.to(device) for name, tensor in batch.items()}
         traces, _ = run(model.eval(), moved)
         values: Tensor = getattr(traces[layer], name)
-        found.append(values[moved["attention_mask"] == 1].double())
+        found.append(values[read_rows(model, layer, moved) == 1].double())
     return torch.cat(found)
 
 

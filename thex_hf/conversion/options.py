@@ -13,16 +13,18 @@ from thex_hf.modeling.configuration_thex_bert import POWERS
 FORMS = ("the-x", "polynomial")
 POLYNOMIAL_NORMS = ("affine", "centred")
 LEAST_STEPS = 300
+LAST_STEPS = 1000
 
 FOLLOWING = LossOptions(guide=1.0, hidden=1.0, scores=0.1, value_penalty=0.01)
 
 
-def _fit(epochs: float, rate: float, swap: float = 0.0, steps: int = LEAST_STEPS) -> FitOptions:
+def _fit(epochs: float, rate: float, steps: int = LEAST_STEPS) -> FitOptions:
     return FitOptions(
         epochs=epochs,
         learning_rate=rate,
         token_dropout=0.1,
-        token_swap=swap,
+        token_swap=0.1,
+        text_mix=0.8,
         average=0.99,
         least_steps=steps,
     )
@@ -32,24 +34,25 @@ def _fit(epochs: float, rate: float, swap: float = 0.0, steps: int = LEAST_STEPS
 class TheXOptions:
     """How to convert to THE-X form.
 
-    ``bounding`` is the short fine-tuning of a copy of the source without pooler and with small
-    attention scores; everything later follows that copy. ``relu`` trains with ReLU, ``softmax``
-    with the softmax estimate too, ``norms`` the affine norms alone (THE-X's LN distillation),
-    ``layer_wise`` each layer by itself with affine norms, ``end_to_end`` all together. Zero epochs
-    skip a stage. ``losses`` weigh the terms of the stages that follow; with ``follow=False`` they
-    learn from the labels, and from the source's logits as ``losses.guide`` says.
+    ``bounding`` teaches a copy of the source, without its pooler, to answer as the source does
+    with small attention scores; everything later follows that copy. ``relu`` trains with ReLU,
+    ``softmax`` with the softmax estimate too, ``norms`` the affine norms alone (THE-X's LN
+    distillation), ``layer_wise`` each layer by itself with affine norms, ``end_to_end`` all
+    together. Zero epochs skip a stage. ``losses`` weigh the terms of the stages that follow; with
+    ``follow=False`` they learn from the labels, and from the source's logits as ``losses.guide``
+    says.
     """
 
-    bounding: FitOptions = field(default_factory=lambda: _fit(0.5, 2e-4))
-    relu: FitOptions = field(default_factory=lambda: _fit(0.5, 2e-4, 0.1))
-    softmax: FitOptions = field(default_factory=lambda: _fit(0.5, 2e-4, 0.1))
+    bounding: FitOptions = field(default_factory=lambda: _fit(0.5, 3e-4))
+    relu: FitOptions = field(default_factory=lambda: _fit(0.5, 2e-4))
+    softmax: FitOptions = field(default_factory=lambda: _fit(0.5, 2e-4))
     norms: FitOptions = field(
         default_factory=lambda: FitOptions(
             epochs=0.1, learning_rate=1e-3, weight_decay=0.0, average=0.99, least_steps=50
         )
     )
-    layer_wise: FitOptions = field(default_factory=lambda: _fit(1.0, 1e-3, 0.15))
-    end_to_end: FitOptions = field(default_factory=lambda: _fit(1.0, 2e-4, 0.1))
+    layer_wise: FitOptions = field(default_factory=lambda: _fit(0.5, 1e-3))
+    end_to_end: FitOptions = field(default_factory=lambda: _fit(1.0, 3e-4, LAST_STEPS))
     dropout: float = 0.0
     losses: LossOptions = FOLLOWING
     follow: bool = True
@@ -81,19 +84,19 @@ class PolynomialOptions:
     """How to convert to polynomial form.
 
     ``activation`` names how the quadratic of each layer starts, see
-    :data:`thex_hf.approx.registry.ACTIVATIONS`. ``bounding`` is the short fine-tuning of a copy
-    of the source without pooler and with small attention scores, ``layer_wise`` and
-    ``end_to_end`` the two distillations from it; zero epochs skip a stage. ``dropout`` is that
-    of the end-to-end stage, whose loss ``losses`` weigh; it is best left at 0, since without
+    :data:`thex_hf.approx.registry.ACTIVATIONS`. ``bounding`` teaches a copy of the source,
+    without its pooler, to answer as the source does with small attention scores, ``layer_wise``
+    and ``end_to_end`` are the two distillations from it; zero epochs skip a stage. ``dropout`` is
+    that of the end-to-end stage, whose loss ``losses`` weigh; it is best left at 0, since without
     layer norms a dropped value grows through powers and squares.
     """
 
     activation: str = "calibrated"
     attention_power: int = 2
     norm: str = "affine"
-    bounding: FitOptions = field(default_factory=lambda: _fit(0.5, 2e-4))
-    layer_wise: FitOptions = field(default_factory=lambda: _fit(1.0, 1e-3, 0.15))
-    end_to_end: FitOptions = field(default_factory=lambda: _fit(1.0, 2e-4, 0.1))
+    bounding: FitOptions = field(default_factory=lambda: _fit(0.5, 3e-4))
+    layer_wise: FitOptions = field(default_factory=lambda: _fit(0.5, 1e-3))
+    end_to_end: FitOptions = field(default_factory=lambda: _fit(1.0, 3e-4, LAST_STEPS))
     dropout: float = 0.0
     losses: LossOptions = FOLLOWING
 

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from thex_hf.conversion.batches import Encoded, Ragged, collate
+from thex_hf.conversion.batches import Batch, Encoded, Ragged, collate
 
 Logits: TypeAlias = Tensor | Ragged
 
@@ -26,12 +26,11 @@ def predict(model: nn.Module, data: Encoded, size: int = 64) -> Logits:
     """
     model.eval()
     device = next(model.parameters()).device
-    names = [n for n in ("input_ids", "token_type_ids", "attention_mask") if takes(model, n)]
     order = torch.tensor([len(ids) for ids in data.ids]).argsort(stable=True)
     found: list[Tensor] = []
     for rows in torch.split(order, size):
         batch = collate(data, rows)
-        logits = model(**{k: batch[k].to(device) for k in names}).logits.float().cpu()
+        logits = ask(model, {k: v.to(device) for k, v in batch.items()}).float().cpu()
         if data.kind == "tags":
             lengths = batch["attention_mask"].sum(-1).tolist()
             found += [own[:n] for own, n in zip(logits, lengths, strict=True)]
@@ -39,6 +38,13 @@ def predict(model: nn.Module, data: Encoded, size: int = 64) -> Logits:
             found += list(logits)
     back = [found[i] for i in order.argsort().tolist()]
     return tuple(back) if data.kind == "tags" else torch.stack(back)
+
+
+def ask(model: nn.Module, batch: Batch) -> Tensor:
+    """Logits of one batch, which lies where the model does; it is given what it takes."""
+    names = [n for n in ("input_ids", "token_type_ids", "attention_mask") if takes(model, n)]
+    logits: Tensor = model(**{name: batch[name] for name in names}).logits
+    return logits
 
 
 def takes(model: nn.Module, name: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -13,7 +13,6 @@ from thex_hf.conversion.fitting import FitOptions
 from thex_hf.conversion.losses import (
     LossOptions,
     guided_loss,
-    masked_error,
     norm_loss,
     run,
     score_distance,
@@ -23,7 +22,7 @@ from thex_hf.conversion.losses import (
 )
 from thex_hf.conversion.norms import clamp_scales
 from thex_hf.conversion.resume import Work
-from thex_hf.conversion.scores import score
+from thex_hf.conversion.scores import ask, score
 from thex_hf.conversion.trainer import fit
 from thex_hf.modeling.layers import AffineNorm, ThexBertLayer
 
@@ -58,40 +57,46 @@ def fine_tune(model: Model, lesson: Lesson) -> None:
     """Train on the task, with small attention scores.
 
     The data may carry logits as guide. THE-X's stage 1 if the model has ReLU and the softmax
-    estimate (Chen et al. 2022, Algorithm 1).
+    estimate (Chen et al. 2022, Algorithm 1). Texts are neither swapped nor mixed: their labels
+    would not fit.
     """
+    plain = replace(lesson.fitting, token_swap=0.0, text_mix=0.0)
 
     def loss_of(net: Model, batch: Batch) -> Tensor:
         traces, logits = run(net, batch)
         task = guided_loss(net, logits, batch, lesson.losses)
         return task + score_loss(traces, batch, lesson.losses)
 
-    lesson.fit(model, loss_of)
+    replace(lesson, fitting=plain).fit(model, loss_of)
 
 
-def follow(student: Model, exact: Model, lesson: Lesson) -> None:
+def follow(student: Model, exact: Model, lesson: Lesson, answers: nn.Module | None = None) -> None:
     """Train all weights end to end towards another model: logits, streams, attention scores.
 
-    That model answers each batch as it is, with dropped and swapped tokens, so no label is
-    needed as long as ``losses.guide`` is 1.
+    That model answers each batch as it is, disturbed and recombined, so no label is needed as
+    long as ``losses.guide`` is 1.
 
     Args:
         student: trained in place.
         exact: what to follow; left unchanged.
         lesson: data and settings.
+        answers: any classifier to take the logits from instead; left unchanged.
     """
     exact.eval().requires_grad_(False)
     losses = lesson.losses
 
     def loss_of(net: Model, batch: Batch) -> Tensor:
+        device = batch["input_ids"].device
         with torch.no_grad():
-            targets, answer = run(exact.to(batch["input_ids"].device), batch)
+            targets, answer = run(exact.to(device), batch)
+            if answers is not None:
+                answer = ask(answers.eval().to(device), batch)
         traces, logits = run(net, batch)
         loss = guided_loss(net, logits, {**batch, "guide": answer}, losses)
         if losses.hidden:
-            loss = loss + losses.hidden * stream_loss(traces, targets, batch, head=net.head)
+            loss = loss + losses.hidden * stream_loss(net, traces, targets, batch)
         if losses.scores:
-            loss = loss + losses.scores * score_distance(traces, targets, batch)
+            loss = loss + losses.scores * score_distance(net, traces, targets, batch)
         return loss + score_loss(traces, batch, losses) + value_loss(traces, batch, losses)
 
     lesson.fit(student, loss_of)
@@ -117,7 +122,7 @@ def distil_norms(student: Model, exact: Model, lesson: Lesson) -> None:
         with torch.no_grad():
             targets, _ = run(exact.to(batch["input_ids"].device).eval(), batch)
         traces, _ = run(net.eval(), batch)  # no dropout: outputs are compared
-        return norm_loss(traces, targets, batch)
+        return norm_loss(net, traces, targets, batch)
 
     lesson.fit(student, loss_of)
     student.requires_grad_(True)
@@ -146,12 +151,9 @@ def distil_layers(student: Model, exact: Model, lesson: Lesson) -> None:
         traces = [
             layer(target.stream_in, mask)[1] for layer, target in zip(layers, targets, strict=True)
         ]
-        total = SCORE_SHARE * score_distance(traces, targets, batch)
-        total = total + value_loss(traces, batch, lesson.losses)
-        for number, (trace, target) in enumerate(zip(traces, targets, strict=True)):
-            first = net.head == "cls" and number == len(layers) - 1
-            total = total + masked_error(trace.layer_norm, target.layer_norm, batch, first=first)
-        return total
+        distance = SCORE_SHARE * score_distance(net, traces, targets, batch)
+        distance = distance + stream_loss(net, traces, targets, batch)
+        return distance + value_loss(traces, batch, lesson.losses)
 
     lesson.fit(student, loss_of)
     exact.requires_grad_(True)

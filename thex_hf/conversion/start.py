@@ -14,7 +14,7 @@ from thex_hf.conversion.labels import PROBLEMS
 from thex_hf.conversion.losses import run
 from thex_hf.conversion.options import ConversionOptions
 from thex_hf.conversion.resume import Work
-from thex_hf.conversion.scores import takes
+from thex_hf.conversion.scores import ask
 from thex_hf.conversion.sources import Source, fit_head, start_model
 from thex_hf.conversion.trainer import fit
 from thex_hf.modeling import ThexBertClassifier
@@ -41,10 +41,9 @@ def train_task(model: Any, data: Encoded, fitting: FitOptions, work: Work | None
         fitting: how long and how fast.
         work: where unfinished work is kept.
     """
-    names = [n for n in ("input_ids", "token_type_ids", "attention_mask") if takes(model, n)]
 
     def loss_of(net: Any, batch: Batch) -> Tensor:
-        logits = net(**{name: batch[name] for name in names}).logits
+        logits = ask(net, batch)
         if data.kind == "tags":
             return token_loss(logits, batch["labels"], SMOOTHING)
         return task_loss(logits, batch["labels"], PROBLEMS[data.kind], SMOOTHING)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers.utils import logging
 
-from thex_hf.conversion.batches import Batch, Encoded, collate, drop_tokens, shuffled, swap_tokens
+from thex_hf.conversion.augment import disturb
+from thex_hf.conversion.batches import Batch, Encoded, collate, shuffled
 from thex_hf.conversion.fitting import FitOptions, Guard
 from thex_hf.conversion.resume import BETWEEN_SAVES, Work
 from thex_hf.conversion.training_state import Average, Best, Draws, load_state, save_state
@@ -104,8 +105,7 @@ def fit(
     ):
         if stop:
             break
-        batch = swap_tokens(collate(data, draws.take()), options.token_swap, generator)
-        batch = drop_tokens(batch, data, options.token_dropout, generator)
+        batch = disturb(collate(data, draws.take()), data, options, generator)
         loss = net({k: v.to(accelerator.device) for k, v in batch.items()})
         guard.check(float(loss.detach()), step)
         accelerator.backward(loss)
