@@ -3,7 +3,8 @@ r"""Distil a BERT-tiny to start from, out of a sentence encoder's embeddings.
 A BERT-tiny with its published word embeddings is not to be had everywhere, and one without
 pre-training learns nothing from a few thousand sentence pairs. This teaches one what two texts
 have to do with each other: for a pair in one input, the cosine between the sentence encoder's
-embeddings of the two, read off ``[CLS]``; for one text alone, its embedding. No label is used::
+embeddings of the two, read off ``[CLS]``; for one text alone, its embedding, and for each of its
+tokens the encoder's last hidden state. No label is used::
 
     python training/distil_base.py --sentence-encoder MINILM_L3 --encoder BERT_TINY \
         --texts data/*/train.tsv.gz --output bert-tiny-base
@@ -45,21 +46,27 @@ def read(paths: list[Path]) -> tuple[list[str], list[tuple[int, int]]]:
 
 
 @torch.no_grad()
-def embed(folder: Path, ids: list[list[int]]) -> Tensor:
-    """Mean-pooled, normalised embeddings of all texts, ``(n, features)``."""
+def embed(folder: Path, ids: list[list[int]]) -> tuple[Tensor, list[Tensor]]:
+    """Mean-pooled, normalised embeddings of all texts, ``(n, features)``, and those of tokens.
+
+    The latter are one tensor a text, ``(tokens, features)`` in half precision.
+    """
     model = BertModel(BertConfig.from_pretrained(folder), add_pooling_layer=False).eval()
     state = load_file(folder / "model.fp16.safetensors")
     own = {name: value.float() for name, value in state.items() if not name.startswith("pooler.")}
     model.load_state_dict(own)
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     out = torch.empty(len(ids), model.config.hidden_size)
+    tokens = [torch.empty(0)] * len(ids)
     for start in tqdm(range(0, len(order), 64), desc="embeddings"):
         rows = order[start : start + 64]
         batch, mask = pad([ids[i] for i in rows])
         hidden = model(input_ids=batch, attention_mask=mask).last_hidden_state
         pooled = (hidden * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
         out[torch.tensor(rows)] = functional.normalize(pooled, dim=-1)
-    return out
+        for place, row in enumerate(rows):
+            tokens[row] = functional.normalize(hidden[place, : len(ids[row])], dim=-1).half()
+    return out, tokens
 
 
 def pad(rows: list[list[int]]) -> tuple[Tensor, Tensor]:
@@ -125,10 +132,11 @@ def main() -> None:
     texts, pairs = read(args.texts)
     ids = tokenizer(texts, truncation=True, max_length=LENGTH)["input_ids"]
     print(json.dumps({"texts": len(texts), "pairs": len(pairs), "tokens": sum(map(len, ids))}))
-    vectors = embed(args.sentence_encoder, ids)
+    vectors, token_vectors = embed(args.sentence_encoder, ids)
     bert, size = model.bert, vectors.shape[1]
     bert.pooler = None
-    heads = nn.ModuleDict({"text": nn.Linear(128, size), "pair": nn.Linear(128, 1)})
+    sizes = {"text": size, "token": size, "pair": 1}
+    heads = nn.ModuleDict({name: nn.Linear(128, out) for name, out in sizes.items()})
     deck = Deck(vectors, pairs, args.seed)
     trained = [*bert.parameters(), *heads.parameters()]
     optimizer = torch.optim.AdamW(trained, lr=args.learning_rate, weight_decay=0.01, fused=True)
@@ -142,9 +150,12 @@ def main() -> None:
         if step % 4 == 3:
             rows = torch.randint(len(ids), (args.batch_size,), generator=deck.random)
             batch, mask = pad([ids[i] for i in rows.tolist()])
-            first = bert(input_ids=batch, attention_mask=mask).last_hidden_state[:, 0]
-            guess = functional.normalize(heads["text"](first), dim=-1)
+            hidden = bert(input_ids=batch, attention_mask=mask).last_hidden_state
+            guess = functional.normalize(heads["text"](hidden[:, 0]), dim=-1)
             loss = 1 - (guess * vectors[rows]).sum(-1).mean()
+            guess = functional.normalize(heads["token"](hidden[mask == 1]), dim=-1)
+            wanted = torch.cat([token_vectors[row] for row in rows.tolist()]).float()
+            loss = loss + 1 - (guess * wanted).sum(-1).mean()
         else:
             left, right, target = deck.draw(args.batch_size)
             both = zip(left.tolist(), right.tolist(), strict=True)
