@@ -61,7 +61,7 @@ TASKS = {
     "qqp": Task(
         "qqp/train.tsv.gz", "qqp/dev.tsv.gz", ("f1", "accuracy"), note="1,000-row hold-out as dev"
     ),
-    "cola": Task("cola/train.tsv.gz", "cola/dev.tsv.gz", ("matthews", "accuracy"), epochs=4),
+    "cola": Task("cola/train.tsv.gz", "cola/dev.tsv.gz", ("matthews", "accuracy"), epochs=10),
     "conll2003": Task("conll2003/train.tsv.gz", "conll2003/testa.tsv.gz", ("entity_f1",), epochs=4),
     "banking77": Task("banking77/train.tsv.gz", "banking77/dev.tsv.gz"),
 }
