@@ -4,7 +4,9 @@ r"""Gather what ``conversion_table.py`` left in its work folder: the paper's tab
 
 Writes ``results/NAME.json`` with every run and ``results/NAME.md``: for each task and metric the
 mean and standard deviation over the seeds, stage by stage, the drop from the unconverted model,
-and THE-X's published figures (Chen et al. 2022, table 1) for BERT-tiny.
+what ``encrypted_table.py`` found (simulated: the score on all development texts; executed: how
+many answers were those of the clear model), and THE-X's published figures (Chen et al. 2022, table
+1) for BERT-tiny.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from common import surroundings, write
+from encrypted_table import NAMES
 from tasks import TASKS
 
 PAPER = {
@@ -42,7 +45,22 @@ def runs(work: Path, recipe: str) -> list[dict[str, Any]]:
     return sorted(found, key=lambda run: (order.index(run["task"]), run["seed"]))
 
 
-def row(own: list[dict[str, Any]], metric: str, stages: list[str]) -> list[str]:
+def encrypted(work: Path, recipe: str, fhe: str) -> dict[tuple[str, int], dict[str, Any]]:
+    """What was simulated or executed, by task and seed."""
+    found = {}
+    for path in sorted((work / "encrypted").glob(f"*-{recipe}-[0-9]*-{fhe}.json")):
+        task, seed = path.name.removesuffix(f"-{fhe}.json").rsplit(f"-{recipe}-", 1)
+        found[task, int(seed)] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def row(
+    own: list[dict[str, Any]],
+    metric: str,
+    stages: list[str],
+    simulated: list[dict[str, Any]],
+    executed: list[dict[str, Any]],
+) -> list[str]:
     """One line of the table: a task and metric over its seeds."""
     task = own[0]["task"]
     cells = [task, metric, str(len(own))]
@@ -51,6 +69,11 @@ def row(own: list[dict[str, Any]], metric: str, stages: list[str]) -> list[str]:
     drops = [_drop(run, metric) for run in own]
     published = PAPER.get((task, metric))
     cells.append(_spread(drops))
+    name = NAMES.get(metric, metric)
+    name = "overall_f1" if name == "seqeval" else name
+    scores = [100.0 * entry["metrics"][name] for entry in simulated]
+    cells.append(_spread(scores) if scores else "")
+    cells.append(_agreed(executed))
     cells.append("" if published is None else " / ".join(f"{v:.2f}" for v in published))
     cells.append("" if published is None else f"{published[0] - published[-1]:.2f}")
     return cells
@@ -59,6 +82,18 @@ def row(own: list[dict[str, Any]], metric: str, stages: list[str]) -> list[str]:
 def _drop(run: dict[str, Any], metric: str) -> float:
     stages = run["stages"]
     return float(stages["unconverted"][metric] - stages["converted"][metric])
+
+
+def _agreed(executed: list[dict[str, Any]]) -> str:
+    """Answers as in clear out of all, and the largest difference of a logit."""
+    if not executed:
+        return ""
+    gap = max(entry["max_logit_difference"] for entry in executed)
+    if executed[0]["agreement"] is None:  # numbers: nothing to agree on
+        return f"gap {gap:.1e}"
+    unit = " of words" if executed[0]["kind"] == "tags" else ""
+    share = statistics.mean(entry["agreement"] for entry in executed)
+    return f"{100 * share:.1f} %{unit}, gap {gap:.1e}"
 
 
 def _spread(values: list[float]) -> str:
@@ -77,18 +112,34 @@ def main() -> None:
     if not found:
         raise SystemExit(f"no finished run of recipe {args.recipe!r} in {args.work}")
     stages = list(found[0]["stages"])
-    head = ["task", "metric", "seeds", *stages, "drop", "paper", "its drop"]
+    head = [
+        "task",
+        "metric",
+        "seeds",
+        *stages,
+        "drop",
+        "simulated",
+        "executed",
+        "paper",
+        "its drop",
+    ]
+    seen = {fhe: encrypted(args.work, args.recipe, fhe) for fhe in ("simulate", "execute")}
     table, drops = [head], {}
     for name in dict.fromkeys(run["task"] for run in found):
         own = [run for run in found if run["task"] == name]
         drops[name] = statistics.mean(_drop(run, TASKS[name].metrics[0]) for run in own)
-        table += [row(own, metric, stages) for metric in TASKS[name].metrics]
+        both = [[v for (task, _), v in seen[fhe].items() if task == name] for fhe in seen]
+        table += [row(own, metric, stages, *both) for metric in TASKS[name].metrics]
     record = {
         "surroundings": surroundings(),
         "recipe": args.recipe,
         "mean_drop_of_first_metrics": round(statistics.mean(drops.values()), 2),
         "drop_of_first_metric": {name: round(value, 2) for name, value in drops.items()},
         "notes": {name: TASKS[name].note for name in drops if TASKS[name].note},
+        "encrypted": {
+            fhe: {f"{task}-{seed}": entry for (task, seed), entry in entries.items()}
+            for fhe, entries in seen.items()
+        },
         "runs": found,
     }
     write(args.name, record, table)
