@@ -65,21 +65,22 @@ def row(
     task = own[0]["task"]
     cells = [task, metric, str(len(own))]
     for stage in stages:
-        cells.append(_spread([run["stages"][stage][metric] for run in own]))
-    drops = [_drop(run, metric) for run in own]
+        cells.append(spread([run["stages"][stage][metric] for run in own]))
+    drops = [drop(run, metric) for run in own]
     published = PAPER.get((task, metric))
-    cells.append(_spread(drops))
+    cells.append(spread(drops))
     name = NAMES.get(metric, metric)
     name = "overall_f1" if name == "seqeval" else name
     scores = [100.0 * entry["metrics"][name] for entry in simulated]
-    cells.append(_spread(scores) if scores else "")
+    cells.append(spread(scores) if scores else "")
     cells.append(_agreed(executed))
     cells.append("" if published is None else " / ".join(f"{v:.2f}" for v in published))
     cells.append("" if published is None else f"{published[0] - published[-1]:.2f}")
     return cells
 
 
-def _drop(run: dict[str, Any], metric: str) -> float:
+def drop(run: dict[str, Any], metric: str) -> float:
+    """Points lost from the unconverted to the converted model."""
     stages = run["stages"]
     return float(stages["unconverted"][metric] - stages["converted"][metric])
 
@@ -96,7 +97,8 @@ def _agreed(executed: list[dict[str, Any]]) -> str:
     return f"{100 * share:.1f} %{unit}, gap {gap:.1e}"
 
 
-def _spread(values: list[float]) -> str:
+def spread(values: list[float]) -> str:
+    """Mean, and standard deviation if there are several."""
     mean = statistics.mean(values)
     return f"{mean:.2f}" + (f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else "")
 
@@ -127,7 +129,7 @@ def main() -> None:
     table, drops = [head], {}
     for name in dict.fromkeys(run["task"] for run in found):
         own = [run for run in found if run["task"] == name]
-        drops[name] = statistics.mean(_drop(run, TASKS[name].metrics[0]) for run in own)
+        drops[name] = statistics.mean(drop(run, TASKS[name].metrics[0]) for run in own)
         both = [[v for (task, _), v in seen[fhe].items() if task == name] for fhe in seen]
         table += [row(own, metric, stages, *both) for metric in TASKS[name].metrics]
     record = {

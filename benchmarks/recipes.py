@@ -1,64 +1,65 @@
-"""Named ways to convert: the two full recipes, the paper's, and each ingredient left out."""
+"""Named ways to convert: the two full recipes, the paper's, and each ingredient left out.
+
+The recipes of the ablation, ``half`` and all that leave something out of it, make half the steps
+of the full one, each of them the same number: what a stage left out would have made, the last one
+makes.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from thex_hf.conversion import ConversionOptions, FitOptions, PolynomialOptions, TheXOptions
+from thex_hf.conversion.flags import STAGES
 
 NONE = FitOptions(epochs=0.0)
+FULL, PUBLISHED = TheXOptions(), TheXOptions.as_published()
 
 
-def _sized(options: TheXOptions | PolynomialOptions) -> dict[str, FitOptions]:
+def _sized(
+    options: TheXOptions | PolynomialOptions, effort: float = 1.0, **changes: Any
+) -> dict[str, FitOptions]:
     """All stages with batches of 32."""
-    names = ("bounding", "relu", "softmax", "norms", "layer_wise", "end_to_end")
+    stages = {name: getattr(options, name) for name in STAGES if hasattr(options, name)}
     return {
-        name: replace(getattr(options, name), batch_size=32)
-        for name in names
-        if hasattr(options, name)
+        name: replace(
+            stage,
+            batch_size=32,
+            epochs=effort * stage.epochs,
+            least_steps=round(effort * stage.least_steps),
+            **changes,
+        )
+        for name, stage in stages.items()
     }
 
 
-def _the_x(**changes: object) -> ConversionOptions:
-    stages = TheXOptions()
-    return ConversionOptions(the_x=replace(stages, **{**_sized(stages), **changes}))  # type: ignore[arg-type]
+def _half(fits: dict[str, Any] | None = None, **changes: Any) -> ConversionOptions:
+    """The full recipe at half its length, with other fits or other settings."""
+    stages = _sized(FULL, 0.5, **(fits or {}))
+    return ConversionOptions(the_x=replace(FULL, **{**stages, **changes}))
 
 
-def _polynomial(**changes: object) -> ConversionOptions:
-    stages = PolynomialOptions()
-    stages = replace(stages, **{**_sized(stages), **changes})  # type: ignore[arg-type]
-    return ConversionOptions(form="polynomial", polynomial=stages)
-
-
-FULL = TheXOptions()
-PUBLISHED = TheXOptions.as_published()
-END = FULL.end_to_end
-
-
-def _swapless(options: TheXOptions) -> dict[str, FitOptions]:
-    return {
-        name: replace(fitting, token_swap=0.0, token_dropout=0.0)
-        for name, fitting in _sized(options).items()
-    }
+def _longer_end(steps: int) -> FitOptions:
+    end = _sized(FULL, 0.5)["end_to_end"]
+    return replace(end, least_steps=end.least_steps + steps)
 
 
 RECIPES = {
-    "the-x": _the_x(),
-    "polynomial": _polynomial(),
+    "the-x": ConversionOptions(the_x=replace(FULL, **_sized(FULL))),  # type: ignore[arg-type]
+    "polynomial": ConversionOptions(
+        form="polynomial",
+        polynomial=replace(PolynomialOptions(), **_sized(PolynomialOptions())),  # type: ignore[arg-type]
+    ),
     "as-published": ConversionOptions(the_x=replace(PUBLISHED, **_sized(PUBLISHED))),  # type: ignore[arg-type]
-    "labels-only": _the_x(
+    "half": _half(),
+    "labels-only": _half(
         follow=False, losses=replace(FULL.losses, guide=0.0, hidden=0.0, scores=0.0)
     ),
-    "logits-only": _the_x(losses=replace(FULL.losses, hidden=0.0, scores=0.0)),
-    "no-score-control": _the_x(losses=replace(FULL.losses, score_penalty=0.0)),
-    "no-staging": _the_x(
-        relu=NONE,
-        softmax=NONE,
-        end_to_end=replace(END, batch_size=32, epochs=2 * END.epochs, least_steps=900),
-    ),
-    "no-layer-wise": _the_x(
-        layer_wise=NONE,
-        end_to_end=replace(END, batch_size=32, epochs=2 * END.epochs, least_steps=600),
-    ),
-    "no-token-noise": _the_x(**_swapless(FULL)),
+    "logits-only": _half(losses=replace(FULL.losses, hidden=0.0, scores=0.0)),
+    "no-score-control": _half(losses=replace(FULL.losses, score_penalty=0.0)),
+    "no-staging": _half(relu=NONE, softmax=NONE, end_to_end=_longer_end(300)),
+    "no-layer-wise": _half(layer_wise=NONE, end_to_end=_longer_end(150)),
+    "no-recombining": _half({"text_mix": 0.0}),
+    "no-disturbing": _half({"text_mix": 0.0, "token_swap": 0.0, "token_dropout": 0.0}),
 }
