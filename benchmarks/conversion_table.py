@@ -1,7 +1,7 @@
 r"""What a conversion costs in accuracy, task by task: the paper's table beside ours.
 
     python benchmarks/conversion_table.py --base BASE --data DATA --work WORK --seeds 0 1 2 \
-        --tasks sst2 mrpc --recipe full
+        --tasks sst2 mrpc --recipe the-x --learning-rate 1e-4
 
 BASE is a folder with an encoder to fine-tune (:mod:`training.distil_base` makes the one used).
 For each seed and task a classifier is fine-tuned once, kept in WORK, and converted by the recipe.
@@ -56,7 +56,7 @@ def teacher(name: str, seed: int, args: argparse.Namespace) -> Path:
     data = encode(tokenizer, train, LENGTH)
     fitting = FitOptions(
         epochs=args.epochs or task.epochs,
-        learning_rate=args.learning_rate,
+        learning_rate=task.learning_rate or args.learning_rate,
         batch_size=32,
         token_dropout=0.1,
         average=0.99,

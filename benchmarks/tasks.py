@@ -27,6 +27,7 @@ class Task:
         metrics: names of the figures, the first one to judge by.
         regression: labels are numbers.
         epochs: passes of fine-tuning.
+        learning_rate: of fine-tuning, if it has to be another than that of all tasks.
         note: how the data differ from the task as published.
     """
 
@@ -35,6 +36,7 @@ class Task:
     metrics: tuple[str, ...] = ("accuracy",)
     regression: bool = False
     epochs: float = 4.0
+    learning_rate: float | None = None
     note: str = ""
 
     def read(self, folder: Path, limit: int | None = None) -> tuple[LabelledTexts, LabelledTexts]:
@@ -62,7 +64,13 @@ TASKS = {
         "qqp/train.tsv.gz", "qqp/dev.tsv.gz", ("f1", "accuracy"), note="1,000-row hold-out as dev"
     ),
     "cola": Task("cola/train.tsv.gz", "cola/dev.tsv.gz", ("matthews", "accuracy"), epochs=10),
-    "conll2003": Task("conll2003/train.tsv.gz", "conll2003/testa.tsv.gz", ("entity_f1",), epochs=4),
+    "conll2003": Task(
+        "conll2003/train.tsv.gz",
+        "conll2003/testa.tsv.gz",
+        ("entity_f1",),
+        epochs=8,
+        learning_rate=6e-4,
+    ),
     "banking77": Task("banking77/train.tsv.gz", "banking77/dev.tsv.gz"),
 }
 
