@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from exact_engine import ExactEngine
+from exact_engine import MASK_ROUNDING, ExactEngine
 from reference import polynomial_logits, random_polynomial_weights
 
 from thex_hf.backends.base import KeyRequest
@@ -152,7 +152,7 @@ def test_circuit_equals_the_formulas(case, rests):
     texts = random_texts(max(1, route.texts - 1), tokens, weights.hidden)
     answer, _ = run_exactly(weights, route, texts)
     found = route.schedule.answer.unpack(answer)[: len(texts), 0]
-    np.testing.assert_allclose(found, wanted_logits(weights, texts), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found, wanted_logits(weights, texts), rtol=0, atol=MASK_ROUNDING)
 
 
 def test_nothing_but_logits_and_noise_leaves():

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from aided_runs import run_exactly
+from exact_engine import MASK_ROUNDING
 from reference import clear_logits, random_weights
 
 SIZES = [
@@ -20,8 +21,8 @@ def test_circuit_equals_the_formulas(sizes, tokens, length, softmax):
     embeddings = np.random.default_rng(1).normal(size=(length, weights.hidden)) * 0.7
     plan, engine, _, answer, mask, padded = run_exactly(weights, tokens, embeddings, softmax)
     wanted = clear_logits(weights, padded, mask, softmax)
-    # masks of 2**32 leave float64 about 1e-6
-    np.testing.assert_allclose(plan.schedule.answer.unpack(answer)[0], wanted, atol=1e-5)
+    found = plan.schedule.answer.unpack(answer)[0]
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=MASK_ROUNDING)
     assert engine.rules.rotations == set(plan.rotations)
 
 
@@ -45,7 +46,7 @@ def test_the_client_sees_nothing_beyond_the_named_values(sizes, tokens, length):
         whole = tokens % tile == 0
         assert whole
         for vector, wanted in zip(vectors, padded, strict=True):
-            np.testing.assert_allclose(vector, np.where(held, wanted, 0.0), atol=1e-4)
+            np.testing.assert_allclose(vector, np.where(held, wanted, 0.0), atol=MASK_ROUNDING)
     for vector, wanted in zip(
         answer, plan.schedule.answer.pack(plan.schedule.answer.unpack(answer)), strict=True
     ):

@@ -4,7 +4,7 @@ import aided_runs
 import numpy as np
 import polynomial_runs
 import pytest
-from exact_engine import ExactEngine
+from exact_engine import MASK_ROUNDING, ExactEngine
 from reference import clear_logits, random_polynomial_weights, random_weights
 
 from thex_hf.encrypted.context import RangeBits
@@ -44,8 +44,8 @@ def test_client_aided_equals_the_formulas(case, head):
     rows = plan.schedule.answer.unpack(answer)
     assert rows.shape == (tokens, weights.labels)
     found = rows[:length] if head == "tokens" else rows[:length].mean(0)
-    # masks of 2**32 leave float64 about 1e-6
-    np.testing.assert_allclose(found, clear_logits(weights, embeddings, np.ones(length)), atol=2e-5)
+    wanted = clear_logits(weights, embeddings, np.ones(length))
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=MASK_ROUNDING)
     assert engine.rules.rotations == set(plan.rotations)
     for vector, wanted in zip(answer, plan.schedule.answer.pack(rows), strict=True):
         np.testing.assert_array_equal(vector, wanted)  # what is no logit is exactly zero
@@ -57,7 +57,8 @@ def test_client_aided_with_another_softmax(softmax):
     embeddings = np.random.default_rng(1).normal(size=(9, 16)) * 0.7
     plan, _, seen, answer, mask, padded = aided_runs.run_exactly(weights, 16, embeddings, softmax)
     wanted = clear_logits(weights, padded, mask, softmax)
-    np.testing.assert_allclose(plan.schedule.answer.unpack(answer)[:9], wanted, atol=2e-5)
+    found = plan.schedule.answer.unpack(answer)[:9]
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=MASK_ROUNDING)
     for part, vectors in seen:
         if part.op == "refresh":  # the last layer's values are masked as all others
             assert min(np.abs(v).max() for v in vectors) > 2**30
@@ -82,7 +83,8 @@ def test_polynomial_circuit_equals_the_formulas(case, head, rests):
     weights, route, length = polynomial_setting(case, head, rests)
     answer, wanted, _, seen = polynomial_runs.run_exactly(weights, route, length)
     found = read(route, answer)
-    np.testing.assert_allclose(found[:length] if head == "tokens" else found, wanted, atol=1e-5)
+    found = found[:length] if head == "tokens" else found
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=MASK_ROUNDING)
     for vectors in seen:  # both parts of every slot that rests are masked
         for part in (np.real, np.imag):
             assert min(np.median(np.abs(part(v))) for v in vectors) > 2.0**32

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from exact_engine import MASK_ROUNDING
 from polynomial_runs import CASES, run_exactly
 from reference import random_polynomial_weights
 
@@ -17,4 +18,4 @@ def test_circuit_equals_the_formulas(case, rests):
     route = every[min(rests, len(every) - 1)]
     answer, wanted, _, _ = run_exactly(weights, route, length)
     found = shape.bar.unpack([v.real for v in answer])[0]
-    np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-5)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=MASK_ROUNDING)
