@@ -20,6 +20,16 @@ ROOMS = {
     "conversion": {"modeling", "approx", "hub", "errors", "_extras"},
     "encrypted": {"layout", "approx", "weights", "processes", "errors"},
     "backends": {"layout", "errors", "_extras"},
+    "concrete": {
+        "approx",
+        "weights",
+        "encrypted.facts",
+        "protocol.costs",
+        "protocol.engines",
+        "protocol.local",
+        "protocol.progress",
+        "errors",
+    },
     "protocol": {
         "encrypted",
         "backends.base",
@@ -65,6 +75,7 @@ ROOMS = {
     },
     "cli": {
         "",
+        "concrete.environment",
         "cards",
         "evaluation",
         "pipelines",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import cast
+from typing import Any, cast
 
 from thex_hf.backends.base import SlotBackend
 from thex_hf.errors import BackendUnavailable
@@ -13,6 +13,7 @@ from thex_hf.errors import BackendUnavailable
 GROUP = "thex_hf.backends"
 # so that a source tree works before it is installed
 BUILT_IN = {
+    "concrete": "thex_hf.concrete.backend:BACKEND",
     "clear": "thex_hf.backends.clear:BACKEND",
     "seal": "thex_hf.backends.seal:BACKEND",
 }
@@ -29,7 +30,26 @@ def list_backends() -> list[str]:
 
 
 def get_backend(name: str) -> SlotBackend:
-    """The backend called ``name``. Loads its module, not yet its library.
+    """The slot backend called ``name``. Loads its module, not yet its library.
+
+    Raises:
+        BackendUnavailable: no such name, its module cannot be loaded, or it is no slot backend.
+    """
+    found = find_backend(name)
+    if not hasattr(found, "generate"):
+        raise BackendUnavailable(
+            f"backend {name!r} compiles whole circuits and has no slots, which this needs; use "
+            f"backend 'seal'"
+        )
+    return cast(SlotBackend, found)
+
+
+def find_backend(name: str) -> Any:
+    """The backend called ``name``, of either kind.
+
+    Returns:
+        A :class:`~thex_hf.backends.base.SlotBackend`, or a
+        :class:`~thex_hf.protocol.engines.CircuitBackend`.
 
     Raises:
         BackendUnavailable: no such name, or its module cannot be loaded.
@@ -41,7 +61,7 @@ def get_backend(name: str) -> SlotBackend:
         raise BackendUnavailable(f"unknown backend {name!r}; on offer: {sorted(targets)}{hint}")
     module, _, attribute = targets[name].partition(":")
     try:
-        return cast(SlotBackend, getattr(import_module(module), attribute))
+        return getattr(import_module(module), attribute)
     except Exception as error:
         raise BackendUnavailable(
             f"backend {name!r} ({targets[name]}) cannot be loaded: {error}; "

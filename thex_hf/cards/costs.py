@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from thex_hf.backends.registry import get_backend
+from thex_hf.backends.registry import find_backend, get_backend
 from thex_hf.encrypted.circuits import FORMS, plan_for
 from thex_hf.encrypted.shape import bucket
 from thex_hf.errors import PlanError
 from thex_hf.layout.parameters import MAX_MODULUS_BITS_128
 from thex_hf.modeling.modeling_thex_bert import ThexBertClassifier
 from thex_hf.protocol.costs import estimate, measure_costs
+from thex_hf.protocol.engines import CircuitBackend
 
 
 def protocols_of(model: ThexBertClassifier) -> list[str]:
@@ -38,13 +39,21 @@ def estimated_costs(
 
     Returns:
         For each protocol the fields of :class:`thex_hf.protocol.costs.Estimate`, and
-        ``modulus_limit``: the most bits that 128-bit security allows for that ring degree.
+        ``modulus_limit``: the most bits that 128-bit security allows for that ring degree. Where
+        ciphertexts have neither, all three are 0.
 
     Raises:
         PlanError: no protocol at all can run the model.
         BackendUnavailable: the backend's library is missing.
     """
-    engine, weights = get_backend(backend), model.encoder_weights()
+    found, weights = find_backend(backend), model.encoder_weights()
+    if isinstance(found, CircuitBackend):
+        config = model.config
+        own = found.estimate(
+            weights, [tokens], ranges=config.ranges, softmax=config.softmax, relu="client"
+        )
+        return [{**one.to_json(), "modulus_limit": 0} for one in own]
+    engine = get_backend(backend)
     rows, refused = [], []
     for name in protocols:
         try:

@@ -9,7 +9,10 @@ from typing import Any
 from thex_hf._machine import processor, version_of
 
 PACKAGES = ("thex_hf", "torch", "transformers", "numpy", "tenseal")
-LIBRARIES = {"seal": ("Microsoft SEAL through TenSEAL", "tenseal")}
+LIBRARIES = {
+    "seal": ("Microsoft SEAL through TenSEAL", "tenseal"),
+    "concrete": ("Concrete, in an environment of its own", "concrete-python"),
+}
 """By backend: what encrypts, and the package that brings it."""
 
 

@@ -87,7 +87,7 @@ def executed_costs(row: dict[str, Any]) -> dict[str, Any]:
         "protocol": row["protocol"],
         "tokens": f"{', '.join(spent['buckets'])} (mean of {row['texts']} texts)",
         "executed": True,
-        "modulus_limit": MAX_MODULUS_BITS_128[spent["ring_degree"]],
+        "modulus_limit": MAX_MODULUS_BITS_128.get(spent["ring_degree"], 0),
         **{
             name: spent[name]
             for name in ("ring_degree", "modulus_bits", "levels", "rounds", "key_switches")

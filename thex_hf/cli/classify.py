@@ -26,6 +26,9 @@ def classify(
     softmax: Annotated[
         str | None, typer.Option(help="estimate, exact or estimate-on-server; the model's if none.")
     ] = None,
+    relu: Annotated[
+        str, typer.Option(help="client, or server for the last layer's on backend concrete.")
+    ] = "client",
     ring: Annotated[
         int | None, typer.Option(help="Ring degree N for refresh and one-shot.")
     ] = None,
@@ -46,13 +49,13 @@ def classify(
     """Classify TEXTS; by default the encoder runs on encrypted data."""
     from transformers import pipeline
 
-    from thex_hf.backends.registry import get_backend
+    from thex_hf.backends.registry import find_backend
     from thex_hf.cli.loading import load_model
     from thex_hf.encrypted.circuits import FORMS
     from thex_hf.pipelines.options import FHE_MODES, PROTOCOLS, choose_protocol, one_of
 
     one_of("fhe", fhe, FHE_MODES)
-    get_backend(backend)
+    find_backend(backend)
     if not texts:
         raise InputError("give at least one text to classify")
     form = FORMS[one_of("protocol", protocol, PROTOCOLS)] if protocol else "the-x"
@@ -66,6 +69,7 @@ def classify(
         protocol=protocol,
         keys=keys,
         softmax=softmax,
+        relu=relu,
         ring=ring,
         processes=processes,
     )

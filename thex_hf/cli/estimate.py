@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from thex_hf.cli.output import Json, mebibytes, show_json
+
+if TYPE_CHECKING:
+    from thex_hf.backends.base import SlotBackend
+    from thex_hf.protocol.engines import CircuitBackend
 
 
 def estimate(
@@ -24,36 +28,70 @@ def estimate(
         int | None, typer.Option(help="Ring degree N for refresh and one-shot.")
     ] = None,
     backend: Annotated[str, typer.Option(help="Engine to time.")] = "seal",
+    relu: Annotated[
+        str, typer.Option(help="client, or server for the last layer's on backend concrete.")
+    ] = "client",
     as_json: Json = False,
 ) -> None:
     """Compare the protocols for MODEL: rounds, bytes, expected seconds, who learns what.
 
     Primitives are timed on this machine, one thread, with throwaway keys; nothing is kept.
     """
-    from thex_hf.backends.registry import get_backend
+    from thex_hf.backends.registry import find_backend, get_backend
     from thex_hf.encrypted.shape import BUCKETS, bucket
+    from thex_hf.pipelines.engine import check_engine
     from thex_hf.pipelines.options import LEARNS, PROTOCOLS, one_of
+    from thex_hf.protocol.engines import CircuitBackend
+
+    found = find_backend(backend)
+    wanted = [one_of("protocol", name, PROTOCOLS) for name in protocol or PROTOCOLS]
+    learns: dict[str, str] = dict(LEARNS)
+    refused: list[str] = []
+    for name in protocol or ["client-aided"]:
+        check_engine(backend, name, softmax=None, relu=relu, keys=None, ring=ring)
+    if isinstance(found, CircuitBackend):
+        learns["client-aided"] = found.learns
+        rows = _circuits(found, model, sorted(set(tokens or found.buckets)), relu)
+    else:
+        sizes = sorted({bucket(n) for n in tokens}) if tokens else list(BUCKETS)
+        rows, refused = _slots(get_backend(backend), model, wanted, sizes, ring)
+    if as_json:
+        for row in rows:
+            show_json({**row, "backend": backend, "learns": learns[row["protocol"]]})
+        return
+    _table(rows)
+    for name in dict.fromkeys(row["protocol"] for row in rows):
+        typer.echo(learns[name])
+    for reason in refused:
+        typer.echo(reason)
+
+
+def _circuits(
+    backend: CircuitBackend, model: str | None, sizes: list[int], relu: str
+) -> list[dict[str, Any]]:
+    """Estimates of an engine that compiles whole maps."""
+    from thex_hf.cli.loading import load_model
+
+    loaded = load_model(model, "the-x")[0]
+    ranges, softmax = loaded.config.ranges, loaded.config.softmax
+    weights = loaded.encoder_weights()
+    found = backend.estimate(weights, sizes, ranges=ranges, softmax=softmax, relu=relu)
+    return [one.to_json() for one in found]
+
+
+def _slots(
+    engine: SlotBackend, model: str | None, wanted: list[str], sizes: list[int], ring: int | None
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Estimates of an engine that computes on slots, and why some protocols have none."""
     from thex_hf.protocol.costs import estimate as add_up
     from thex_hf.protocol.costs import measure_costs
 
-    engine = get_backend(backend)
-    wanted = [one_of("protocol", name, PROTOCOLS) for name in protocol or PROTOCOLS]
-    sizes = sorted({bucket(n) for n in tokens}) if tokens else list(BUCKETS)
     plans, refused = _plans(model, wanted, sizes, ring)
     groups: dict[Any, list[Any]] = {}
     for plan in plans:
         groups.setdefault(plan.parameters, []).append(plan)
     costs = {parameters: measure_costs(engine, own) for parameters, own in groups.items()}
-    rows = [add_up(plan, costs[plan.parameters]).to_json() for plan in plans]
-    if as_json:
-        for row in rows:
-            show_json({**row, "backend": backend, "learns": LEARNS[row["protocol"]]})
-        return
-    _table(rows)
-    for name in dict.fromkeys(row["protocol"] for row in rows):
-        typer.echo(LEARNS[name])
-    for reason in refused:
-        typer.echo(reason)
+    return [add_up(plan, costs[plan.parameters]).to_json() for plan in plans], refused
 
 
 def _plans(

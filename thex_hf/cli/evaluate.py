@@ -47,6 +47,9 @@ def evaluate(
     softmax: Annotated[
         str | None, typer.Option(help="estimate, exact or estimate-on-server; the model's if none.")
     ] = None,
+    relu: Annotated[
+        str, typer.Option(help="client, or server for the last layer's on backend concrete.")
+    ] = "client",
     ring: Annotated[
         int | None, typer.Option(help="Ring degree N for refresh and one-shot.")
     ] = None,
@@ -74,6 +77,7 @@ def evaluate(
         keys=keys,
         backend=backend,
         softmax=softmax,
+        relu=relu,
         ring=ring,
     )
     if as_json:

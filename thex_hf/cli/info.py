@@ -18,15 +18,18 @@ PACKAGES = (
 
 def info(as_json: Json = False) -> None:
     """Show versions, and which backends work here and why the others do not."""
-    from thex_hf.backends.registry import get_backend, list_backends
+    from thex_hf.backends.registry import find_backend, list_backends
     from thex_hf.pipelines.bundled import BUNDLED, bundled_checkpoint
     from thex_hf.pipelines.options import LEARNS
+    from thex_hf.protocol.engines import capabilities_of
 
     backends: dict[str, dict[str, Any]] = {}
     for name in list_backends():
-        works, why = get_backend(name).available()
-        backends[name] = {"works": works, "why_not": why}
-    found = {
+        found = find_backend(name)
+        works, why = found.available()
+        can = capabilities_of(found).to_json()
+        backends[name] = {"works": works, "why_not": why, "capabilities": can}
+    facts: dict[str, Any] = {
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "backends": backends,
@@ -34,10 +37,10 @@ def info(as_json: Json = False) -> None:
         "bundled_models": {form: bundled_checkpoint(form) for form in BUNDLED},
     }
     if as_json:
-        show_json(found)
+        show_json(facts)
         return
-    typer.echo(f"python {found['python']}")
-    for name, number in found["packages"].items():  # type: ignore[attr-defined]
+    typer.echo(f"python {facts['python']}")
+    for name, number in facts["packages"].items():
         typer.echo(f"{name} {number or 'not installed'}")
     for name, state in backends.items():
         typer.echo(f"backend {name}: " + ("works" if state["works"] else state["why_not"]))

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from thex_hf.cli.backend import backend
 from thex_hf.cli.card import card
 from thex_hf.cli.classify import classify
 from thex_hf.cli.convert import convert
@@ -22,6 +23,7 @@ commands = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+commands.add_typer(backend, name="backend")
 commands.command()(card)
 commands.command()(classify)
 commands.command()(convert)

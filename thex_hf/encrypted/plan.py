@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import Any
 
 from thex_hf.encrypted.context import RangeBits
+from thex_hf.encrypted.facts import Facts
 from thex_hf.encrypted.masks import HIDING_BITS
 from thex_hf.encrypted.schedule import Schedule
 from thex_hf.encrypted.shape import Shape
@@ -160,6 +161,17 @@ class Plan:
     def key_switches(self) -> int:
         """Rotations, conjugations and relinearisations of one run."""
         return sum(n for (verb, _), n in self.operations.items() if verb in KEY_SWITCHES)
+
+    @property
+    def facts(self) -> Facts:
+        """What reports tell."""
+        return Facts(
+            self.shape.tokens,
+            self.levels,
+            self.key_switches,
+            self.parameters.ring_degree,
+            self.parameters.total_bits,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The shared part, the schedule and the counts, for people and reports."""

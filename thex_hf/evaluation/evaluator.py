@@ -75,7 +75,7 @@ class ThexTextClassificationEvaluator(
             agreement: also run the clear model on the same texts, unless ``disable``.
             batch_size: texts at once; by default one for ``execute``.
             **options: of the pipeline, where none is given: ``protocol``, ``backend``,
-                ``keys``, ``softmax``, ``ring``, ``processes``.
+                ``keys``, ``softmax``, ``relu``, ``ring``, ``processes``.
 
         Returns:
             The metrics; ``total_time_in_seconds``, ``samples_per_second`` and

@@ -107,8 +107,8 @@ def evaluate_model(
         batch_size: texts at once; more are faster. By default one for ``execute``, so that
             seconds are those of one text.
         compare: also run the clear model on the same texts; not for ``disable``.
-        **options: of the pipeline: ``protocol``, ``backend``, ``keys``, ``softmax``, ``ring``,
-            ``processes``.
+        **options: of the pipeline: ``protocol``, ``backend``, ``keys``, ``softmax``, ``relu``,
+            ``ring``, ``processes``.
 
     Raises:
         OptionError: an option or a metric is not on offer, or does not suit the model.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from thex_hf.modeling.card_engines import words_of
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
 
 NOT_MEASURED = "not measured"
@@ -38,17 +39,14 @@ def checklist(
         measured: scores and costs; may be empty.
         protocols: those that serve the model.
     """
+    engine = words_of(measured)
     return [
-        ("scheme", "CKKS, levelled, residue number system, no bootstrapping"),
+        ("scheme", engine.scheme),
         ("library and version", _library(measured)),
-        (
-            "security level",
-            "128 bits (classical attacks, ternary secret), by the table of the Homomorphic "
-            "Encryption Standard (Albrecht et al. 2018); other parameters are refused",
-        ),
+        ("security level", engine.security),
         ("ring degree and modulus", _parameters(measured)),
         ("adversary", "honest but curious server and client"),
-        ("packing", _each(protocols, PACKING)),
+        ("packing", _each(protocols, {**PACKING, **engine.packing})),
         ("activations", _activations(config)),
         ("interactivity", _interactivity(protocols, measured)),
         ("batch or latency", _latency(measured, protocols)),
@@ -81,6 +79,8 @@ def _library(measured: Mapping[str, Any]) -> str:
 
 def _parameters(measured: Mapping[str, Any]) -> str:
     rows = measured.get("costs") or []
+    if rows and words_of(measured).parameters:
+        return words_of(measured).parameters
     words = [
         f"`{row['protocol']}` N = {row['ring_degree']}, {row['modulus_bits']} bits (at most "
         f"{row['modulus_limit']})"
@@ -94,9 +94,10 @@ def _activations(config: ThexBertConfig) -> str:
 
 
 def _interactivity(protocols: Sequence[str], measured: Mapping[str, Any]) -> str:
+    visits = {**INTERACTIVITY, **words_of(measured).visits}
     rounds = {row["protocol"]: row["rounds"] for row in measured.get("costs") or []}
     words = {
-        name: INTERACTIVITY[name] + (f"; {rounds[name]} rounds" if name in rounds else "")
+        name: visits[name] + (f"; {rounds[name]} rounds" if name in rounds else "")
         for name in protocols
     }
     return _each(protocols, words)

@@ -8,6 +8,7 @@ from typing import Any
 from thex_hf.modeling.card_checklist import NOT_MEASURED, machine_words
 
 ARITHMETIC = {"disable": "clear", "simulate": "simulated", "execute": "encrypted"}
+NONE = "none"
 
 
 def score_rows(
@@ -75,8 +76,8 @@ def _cost_row(row: Mapping[str, Any]) -> list[str]:
     return [
         f"`{row['protocol']}`",
         str(row["tokens"]),
-        str(row["ring_degree"]),
-        f"{row['modulus_bits']} of {row['modulus_limit']}",
+        str(row["ring_degree"] or NONE),
+        f"{row['modulus_bits']} of {row['modulus_limit']}" if row["ring_degree"] else NONE,
         str(row["levels"]),
         str(row["rounds"]),
         str(row["key_switches"]),

@@ -11,13 +11,13 @@ from torch import Tensor
 from transformers.utils import logging
 
 from thex_hf.encrypted.schedule import SOFTMAX
-from thex_hf.encrypted.shape import BUCKETS, bucket
+from thex_hf.encrypted.shape import BUCKETS
 from thex_hf.errors import ConversionError, InputError, OptionError
 from thex_hf.modeling import ThexBertClassifier
 from thex_hf.modeling.switch import set_softmax
+from thex_hf.pipelines.engine import check_engine
 from thex_hf.pipelines.options import (
     FHE_MODES,
-    LEARNS,
     choose_protocol,
     one_of,
     refuse_unknown,
@@ -35,7 +35,8 @@ class EncryptedMixin:
 
     Args:
         *args: of the stock pipeline.
-        backend: slot backend, ``seal`` by default.
+        backend: engine, ``seal`` by default; or ``concrete``, which runs models of the THE-X form
+            that classify by [CLS], in an environment of its own.
         protocol: ``client-aided`` for models of the THE-X form; ``refresh`` (the default) or
             ``one-shot`` for those of the polynomial form.
         keys: directory to keep keys in; in memory when None. Never a model folder.
@@ -43,6 +44,8 @@ class EncryptedMixin:
             ``estimate-on-server`` (as published: the client does nothing but ReLU; more
             rounds, more levels, the same result); the checkpoint's by default. For
             ``client-aided`` only.
+        relu: ``server`` for ReLU of the last layer on ciphertext, by look-up tables; for backend
+            ``concrete``. The client does it by default.
         ring: ring degree N for ``refresh`` and ``one-shot``: larger rings carry more levels
             between visits; the smallest that will do by default.
         processes: how many the server's work is spread over; all usable cores by default.
@@ -70,6 +73,7 @@ class EncryptedMixin:
         protocol: str | None = None,
         keys: str | os.PathLike[str] | None = None,
         softmax: str | None = None,
+        relu: str = "client",
         ring: int | None = None,
         processes: int | None = None,
         **kwargs: Any,
@@ -82,6 +86,7 @@ class EncryptedMixin:
                 f"{type(model).__name__}; convert it first: thex-hf convert"
             )
         self.protocol = choose_protocol(protocol, model.config.form)
+        check_engine(backend, self.protocol, softmax=softmax, relu=relu, keys=keys, ring=ring)
         self.reports: list[Report] = []
         model.float()
         if softmax is not None:
@@ -94,6 +99,7 @@ class EncryptedMixin:
             backend=backend,
             protocol=self.protocol,
             softmax=softmax,
+            relu=relu,
             ring=ring,
             processes=processes,
             keys=None if keys is None else Path(keys),
@@ -131,7 +137,7 @@ class EncryptedMixin:
         """Run each row of a batch by itself and keep its report."""
         if fhe != "disable" and not self._told:
             self._told = True
-            logger.warning(LEARNS[self.protocol])
+            logger.warning(self.runner.learns)
         tensors = {name: x for name, x in model_inputs.items() if isinstance(x, Tensor)}
         rows = [
             {name: tensor[index : index + 1] for name, tensor in tensors.items()}
@@ -148,7 +154,7 @@ class EncryptedMixin:
 
     def plan(self, tokens: int) -> dict[str, Any]:
         """The plan for texts of ``tokens`` tokens, as JSON values."""
-        return self.runner.session("execute").plan(bucket(tokens)).to_json()
+        return self.runner.session("execute").plan(tokens).to_json()
 
 
 def check_text(text: Any) -> None:

@@ -31,7 +31,7 @@ TOKEN_OPTIONS = (
     "offset_mapping",
     "truncation",
 )
-LOAD_OPTIONS = ("backend", "protocol", "keys", "softmax", "ring", "processes")
+LOAD_OPTIONS = ("backend", "protocol", "keys", "softmax", "relu", "ring", "processes")
 LEARNS = {
     "client-aided": (
         "client-aided protocol: the server sees ciphertexts and the padded length only; the "

@@ -11,15 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from thex_hf.backends.registry import get_backend
+from thex_hf.backends.registry import find_backend, get_backend
 from thex_hf.encrypted.shape import bucket
 from thex_hf.errors import OptionError
 from thex_hf.layout.engines import Vector
 from thex_hf.modeling import ThexBertClassifier
 from thex_hf.pipelines.agreement import compare
+from thex_hf.pipelines.options import LEARNS
 from thex_hf.pipelines.report import Agreement, Bytes, Report, Seconds
+from thex_hf.protocol.engines import CircuitBackend, Session
 from thex_hf.protocol.keys import KeyStore
-from thex_hf.protocol.session import LocalSession, Outcome
+from thex_hf.protocol.local import Outcome
+from thex_hf.protocol.session import LocalSession
 
 Row = Mapping[str, Tensor]
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -30,9 +33,10 @@ class Runner:
 
     Args:
         model: converted THE-X model.
-        backend: name of the slot backend for ``fhe="execute"``.
+        backend: name of the engine for ``fhe="execute"``; a circuit backend is simulated too.
         protocol: one that serves the model's form.
         softmax: one of :data:`thex_hf.encrypted.schedule.SOFTMAX`; the checkpoint's if None.
+        relu: one of :data:`thex_hf.protocol.engines.RELU`.
         ring: ring degree for the polynomial protocols; the smallest that will do if None.
         processes: how many the server's work is spread over; all usable cores if None.
         keys: directory to keep keys in, or None.
@@ -50,33 +54,43 @@ class Runner:
         backend: str,
         protocol: str,
         softmax: str | None = None,
+        relu: str = "client",
         ring: int | None = None,
         processes: int | None = None,
         keys: Path | None = None,
     ) -> None:
         self.model = model
         self.protocol = protocol
-        self._backend = get_backend(backend)
+        self._backend = find_backend(backend)
         self._softmax = softmax or model.config.softmax
+        self._relu = relu
         self._ring, self._processes = ring, processes
         self._keys = keys
         if keys is not None:
             KeyStore(keys)  # refuses a model folder now, not at the first text
-        self._sessions: dict[str, LocalSession] = {}
+        self._sessions: dict[str, Session] = {}
 
-    def session(self, fhe: str) -> LocalSession:
+    def session(self, fhe: str) -> Session:
         """The session of mode ``execute`` or ``simulate``, made on first use."""
         if fhe not in self._sessions:
             self._sessions[fhe] = self._open(fhe)
         return self._sessions[fhe]
 
-    def _open(self, fhe: str) -> LocalSession:
+    def _open(self, fhe: str) -> Session:
         simulate = fhe == "simulate"
+        config = self.model.config
+        if isinstance(self._backend, CircuitBackend):
+            return self._backend.session(
+                self.model.encoder_weights(),
+                ranges=config.ranges,
+                softmax=self._softmax,
+                relu=self._relu,
+                encrypted=not simulate,
+            )
         if not simulate and self._backend.name == "clear":
             raise OptionError(
                 "backend 'clear' encrypts nothing; use fhe='simulate' for it, or another backend"
             )
-        config = self.model.config
         return LocalSession(
             self.model.encoder_weights(),
             get_backend("clear") if simulate else self._backend,
@@ -87,6 +101,17 @@ class Runner:
             keys=None if simulate else self._keys,
             processes=self._processes,
         )
+
+    @property
+    def learns(self) -> str:
+        """What each side learns."""
+        own = self._backend
+        return own.learns if isinstance(own, CircuitBackend) else LEARNS[self.protocol]
+
+    def _engine(self, fhe: str) -> str:
+        """Name of the engine that runs a mode."""
+        slots = not isinstance(self._backend, CircuitBackend)
+        return "clear" if slots and fhe == "simulate" else str(self._backend.name)
 
     def run(self, rows: Sequence[Row], *, fhe: str, agreement: bool) -> list[Report]:
         """Classify tokenised texts, each a batch of one; several run side by side."""
@@ -124,13 +149,13 @@ class Runner:
         return np.asarray(logits.cpu().double().numpy())
 
     def _report(self, row: Row, outcome: Outcome, fhe: str) -> Report:
-        transcript, plan = outcome.transcript, outcome.plan
+        transcript, facts = outcome.transcript, outcome.plan.facts
         return Report(
             logits=transcript.logits.tolist(),
             tokens=int(row["attention_mask"].sum()),
-            bucket=plan.shape.tokens,
+            bucket=facts.bucket,
             protocol=self.protocol,
-            backend=self.session(fhe).backend.name,
+            backend=self._engine(fhe),
             fhe=fhe,
             seconds=Seconds(
                 keygen=outcome.keygen_seconds,
@@ -142,11 +167,11 @@ class Runner:
             bytes=Bytes()
             if fhe == "simulate"
             else Bytes(outcome.key_bytes, transcript.bytes_up, transcript.bytes_down),
-            levels=plan.levels,
-            key_switches=plan.key_switches,
+            levels=facts.levels,
+            key_switches=facts.key_switches,
             batch=outcome.batch,
-            ring_degree=plan.parameters.ring_degree,
-            modulus_bits=plan.parameters.total_bits,
+            ring_degree=facts.ring_degree,
+            modulus_bits=facts.modulus_bits,
         )
 
     def _clear_report(self, row: Row) -> Report:

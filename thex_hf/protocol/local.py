@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from thex_hf.encrypted.facts import Planned
 from thex_hf.layout.engines import Vector
 from thex_hf.protocol.client import Conversation
 from thex_hf.protocol.server import ServerRun
@@ -24,6 +25,21 @@ class Transcript:
     bytes_down: int
     seconds_client: float
     seconds_server: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One classified text: its transcript, plan, and one-time costs paid by this call.
+
+    Texts that share a request have equal shares of its seconds and bytes.
+    """
+
+    transcript: Transcript
+    plan: Planned
+    key_bytes: int
+    keygen_seconds: float  # 0 when the keys were there already
+    prepare_seconds: float  # 0 when the weights were encoded already
+    batch: int = 1  # texts in the same request
 
 
 def exchange(client: Conversation, server: ServerRun) -> Transcript:

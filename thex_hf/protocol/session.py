@@ -31,7 +31,7 @@ from thex_hf.processes.pool import check_processes
 from thex_hf.protocol.batch_client import BatchClientRun
 from thex_hf.protocol.client import ClientRun, Conversation
 from thex_hf.protocol.keys import KeyStore
-from thex_hf.protocol.local import Transcript, exchange
+from thex_hf.protocol.local import Outcome, Transcript, exchange
 from thex_hf.protocol.many import check_packing, classify_all, process_count, shares
 from thex_hf.protocol.progress import progress
 from thex_hf.protocol.server import ServedModel, ServerRun
@@ -50,21 +50,6 @@ class Halves:
     key_id: str
     key_bytes: int
     keygen_seconds: float
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One classified text: its transcript, plan, and one-time costs paid by this call.
-
-    Texts that share a request have equal shares of its seconds and bytes.
-    """
-
-    transcript: Transcript
-    plan: Plan
-    key_bytes: int
-    keygen_seconds: float  # 0 when the keys were there already
-    prepare_seconds: float  # 0 when the weights were encoded already
-    batch: int = 1  # texts in the same request
 
 
 @dataclass(frozen=True)

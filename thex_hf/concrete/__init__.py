@@ -1,0 +1,5 @@
+"""Concrete as a backend: a THE-X encoder's linear maps on TFHE ciphertexts of exact integers.
+
+Not a slot backend: Concrete compiles whole maps. ``circuits`` quantises the encoder, ``client``
+does what lies between the maps, ``worker`` runs in an environment of Concrete's own.
+"""

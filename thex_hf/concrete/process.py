@@ -1,0 +1,160 @@
+"""The other end of :mod:`thex_hf.concrete.worker`: starts it, asks it, replaces it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import msgpack
+
+from thex_hf.errors import BackendUnavailable, ChildError
+
+VERSION = 1
+MOST = 1 << 31
+START_SECONDS = 120.0
+WORKER = Path(__file__).with_name("worker.py")
+
+
+class Worker:
+    """One worker process of a role, started on first use.
+
+    Args:
+        python: the interpreter of Concrete's environment.
+        role: ``client`` or ``server``.
+        timeout: seconds that one request may take.
+
+    A worker that died is not started again behind the caller's back, since it held keys or
+    circuits: the request fails with :class:`~thex_hf.errors.ChildError`, and the next one finds a
+    fresh worker, for which :attr:`generation` has gone up.
+    """
+
+    def __init__(self, python: Path, role: str, timeout: float = 3600.0) -> None:
+        self.role, self.timeout = role, timeout
+        self.generation = 0
+        self.versions: Mapping[str, Any] = {}
+        self._python = python
+        self._process: subprocess.Popen[bytes] | None = None
+        self._errors: IO[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the process unless it runs.
+
+        Raises:
+            BackendUnavailable: it cannot be started, or speaks another version.
+        """
+        if self._process is not None and self._process.poll() is None:
+            return
+        self.close()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
+        try:
+            self._process = subprocess.Popen(
+                [str(self._python), "-E", "-s", str(WORKER), self.role],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+            )
+            self.versions = self._read(START_SECONDS)
+        except (OSError, ChildError) as error:
+            self.close()
+            raise BackendUnavailable(
+                f"Concrete's worker does not start ({error}); make its environment again with: "
+                f"thex-hf backend install concrete --overwrite"
+            ) from error
+        self.generation += 1
+        if self.versions.get("version") != VERSION:
+            found = self.versions.get("version")
+            self.close()
+            raise BackendUnavailable(
+                f"Concrete's worker speaks version {found!r}, this release {VERSION}; "
+                f"make its environment again with: thex-hf backend install concrete --overwrite"
+            )
+
+    @property
+    def pid(self) -> int | None:
+        """The process, None if there is none."""
+        return None if self._process is None else self._process.pid
+
+    def ask(self, op: str, **message: Any) -> dict[str, Any]:
+        """One request and its answer.
+
+        Raises:
+            ChildError: the worker died, took too long, or reported an error.
+            BackendUnavailable: it cannot be started.
+        """
+        self.start()
+        body = msgpack.packb({"op": op, **message})
+        try:
+            assert self._process is not None
+            assert self._process.stdin is not None
+            self._process.stdin.write(len(body).to_bytes(8, "big") + body)
+            self._process.stdin.flush()
+            answer = self._read(self.timeout)
+        except (OSError, ChildError) as error:
+            said = self._last_words()
+            self.close()
+            raise ChildError(
+                f"Concrete's {self.role} worker stopped while it did {op!r}: {error}{said}. "
+                f"Nothing of this process is lost; try again"
+            ) from error
+        if "error" in answer:
+            raise ChildError(f"Concrete's {self.role} worker: {op}: {answer['error']}")
+        return dict(answer["ok"])
+
+    def close(self) -> None:
+        """Stop the process."""
+        process, self._process = self._process, None
+        if process is not None:
+            with contextlib.suppress(OSError):
+                process.kill()
+            process.wait()
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    with contextlib.suppress(OSError):
+                        stream.close()
+        if self._errors is not None:
+            self._errors.close()
+            self._errors = None
+
+    def _read(self, seconds: float) -> dict[str, Any]:
+        """The next message.
+
+        Raises:
+            ChildError: none came in time, or the stream ended.
+        """
+        end = time.monotonic() + seconds
+        size = int.from_bytes(self._bytes(8, end), "big")
+        if size > MOST:
+            raise ChildError(f"it announced a message of {size} bytes")
+        answer: dict[str, Any] = msgpack.unpackb(self._bytes(size, end), max_bin_len=MOST)
+        return answer
+
+    def _bytes(self, count: int, end: float) -> bytes:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        pipe, parts, missing = self._process.stdout, [], count
+        while missing:
+            left = end - time.monotonic()
+            if left <= 0 or not select.select([pipe], [], [], left)[0]:
+                raise ChildError("it took too long")
+            part = os.read(pipe.fileno(), min(missing, 1 << 20))
+            if not part:
+                raise ChildError(f"it ended with exit status {self._process.wait()}")
+            parts.append(part)
+            missing -= len(part)
+        return b"".join(parts)
+
+    def _last_words(self) -> str:
+        """The end of what the worker wrote to standard error."""
+        if self._errors is None:
+            return ""
+        self._errors.seek(max(0, self._errors.seek(0, os.SEEK_END) - 500))
+        words = self._errors.read().decode(errors="replace").strip()
+        return f" ({words.splitlines()[-1]})" if words else ""

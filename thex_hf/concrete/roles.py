@@ -1,0 +1,175 @@
+"""The two sides of a run, each with a worker of its own, joined by bytes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from thex_hf.concrete.process import Worker
+from thex_hf.concrete.quantise import Block, Frame, Integers, Linear
+from thex_hf.concrete.worker import pack_array, unpack_array
+
+
+class ServerRole:
+    """Has the weights, compiles and runs circuits; cannot decrypt.
+
+    Args:
+        python: of Concrete's environment.
+    """
+
+    def __init__(self, python: Path) -> None:
+        self.seconds = 0.0
+        self._worker = Worker(python, "server")
+        self._compiled: dict[str, dict[str, Any]] = {}
+        self._keys: dict[str, bytes] = {}
+        self._generation = 0
+
+    def compile(self, map_: Linear | Block) -> dict[str, Any]:
+        """Compile one map, once; returns what the client needs, and Concrete's facts.
+
+        Raises:
+            ChildError: Concrete refused, or the worker died.
+            BackendUnavailable: it cannot be started.
+        """
+        self._forget_if_new()
+        frame = map_.frame
+        if frame.name not in self._compiled:
+            limits = [np.full(w, q.most) for q, w in zip(frame.inputs, frame.widths, strict=True)]
+            op, details = _described(map_)
+            self._compiled[frame.name] = self._worker.ask(
+                op,
+                name=frame.name,
+                rows=frame.rows,
+                most=pack_array(np.concatenate(limits)),
+                **details,
+            )
+        return self._compiled[frame.name]
+
+    def has(self, name: str) -> bool:
+        """Whether a map is compiled in the worker that runs now."""
+        self._forget_if_new()
+        return name in self._compiled
+
+    def take_keys(self, name: str, keys: bytes) -> None:
+        """Hold a client's evaluation keys for one map, until others come or the worker dies."""
+        if self._keys.get(name) != keys:
+            self._worker.ask("take_keys", name=name, keys=keys)
+            self._keys[name] = keys
+
+    def run(self, name: str, value: bytes) -> bytes:
+        """One map on one ciphertext, after :meth:`compile` and :meth:`take_keys`.
+
+        Raises:
+            ChildError: the bytes are no ciphertext for it, or the worker died.
+        """
+        begin = time.perf_counter()
+        answer: bytes = self._worker.ask("run", name=name, value=value)["value"]
+        self.seconds += time.perf_counter() - begin
+        return answer
+
+    def simulate(self, frame: Frame, integers: Integers) -> Integers:
+        """One map in Concrete's own simulation, on integers ``(rows, sum of widths)``."""
+        values = pack_array(integers)
+        answer = self._worker.ask("simulate", name=frame.name, values=values)
+        result: Integers = unpack_array(answer["values"])
+        return result
+
+    def close(self) -> None:
+        """Stop the worker."""
+        self._worker.close()
+
+    def _forget_if_new(self) -> None:
+        self._worker.start()
+        if self._worker.generation != self._generation:
+            self._generation = self._worker.generation
+            self._compiled.clear()
+            self._keys.clear()
+
+
+def _described(map_: Linear | Block) -> tuple[str, dict[str, Any]]:
+    """What to ask the worker for, and the arrays and sizes it needs."""
+    if isinstance(map_, Linear):
+        return "compile", {name: pack_array(getattr(map_, name)) for name in ("weights", "bias")}
+    arrays = ("first", "first_bias", "second", "beside", "bias")
+    sizes = ("between_bits", "table_bits", "result_bits", "cut")
+    return "compile_block", {
+        **{name: pack_array(getattr(map_, name)) for name in arrays},
+        **{name: getattr(map_, name) for name in sizes},
+    }
+
+
+@dataclass
+class Held:
+    """The client's half of one map: what made it, its keys, and the worker that has it."""
+
+    made: bytes = field(repr=False)
+    secret: bytes | None = field(default=None, repr=False)
+    evaluation: bytes = field(default=b"", repr=False)
+    generation: int = 0
+
+
+class ClientRole:
+    """Has the secret keys, encrypts and decrypts. A worker that died gets the same keys again.
+
+    Args:
+        python: of Concrete's environment.
+    """
+
+    def __init__(self, python: Path) -> None:
+        self.seconds = 0.0
+        self._worker = Worker(python, "client")
+        self._held: dict[str, Held] = {}
+
+    def open(self, name: str, made: bytes) -> Held:
+        """Take the client's half of a map and make its keys, once.
+
+        Args:
+            name: of the map.
+            made: what the server made for the client; other circuits need other keys.
+
+        Raises:
+            ChildError: Concrete refused, or the worker died.
+        """
+        if name not in self._held or self._held[name].made != made:
+            self._held[name] = Held(made)
+        return self._ready(name)
+
+    def has(self, name: str) -> bool:
+        """Whether there are keys for a map."""
+        return name in self._held
+
+    def encrypt(self, frame: Frame, integers: Integers) -> bytes:
+        """One ciphertext of all rows."""
+        self._ready(frame.name)
+        begin = time.perf_counter()
+        values = pack_array(integers)
+        value: bytes = self._worker.ask("encrypt", name=frame.name, values=values)["value"]
+        self.seconds += time.perf_counter() - begin
+        return value
+
+    def decrypt(self, frame: Frame, value: bytes) -> Integers:
+        """The integers of a result, ``(rows, outputs)``."""
+        self._ready(frame.name)
+        begin = time.perf_counter()
+        answer = self._worker.ask("decrypt", name=frame.name, value=value)
+        self.seconds += time.perf_counter() - begin
+        integers: Integers = unpack_array(answer["values"])
+        return integers
+
+    def close(self) -> None:
+        """Stop the worker."""
+        self._worker.close()
+
+    def _ready(self, name: str) -> Held:
+        self._worker.start()
+        held = self._held[name]
+        if held.generation != self._worker.generation:
+            self._worker.ask("open", name=name, client=held.made)
+            keys = self._worker.ask("keygen", name=name, secret=held.secret)
+            held.secret, held.evaluation = keys["secret"], keys["evaluation"]
+            held.generation = self._worker.generation
+        return held

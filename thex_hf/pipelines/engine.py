@@ -1,0 +1,47 @@
+"""Options that an engine does not have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from thex_hf.backends.registry import find_backend
+from thex_hf.errors import OptionError
+from thex_hf.pipelines.options import one_of
+from thex_hf.protocol.engines import RELU, capabilities_of
+
+
+def check_engine(backend: str, protocol: str, **options: Any) -> None:
+    """Refuse what an engine cannot do.
+
+    Args:
+        backend: its name.
+        protocol: the one chosen.
+        **options: ``softmax``, ``relu``, ``keys`` and ``ring`` as given.
+
+    Raises:
+        OptionError: says which option, and what to do.
+        BackendUnavailable: no backend of that name.
+    """
+    can = capabilities_of(find_backend(backend))
+    relu, softmax = one_of("relu", options["relu"], RELU), options["softmax"]
+    if protocol not in can.protocols:
+        raise OptionError(
+            f"backend {backend!r} serves the protocol {', '.join(can.protocols)} only, not "
+            f"{protocol}; use backend 'seal', or a model of the THE-X form"
+        )
+    if relu not in can.relu:
+        raise OptionError(
+            f"relu='server' needs tables on ciphertext, which backend 'concrete' has; with "
+            f"backend {backend!r} the client rectifies, or polynomials take the place of ReLU"
+        )
+    if softmax == "estimate-on-server" and softmax not in can.softmax:
+        raise OptionError(
+            f"with backend {backend!r} the client finishes the softmax: "
+            f"{' or '.join(can.softmax)}, not {softmax}"
+        )
+    if options["keys"] is not None and not can.keeps_keys:
+        raise OptionError(
+            f"backend {backend!r} makes new keys for every session and keeps none: leave out keys"
+        )
+    if options["ring"] is not None and not can.rings:
+        raise OptionError(f"backend {backend!r} has no ring to choose: leave out ring")
