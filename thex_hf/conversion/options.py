@@ -13,7 +13,7 @@ from thex_hf.modeling.configuration_thex_bert import POWERS
 FORMS = ("the-x", "polynomial")
 POLYNOMIAL_NORMS = ("affine", "centred")
 LEAST_STEPS = 300
-LAST_STEPS = 1000
+LAST_STEPS = 2500
 
 FOLLOWING = LossOptions(guide=1.0, hidden=1.0, scores=0.1, value_penalty=0.01)
 
