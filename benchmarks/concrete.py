@@ -15,6 +15,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import torch
 from common import surroundings, write
 from tqdm.auto import tqdm
 from transformers import pipeline
@@ -130,6 +131,7 @@ def main() -> None:
     options = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {options.core})
+    torch.set_num_threads(1)
     data = read_texts(options.dev, label_names=("0", "1"))
     every = list(range(len(data.texts)))[: options.limit]
     texts, labels = [data.texts[i] for i in every], np.asarray(data.labels)[every].astype(int)
