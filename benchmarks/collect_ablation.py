@@ -1,6 +1,6 @@
 r"""Gather the ablation that ``conversion_table.py`` left in its work folder.
 
-    for recipe in half labels-only ...; do
+    for recipe in short labels-only ...; do
         python benchmarks/conversion_table.py --recipe $recipe --tasks sst2 mrpc rte stsb ...
     done
     python benchmarks/collect_ablation.py --work WORK --name conversion_ablation

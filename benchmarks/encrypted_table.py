@@ -41,7 +41,7 @@ def one(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any] | None
         done = args.work / "encrypted" / f"{name}-{args.recipe}-{seed}-{fhe}.json"
         if limit and not done.is_file():
             scores = evaluate_model(
-                str(model), str(args.data / task.dev), fhe=fhe, limit=limit, metrics=metrics
+                str(model), task.read(args.data)[1], fhe=fhe, limit=limit, metrics=metrics
             )
             entry = {**scores.to_json(), "model": model.name, "surroundings": surroundings()}
             done.parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
 """Named ways to convert: the two full recipes, the paper's, and each ingredient left out.
 
-The recipes of the ablation, ``half`` and all that leave something out of it, make half the steps
-of the full one, each of them the same number: what a stage left out would have made, the last one
-makes.
+The recipes of the ablation, ``short`` and all that leave something out of it, make a fifth of the
+steps of the full one, each of them the same number: what a stage left out would have made, the last
+one makes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 from thex_hf.conversion import ConversionOptions, FitOptions, PolynomialOptions, TheXOptions
 from thex_hf.conversion.flags import STAGES
 
+SHORT = 0.2
 NONE = FitOptions(epochs=0.0)
 FULL, PUBLISHED = TheXOptions(), TheXOptions.as_published()
 
@@ -34,15 +35,16 @@ def _sized(
     }
 
 
-def _half(fits: dict[str, Any] | None = None, **changes: Any) -> ConversionOptions:
-    """The full recipe at half its length, with other fits or other settings."""
-    stages = _sized(FULL, 0.5, **(fits or {}))
+def _short(fits: dict[str, Any] | None = None, **changes: Any) -> ConversionOptions:
+    """The full recipe at a fifth of its length, with other fits or other settings."""
+    stages = _sized(FULL, SHORT, **(fits or {}))
     return ConversionOptions(the_x=replace(FULL, **{**stages, **changes}))
 
 
-def _longer_end(steps: int) -> FitOptions:
-    end = _sized(FULL, 0.5)["end_to_end"]
-    return replace(end, least_steps=end.least_steps + steps)
+def _longer_end(*left_out: str) -> FitOptions:
+    stages = _sized(FULL, SHORT)
+    end = stages["end_to_end"]
+    return replace(end, least_steps=end.least_steps + sum(stages[n].least_steps for n in left_out))
 
 
 RECIPES = {
@@ -52,14 +54,14 @@ RECIPES = {
         polynomial=replace(PolynomialOptions(), **_sized(PolynomialOptions())),  # type: ignore[arg-type]
     ),
     "as-published": ConversionOptions(the_x=replace(PUBLISHED, **_sized(PUBLISHED))),  # type: ignore[arg-type]
-    "half": _half(),
-    "labels-only": _half(
+    "short": _short(),
+    "labels-only": _short(
         follow=False, losses=replace(FULL.losses, guide=0.0, hidden=0.0, scores=0.0)
     ),
-    "logits-only": _half(losses=replace(FULL.losses, hidden=0.0, scores=0.0)),
-    "no-score-control": _half(losses=replace(FULL.losses, score_penalty=0.0)),
-    "no-staging": _half(relu=NONE, softmax=NONE, end_to_end=_longer_end(300)),
-    "no-layer-wise": _half(layer_wise=NONE, end_to_end=_longer_end(150)),
-    "no-recombining": _half({"text_mix": 0.0}),
-    "no-disturbing": _half({"text_mix": 0.0, "token_swap": 0.0, "token_dropout": 0.0}),
+    "logits-only": _short(losses=replace(FULL.losses, hidden=0.0, scores=0.0)),
+    "no-score-control": _short(losses=replace(FULL.losses, score_penalty=0.0)),
+    "no-staging": _short(relu=NONE, softmax=NONE, end_to_end=_longer_end("relu", "softmax")),
+    "no-layer-wise": _short(layer_wise=NONE, end_to_end=_longer_end("layer_wise")),
+    "no-recombining": _short({"text_mix": 0.0}),
+    "no-disturbing": _short({"text_mix": 0.0, "token_swap": 0.0, "token_dropout": 0.0}),
 }

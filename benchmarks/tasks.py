@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class Task:
         regression: labels are numbers.
         epochs: passes of fine-tuning.
         learning_rate: of fine-tuning, if it has to be another than that of all tasks.
+        hold_out: take every so many-th row of ``train`` as ``dev``; 0: there is a file of its own.
         note: how the data differ from the task as published.
     """
 
@@ -37,15 +38,30 @@ class Task:
     regression: bool = False
     epochs: float = 4.0
     learning_rate: float | None = None
+    hold_out: int = 0
     note: str = ""
 
     def read(self, folder: Path, limit: int | None = None) -> tuple[LabelledTexts, LabelledTexts]:
         """Training and development texts, labels in one order."""
         train = read_texts(folder / self.train, regression=self.regression)
+        if self.hold_out:
+            return part(train, self.hold_out, kept=False), part(train, self.hold_out, kept=True)
         dev = read_texts(
             folder / self.dev, label_names=train.label_names, regression=self.regression
         )
         return train, dev
+
+
+def part(texts: LabelledTexts, every: int, *, kept: bool) -> LabelledTexts:
+    """Every so many-th text, or all others."""
+    chosen = [i for i in range(len(texts)) if (i % every == 0) is kept]
+    fields = ("texts", "pairs", "labels", "words")
+    picked = {
+        name: tuple(values[i] for i in chosen)
+        for name in fields
+        if (values := getattr(texts, name)) is not None
+    }
+    return replace(texts, **picked)
 
 
 PART = "10,000 rows of train"
@@ -71,7 +87,12 @@ TASKS = {
         epochs=8,
         learning_rate=6e-4,
     ),
-    "banking77": Task("banking77/train.tsv.gz", "banking77/dev.tsv.gz"),
+    "banking77": Task(
+        "banking77/train.tsv.gz",
+        "banking77/train.tsv.gz",
+        hold_out=10,
+        note="every tenth row of train as dev",
+    ),
 }
 
 SCORERS: dict[str, Callable[[Any, Any], float]] = {
