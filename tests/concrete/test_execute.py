@@ -9,7 +9,7 @@ import pytest
 from concrete_world import RANGES, text
 from reference import clear_logits, random_weights
 
-from thex_hf.concrete.process import Worker
+from thex_hf.concrete.process import Worker, pins
 from thex_hf.concrete.session import ConcreteSession
 from thex_hf.errors import BackendUnavailable, ChildError
 
@@ -122,6 +122,13 @@ def test_a_worker_of_another_version_is_refused(concrete_python, monkeypatch):
     with pytest.raises(BackendUnavailable, match=r"speaks version 1, this release 99.*--overwrite"):
         worker.start()
     assert worker.pid is None
+
+
+def test_packages_of_another_version_are_refused(concrete_python, monkeypatch):
+    wanted = {**pins(), "concrete-python": "1.0.0"}
+    monkeypatch.setattr("thex_hf.concrete.process.pins", lambda: wanted)
+    with pytest.raises(BackendUnavailable, match=r"concrete-python 2\..* made for 1\.0\.0"):
+        Worker(concrete_python, "server").start()
 
 
 @pytest.mark.parametrize("program", ["/bin/true", "/nonexistent/python"])

@@ -17,10 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from thex_hf.concrete.process import Worker
+from thex_hf.concrete.process import REQUIREMENTS, Worker
 from thex_hf.errors import BackendUnavailable, ThexError
 
-REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 PYTHONS = ("3.11", "3.12")
 HOME = "THEX_HF_HOME"
 """Environment variable: where environments go; ``~/.cache/thex_hf`` by default."""

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,6 +21,15 @@ VERSION = 1
 MOST = 1 << 31
 START_SECONDS = 120.0
 WORKER = Path(__file__).with_name("worker.py")
+REQUIREMENTS = Path(__file__).with_name("requirements.txt")
+
+
+@cache
+def pins() -> dict[str, str]:
+    """The version of each package that the environment should have."""
+    lines = REQUIREMENTS.read_text(encoding="utf-8").splitlines()
+    found = (line.split()[0].partition("==") for line in lines if "==" in line)
+    return {name: number for name, _, number in found}
 
 
 class Worker:
@@ -69,13 +79,26 @@ class Worker:
                 f"thex-hf backend install concrete --overwrite"
             ) from error
         self.generation += 1
-        if self.versions.get("version") != VERSION:
-            found = self.versions.get("version")
+        if wrong := self._wrong():
             self.close()
             raise BackendUnavailable(
-                f"Concrete's worker speaks version {found!r}, this release {VERSION}; "
-                f"make its environment again with: thex-hf backend install concrete --overwrite"
+                f"{wrong}; make its environment again with: "
+                f"thex-hf backend install concrete --overwrite"
             )
+
+    def _wrong(self) -> str:
+        """What is not as this release expects it; empty if all is."""
+        spoken = self.versions.get("version")
+        if spoken != VERSION:
+            return f"Concrete's worker speaks version {spoken!r}, this release {VERSION}"
+        wanted = pins()
+        for name, number in self.versions["packages"].items():
+            if wanted.get(name) != number:
+                return (
+                    f"Concrete's environment has {name} {number}, this release was made for "
+                    f"{wanted.get(name)}"
+                )
+        return ""
 
     @property
     def pid(self) -> int | None:
