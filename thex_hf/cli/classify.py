@@ -84,11 +84,12 @@ def classify(
 
 def _show(text: str, record: dict[str, Any]) -> None:
     seconds, sizes = record["seconds"], record["bytes"]
+    spent = f", {record['levels']} levels, {record['key_switches']} key switches"
     typer.echo(f"{record['label']}  {record['score']:.4f}  {text}")
     typer.echo(
         f"  {record['fhe']} on {record['backend']}, {record['protocol']}: "
-        f"{record['tokens']} tokens padded to {record['bucket']}, {record['rounds']} rounds, "
-        f"{record['levels']} levels, {record['key_switches']} key switches"
+        f"{record['tokens']} tokens padded to {record['bucket']}, {record['rounds']} rounds"
+        + (spent if record["key_switches"] else "")
     )
     typer.echo(
         f"  seconds: keys {seconds['keygen']:.2f} and encoding {seconds['prepare']:.2f} (once), "
