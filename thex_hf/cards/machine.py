@@ -7,12 +7,11 @@ import platform
 from typing import Any
 
 from thex_hf._machine import processor, version_of
+from thex_hf.backends.registry import find_backend
+from thex_hf.protocol.engines import CircuitBackend
 
 PACKAGES = ("thex_hf", "torch", "transformers", "numpy", "tenseal")
-LIBRARIES = {
-    "seal": ("Microsoft SEAL through TenSEAL", "tenseal"),
-    "concrete": ("Concrete, in an environment of its own", "concrete-python"),
-}
+LIBRARIES = {"seal": ("Microsoft SEAL through TenSEAL", "tenseal")}
 """By backend: what encrypts, and the package that brings it."""
 
 
@@ -37,5 +36,8 @@ def versions() -> dict[str, str]:
 
 def backend_words(name: str) -> dict[str, str]:
     """A backend's name, and the library behind it with its version."""
+    found = find_backend(name)
+    if isinstance(found, CircuitBackend):
+        return {"name": name, "library": found.library}
     words, package = LIBRARIES.get(name, (f"backend {name}", ""))
     return {"name": name, "library": f"{words} {version_of(package) or ''}".strip()}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from thex_hf.concrete import environment
 from thex_hf.concrete.costs import estimate_texts
+from thex_hf.concrete.process import pins
 from thex_hf.concrete.session import BUCKETS, ConcreteSession
 from thex_hf.protocol.costs import Estimate
 from thex_hf.protocol.engines import RELU, Capabilities
@@ -24,6 +25,7 @@ class ConcreteBackend:
     name = "concrete"
     learns = LEARNS
     buckets = BUCKETS
+    library = f"Concrete {pins()['concrete-python']}, in an environment of its own"
     capabilities = Capabilities(
         protocols=("client-aided",),
         heads=("cls",),

@@ -16,6 +16,7 @@ class EngineWords:
         security: its level, and by which table.
         packing: by protocol; the usual one where none is given.
         visits: by protocol; the usual ones where none are given.
+        client_learns: by protocol; the usual things where none are given.
         parameters: instead of ring degree and modulus, where there are none.
     """
 
@@ -23,6 +24,7 @@ class EngineWords:
     security: str
     packing: Mapping[str, str] = field(default_factory=dict)
     visits: Mapping[str, str] = field(default_factory=dict)
+    client_learns: Mapping[str, str] = field(default_factory=dict)
     parameters: str = ""
 
 
@@ -39,6 +41,7 @@ TFHE = EngineWords(
         "client-aided": "client computes attention and ReLU between linear maps, and encrypts "
         "their inputs again"
     },
+    {"client-aided": "the logits, and the result of every linear map"},
     "chosen by Concrete for each linear map",
 )
 ENGINES = {"concrete": TFHE}

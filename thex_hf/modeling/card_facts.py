@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from thex_hf.modeling.card_checklist import checklist
+from thex_hf.modeling.card_engines import words_of
 from thex_hf.modeling.card_tables import cost_rows, costs_note, score_rows, texts_words
 from thex_hf.modeling.configuration_thex_bert import RANGE_KEYS, ThexBertConfig
 from thex_hf.modeling.task_names import is_regression, task_of
@@ -64,6 +65,12 @@ LEARNS = {
 """What each protocol shows to the server and to the client, and what it protects."""
 
 
+def _learns(protocol: str, measured: Mapping[str, Any]) -> list[str]:
+    server, client, protected = LEARNS[protocol]
+    client = words_of(measured).client_learns.get(protocol, client)
+    return [f"`{protocol}`", server, client, protected]
+
+
 def facts(
     config: ThexBertConfig,
     report: Mapping[str, Any] | None,
@@ -104,7 +111,7 @@ def facts(
         "texts": texts_words(measured.get("texts")),
         "costs": cost_rows(measured, protocols),
         "costs_note": costs_note(measured),
-        "learns": [[f"`{name}`", *LEARNS[name]] for name in protocols],
+        "learns": [_learns(name, measured) for name in protocols],
         "checklist": checklist(config, report, measured, protocols),
         "range_keys": RANGE_KEYS,
     }

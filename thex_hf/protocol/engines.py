@@ -78,13 +78,14 @@ class CircuitBackend(Protocol):
     """An engine that compiles whole maps of a model instead of computing on slots.
 
     ``name`` is what users write; ``learns`` says what each side learns; ``buckets`` are the padded
-    lengths, in tokens; ``capabilities`` what it can do.
+    lengths, in tokens; ``capabilities`` what it can do; ``library`` what encrypts, and its version.
     """
 
     name: str
     learns: str
     buckets: tuple[int, ...]
     capabilities: Capabilities
+    library: str
 
     def available(self) -> tuple[bool, str]:
         """Whether it really works here, and why not."""
