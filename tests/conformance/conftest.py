@@ -5,11 +5,17 @@ import pytest
 from conformance.slot_world import SLOTS, SMALL, STEPS, World
 
 from thex_hf.backends.base import KeyRequest
-from thex_hf.backends.registry import get_backend, list_backends
+from thex_hf.backends.registry import find_backend, get_backend, list_backends
 from thex_hf.layout.engines import Vector
+from thex_hf.protocol.engines import CircuitBackend
+
+WITH_SLOTS = [
+    name for name in list_backends() if not isinstance(find_backend(name), CircuitBackend)
+]
+"""The others have a suite of their own, in test_circuit_engines.py."""
 
 
-@pytest.fixture(scope="module", params=list_backends())
+@pytest.fixture(scope="module", params=WITH_SLOTS)
 def world(request: pytest.FixtureRequest) -> World:
     backend = get_backend(request.param)
     usable, reason = backend.available()
