@@ -39,8 +39,14 @@ def test_registry_knows_the_built_in_backends() -> None:
 
 def test_registry_works_without_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "entry_points", lambda group: ())
-    assert registry.list_backends() == ["clear", "seal"]
+    assert registry.list_backends() == ["clear", "concrete", "seal"]
     assert registry.get_backend("clear") is CLEAR
+
+
+def test_an_engine_without_slots_is_found_but_is_no_slot_backend() -> None:
+    assert registry.find_backend("concrete").name == "concrete"
+    with pytest.raises(BackendUnavailable, match="has no slots.*'seal'"):
+        registry.get_backend("concrete")
 
 
 def test_unknown_name_suggests_a_near_one() -> None:

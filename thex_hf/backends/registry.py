@@ -13,8 +13,8 @@ from thex_hf.errors import BackendUnavailable
 GROUP = "thex_hf.backends"
 # so that a source tree works before it is installed
 BUILT_IN = {
-    "concrete": "thex_hf.concrete.backend:BACKEND",
     "clear": "thex_hf.backends.clear:BACKEND",
+    "concrete": "thex_hf.concrete.backend:BACKEND",
     "seal": "thex_hf.backends.seal:BACKEND",
 }
 
