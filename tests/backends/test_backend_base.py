@@ -45,7 +45,7 @@ def test_registry_works_without_entry_points(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_an_engine_without_slots_is_found_but_is_no_slot_backend() -> None:
     assert registry.find_backend("concrete").name == "concrete"
-    with pytest.raises(BackendUnavailable, match="has no slots.*'seal'"):
+    with pytest.raises(BackendUnavailable, match=r"has no slots.*'seal'"):
         registry.get_backend("concrete")
 
 
