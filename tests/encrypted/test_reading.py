@@ -1,0 +1,152 @@
+"""Plans read back by a client that has no weights."""
+
+import json
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import random_polynomial_weights, random_weights
+
+from thex_hf.backends.registry import get_backend
+from thex_hf.encrypted.circuits import batch_plan_for, plan_for
+from thex_hf.encrypted.reading import read_plan
+from thex_hf.errors import SecurityError, ThexError, WireError
+from thex_hf.protocol.client import ClientRun
+from thex_hf.protocol.local import exchange
+from thex_hf.protocol.server import ServedModel, ServerRun
+from thex_hf.protocol.session import key_request
+
+CASES = {
+    "client-aided": ("client-aided", {}, {}),
+    "on server": ("client-aided", {"layers": 1}, {"softmax": "estimate-on-server"}),
+    "tokens": ("client-aided", {"head": "tokens"}, {}),
+    "refresh": ("refresh", {}, {}),
+    "refresh, mean": ("refresh", {"head": "mean"}, {}),
+    "one-shot": ("one-shot", {}, {}),
+    "power four": ("one-shot", {"power": 4, "layers": 1}, {}),
+}
+
+
+def weights_of(case):
+    protocol, sizes, options = CASES[case]
+    make = random_weights if protocol == "client-aided" else random_polynomial_weights
+    return make(**sizes), protocol, options
+
+
+@cache
+def planned(case):
+    weights, protocol, options = weights_of(case)
+    return plan_for(weights, 16, None, protocol=protocol, **options)
+
+
+def as_json(plan):
+    return json.loads(json.dumps(plan.to_json()))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_plan_read_back_is_the_clients_whole_plan(case):
+    plan = planned(case)
+    again = read_plan(as_json(plan))
+    assert again.id == plan.id
+    assert again.key_set == plan.key_set
+    assert again.schedule == plan.schedule
+    assert again.parameters == plan.parameters
+    assert key_request(again) == key_request(plan)
+
+
+def test_a_batch_plan_read_back():
+    plan = batch_plan_for(random_polynomial_weights(), 16, None, protocol="refresh")
+    again = read_plan(as_json(plan))
+    assert (again.id, again.schedule) == (plan.id, plan.schedule)
+
+
+def test_a_client_with_a_plan_from_json_gets_the_servers_answer():
+    weights = weights_of("refresh")[0]
+    plan, backend = planned("refresh"), get_backend("clear")
+    own = read_plan(as_json(plan))
+    secret, evaluation = backend.generate(key_request(own))
+    embeddings = np.random.default_rng(0).normal(size=(7, weights.hidden)) * 0.7
+    answers = [
+        exchange(
+            ClientRun(client, backend.client(own.parameters, secret), "a" * 32, embeddings),
+            ServerRun(
+                ServedModel(weights),
+                plan,
+                backend.server(plan.parameters, evaluation, plan.rotations),
+                "a" * 32,
+            ),
+        ).logits
+        for client in (own, plan)
+    ]
+    np.testing.assert_allclose(*answers, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"id": "0" * 32}, "altered"),
+        ({"format": 99}, "format 2, got 99"),
+        ({"labels": 3}, "altered"),
+        ({"labels": 0}, "labels"),
+        ({"labels": 10**9}, "labels"),
+        ({"labels": True}, "labels"),
+        ({"hidden": 31}, "heads must divide"),
+        ({"protocol": "plain"}, "protocol"),
+        ({"tokens": 17}, "tokens"),
+        ({"tile": 64}, "tile"),
+        ({"softmax": "none"}, "softmax"),
+        ({"prime_bits": [30]}, "level"),
+        ({"prime_bits": "30"}, "list"),
+        ({"keys": {}}, "rotations"),
+        ({"keys": None}, "not a plan"),
+        ({"model": 5}, "short text"),
+    ],
+)
+def test_what_is_no_plan_is_refused(change, words):
+    with pytest.raises(WireError, match=words):
+        read_plan({**as_json(planned("client-aided")), **change})
+
+
+def test_weak_parameters_are_refused():
+    data = as_json(planned("client-aided"))
+    with pytest.raises(SecurityError, match="insecure"):
+        read_plan({**data, "prime_bits": [60] * len(data["prime_bits"])})
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"rotations": [[1, 0]] * 300},
+        {"rotations": [[2, 0], [1, 0]]},
+        {"rotations": [[0, 0]]},
+        {"rotations": [[1, 99]]},
+        {"rotations": [[1]]},
+        {"public": 1},
+        {"conjugation": -1},
+    ],
+)
+def test_keys_that_no_circuit_needs_are_refused(keys):
+    data = as_json(planned("client-aided"))
+    with pytest.raises(WireError):
+        read_plan({**data, "keys": {**data["keys"], **keys}})
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(sorted(CASES)), st.integers(0, 40), JUNK)
+def test_any_field_replaced_by_anything_is_refused_or_the_same(case, which, junk):
+    data = as_json(planned(case))
+    name = sorted(data)[which % len(data)]
+    try:
+        plan = read_plan({**data, name: junk})
+    except ThexError:
+        return
+    assert plan.id == data["id"]

@@ -1,0 +1,182 @@
+"""A plan from its JSON: how a client gets a plan without the weights.
+
+The shared part of a plan decides all that a client does. What comes here came over a network, so
+every value is checked before it is used, and the id is computed again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from thex_hf.encrypted.batch.planner import batch_route_of, is_batch
+from thex_hf.encrypted.circuits import FORMS
+from thex_hf.encrypted.context import RangeBits
+from thex_hf.encrypted.plan import FORMAT, KeyNeeds, Plan
+from thex_hf.encrypted.planner import RINGS
+from thex_hf.encrypted.polynomial.planner import few_baby_steps, route_of
+from thex_hf.encrypted.schedule import SOFTMAX, Schedule, make_schedule
+from thex_hf.encrypted.shape import BUCKETS, Shape
+from thex_hf.errors import PlanError, SecurityError, WireError
+from thex_hf.layout.geometry import Geometry
+from thex_hf.layout.parameters import Parameters
+from thex_hf.weights import HEADS, POWERS
+
+T = TypeVar("T")
+MOST = {"layers": 64, "hidden": 8192, "heads": 256, "intermediate": 65536, "labels": 65536}
+"""Larger models are refused: their plans would take a client's memory."""
+MOST_ROTATIONS = 256
+MOST_BITS = 60
+OPTIONS = {
+    "the-x": ("softmax",),
+    "polynomial": ("power", "rests", "exit_level", "stream_bits", "flood_bits"),
+    "batch": ("packing", "sentences"),
+}
+
+
+def read_plan(data: Mapping[str, Any]) -> Plan:
+    """The plan whose :meth:`~thex_hf.encrypted.plan.Plan.to_json` is ``data``, for a client.
+
+    Ranges of masked values and operation counts are the server's affair and are empty.
+
+    Raises:
+        WireError: ``data`` is no plan, or its id is not that of its content.
+        SecurityError: parameters below 128 bits.
+    """
+    try:
+        plan = _read(data)
+    except (SecurityError, WireError):
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise WireError(f"this is not a plan: {error or type(error).__name__}") from error
+    if data.get("id") != plan.id:
+        raise WireError(
+            f"the plan says that its id is {data.get('id')!r}, its content makes it {plan.id!r}; "
+            f"client and server run different versions, or the plan was altered"
+        )
+    return plan
+
+
+def _read(data: Mapping[str, Any]) -> Plan:
+    if data["format"] != FORMAT:
+        raise WireError(
+            f"expected a plan of format {FORMAT}, got {data['format']!r}; run the same version of "
+            f"the package on both sides"
+        )
+    protocol = _one_of(data, "protocol", tuple(FORMS))
+    form = FORMS[protocol]
+    names = OPTIONS[form] + (OPTIONS["batch"] if data.get("packing") else ())
+    options = {name: data[name] for name in names}
+    parameters = Parameters(
+        _one_of(data, "ring_degree", RINGS),
+        _integers(data["prime_bits"], 1, MOST_BITS, most=64),
+        _integer(data["special_bits"], 1, MOST_BITS, "special_bits"),
+        _integer(data["scale_bits"], 1, MOST_BITS, "scale_bits"),
+    )
+    parameters.require_128_bit()
+    shape = _shape(data, parameters.slots)
+    if form == "polynomial" and "packing" not in options:
+        shape = few_baby_steps(shape)
+    plan = Plan(
+        shape=shape,
+        parameters=parameters,
+        keys=_keys(data["keys"], parameters),
+        bits=RangeBits((), ()),
+        protocol=protocol,
+        options=_options(options, form, shape, parameters),
+        model=_text(data["model"]),
+        schedule=Schedule((), (), shape.logits),
+        operations=Counter(),
+        plaintext_limbs=0,
+    )
+    object.__setattr__(plan, "schedule", _schedule(plan))
+    if plan.schedule.top_level > parameters.top_level:
+        raise PlanError(f"{parameters.top_level} levels are too few for the circuit")
+    return plan
+
+
+def _shape(data: Mapping[str, Any], slots: int) -> Shape:
+    tokens = _one_of(data, "tokens", BUCKETS)
+    tile = _one_of(data, "tile", tuple(2**power for power in range(1, 8)))
+    sizes = {name: _integer(data[name], 1, most, name) for name, most in MOST.items()}
+    head = "cls" if "head" not in data else _one_of(data, "head", HEADS)
+    return Shape(geometry=Geometry(slots, tile), tokens=tokens, head=head, **sizes)
+
+
+def _schedule(plan: Plan) -> Schedule:
+    if plan.protocol == "client-aided":
+        return make_schedule(plan.shape, plan.options["softmax"])
+    return batch_route_of(plan).schedule if is_batch(plan) else route_of(plan).schedule
+
+
+def _options(
+    found: dict[str, Any], form: str, shape: Shape, parameters: Parameters
+) -> dict[str, Any]:
+    """The options, each of its kind."""
+    if form == "the-x":
+        return {"softmax": _one_of(found, "softmax", SOFTMAX)}
+    stages, levels = 2 * shape.layers, parameters.top_level
+    checked: dict[str, Any] = {
+        "power": _one_of(found, "power", POWERS),
+        "rests": list(_integers(found["rests"], 0, stages - 2, most=stages)),
+        "exit_level": _integer(found["exit_level"], 0, levels, "exit_level"),
+        "stream_bits": list(_integers(found["stream_bits"], 0, 1024, most=stages)),
+        "flood_bits": _integer(found["flood_bits"], 0, 1024, "flood_bits"),
+    }
+    if checked["rests"] != sorted(set(checked["rests"])):
+        raise PlanError(f"rests should rise, got {checked['rests']}")
+    if "packing" in found:
+        texts = parameters.slots // shape.tokens
+        checked["packing"] = _text(found["packing"])
+        checked["sentences"] = _integer(found["sentences"], texts, texts, "sentences")
+    return checked
+
+
+def _keys(data: Mapping[str, Any], parameters: Parameters) -> KeyNeeds:
+    top = parameters.top_level
+    pairs = list(data["rotations"])
+    if len(pairs) > MOST_ROTATIONS:
+        raise PlanError(f"{len(pairs)} rotation keys; {MOST_ROTATIONS} are the most")
+    rotations = tuple(
+        (
+            _integer(step, 1, parameters.slots - 1, "rotation"),
+            _integer(level, 0, top, "level"),
+        )
+        for step, level in pairs
+    )
+    if [step for step, _ in rotations] != sorted({step for step, _ in rotations}):
+        raise PlanError("rotation steps should rise")
+    relinearisation, conjugation = (
+        None if data[name] is None else _integer(data[name], 0, top, name)
+        for name in ("relinearisation", "conjugation")
+    )
+    if not isinstance(data["public"], bool):
+        raise PlanError("public should be true or false")
+    return KeyNeeds(rotations, relinearisation, conjugation, data["public"])
+
+
+def _integer(value: Any, least: int, most: int, name: str) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise PlanError(f"{name} should be a whole number from {least} to {most}, got {value!r}")
+    return value
+
+
+def _integers(values: Any, least: int, most_value: int, *, most: int) -> tuple[int, ...]:
+    if not isinstance(values, Sequence) or isinstance(values, str) or len(values) > most:
+        raise PlanError(f"expected a list of at most {most} numbers")
+    return tuple(_integer(value, least, most_value, "an entry") for value in values)
+
+
+def _one_of(data: Mapping[str, Any], name: str, offered: tuple[T, ...]) -> T:
+    value = data[name]
+    for own in offered:
+        if type(value) is type(own) and value == own:
+            return own
+    raise PlanError(f"{name} should be one of {offered}, got {value!r}")
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > 128:
+        raise PlanError("a name should be a short text")
+    return value
