@@ -39,6 +39,7 @@ ROOMS = {
         "weights",
         "errors",
     },
+    "client": {"weights", "errors"},
     "pipelines": {
         "hub",
         "protocol",
@@ -75,6 +76,7 @@ ROOMS = {
     },
     "cli": {
         "",
+        "client",
         "concrete.environment",
         "cards",
         "evaluation",

@@ -2,26 +2,58 @@
 
 ``import thex_hf`` makes ``pipeline("thex-text-classification")`` and
 ``pipeline("thex-token-classification")`` known to transformers and registers the model type
-``thex_bert``. It loads no homomorphic library and needs no network.
+``thex_bert``. It loads no homomorphic library and needs no network. Where torch or transformers is
+not installed only :mod:`thex_hf.client` works, and nothing is registered.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 from thex_hf.errors import ThexError
-from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
-from thex_hf.modeling.converter import set_converter
-from thex_hf.modeling.modeling_thex_bert import (
-    ThexBertForSequenceClassification,
-    ThexBertForTokenClassification,
-    ThexBertModel,
-)
-from thex_hf.pipelines.bundled import bundled_checkpoint
-from thex_hf.pipelines.register import register
-from thex_hf.pipelines.report import Report
-from thex_hf.pipelines.text_classification import ThexTextClassificationPipeline
-from thex_hf.pipelines.token_classification import ThexTokenClassificationPipeline
+
+
+def _whole() -> bool:
+    """Whether there is more than the client's half."""
+    try:
+        return all(find_spec(name) is not None for name in ("torch", "transformers"))
+    except ImportError:
+        return False
+
+
+if TYPE_CHECKING or _whole():
+    from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
+    from thex_hf.modeling.converter import set_converter
+    from thex_hf.modeling.modeling_thex_bert import (
+        ThexBertForSequenceClassification,
+        ThexBertForTokenClassification,
+        ThexBertModel,
+    )
+    from thex_hf.pipelines.bundled import bundled_checkpoint
+    from thex_hf.pipelines.register import register
+    from thex_hf.pipelines.report import Report
+    from thex_hf.pipelines.text_classification import ThexTextClassificationPipeline
+    from thex_hf.pipelines.token_classification import ThexTokenClassificationPipeline
+
+    def _convert(*args: Any, **settings: Any) -> str:
+        from thex_hf.conversion.pretrained import convert_pretrained
+
+        return convert_pretrained(*args, **settings)
+
+    set_converter(_convert)
+    register()
+
+else:
+
+    def __getattr__(name: str) -> Any:
+        """Say what is missing for everything but the client's half."""
+        if name in __all__:
+            raise ImportError(
+                f"thex_hf.{name} needs torch and transformers: pip install torch transformers"
+            )
+        raise AttributeError(f"module 'thex_hf' has no attribute {name!r}")
+
 
 __version__ = "0.1.0"
 __all__ = [
@@ -36,13 +68,3 @@ __all__ = [
     "bundled_checkpoint",
     "register",
 ]
-
-
-def _convert(*args: Any, **settings: Any) -> str:
-    from thex_hf.conversion.pretrained import convert_pretrained
-
-    return convert_pretrained(*args, **settings)
-
-
-set_converter(_convert)
-register()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from thex_hf.errors import ConversionError
@@ -27,3 +28,24 @@ def load_model(name: str | None, form: str = "the-x") -> tuple[Any, Any]:
             f"cannot load {name!r}: {first} Give a folder or a Hub name of a model made by "
             f"thex-hf convert; without network only folders and cached models load."
         ) from error
+
+
+def model_folder(name: str) -> Path:
+    """A model's folder; one on the Hub is downloaded, its encoder's weights included.
+
+    Raises:
+        ConversionError: there is neither, or the Hub is out of reach.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    if Path(name).is_dir():
+        return Path(name)
+    try:
+        found = snapshot_download(name, allow_patterns=["*.json", "*.safetensors"])
+    except (OSError, HFValidationError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ConversionError(
+            f"{name!r} is no folder and not to be had from the Hub: {first}"
+        ) from error
+    return Path(found)

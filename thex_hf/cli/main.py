@@ -10,6 +10,7 @@ import typer
 from thex_hf.cli.backend import backend
 from thex_hf.cli.card import card
 from thex_hf.cli.classify import classify
+from thex_hf.cli.client_half import client_half
 from thex_hf.cli.convert import convert
 from thex_hf.cli.estimate import estimate
 from thex_hf.cli.evaluate import evaluate
@@ -26,6 +27,7 @@ commands = typer.Typer(
 commands.add_typer(backend, name="backend")
 commands.command()(card)
 commands.command()(classify)
+commands.command()(client_half)
 commands.command()(convert)
 commands.command()(estimate)
 commands.command()(evaluate)

@@ -15,7 +15,7 @@ from thex_hf.errors import ConversionError, InputError
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
 from thex_hf.modeling.converter import converted
 from thex_hf.modeling.embeddings import Embeddings
-from thex_hf.modeling.guards import check_reciprocal, refuse_pickle
+from thex_hf.modeling.guards import check_reciprocal, refuse_client_half, refuse_pickle
 from thex_hf.modeling.hub import HubMixin
 from thex_hf.modeling.layers import (
     AffineNorm,
@@ -85,6 +85,7 @@ class ThexBertModel(ThexBertPreTrainedModel):
 
     def __init__(self, config: ThexBertConfig) -> None:
         super().__init__(config)
+        refuse_client_half(config)
         check_reciprocal(config)
         self.embeddings = Embeddings(config)
         self.layers = nn.ModuleList(ThexBertLayer(config) for _ in range(config.num_hidden_layers))

@@ -26,6 +26,19 @@ def check_reciprocal(config: ThexBertConfig) -> None:
         )
 
 
+def refuse_client_half(config: ThexBertConfig) -> None:
+    """Refuse a client's half, whose encoder would be made up of random numbers.
+
+    Raises:
+        ConversionError: the configuration says that it is one.
+    """
+    if getattr(config, "part", None) == "client":
+        raise ConversionError(
+            "this is the client's half of a model: embeddings and tokenizer, no encoder. Load it "
+            "with thex_hf.client.half.ClientHalf.open, or give the folder of the whole model."
+        )
+
+
 def refuse_pickle(folder: Path) -> None:
     """Refuse a local folder that holds pickled weights and no safetensors.
 

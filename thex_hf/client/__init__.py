@@ -1,0 +1,1 @@
+"""The client's half without torch: text to embeddings, keys, and the conversation with a server."""

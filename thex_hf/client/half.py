@@ -1,0 +1,175 @@
+"""The client's half of a model: tokenizer, embedding tables and labels; no torch, no encoder.
+
+It is what a client needs to know of a model, and all that it should be given where the protocol
+keeps the model from it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from thex_hf.errors import ConversionError, InputError
+from thex_hf.weights import Array
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+WEIGHTS = "model.safetensors"
+PREFIX = "thex_bert.embeddings."
+PLAIN = ("config.json", "tokenizer.json", "tokenizer_config.json")
+REQUIRED = (
+    "word_embeddings.weight",
+    "position_embeddings.weight",
+    "token_type_embeddings.weight",
+    "norm.weight",
+    "norm.bias",
+)
+PROJECT = ("embeddings_project.weight", "embeddings_project.bias")
+
+Ids = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ClientHalf:
+    """Tokenises and embeds. Opened with :meth:`open`.
+
+    Args:
+        config: of the model, as JSON values.
+        tables: the embedding block's tensors by name, as they are stored.
+        tokenizer: of the ``tokenizers`` library.
+        folder: where it came from.
+    """
+
+    config: Mapping[str, Any] = field(repr=False)
+    tables: Mapping[str, NDArray[Any]] = field(repr=False)
+    tokenizer: Tokenizer = field(repr=False)
+    folder: Path
+
+    @classmethod
+    def open(cls, folder: str | Path) -> ClientHalf:
+        """From a folder that :meth:`save` wrote, or from a whole model's; only tables are read.
+
+        Raises:
+            ConversionError: a file is missing or damaged, or it is no THE-X model.
+        """
+        from tokenizers import Tokenizer
+
+        place = Path(folder)
+        missing = [name for name in (*PLAIN[:2], WEIGHTS) if not (place / name).is_file()]
+        if missing:
+            raise ConversionError(
+                f"{str(place)!r} should hold the client's half of a model, but has no "
+                f"{', '.join(missing)}; make one with: thex-hf client-half MODEL OUT"
+            )
+        try:
+            config = json.loads((place / PLAIN[0]).read_text(encoding="utf-8"))
+            tokenizer = Tokenizer.from_file(str(place / PLAIN[1]))
+            with safe_open(place / WEIGHTS, "numpy") as file:
+                names = [name for name in file.keys() if name.startswith(PREFIX)]  # noqa: SIM118
+                tables = {name.removeprefix(PREFIX): file.get_tensor(name) for name in names}
+        except Exception as error:  # the two libraries raise what they like
+            raise ConversionError(f"{str(place)!r} is damaged: {error}; get it again") from error
+        half = cls(config, tables, tokenizer, place)
+        half._check()
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return half
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the logits, in order."""
+        table = self.config.get("id2label") or {}
+        return tuple(table[key] for key in sorted(table, key=int))
+
+    @property
+    def hidden(self) -> int:
+        """Size of an embedding, d."""
+        return int(self.config["hidden_size"])
+
+    def tokenise(self, text: str, pair: str | None = None) -> tuple[Ids, Ids]:
+        """Token ids and segment numbers of a text or pair, ``(n,)`` each, special tokens included.
+
+        Raises:
+            InputError: no text, or an empty one.
+        """
+        for one in (text, "-" if pair is None else pair):
+            if not isinstance(one, str):
+                raise InputError(f"expected a text (str), got {type(one).__name__}")
+            if not one.strip():
+                raise InputError("the text is empty; there is nothing to classify")
+        found = self.tokenizer.encode(text, pair)
+        return np.array(found.ids, np.int64), np.array(found.type_ids, np.int64)
+
+    def embed(self, ids: Ids, types: Ids | None = None) -> Array:
+        """Word, position and segment embeddings, normed and perhaps projected: ``(n, d)``.
+
+        The same numbers as the torch model's to about 1e-6, which computes in float32.
+
+        Raises:
+            InputError: more tokens than the model has positions, or an id outside the vocabulary.
+        """
+        words, positions = self._table(REQUIRED[0]), self._table(REQUIRED[1])
+        segments = self._table(REQUIRED[2])
+        if len(ids) > len(positions):
+            raise InputError(f"{len(ids)} tokens, the model has positions for {len(positions)}")
+        if len(ids) and not 0 <= ids.min() <= ids.max() < len(words):
+            raise InputError(f"token ids should be below {len(words)}, got {ids.max()}")
+        if types is None or len(segments) == 1:
+            types = np.zeros_like(ids)
+        total = words[ids].astype(np.float64)  # sums in float16 would be too coarse
+        total += segments[types]
+        total += positions[: len(ids)]
+        centred = total - total.mean(-1, keepdims=True)
+        deviation = np.sqrt((centred**2).mean(-1, keepdims=True) + self.config["layer_norm_eps"])
+        out: Array = centred / deviation * self._wide(REQUIRED[3]) + self._wide(REQUIRED[4])
+        if PROJECT[0] in self.tables:
+            out = out @ self._wide(PROJECT[0]).T + self._wide(PROJECT[1])
+        return out
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the half into a new folder: tables, tokenizer and configuration.
+
+        Raises:
+            ConversionError: the folder is there and not empty.
+        """
+        place = Path(folder)
+        if place.exists() and (not place.is_dir() or any(place.iterdir())):
+            raise ConversionError(f"{str(place)!r} is there already; name a new folder")
+        place.mkdir(parents=True, exist_ok=True)
+        config = {**self.config, "part": "client"}  # so that nobody loads it as a whole model
+        (place / PLAIN[0]).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        for name in PLAIN[1:]:
+            if (self.folder / name).is_file():
+                shutil.copyfile(self.folder / name, place / name)
+        tables = {PREFIX + name: np.ascontiguousarray(own) for name, own in self.tables.items()}
+        save_file(tables, place / WEIGHTS, metadata={"format": "pt", "part": "client"})
+        return place
+
+    def _check(self) -> None:
+        if self.config.get("model_type") != "thex_bert":
+            raise ConversionError(
+                f"{str(self.folder)!r} should be a THE-X checkpoint (model_type 'thex_bert'), but "
+                f"its model_type is {self.config.get('model_type')!r}. Convert it first: run "
+                f"thex-hf convert"
+            )
+        missing = [name for name in REQUIRED if name not in self.tables]
+        if missing:
+            raise ConversionError(
+                f"{str(self.folder)!r} has no {', '.join(missing)}; it is not the client's half"
+            )
+
+    def _table(self, name: str) -> NDArray[Any]:
+        return self.tables[name]
+
+    def _wide(self, name: str) -> Array:
+        return self.tables[name].astype(np.float64)
