@@ -58,3 +58,11 @@ class KeyStoreError(ThexError, OSError):
 
 class ChildError(ThexError, RuntimeError):
     """A child process did not start, died, or raised what is not an error of this package."""
+
+
+class BusyError(ThexError, RuntimeError):
+    """A server has as many runs in progress as it allows; try again later."""
+
+
+class ExpiredError(ThexError, LookupError):
+    """A server does not know the run that a message belongs to, or has given it up."""

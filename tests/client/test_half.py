@@ -65,6 +65,7 @@ class Refuse:
         if name.partition(".")[0] in ("torch", "transformers", "accelerate"):
             raise ImportError(name + " is not here")
 sys.meta_path.insert(0, Refuse())
+import thex_hf.client.client
 from thex_hf.client.half import ClientHalf
 half = ClientHalf.open({BUNDLED!r})
 print(half.embed(*half.tokenise("A warm film.")).shape)

@@ -1,0 +1,1 @@
+"""The server as a product: a model, clients' evaluation keys, and runs in progress."""
