@@ -66,3 +66,7 @@ class BusyError(ThexError, RuntimeError):
 
 class ExpiredError(ThexError, LookupError):
     """A server does not know the run that a message belongs to, or has given it up."""
+
+
+class QuotaError(ThexError, OSError):
+    """A server has no room for more keys of a client."""

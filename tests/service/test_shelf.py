@@ -1,0 +1,162 @@
+"""Evaluation keys on a server's disk: pieces, breaks, owners, quota, age."""
+
+import hashlib
+import os
+import stat
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from thex_hf.errors import KeyStoreError, QuotaError, WireError
+from thex_hf.service.shelf import DiskShelf
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def shelf(tmp_path, clock):
+    return DiskShelf(
+        tmp_path / "keys",
+        most_bytes=1000,
+        most_of_owner=600,
+        most_of_file=500,
+        seconds=60,
+        clock=clock,
+    )
+
+
+def named(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def put(shelf, data, owner="ann", piece=7):
+    shelf.begin(named(data), owner, len(data))
+    for start in range(0, len(data), piece):
+        entry = shelf.write(named(data), owner, start, data[start : start + piece])
+    return entry
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@given(st.binary(min_size=1, max_size=200), st.integers(1, 60))
+def test_what_comes_in_pieces_is_read_whole(shelf, data, piece):
+    assert put(shelf, data, piece=piece).complete
+    assert shelf.read(named(data), "ann") == data
+    assert shelf.delete(named(data), "ann")
+    assert list(shelf.folder.iterdir()) == []
+
+
+def test_files_are_the_owners_alone(shelf):
+    put(shelf, b"x" * 20)
+    assert stat.S_IMODE(shelf.folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in shelf.folder.iterdir()} == {0o600}
+
+
+def test_an_upload_goes_on_after_a_break_and_a_restart(shelf, clock):
+    data = bytes(range(100))
+    shelf.begin(named(data), "ann", 100)
+    shelf.write(named(data), "ann", 0, data[:60])
+    with pytest.raises(KeyStoreError, match="60 of 100 bytes are here"):
+        shelf.read(named(data), "ann")
+    again = DiskShelf(shelf.folder, clock=clock)
+    assert again.begin(named(data), "ann", 100).received == 60
+    for offset in (0, 59, 61):
+        with pytest.raises(WireError, match="expected a piece at 60 of 100"):
+            again.write(named(data), "ann", offset, data[offset:])
+    assert again.write(named(data), "ann", 60, data[60:]).complete
+    assert again.read(named(data), "ann") == data
+    assert put(again, data).complete  # once more: it is there
+
+
+def test_altered_bytes_are_dropped(shelf):
+    data = b"keys" * 10
+    shelf.begin(named(data), "ann", 40)
+    with pytest.raises(WireError, match="altered on the way"):
+        shelf.write(named(data), "ann", 0, b"Keys" * 10)
+    assert shelf.find(named(data), "ann") is None
+    assert put(shelf, data).complete
+
+
+def test_one_owner_neither_sees_nor_touches_anothers(shelf):
+    data = b"keys of ann"
+    put(shelf, data)
+    name = named(data)
+    assert shelf.find(name, "bob") is None
+    assert not shelf.delete(name, "bob")
+    with pytest.raises(KeyStoreError, match="of yours"):
+        shelf.read(name, "bob")
+    with pytest.raises(KeyStoreError, match="of yours"):
+        shelf.write(name, "bob", 0, b"x")
+    put(shelf, data, owner="bob")
+    assert shelf.delete(name, "bob")
+    assert shelf.read(name, "ann") == data
+
+
+def test_quota_of_an_owner_and_of_all(shelf):
+    put(shelf, b"a" * 400, piece=400)
+    with pytest.raises(QuotaError, match="400 of your 600"):
+        shelf.begin(named(b"b" * 300), "ann", 300)
+    put(shelf, b"b" * 400, owner="bob", piece=400)
+    with pytest.raises(QuotaError, match="800 of 1000 in all"):
+        shelf.begin(named(b"c" * 300), "eve", 300)
+    shelf.delete(named(b"b" * 400), "bob")
+    put(shelf, b"c" * 300, owner="eve", piece=300)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "../../etc/passwd", "A" * 64, "a" * 63, None, "a" * 64 + "\n"]
+)
+def test_names_that_are_no_hash_are_refused(shelf, name):
+    with pytest.raises(WireError, match="64 hex digits"):
+        shelf.begin(name, "ann", 5)
+    assert shelf.find(name, "ann") is None
+
+
+@pytest.mark.parametrize("size", [0, -1, 501, 2.0, True, None])
+def test_sizes_that_cannot_be_are_refused(shelf, size):
+    with pytest.raises(WireError, match="1 to 500 bytes"):
+        shelf.begin("a" * 64, "ann", size)
+
+
+def test_what_nobody_used_is_swept(shelf, clock):
+    put(shelf, b"old")
+    clock.now += 40
+    put(shelf, b"new")
+    clock.now += 40
+    assert shelf.sweep() == 1
+    assert shelf.find(named(b"old"), "ann") is None
+    assert shelf.read(named(b"new"), "ann") == b"new"
+    clock.now += 59
+    assert shelf.sweep() == 0  # reading counts as use
+
+
+def test_damaged_facts_are_as_if_nothing_were_there(shelf):
+    put(shelf, b"data")
+    for path in shelf.folder.glob("*.json"):
+        path.write_bytes(b"\0nonsense")
+    assert shelf.find(named(b"data"), "ann") is None
+    assert put(shelf, b"data").complete
+
+
+@pytest.mark.skipif(os.name != "posix" or not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_is_said_and_the_upload_can_go_on(shelf):
+    data = b"d" * 50
+    shelf.begin(named(data), "ann", 50)
+    part = next(shelf.folder.glob("*.part"))
+    part.unlink()
+    part.symlink_to("/dev/full")
+    with pytest.raises(KeyStoreError, match="No space left"):
+        shelf.write(named(data), "ann", 0, data)
+    part.unlink()
+    part.touch()
+    assert shelf.write(named(data), "ann", 0, data).complete
