@@ -28,8 +28,8 @@ from thex_hf.layout.plains import PlainStore
 from thex_hf.protocol.batch_client import BatchClientRun
 from thex_hf.protocol.costs import estimate, measure_costs
 from thex_hf.protocol.local import exchange
+from thex_hf.protocol.requests import key_request
 from thex_hf.protocol.server import ServedModel, ServerRun
-from thex_hf.protocol.session import key_request
 
 SMALL = {"hidden": 16, "intermediate": 24}
 # sizes of the model, slots, tokens

@@ -18,8 +18,8 @@ from thex_hf.errors import PlanError
 from thex_hf.layout.plains import PlainStore
 from thex_hf.protocol.client import ClientRun
 from thex_hf.protocol.messages import Message
+from thex_hf.protocol.requests import key_request
 from thex_hf.protocol.server import ServedModel, ServerRun
-from thex_hf.protocol.session import key_request
 
 VALUE_BITS = 4  # run_exactly plans for streams below 2**4
 

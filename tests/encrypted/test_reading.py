@@ -15,8 +15,8 @@ from thex_hf.encrypted.reading import read_plan
 from thex_hf.errors import SecurityError, ThexError, WireError
 from thex_hf.protocol.client import ClientRun
 from thex_hf.protocol.local import exchange
+from thex_hf.protocol.requests import key_request
 from thex_hf.protocol.server import ServedModel, ServerRun
-from thex_hf.protocol.session import key_request
 
 CASES = {
     "client-aided": ("client-aided", {}, {}),

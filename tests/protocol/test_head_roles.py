@@ -8,8 +8,9 @@ from thex_hf.backends.registry import get_backend
 from thex_hf.errors import PlanMismatch, WireError
 from thex_hf.protocol.client import ClientRun
 from thex_hf.protocol.messages import Message
+from thex_hf.protocol.requests import key_request
 from thex_hf.protocol.server import ServedModel, ServerRun
-from thex_hf.protocol.session import LocalSession, key_request
+from thex_hf.protocol.session import LocalSession
 
 PROTOCOLS = ("client-aided", "refresh", "one-shot")
 RANGES = [

@@ -40,8 +40,9 @@ def estimate(
     from thex_hf.backends.registry import find_backend, get_backend
     from thex_hf.encrypted.shape import BUCKETS, bucket
     from thex_hf.pipelines.engine import check_engine
-    from thex_hf.pipelines.options import LEARNS, PROTOCOLS, one_of
+    from thex_hf.pipelines.options import PROTOCOLS, one_of
     from thex_hf.protocol.engines import CircuitBackend
+    from thex_hf.protocol.learns import LEARNS
 
     found = find_backend(backend)
     wanted = [one_of("protocol", name, PROTOCOLS) for name in protocol or PROTOCOLS]

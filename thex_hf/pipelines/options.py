@@ -31,23 +31,18 @@ TOKEN_OPTIONS = (
     "offset_mapping",
     "truncation",
 )
-LOAD_OPTIONS = ("backend", "protocol", "keys", "softmax", "relu", "ring", "processes")
-LEARNS = {
-    "client-aided": (
-        "client-aided protocol: the server sees ciphertexts and the padded length only; the "
-        "client sees attention scores and FFN activations, from which the weights could be "
-        "rebuilt: the text is protected, the model is not."
-    ),
-    "refresh": (
-        "refresh protocol: the server sees ciphertexts and the padded length only; the client "
-        "sees values under random masks (statistical hiding of 2^-30) and the logits: text and "
-        "model are protected."
-    ),
-    "one-shot": (
-        "one-shot protocol: one request, one reply; the server sees ciphertexts and the padded "
-        "length only, the client sees the logits: text and model are protected."
-    ),
-}
+LOAD_OPTIONS = (
+    "backend",
+    "protocol",
+    "keys",
+    "softmax",
+    "relu",
+    "ring",
+    "processes",
+    "url",
+    "server_token",
+    "verify",
+)
 
 
 def one_of(name: str, value: Any, offered: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from thex_hf.backends.base import KeyLevels, KeyRequest, SlotBackend
+from thex_hf.backends.base import SlotBackend
 from thex_hf.encrypted.circuits import (
     BATCH_HEAD,
     batch_plan_for,
@@ -34,6 +34,7 @@ from thex_hf.protocol.keys import KeyStore
 from thex_hf.protocol.local import Outcome, Transcript, exchange
 from thex_hf.protocol.many import check_packing, classify_all, process_count, shares
 from thex_hf.protocol.progress import progress
+from thex_hf.protocol.requests import key_request
 from thex_hf.protocol.server import ServedModel, ServerRun
 from thex_hf.weights import EncoderWeights
 
@@ -266,16 +267,3 @@ class LocalSession:
             prepare(engine, self._model.store(plan), plan, program, bar.update)
         self._prepared.add(plan.id)
         return True
-
-
-def key_request(plan: Plan) -> KeyRequest:
-    """The keys that a plan needs, none longer than its use."""
-    keys = plan.keys
-    return KeyRequest(
-        plan.parameters,
-        plan.rotations,
-        relinearisation=keys.relinearisation is not None,
-        conjugation=keys.conjugation is not None,
-        public=keys.public,
-        levels=KeyLevels(dict(keys.rotations), keys.relinearisation, keys.conjugation),
-    )
