@@ -34,6 +34,16 @@ def test_server_rotates_by_named_steps_only(world: World, x: Vector) -> None:
         server.rotate(handle, 2)
 
 
+def test_nobodys_server_encodes_for_every_client(world: World, x: Vector) -> None:
+    """Encoding depends on parameters alone, and empty keys are enough for it."""
+    nobody = world.backend.server(SMALL, EvaluationKeys.of(b"", b""), ())
+    factor = nobody.encode(x, 1, factor=True)
+    product = world.server.rescale(world.server.mul_plain(world.sent(x), factor))
+    close(world.read(product), x * x)
+    with pytest.raises(PlanError):
+        nobody.rotate(world.sent(x), 1)
+
+
 def test_keys_that_lack_a_step(world: World) -> None:
     with pytest.raises(PlanError, match="lack"):
         world.backend.server(SMALL, world.evaluation, (*STEPS, 77))

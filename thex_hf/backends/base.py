@@ -237,7 +237,8 @@ class SlotBackend(Protocol):
         """The engine that computes; it may rotate by ``rotations`` and no other step.
 
         It may relinearise, conjugate and rerandomise where the keys for that are held, and
-        switch keys at the levels that they reach.
+        switch keys at the levels that they reach. With empty keys and no rotations it is
+        nobody's server, which encodes weights before any client comes.
 
         Raises:
             BackendUnavailable, SecurityError, PlanError: as :meth:`generate`; also

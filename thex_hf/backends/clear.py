@@ -124,6 +124,18 @@ class ClearBackend:
     ) -> ServerEngine:
         """The engine that computes; refuses steps the "keys" do not hold."""
         self._check(parameters)
+        if not (rotations or evaluation.size):  # nobody's: it encodes, and loads nothing
+            noise = self._noise(parameters, role=1)
+            tag = key_tag(secrets.token_bytes(32))
+            return ClearServer(
+                parameters,
+                {},
+                relinearisation=None,
+                conjugation=None,
+                public=False,
+                tag=tag,
+                noise=noise,
+            )
         tag = tag_of_keys(evaluation.rotations)
         written = UnprotectedFormat(parameters, tag)
         relinearisation = None
