@@ -70,3 +70,19 @@ class ExpiredError(ThexError, LookupError):
 
 class QuotaError(ThexError, OSError):
     """A server has no room for more keys of a client."""
+
+
+class AccessError(ThexError, PermissionError):
+    """A server asks for a token, or does not know the one that came."""
+
+
+class SlowError(ThexError, TimeoutError):
+    """The other side took too long."""
+
+
+class TooLargeError(ThexError, ValueError):
+    """More bytes than a server takes at once."""
+
+
+class ConnectionLost(ThexError, ConnectionError):
+    """A server cannot be reached, or does not speak as one of ours."""

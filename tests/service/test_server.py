@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from served import Near, load
 
 import thex_hf
 from thex_hf.backends.registry import get_backend
@@ -20,7 +21,9 @@ from thex_hf.errors import (
     WireError,
 )
 from thex_hf.protocol.client import ClientRun
+from thex_hf.protocol.keyfile import KeyFile, to_bytes
 from thex_hf.protocol.messages import Message
+from thex_hf.service.keyring import Keyring
 from thex_hf.service.runs import Runs
 from thex_hf.service.server import ThexServer
 
@@ -36,9 +39,7 @@ class Clock:
 
 @pytest.fixture(scope="module")
 def model():
-    return thex_hf.ThexBertForSequenceClassification.from_pretrained(
-        thex_hf.bundled_checkpoint()
-    ).float()
+    return load()
 
 
 @pytest.fixture(scope="module")
@@ -67,121 +68,220 @@ def clear_logits(model, text):
     from transformers import AutoTokenizer
 
     row = AutoTokenizer.from_pretrained(thex_hf.bundled_checkpoint())(text, return_tensors="pt")
-    return model.eval()(**row).logits[0].detach().numpy()
+    return model(**row).logits[0].detach().numpy()
 
 
-def begun(client, server, text=TEXT):
-    """A run of the client at its first visit: the run, and the message that came."""
+def client_of(half, server, owner="anyone", **options):
+    client = ThexClient(half, Near(server, owner), **options)
+    client.caller.pause = 0.0
+    return client
+
+
+def prepared(client, text=TEXT):
+    """A run of the client that has not begun, and the name of its keys."""
     embeddings = client.half.embed(*client.half.tokenise(text))
-    plan = client.plan(len(embeddings))
-    keys = client._keys(plan)
-    run = ClientRun(plan, keys.engine, keys.evaluation.key_id, embeddings)
-    return run, server.answer(run.request())
+    plan = client.caller.plan(len(embeddings))
+    keys, _ = client.caller._keys(plan)
+    return ClientRun(plan, keys.engine, keys.key_id, embeddings), keys.name
+
+
+def begun(client, text=TEXT):
+    """A run of the client at its first visit: the run, the message that came, its keys."""
+    run, keys = prepared(client, text)
+    return run, client.server.answer(run.request(), keys, run.run), keys
 
 
 @pytest.mark.parametrize("backend", ["clear", "seal"])
 def test_a_client_without_weights_gets_the_models_answer(model, half, backend, tmp_path):
     server = serve(model, backend)
-    client = ThexClient(half, server, keys=tmp_path / "keys")
+    server.prepare()
+    client = client_of(half, server, keys=tmp_path / "keys")
     answer = client.classify(TEXT)
     np.testing.assert_allclose(answer.logits, clear_logits(model, TEXT), atol=1e-3)
-    assert (answer.tokens, answer.bucket, answer.rounds) == (11, 16, 6)
-    assert answer.key_bytes > 0
-    again = ThexClient(half, server, keys=tmp_path / "keys")
+    assert (answer.label, answer.tokens) == ("POSITIVE", 11)
+    assert answer.score > 0.9
+    assert (answer.call.plan.shape.tokens, answer.call.rounds) == (16, 6)
+    assert answer.call.key_bytes > 0
+    again = client_of(half, server, keys=tmp_path / "keys")
     assert np.allclose(again.classify(TEXT).logits, answer.logits, atol=1e-3)
-    assert len(server._engines) == 1  # the keys were found again
+    assert len(server.keyring) == 1  # the keys were found again
     assert len(server.runs) == 0
+    json.dumps(answer.to_json())
+
+
+def test_weights_are_encoded_before_any_client_comes(model, half):
+    server = serve(model)
+    stores = server._model._stores
+    assert not stores
+    ticks = []
+    server.prepare(lambda: ticks.append(1))
+    encoded = sum(len(store) for store in stores.values())
+    assert ticks
+    client_of(half, server).classify(TEXT)
+    assert sum(len(store) for store in stores.values()) == encoded
 
 
 def test_a_server_that_lost_the_keys_gets_them_again(half, server):
-    client = ThexClient(half, server)
+    client = client_of(half, server)
     client.classify("Fine.")
-    (key_id,) = server._engines
-    assert server.drop_keys(key_id)
+    _, keys = prepared(client)
+    assert server.drop_keys(keys)
     client.classify("Fine.")
-    assert server.has_keys(key_id)
+    assert server.has_keys(keys)
+
+
+def test_a_text_whose_run_was_lost_is_sent_again(half, server):
+    class Forgetful(Near):
+        left = 2
+
+        def answer(self, data, keys, run):
+            if self.left and Message.from_bytes(data).step == 3:
+                self.left -= 1
+                self.server.runs.drop((self.owner, keys, run))
+            return super().answer(data, keys, run)
+
+    client = ThexClient(half, Forgetful(server))
+    client.caller.pause = 0.0
+    client.classify(TEXT)
+    client.server.left = 3
+    with pytest.raises(ExpiredError, match="send the text again"):
+        client.classify(TEXT)
+
+
+def test_a_run_that_the_client_breaks_off_is_given_up(half, server):
+    class Broken(Near):
+        def answer(self, data, keys, run):
+            super().answer(data, keys, run)
+            return b"nonsense"
+
+    with pytest.raises(WireError):
+        ThexClient(half, Broken(server)).classify(TEXT)
+    assert len(server.runs) == 0
 
 
 def test_runs_of_two_clients_do_not_mix(half, server, model):
-    one, two = ThexClient(half, server), ThexClient(half, server)
+    one, two = client_of(half, server), client_of(half, server)
     texts = {one: "A warm film.", two: "Dull and far too long."}
-    states = {client: begun(client, server, text) for client, text in texts.items()}
-    while any(run.logits is None for run, _ in states.values()):
-        for client, (run, message) in list(states.items()):
+    states = {client: begun(client, text) for client, text in texts.items()}
+    while any(run.logits is None for run, _, _ in states.values()):
+        for client, (run, message, keys) in list(states.items()):
             reply = run.receive(message)
             if reply is not None:
-                states[client] = (run, server.answer(reply))
-    for client, (run, _) in states.items():
+                states[client] = (run, client.server.answer(reply, keys, run.run), keys)
+    for client, (run, _, _) in states.items():
         np.testing.assert_allclose(run.logits, clear_logits(model, texts[client]), atol=1e-3)
 
 
-def test_another_clients_run_cannot_be_continued(half, server):
-    one, two = ThexClient(half, server), ThexClient(half, server)
-    run, message = begun(one, server)
-    two.classify(TEXT)
-    other = next(iter(two._made.values())).evaluation.key_id
+def test_anothers_run_and_keys_cannot_be_used(half, server):
+    ann, bob = client_of(half, server, "ann"), client_of(half, server, "bob")
+    run, message, keys = begun(ann)
     reply = run.receive(message)
-    foreign = replace(Message.from_bytes(reply), key=other).to_bytes()
-    with pytest.raises(ExpiredError, match=f"no run {run.run} under keys {other}"):
-        server.answer(foreign)
-    assert server.answer(reply)  # the owner goes on
+    with pytest.raises(ExpiredError, match=f"no run {run.run}"):
+        bob.server.answer(reply, keys, run.run)
+    with pytest.raises(ExpiredError):
+        bob.server.answer(reply, prepared(bob)[1], run.run)
+    fresh, _ = prepared(ann)
+    with pytest.raises(KeyMismatch, match="send them first"):
+        bob.server.answer(fresh.request(), keys, fresh.run)
+    with pytest.raises(KeyMismatch, match="this side uses"):
+        bob.server.answer(fresh.request(), prepared(bob)[1], fresh.run)
+    bob.server.give_up(keys, run.run)
+    assert ann.server.answer(reply, keys, run.run)  # the owner goes on
 
 
 def test_a_replayed_message_is_refused_and_harms_nothing(half, server):
-    client = ThexClient(half, server)
-    run, message = begun(client, server)
+    client = client_of(half, server)
+    run, message, keys = begun(client)
     reply = run.receive(message)
-    following = server.answer(reply)
+    following = server.answer(reply, keys)
     with pytest.raises(WireError, match="expected the reply to step 1"):
-        server.answer(reply)
+        server.answer(reply, keys)
     while (reply := run.receive(following)) is not None:
-        following = server.answer(reply)
+        following = server.answer(reply, keys)
     with pytest.raises(ExpiredError):
-        server.answer(replace(Message.from_bytes(following), type="reply").to_bytes())
+        server.answer(replace(Message.from_bytes(following), type="reply").to_bytes(), keys)
+    with pytest.raises(WireError, match="takes requests and replies"):
+        server.answer(following, keys)
+    with pytest.raises(WireError, match="was sent as one of"):
+        server.answer(message, keys, run="0" * 32)
 
 
 def test_a_run_is_given_up_after_a_while(half, server, clock):
-    client = ThexClient(half, server)
-    run, message = begun(client, server)
+    client = client_of(half, server)
+    run, message, keys = begun(client)
     clock.now += 61
     with pytest.raises(ExpiredError, match="send the text again"):
-        server.answer(run.receive(message))
+        server.answer(run.receive(message), keys)
     assert len(server.runs) == 0
     client.classify(TEXT)
 
 
 def test_too_many_runs_are_refused_until_one_ends(half, server):
-    client = ThexClient(half, server)
-    begun(client, server)
-    begun(client, server)
+    client = client_of(half, server)
+    begun(client)
+    run, _, keys = begun(client)
     with pytest.raises(BusyError, match="2 of them under these keys"):
-        begun(client, server)
-    other = ThexClient(half, server)
-    begun(other, server)
+        begun(client)
+    begun(client_of(half, server))
     with pytest.raises(BusyError, match="3 runs"):
-        begun(ThexClient(half, server), server)
+        begun(client_of(half, server))
+    client.server.give_up(keys, run.run)
+    begun(client)
 
 
-def test_keys_and_plans_that_the_server_does_not_have(half, server):
-    client = ThexClient(half, server)
-    run, _ = begun(client, server)
-    request = Message("request", run.plan.id, "0" * 32, "1" * 32, 0, [])
+def test_keys_that_the_server_cannot_use(half, server):
+    client = client_of(half, server)
+    run, keys = prepared(client)
+    request = Message("request", run.plan.id, run.key_id, "1" * 32, 0, [])
     with pytest.raises(KeyMismatch, match="send them first"):
-        server.answer(request.to_bytes())
+        server.answer(request.to_bytes(), "0" * 64)
     with pytest.raises(PlanMismatch, match="ask it for its plans"):
-        server.answer(replace(request, plan="2" * 32).to_bytes())
-    with pytest.raises(PlanMismatch, match="key set"):
-        server.take_keys("3" * 32, next(iter(client._made.values())).evaluation)
+        server.answer(replace(request, plan="2" * 32).to_bytes(), keys)
+    parts = {"relinearisation": b"", "rotations": b"", "public": b""}
+    right = {"kind": "evaluation", "plan_id": run.plan.key_set, "backend": "clear"}
+    wrong = [
+        ({"plan_id": "3" * 32}, PlanMismatch, "key set"),
+        ({"kind": "secret"}, KeyMismatch, "must never leave the client"),
+        ({"backend": "seal"}, KeyMismatch, "of backend 'clear'"),
+        ({"key_id": "4" * 32}, KeyMismatch, "damaged or exchanged"),
+        ({"parts": {}}, WireError, "lacks its part"),
+    ]
+    for changes, error, words in wrong:
+        file = KeyFile(**{**right, "key_id": run.key_id, "parts": parts, **changes})
+        with pytest.raises(error, match=words):
+            server.take_keys(to_bytes(file))
+    with pytest.raises(WireError, match="truncated or damaged"):
+        server.take_keys(b"nonsense")
+
+
+def test_keys_longest_unused_make_room(model, half):
+    server = serve(model, keyring=Keyring(most_bytes=1))
+    one, two = client_of(half, server, "ann"), client_of(half, server, "bob")
+    one.classify(TEXT)
+    two.classify(TEXT)
+    assert len(server.keyring) == 1
+    one.classify(TEXT)  # sent again
+    assert len(server.keyring) == 1
 
 
 def test_a_malformed_request_leaves_no_run_behind(half, server):
-    client = ThexClient(half, server)
-    client.classify(TEXT)
-    keys = next(iter(client._made.values())).evaluation
-    bad = Message("request", client.plan(5).id, keys.key_id, "4" * 32, 0, [[b"x"]])
+    client = client_of(half, server)
+    run, keys = prepared(client)
+    bad = Message("request", run.plan.id, run.key_id, "4" * 32, 0, [[b"x"]])
     with pytest.raises(WireError):
-        server.answer(bad.to_bytes())
+        server.answer(bad.to_bytes(), keys)
     assert len(server.runs) == 0
+
+
+def test_no_message_of_a_client_exceeds_what_the_server_takes(model, half):
+    server = serve(model, "seal")
+    client = client_of(half, server)
+    run, message, keys = begun(client)
+    sizes = []
+    while (reply := run.receive(message)) is not None:
+        sizes.append(len(reply))
+        message = server.answer(reply, keys)
+    assert max(sizes) < server.most_bytes < 8 * max(sizes)
 
 
 def test_a_client_refuses_servers_it_cannot_trust(half, server):
@@ -205,4 +305,4 @@ def test_a_client_refuses_servers_it_cannot_trust(half, server):
 
 def test_a_text_beyond_the_servers_buckets_is_refused(half, server):
     with pytest.raises(InputError, match="the server takes 16 at most"):
-        ThexClient(half, server).classify("word " * 40)
+        client_of(half, server).classify("word " * 40)

@@ -8,8 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from thex_hf.errors import KeyStoreError, QuotaError, WireError
-from thex_hf.service.shelf import DiskShelf
+from thex_hf.errors import KeyMismatch, KeyStoreError, OptionError, QuotaError, WireError
+from thex_hf.service.disk_shelf import DiskShelf
+from thex_hf.service.opening import open_shelf
+from thex_hf.service.shelf import Limits
+from thex_hf.service.sql_shelf import SqlShelf
 
 
 class Clock:
@@ -24,16 +27,29 @@ def clock():
     return Clock()
 
 
+LIMITS = Limits(total=1000, owner=600, file=500, seconds=60)
+
+
+def database(folder):
+    return f"sqlite:///{folder}/keys.db"
+
+
 @pytest.fixture
-def shelf(tmp_path, clock):
-    return DiskShelf(
-        tmp_path / "keys",
-        most_bytes=1000,
-        most_of_owner=600,
-        most_of_file=500,
-        seconds=60,
-        clock=clock,
-    )
+def folder(tmp_path, clock):
+    return DiskShelf(tmp_path / "keys", LIMITS, clock)
+
+
+@pytest.fixture(params=["folder", "database"])
+def shelf(request, tmp_path, clock):
+    if request.param == "folder":
+        return DiskShelf(tmp_path / "keys", LIMITS, clock)
+    return SqlShelf(database(tmp_path), LIMITS, clock)
+
+
+def reopened(shelf):
+    """Another server's view of the same place."""
+    place = shelf.folder if isinstance(shelf, DiskShelf) else shelf.url
+    return type(shelf)(place, shelf.limits, shelf.clock)
 
 
 def named(data):
@@ -47,16 +63,19 @@ def put(shelf, data, owner="ann", piece=7):
     return entry
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None
+)
 @given(st.binary(min_size=1, max_size=200), st.integers(1, 60))
 def test_what_comes_in_pieces_is_read_whole(shelf, data, piece):
     assert put(shelf, data, piece=piece).complete
     assert shelf.read(named(data), "ann") == data
     assert shelf.delete(named(data), "ann")
-    assert list(shelf.folder.iterdir()) == []
+    assert shelf.taken() == 0
 
 
-def test_files_are_the_owners_alone(shelf):
+def test_files_are_the_owners_alone(folder):
+    shelf = folder
     put(shelf, b"x" * 20)
     assert stat.S_IMODE(shelf.folder.stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in shelf.folder.iterdir()} == {0o600}
@@ -66,9 +85,9 @@ def test_an_upload_goes_on_after_a_break_and_a_restart(shelf, clock):
     data = bytes(range(100))
     shelf.begin(named(data), "ann", 100)
     shelf.write(named(data), "ann", 0, data[:60])
-    with pytest.raises(KeyStoreError, match="60 of 100 bytes are here"):
+    with pytest.raises(KeyMismatch, match="60 of 100 bytes are here"):
         shelf.read(named(data), "ann")
-    again = DiskShelf(shelf.folder, clock=clock)
+    again = reopened(shelf)
     assert again.begin(named(data), "ann", 100).received == 60
     for offset in (0, 59, 61):
         with pytest.raises(WireError, match="expected a piece at 60 of 100"):
@@ -93,9 +112,9 @@ def test_one_owner_neither_sees_nor_touches_anothers(shelf):
     name = named(data)
     assert shelf.find(name, "bob") is None
     assert not shelf.delete(name, "bob")
-    with pytest.raises(KeyStoreError, match="of yours"):
+    with pytest.raises(KeyMismatch, match="of yours"):
         shelf.read(name, "bob")
-    with pytest.raises(KeyStoreError, match="of yours"):
+    with pytest.raises(KeyMismatch, match="of yours"):
         shelf.write(name, "bob", 0, b"x")
     put(shelf, data, owner="bob")
     assert shelf.delete(name, "bob")
@@ -140,7 +159,8 @@ def test_what_nobody_used_is_swept(shelf, clock):
     assert shelf.sweep() == 0  # reading counts as use
 
 
-def test_damaged_facts_are_as_if_nothing_were_there(shelf):
+def test_damaged_facts_are_as_if_nothing_were_there(folder):
+    shelf = folder
     put(shelf, b"data")
     for path in shelf.folder.glob("*.json"):
         path.write_bytes(b"\0nonsense")
@@ -149,7 +169,8 @@ def test_damaged_facts_are_as_if_nothing_were_there(shelf):
 
 
 @pytest.mark.skipif(os.name != "posix" or not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_a_full_disk_is_said_and_the_upload_can_go_on(shelf):
+def test_a_full_disk_is_said_and_the_upload_can_go_on(folder):
+    shelf = folder
     data = b"d" * 50
     shelf.begin(named(data), "ann", 50)
     part = next(shelf.folder.glob("*.part"))
@@ -160,3 +181,34 @@ def test_a_full_disk_is_said_and_the_upload_can_go_on(shelf):
     part.unlink()
     part.touch()
     assert shelf.write(named(data), "ann", 0, data).complete
+
+
+def test_two_servers_may_not_both_write_one_piece(shelf):
+    data = b"keys" * 10
+    other = reopened(shelf)
+    shelf.begin(named(data), "ann", 40)
+    assert other.begin(named(data), "ann", 40).received == 0
+    shelf.write(named(data), "ann", 0, data[:20])
+    with pytest.raises(WireError, match="expected a piece at 20"):
+        other.write(named(data), "ann", 0, data[:20])
+    assert other.write(named(data), "ann", 20, data[20:]).complete
+    assert shelf.read(named(data), "ann") == data
+
+
+def test_a_shelf_is_found_by_its_address(tmp_path):
+    assert isinstance(open_shelf(str(tmp_path / "new"), LIMITS), DiskShelf)
+    assert isinstance(open_shelf(database(tmp_path), LIMITS), SqlShelf)
+    with pytest.raises(OptionError, match="folder or the address"):
+        open_shelf("", LIMITS)
+    for address in ("nothing://here", "sqlite:////proc/no/such/place.db"):
+        with pytest.raises(KeyStoreError, match="cannot open the database"):
+            open_shelf(address, LIMITS)
+    with pytest.raises(KeyStoreError, match="make the folder"):
+        open_shelf("/proc/no/such", LIMITS)
+
+
+def test_a_password_in_an_address_is_not_shown(tmp_path):
+    assert database(tmp_path) not in repr(SqlShelf(database(tmp_path)))
+    with pytest.raises(KeyStoreError) as caught:
+        SqlShelf("postgresql+psycopg://ann:hunter2@127.0.0.1:9/keys")
+    assert "hunter2" not in str(caught.value)

@@ -4,24 +4,37 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from thex_hf.backends.base import EvaluationKeys
-
 
 class Transport(Protocol):
-    """A server as a client sees it, near or far."""
+    """A server as a client sees it, near or far. Any thread may call it."""
 
     def info(self) -> dict[str, Any]:
         """Backend, protocol, and the plan of each bucket, as JSON values."""
         ...
 
-    def has_keys(self, key_id: str) -> bool:
-        """Whether the server has these evaluation keys."""
+    def send_keys(self, data: bytes) -> str:
+        """Hand a key file of evaluation keys over, where the server has not got it; its name.
+
+        Raises:
+            ThexError: as the server says.
+            ConnectionLost: it cannot be reached.
+        """
         ...
 
-    def take_keys(self, key_set: str, evaluation: EvaluationKeys) -> None:
-        """Hand evaluation keys over, once."""
+    def answer(self, data: bytes, keys: str, run: str) -> bytes:
+        """Send a message and wait for the one that answers it.
+
+        Args:
+            data: the message.
+            keys: name of the key file.
+            run: that the message is of.
+
+        Raises:
+            ThexError: as the server says.
+            ConnectionLost: it cannot be reached, or went away.
+        """
         ...
 
-    def answer(self, data: bytes) -> bytes:
-        """Send a message and wait for the one that answers it."""
+    def give_up(self, keys: str, run: str) -> None:
+        """Tell the server that a run will not be finished; never raises."""
         ...

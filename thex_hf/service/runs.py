@@ -1,13 +1,28 @@
-"""Runs in progress: found by keys and run, bounded in number and in time."""
+"""Runs in progress: found by owner, keys and run, bounded in number and in time."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from thex_hf.errors import BusyError, ExpiredError, WireError
 from thex_hf.protocol.server import ServerRun
+
+
+class RunName(NamedTuple):
+    """Whose run it is; nobody else reaches it.
+
+    Args:
+        owner: who sent the keys.
+        keys: SHA-256 of the key file.
+        run: drawn by the client.
+    """
+
+    owner: str
+    keys: str
+    run: str
 
 
 @dataclass
@@ -22,7 +37,7 @@ class Runs:
 
     Args:
         most: at once, of all clients.
-        most_of_keys: at once, of one key id.
+        most_of_keys: at once, under one key file of one owner.
         seconds: that a client may take for a reply.
         clock: seconds that never go back.
     """
@@ -31,49 +46,62 @@ class Runs:
     most_of_keys: int = 8
     seconds: float = 600.0
     clock: Callable[[], float] = time.monotonic
-    _held: dict[tuple[str, str], _Held] = field(default_factory=dict, repr=False)
+    _held: dict[RunName, _Held] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         self._drop_old()
         return len(self._held)
 
-    def put(self, key_id: str, run_id: str, run: ServerRun) -> None:
-        """Keep a run that has just begun.
+    def __contains__(self, name: RunName) -> bool:
+        self._drop_old()
+        return name in self._held
+
+    def check_room(self, name: RunName) -> None:
+        """Refuse a run that may not begin.
 
         Raises:
-            WireError: there is one of that id.
+            WireError: there is one of that name.
             BusyError: too many are in progress.
         """
         self._drop_old()
-        if (key_id, run_id) in self._held:
-            raise WireError(f"run {run_id} is in progress; a new text needs a new run")
-        own = sum(key == key_id for key, _ in self._held)
+        if name in self._held:
+            raise WireError(f"run {name.run} is in progress; a new text needs a new run")
+        own = sum(held[:2] == name[:2] for held in self._held)
         if len(self._held) >= self.most or own >= self.most_of_keys:
             raise BusyError(
                 f"{len(self._held)} runs are in progress, {own} of them under these keys; "
                 f"finish one, or try again later"
             )
-        self._held[key_id, run_id] = _Held(run, self.clock())
 
-    def get(self, key_id: str, run_id: str) -> ServerRun:
+    def put(self, name: RunName, run: ServerRun) -> None:
+        """Keep a run that has just begun. Raises as :meth:`check_room`."""
+        self.check_room(name)
+        self._held[name] = _Held(run, self.clock())
+
+    def get(self, name: RunName) -> ServerRun:
         """The run that a reply belongs to.
 
         Raises:
             ExpiredError: there is none: never begun, finished, or given up.
         """
         self._drop_old()
-        held = self._held.get((key_id, run_id))
+        held = self._held.get(name)
         if held is None:
             raise ExpiredError(
-                f"there is no run {run_id} under keys {key_id}; a run is given up "
+                f"there is no run {name.run} under these keys; a run is given up "
                 f"{self.seconds:.0f} s after its last message: send the text again"
             )
         held.touched = self.clock()
         return held.run
 
-    def drop(self, key_id: str, run_id: str) -> None:
-        """Forget a run, whether there is one or not."""
-        self._held.pop((key_id, run_id), None)
+    def touch(self, name: RunName) -> None:
+        """Count a client's time from now: the server has just answered."""
+        if name in self._held:
+            self._held[name].touched = self.clock()
+
+    def drop(self, name: RunName) -> bool:
+        """Forget a run; whether there was one."""
+        return self._held.pop(name, None) is not None
 
     def _drop_old(self) -> None:
         end = self.clock() - self.seconds

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,13 +11,20 @@ from thex_hf.backends.base import EvaluationKeys, SlotBackend
 from thex_hf.encrypted.circuits import plan_for, program_for
 from thex_hf.encrypted.plan import Plan
 from thex_hf.encrypted.preparation import prepare
-from thex_hf.encrypted.shape import BUCKETS, bucket
-from thex_hf.errors import KeyMismatch, PlanMismatch, ThexError
-from thex_hf.layout.engines import ServerEngine
+from thex_hf.encrypted.shape import BUCKETS
+from thex_hf.errors import KeyMismatch, PlanMismatch, ThexError, WireError
+from thex_hf.protocol import keyfile
 from thex_hf.protocol.messages import VERSION, Message
 from thex_hf.protocol.server import ServedModel, ServerRun
-from thex_hf.service.runs import Runs
+from thex_hf.service.keyring import HeldKeys, Keyring, KeysName
+from thex_hf.service.runs import RunName, Runs
 from thex_hf.weights import EncoderWeights
+
+SPARE_BYTES = 1 << 20
+"""For what surrounds the ciphertexts of a message."""
+
+ANYONE = "anyone"
+"""Owner of keys where nobody says who they are."""
 
 
 @dataclass(eq=False)
@@ -32,6 +40,7 @@ class ThexServer:
         ring_degree: for the other protocols; the cheapest if None.
         buckets: padded lengths that are served.
         runs: bounds of what is in progress.
+        keyring: bounds of the keys in memory.
 
     Raises:
         PlanError: no plan for a bucket.
@@ -45,11 +54,8 @@ class ThexServer:
     ring_degree: int | None = None
     buckets: tuple[int, ...] = BUCKETS
     runs: Runs = field(default_factory=Runs)
+    keyring: Keyring = field(default_factory=Keyring)
     _plans: dict[str, Plan] = field(init=False, default_factory=dict, repr=False)
-    _engines: dict[str, tuple[str, ServerEngine]] = field(
-        init=False, default_factory=dict, repr=False
-    )
-    _prepared: set[str] = field(init=False, default_factory=set, repr=False)
 
     def __post_init__(self) -> None:
         """Plan every bucket."""
@@ -65,6 +71,13 @@ class ThexServer:
             )
             self._plans[plan.id] = plan
 
+    def prepare(self, tick: Callable[[], None] = lambda: None) -> None:
+        """Encode the weights of every plan, which needs no keys; ``tick`` after each plaintext."""
+        for plan in self._plans.values():
+            encoder = self.backend.server(plan.parameters, EvaluationKeys.of(b"", b""), ())
+            program = program_for(plan, self._model.folded)
+            prepare(encoder, self._model.store(plan), plan, program, tick)
+
     def info(self) -> dict[str, Any]:
         """What a client must know before it makes keys, as JSON values."""
         return {
@@ -75,81 +88,106 @@ class ThexServer:
             "plans": {str(plan.shape.tokens): plan.to_json() for plan in self._plans.values()},
         }
 
-    def plan(self, tokens: int) -> Plan:
-        """The plan for a text of ``tokens`` tokens.
+    @property
+    def most_bytes(self) -> int:
+        """Bytes that no message to this server exceeds, with ciphertexts uncompressed."""
+        return max(map(_most_bytes, self._plans.values()))
+
+    def take_keys(self, data: bytes, owner: str = ANYONE) -> str:
+        """Keep a client's evaluation keys, a whole key file; its SHA-256 names it from now on.
 
         Raises:
-            PlanError: longer than any bucket.
-        """
-        size = bucket(tokens)
-        return next(plan for plan in self._plans.values() if plan.shape.tokens >= size)
-
-    def take_keys(self, key_set: str, evaluation: EvaluationKeys) -> None:
-        """Keep a client's evaluation keys, and encode the weights if nobody's have been yet.
-
-        Raises:
+            WireError: no key file, or the backend refuses what is in it.
+            KeyMismatch: of another backend, or of secret keys.
             PlanMismatch: no plan here needs that key set.
-            WireError: the backend refuses the bytes.
         """
-        plans = [plan for plan in self._plans.values() if plan.key_set == key_set]
-        if not plans:
-            raise PlanMismatch(
-                f"no plan of this server uses the key set {key_set}; ask it for its plans again"
+        file = keyfile.from_bytes(data, "the key file")
+        if file.kind != "evaluation" or file.backend != self.backend.name:
+            raise KeyMismatch(
+                f"expected evaluation keys of backend {self.backend.name!r}, got {file.kind} keys "
+                f"of backend {file.backend!r}; secret keys must never leave the client"
             )
-        plan = plans[0]
-        engine = self.backend.server(plan.parameters, evaluation, plan.rotations)
-        self._engines[evaluation.key_id] = (key_set, engine)
-        for own in plans:
-            self._prepare(own, engine)
+        plan = next((p for p in self._plans.values() if p.key_set == file.plan_id), None)
+        if plan is None:
+            raise PlanMismatch(
+                f"no plan of this server uses the key set {file.plan_id[:64]!r}; ask it for its "
+                f"plans again"
+            )
+        parts = (file.part(name) for name in ("relinearisation", "rotations", "public"))
+        keys = EvaluationKeys(file.key_id, *parts)
+        engine = self.backend.server(plan.parameters, keys, plan.rotations)
+        name = KeysName(owner, hashlib.sha256(data).hexdigest())
+        self.keyring.put(name, HeldKeys(engine, keys.key_id, plan.key_set, len(data)))
+        return name.name
 
-    def has_keys(self, key_id: str) -> bool:
-        """Whether these keys are here."""
-        return key_id in self._engines
+    def has_keys(self, name: str, owner: str = ANYONE) -> bool:
+        """Whether these keys are in memory."""
+        return KeysName(owner, name) in self.keyring
 
-    def drop_keys(self, key_id: str) -> bool:
-        """Forget keys; whether they were here."""
-        return self._engines.pop(key_id, None) is not None
+    def drop_keys(self, name: str, owner: str = ANYONE) -> bool:
+        """Forget keys; whether they were here. Runs in progress go on."""
+        return self.keyring.drop(KeysName(owner, name))
 
-    def answer(self, data: bytes) -> bytes:
+    def answer(self, data: bytes, keys: str, owner: str = ANYONE, run: str | None = None) -> bytes:
         """Take a request or a reply, and run to the next visit or to the answer.
 
+        Args:
+            data: the message.
+            keys: SHA-256 of the key file.
+            owner: who sent it.
+            run: that the message should be of, where the carrier says so too.
+
         Raises:
-            WireError: no message, or not the one expected; a run in progress stays as it was.
+            WireError: no message, of another run, or not the one expected; a run in progress
+                stays as it was.
             PlanMismatch, KeyMismatch: made for another model, or keys that are not here.
             BusyError, ExpiredError: see :class:`thex_hf.service.runs.Runs`.
         """
         message = Message.from_bytes(data)
+        if run not in (None, message.run):
+            raise WireError(f"the message is of run {message.run}, but was sent as one of {run}")
+        name = RunName(owner, keys, message.run)
         if message.type == "request":
-            run = self._begin(message)
-            self.runs.put(message.key, message.run, run)
+            self.runs.check_room(name)
+            own = self._begin(message, name)
+            out = own.start(data)
+            self.runs.put(name, own)
+        elif message.type == "reply":
+            own = self.runs.get(name)
             try:
-                out = run.start(data)
+                out = own.reply(data)
             except ThexError:
-                self.runs.drop(message.key, message.run)
+                raise
+            except Exception:
+                self.runs.drop(name)  # its circuit has stopped half way
                 raise
         else:
-            run = self.runs.get(message.key, message.run)
-            out = run.reply(data)
-        if run.finished:
-            self.runs.drop(message.key, message.run)
+            raise WireError(f"a server takes requests and replies, got {message.type!r}")
+        self.runs.touch(name)
+        if own.finished:
+            self.runs.drop(name)
         return out
 
-    def _begin(self, message: Message) -> ServerRun:
+    def _begin(self, message: Message, name: RunName) -> ServerRun:
         plan = self._plans.get(message.plan)
         if plan is None:
             raise PlanMismatch(
                 f"the message was made for plan {message.plan}, which this server does not have; "
                 f"ask it for its plans again"
             )
-        held = self._engines.get(message.key)
-        if held is None or held[0] != plan.key_set:
+        held = self.keyring.get(KeysName(name.owner, name.keys))
+        if held is None or held.key_set != plan.key_set:
             raise KeyMismatch(
-                f"the evaluation keys {message.key} of this plan are not here; send them first"
+                f"the evaluation keys {name.keys[:64]!r} of this plan are not here; send them first"
             )
-        return ServerRun(self._model, plan, held[1], message.key)
+        return ServerRun(self._model, plan, held.engine, held.key_id)
 
-    def _prepare(self, plan: Plan, engine: ServerEngine) -> None:
-        if plan.id not in self._prepared:
-            program = program_for(plan, self._model.folded)
-            prepare(engine, self._model.store(plan), plan, program)
-            self._prepared.add(plan.id)
+
+def _most_bytes(plan: Plan) -> int:
+    """The largest message of a client: two polynomials a ciphertext, 8 bytes a coefficient."""
+    visits = [[p for part in visit.parts for p in part.returns] for visit in plan.schedule.visits]
+    sizes = [
+        sum(packing.ciphertexts * (level + 2) for packing, level in one)
+        for one in [plan.schedule.inputs, *visits]
+    ]
+    return SPARE_BYTES + 16 * plan.parameters.ring_degree * max(sizes)

@@ -1,0 +1,42 @@
+"""Logits to labels with scores, as the stock text-classification pipeline does it; numpy only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from thex_hf.layout.engines import Vector
+
+SEVERAL, REGRESSION = "multi_label_classification", "regression"
+
+
+def scores(logits: Vector, config: Mapping[str, Any]) -> Vector:
+    """Softmax; sigmoid of several labels or a single one; the number itself of a regression.
+
+    Args:
+        logits: ``(..., labels)``.
+        config: of the model, as JSON values.
+    """
+    kind = config.get("problem_type")
+    if kind == REGRESSION:
+        return logits
+    if kind == SEVERAL or logits.shape[-1] == 1:
+        out: Vector = 1.0 / (1.0 + np.exp(-logits))
+        return out
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    shares: Vector = powers / powers.sum(-1, keepdims=True)
+    return shares
+
+
+def best(logits: Vector, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The best label with its score; of a classifier of tokens a list, one for each token."""
+    own, names = scores(logits, config), config.get("id2label") or {}
+    rows = [own] if own.ndim == 1 else list(own)
+    found = [
+        {"label": names.get(str(int(row.argmax())), f"LABEL_{row.argmax()}"), "score": row.max()}
+        for row in rows
+    ]
+    found = [{**one, "score": float(one["score"])} for one in found]
+    return found[0] if own.ndim == 1 else {"tokens": found}
