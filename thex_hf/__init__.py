@@ -3,11 +3,13 @@
 ``import thex_hf`` makes ``pipeline("thex-text-classification")`` and
 ``pipeline("thex-token-classification")`` known to transformers and registers the model type
 ``thex_bert``. It loads no homomorphic library and needs no network. Where torch or transformers is
-not installed only :mod:`thex_hf.client` works, and nothing is registered.
+not installed, or the environment variable ``THEX_HF_NO_TORCH`` is set, only :mod:`thex_hf.client`
+and :mod:`thex_hf.service` work, and nothing is registered.
 """
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,9 @@ from thex_hf.errors import ThexError
 
 
 def _whole() -> bool:
-    """Whether there is more than the client's half."""
+    """Whether there is more than the two halves that need no torch."""
+    if os.environ.get("THEX_HF_NO_TORCH"):
+        return False
     try:
         return all(find_spec(name) is not None for name in ("torch", "transformers"))
     except ImportError:
@@ -50,7 +54,8 @@ else:
         """Say what is missing for everything but the client's half."""
         if name in __all__:
             raise ImportError(
-                f"thex_hf.{name} needs torch and transformers: pip install torch transformers"
+                f"thex_hf.{name} needs torch and transformers: pip install torch transformers, and "
+                f"leave THEX_HF_NO_TORCH unset"
             )
         raise AttributeError(f"module 'thex_hf' has no attribute {name!r}")
 
