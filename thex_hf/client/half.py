@@ -39,6 +39,15 @@ PROJECT = ("embeddings_project.weight", "embeddings_project.bias")
 Ids = NDArray[np.int64]
 
 
+def is_half(folder: str | Path) -> bool:
+    """Whether a folder holds the client's half of a model and no more."""
+    try:
+        config = json.loads((Path(folder) / PLAIN[0]).read_text(encoding="utf-8"))
+        return bool(config["part"] == "client")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 @dataclass(frozen=True)
 class ClientHalf:
     """Tokenises and embeds. Opened with :meth:`open`.

@@ -1,0 +1,141 @@
+"""The service as one ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from thex_hf.errors import KeyStoreError, ThexError
+from thex_hf.protocol.learns import LEARNS
+from thex_hf.service.cradle import Cradle
+from thex_hf.service.crew import Crew
+from thex_hf.service.shelf import Shelf
+from thex_hf.web import faults, keys, predict
+from thex_hf.web.bodies import Bodies
+from thex_hf.web.measuring import Measuring, Metrics
+from thex_hf.web.settings import Settings
+from thex_hf.web.tokens import Tokens
+
+logger = logging.getLogger("thex_hf.web")
+
+
+def make_app(
+    cradle: Cradle,
+    shelf: Shelf,
+    *,
+    workers: int = 1,
+    tokens: Tokens | None = None,
+    settings: Settings | None = None,
+    seconds: float = 300.0,
+    run_seconds: float = 600.0,
+    version: str = "0",
+) -> FastAPI:
+    """Build the application; it starts its workers when the server starts.
+
+    Args:
+        cradle: where workers come from; already started.
+        shelf: of clients' keys.
+        workers: how many.
+        tokens: owners; without, everybody is the same owner.
+        settings: bounds.
+        seconds: that one step of a text may take.
+        run_seconds: that a client may take for a reply.
+        version: of this package.
+    """
+    bounds = settings or Settings()
+    crew = Crew(cradle, workers, seconds=seconds, run_seconds=run_seconds, told=_tell)
+
+    @asynccontextmanager
+    async def living(_: FastAPI) -> AsyncIterator[None]:
+        await crew.start()
+        sweeping = asyncio.create_task(_sweep(shelf, bounds.sweep_seconds))
+        try:
+            yield
+        finally:
+            sweeping.cancel()
+            await crew.stop()
+
+    app = FastAPI(
+        title="thex_hf",
+        summary="Classifies encrypted text.",
+        version=version,
+        lifespan=living,
+        responses=faults.REFUSALS,
+        redirect_slashes=False,
+    )
+    state = app.state
+    state.crew, state.shelf, state.settings = crew, shelf, bounds
+    state.tokens, state.bodies, state.metrics = tokens or Tokens(), Bodies(bounds), Metrics()
+    state.most_bytes, state.info = cradle.most_bytes, cradle.info
+    app.add_middleware(Measuring, metrics=state.metrics)
+    app.add_exception_handler(ThexError, faults.on_thex_error)
+    app.add_exception_handler(HTTPException, faults.on_http_error)
+    app.add_exception_handler(RequestValidationError, faults.on_invalid)
+    app.add_exception_handler(ClientDisconnect, _on_gone)
+    app.include_router(keys.router)
+    app.include_router(predict.router)
+    app.get("/health", tags=["service"])(health)
+    app.get("/info", tags=["service"])(info)
+    app.get("/metrics", tags=["service"], response_class=Response)(metrics)
+    return app
+
+
+async def health() -> dict[str, str]:
+    """Whether the service is up."""
+    return {"status": "ok"}
+
+
+async def info(request: Request) -> dict[str, Any]:
+    """Plans, parameters, protocol, and what each side learns."""
+    state = request.app.state
+    return {
+        **state.info,
+        "learns": LEARNS[state.info["protocol"]],
+        "version": request.app.version,
+        "tokens": bool(state.tokens.owners),
+        "piece_bytes": state.settings.piece_bytes,
+        "message_bytes": state.most_bytes,
+        "run_seconds": state.crew.run_seconds,
+    }
+
+
+async def metrics(request: Request) -> Response:
+    """Counts for Prometheus."""
+    state = request.app.state
+    shown: Metrics = state.metrics
+    shown.replaced.set(state.crew.replaced)
+    shown.runs.set(state.crew.runs)
+    shown.waiting.set(state.crew.waiting)
+    with suppress(KeyStoreError):
+        shown.keys.set(await run_in_threadpool(state.shelf.taken))
+    return Response(generate_latest(shown.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _sweep(shelf: Shelf, seconds: float) -> None:
+    """Drop old keys now and then."""
+    while True:
+        with suppress(KeyStoreError):
+            dropped = await run_in_threadpool(shelf.sweep)
+            if dropped:
+                logger.info(json.dumps({"event": "sweep", "dropped": dropped}))
+        await asyncio.sleep(seconds)
+
+
+async def _on_gone(_: Request, __: Exception) -> Response:
+    """Nobody reads this."""
+    return Response(status_code=499)
+
+
+def _tell(line: str) -> None:
+    logger.warning(json.dumps({"event": "worker", "message": line}))

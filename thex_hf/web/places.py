@@ -1,0 +1,61 @@
+"""What routes share: who asks, and where things are."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Header, Path, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from thex_hf.service.crew import Crew
+from thex_hf.service.server import ANYONE
+from thex_hf.service.shelf import Shelf
+from thex_hf.web.bodies import Bodies
+from thex_hf.web.settings import Settings
+
+BEARER = HTTPBearer(auto_error=False, description="The token of an owner of keys.")
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]
+
+
+async def owner_of(request: Request, credentials: Credentials) -> str:
+    """Who asks. Raises AccessError."""
+    token = None if credentials is None else credentials.credentials
+    owner: str = request.app.state.tokens.owner(token, ANYONE)
+    request.state.owner = owner
+    return owner
+
+
+Owner = Annotated[str, Depends(owner_of)]
+KeysPath = Annotated[
+    str, Path(pattern="^[0-9a-f]{64}$", description="SHA-256 of the key file, in hex.")
+]
+KeysHeader = Annotated[
+    str, Header(alias="Thex-Keys", pattern="^[0-9a-f]{64}$", description="SHA-256 of the key file.")
+]
+RunHeader = Annotated[
+    str, Header(alias="Thex-Run", pattern="^[0-9a-f]{32}$", description="The run's id.")
+]
+
+
+def shelf_of(request: Request) -> Shelf:
+    """Where keys are."""
+    shelf: Shelf = request.app.state.shelf
+    return shelf
+
+
+def crew_of(request: Request) -> Crew:
+    """Who works."""
+    crew: Crew = request.app.state.crew
+    return crew
+
+
+def bodies_of(request: Request) -> Bodies:
+    """Who reads bodies."""
+    bodies: Bodies = request.app.state.bodies
+    return bodies
+
+
+def settings_of(request: Request) -> Settings:
+    """The bounds."""
+    settings: Settings = request.app.state.settings
+    return settings
