@@ -41,30 +41,41 @@ ROOMS = {
     },
     "client": {
         "weights",
+        "_extras",
         "backends.base",
         "backends.registry",
         "encrypted.plan",
         "encrypted.reading",
         "layout.engines",
         "protocol.client",
+        "protocol.keyfile",
         "protocol.keys",
-        "protocol.session",
+        "protocol.messages",
+        "protocol.progress",
+        "protocol.requests",
         "errors",
     },
     "service": {
         "weights",
+        "_extras",
         "backends.base",
+        "backends.registry",
         "encrypted",
         "layout.engines",
+        "processes",
+        "protocol.keyfile",
         "protocol.messages",
         "protocol.server",
         "errors",
     },
+    "web": {"service", "protocol.learns", "errors"},
     "pipelines": {
+        "client",
         "hub",
         "protocol",
         "backends.registry",
         "encrypted.circuits",
+        "encrypted.facts",
         "encrypted.shape",
         "encrypted.schedule",
         "layout",
@@ -96,6 +107,7 @@ ROOMS = {
     },
     "cli": {
         "",
+        "_extras",
         "client",
         "concrete.environment",
         "cards",
@@ -107,7 +119,9 @@ ROOMS = {
         "backends",
         "encrypted",
         "layout",
-        "weights",
+        "processes",
+        "service",
+        "web",
         "errors",
     },
     "": {"modeling", "conversion.pretrained", "pipelines", "errors"},  # thex_hf/__init__.py
@@ -222,6 +236,8 @@ def test_libraries_stay_where_they_belong():
             refused |= {"tenseal"}
         if module != "conversion.trainer":
             refused |= {"accelerate"}
+        if room_of(module) != "web":
+            refused |= {"fastapi", "starlette", "uvicorn", "prometheus_client"}
         wrong += [f"{module or 'thex_hf'} imports {name}" for name in names & refused]
     assert not wrong
 
@@ -240,6 +256,8 @@ def test_imports_by_name_are_few():
     }
     assert calls == {
         ("backends.seal_context", "tenseal.sealapi"),
+        ("client.http", "httpx"),
+        ("service.sql_shelf", "sqlalchemy"),
         ("conversion.data", "datasets"),
         ("evaluation.libraries", "datasets"),
         ("evaluation.libraries", "evaluate"),
@@ -274,7 +292,16 @@ def test_the_server_reaches_nothing_that_holds_a_secret_key():
     assert not {name for name in names if room_of(name) in {"backends", "modeling", "pipelines"}}
 
 
+def test_what_serves_clients_reaches_no_secret_key():
+    """A worker can neither make keys nor decrypt by anything that it imports by itself."""
+    for module in ("service.nursery", "web.app"):
+        names = reached(module)
+        assert not names & {"protocol.client", "protocol.keys", "protocol.session"}
+        assert not {name for name in names if room_of(name) in {"client", "modeling", "pipelines"}}
+
+
 def test_the_encrypted_path_reaches_no_torch():
-    for module in ("protocol.server", "protocol.client", "protocol.session", "encrypted.planner"):
+    served = ("service.nursery", "web.app", "protocol.server", "encrypted.planner")
+    for module in (*served, "client.http", "client.client", "protocol.client", "protocol.session"):
         for name in reached(module):
             assert not foreign(name) & {"torch", "transformers", "tenseal"}

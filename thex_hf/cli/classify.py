@@ -17,7 +17,18 @@ def classify(
         str | None,
         typer.Option(help="Folder or Hub name of a THE-X model; the bundled one if none."),
     ] = None,
-    backend: Annotated[str, typer.Option(help="Engine for --fhe execute.")] = "seal",
+    backend: Annotated[
+        str, typer.Option(help="Engine for --fhe execute; remote for a server elsewhere.")
+    ] = "seal",
+    url: Annotated[
+        str | None, typer.Option(help="Of a thex-hf serve, for --backend remote.")
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option(help="That the server asks for.", envvar="THEX_HF_TOKEN")
+    ] = None,
+    verify: Annotated[
+        Path | None, typer.Option(help="Certificates to trust, for an https server of your own.")
+    ] = None,
     protocol: Annotated[
         str | None,
         typer.Option(help="client-aided, refresh or one-shot; what suits the model if none."),
@@ -47,6 +58,22 @@ def classify(
     as_json: Json = False,
 ) -> None:
     """Classify TEXTS; by default the encoder runs on encrypted data."""
+    from thex_hf.cli.elsewhere import REMOTE, classify_with_half, server_of
+    from thex_hf.client.half import is_half
+
+    server = server_of(backend, url, token, verify)
+    show = _print_json if as_json else _show
+    if not texts:
+        raise InputError("give at least one text to classify")
+    if server is not None and model is not None and is_half(model):
+        refused = {
+            "agreement": agreement,
+            "truncation": truncation,
+            f"fhe {fhe}": fhe != "execute",
+            "protocol": protocol is not None,
+        }
+        classify_with_half(model, server, texts, keys=keys, refused=refused, show=show)
+        return
     from transformers import pipeline
 
     from thex_hf.backends.registry import find_backend
@@ -55,12 +82,14 @@ def classify(
     from thex_hf.pipelines.options import FHE_MODES, PROTOCOLS, choose_protocol, one_of
 
     one_of("fhe", fhe, FHE_MODES)
-    find_backend(backend)
-    if not texts:
-        raise InputError("give at least one text to classify")
     form = FORMS[one_of("protocol", protocol, PROTOCOLS)] if protocol else "the-x"
+    if server is None:
+        find_backend(backend)
+    elif not (model or protocol):
+        form = server.form()
     loaded, tokenizer = load_model(model, form)
-    protocol = choose_protocol(protocol, loaded.config.form)
+    if server is None:
+        protocol = choose_protocol(protocol, loaded.config.form)
     classifier = pipeline(
         "thex-text-classification",
         model=loaded,
@@ -72,14 +101,17 @@ def classify(
         relu=relu,
         ring=ring,
         processes=processes,
+        url=url,
+        server_token=token if backend == REMOTE else None,
+        verify=None if verify is None else str(verify),
     )
     for text in texts:
         result = classifier(text, fhe=fhe, agreement=agreement, truncation=truncation)[0]
-        record = {**result, **classifier.report.to_json()}
-        if as_json:
-            show_json(record)
-        else:
-            _show(text, record)
+        show(text, {**result, **classifier.report.to_json()})
+
+
+def _print_json(text: str, record: dict[str, Any]) -> None:
+    show_json(record)
 
 
 def _show(text: str, record: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from thex_hf.cli.convert import convert
 from thex_hf.cli.estimate import estimate
 from thex_hf.cli.evaluate import evaluate
 from thex_hf.cli.info import info
+from thex_hf.cli.serve import serve
 from thex_hf.errors import ThexError
 
 commands = typer.Typer(
@@ -32,6 +33,7 @@ commands.command()(convert)
 commands.command()(estimate)
 commands.command()(evaluate)
 commands.command()(info)
+commands.command()(serve)
 
 
 def _print_version(wanted: bool) -> None:

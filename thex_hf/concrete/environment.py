@@ -38,12 +38,16 @@ class State:
     versions: dict[str, Any] = field(default_factory=dict)
 
 
+def home() -> Path:
+    """Where this package keeps what is no model: environments, keys of a server's clients."""
+    named = os.environ.get(HOME)
+    return Path(named).expanduser() if named else Path.home() / ".cache" / "thex_hf"
+
+
 def folder() -> Path:
     """Where the environment of this release's requirements is, or would be."""
-    home = os.environ.get(HOME)
-    root = Path(home).expanduser() if home else Path.home() / ".cache" / "thex_hf"
     digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
-    return root / f"concrete-{digest[:12]}"
+    return home() / f"concrete-{digest[:12]}"
 
 
 def python() -> Path:

@@ -22,6 +22,7 @@ from thex_hf.pipelines.options import (
     one_of,
     refuse_unknown,
 )
+from thex_hf.pipelines.remote import Elsewhere, RemoteSession, refuse_local
 from thex_hf.pipelines.report import Report
 from thex_hf.pipelines.runner import Runner
 
@@ -36,7 +37,7 @@ class EncryptedMixin:
     Args:
         *args: of the stock pipeline.
         backend: engine, ``seal`` by default; or ``concrete``, which runs models of the THE-X form
-            that classify by [CLS], in an environment of its own.
+            that classify by [CLS], in an environment of its own; or ``remote``, a server elsewhere.
         protocol: ``client-aided`` for models of the THE-X form; ``refresh`` (the default) or
             ``one-shot`` for those of the polynomial form.
         keys: directory to keep keys in; in memory when None. Never a model folder.
@@ -49,6 +50,9 @@ class EncryptedMixin:
         ring: ring degree N for ``refresh`` and ``one-shot``: larger rings carry more levels
             between visits; the smallest that will do by default.
         processes: how many the server's work is spread over; all usable cores by default.
+        url: of a server that ``thex-hf serve`` runs, for backend ``remote``.
+        server_token: that this server asks for; ``token`` is the Hub's.
+        verify: file of certificates to trust for that server, instead of the usual ones.
         **kwargs: of the stock pipeline; ``fhe`` is ``execute`` (ciphertexts), ``simulate``
             (the same circuit on numbers, with modelled noise) or ``disable`` (the clear torch
             model), ``agreement`` also runs the clear model and reports the difference. These two
@@ -76,6 +80,9 @@ class EncryptedMixin:
         relu: str = "client",
         ring: int | None = None,
         processes: int | None = None,
+        url: str | None = None,
+        server_token: str | None = None,
+        verify: str | None = None,
         **kwargs: Any,
     ) -> None:
         args, kwargs = self._fitting(protocol, args, kwargs)
@@ -85,10 +92,19 @@ class EncryptedMixin:
                 f"expected a THE-X model ({self.model_class.__name__}), got "
                 f"{type(model).__name__}; convert it first: thex-hf convert"
             )
-        self.protocol = choose_protocol(protocol, model.config.form)
-        check_engine(backend, self.protocol, softmax=softmax, relu=relu, keys=keys, ring=ring)
+        place = Elsewhere.check(backend, url=url, server_token=server_token, verify=verify)
         self.reports: list[Report] = []
         model.float()
+        folder = None if keys is None else Path(keys)
+        remote = None
+        if place is None:
+            self.protocol = choose_protocol(protocol, model.config.form)
+            check_engine(backend, self.protocol, softmax=softmax, relu=relu, keys=keys, ring=ring)
+        else:
+            own = None if relu == "client" else relu
+            refuse_local(softmax=softmax, ring=ring, processes=processes, relu=own)
+            remote = RemoteSession(place, model, protocol, folder)
+            self.protocol = remote.protocol
         if softmax is not None:
             if self.protocol != "client-aided":
                 raise OptionError(f"softmax is an option of client-aided, not of {self.protocol}")
@@ -102,7 +118,8 @@ class EncryptedMixin:
             relu=relu,
             ring=ring,
             processes=processes,
-            keys=None if keys is None else Path(keys),
+            keys=folder,
+            remote=remote,
         )
         self._told = False
         super().__init__(*args, **kwargs)

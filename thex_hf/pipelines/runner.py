@@ -17,10 +17,11 @@ from thex_hf.errors import OptionError
 from thex_hf.layout.engines import Vector
 from thex_hf.modeling import ThexBertClassifier
 from thex_hf.pipelines.agreement import compare
-from thex_hf.pipelines.options import LEARNS
+from thex_hf.pipelines.remote import RemoteSession
 from thex_hf.pipelines.report import Agreement, Bytes, Report, Seconds
 from thex_hf.protocol.engines import CircuitBackend, Session
 from thex_hf.protocol.keys import KeyStore
+from thex_hf.protocol.learns import LEARNS
 from thex_hf.protocol.local import Outcome
 from thex_hf.protocol.session import LocalSession
 
@@ -40,6 +41,7 @@ class Runner:
         ring: ring degree for the polynomial protocols; the smallest that will do if None.
         processes: how many the server's work is spread over; all usable cores if None.
         keys: directory to keep keys in, or None.
+        remote: the session that executes elsewhere, for backend ``remote``.
 
     Raises:
         BackendUnavailable: no backend of that name.
@@ -58,10 +60,13 @@ class Runner:
         ring: int | None = None,
         processes: int | None = None,
         keys: Path | None = None,
+        remote: RemoteSession | None = None,
     ) -> None:
         self.model = model
         self.protocol = protocol
-        self._backend = find_backend(backend)
+        self._remote = remote
+        self._backend = get_backend("clear") if remote else find_backend(backend)
+        self._name = backend
         self._softmax = softmax or model.config.softmax
         self._relu = relu
         self._ring, self._processes = ring, processes
@@ -79,6 +84,8 @@ class Runner:
     def _open(self, fhe: str) -> Session:
         simulate = fhe == "simulate"
         config = self.model.config
+        if self._remote is not None and not simulate:
+            return self._remote
         if isinstance(self._backend, CircuitBackend):
             return self._backend.session(
                 self.model.encoder_weights(),
@@ -87,7 +94,7 @@ class Runner:
                 relu=self._relu,
                 encrypted=not simulate,
             )
-        if not simulate and self._backend.name == "clear":
+        if not simulate and self._name == "clear":
             raise OptionError(
                 "backend 'clear' encrypts nothing; use fhe='simulate' for it, or another backend"
             )
@@ -111,7 +118,7 @@ class Runner:
     def _engine(self, fhe: str) -> str:
         """Name of the engine that runs a mode."""
         slots = not isinstance(self._backend, CircuitBackend)
-        return "clear" if slots and fhe == "simulate" else str(self._backend.name)
+        return "clear" if slots and fhe == "simulate" else self._name
 
     def run(self, rows: Sequence[Row], *, fhe: str, agreement: bool) -> list[Report]:
         """Classify tokenised texts, each a batch of one; several run side by side."""

@@ -1,0 +1,116 @@
+"""``thex-hf serve`` and ``classify --backend remote`` as processes with only TCP between."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager, suppress
+
+import pytest
+from typer.testing import CliRunner
+
+import thex_hf
+from thex_hf.cli.main import commands
+from thex_hf.client.half import ClientHalf
+from thex_hf.errors import BackendUnavailable, OptionError, SecurityError
+
+TOKEN = "a token that is long enough".replace(" ", "-")
+
+
+def thex(*arguments):
+    return [sys.executable, "-m", "thex_hf.cli.main", *map(str, arguments)]
+
+
+@contextmanager
+def served(*options):
+    """The command in a process of its own; its address."""
+    command = thex("serve", "--port", 0, "--bucket", 16, "--workers", 1, "--json", *options)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        line = process.stdout.readline()
+        assert line, process.stderr.read()
+        yield json.loads(line)["url"], process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("served")
+    tokens = folder / "tokens"
+    tokens.touch(mode=0o600)
+    tokens.write_text(f"ann {TOKEN}\n")
+    with served("--keys", folder / "keys", "--tokens", tokens) as (url, _):
+        yield url
+
+
+def remote(address, *arguments, token=TOKEN, **environment):
+    command = thex("classify", "--backend", "remote", "--url", address, "--json", *arguments)
+    environment = {**os.environ, "THEX_HF_TOKEN": token, **environment}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+
+
+def test_a_text_is_classified_by_a_server_in_another_process(address):
+    done = remote(address, "--agreement", "A warm, funny and beautifully acted film. 🎬")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert record["label"] == "POSITIVE"
+    assert record["backend"] == "remote"
+    assert record["agreement"]["same_label"]
+    assert record["agreement"]["largest_logit_difference"] < 1e-3
+
+
+@pytest.fixture(scope="module")
+def half(tmp_path_factory):
+    place = tmp_path_factory.mktemp("client") / "half"
+    return ClientHalf.open(thex_hf.bundled_checkpoint()).save(place)
+
+
+def test_a_client_without_torch_needs_its_half_only(address, half, tmp_path):
+    arguments = ("--model", half, "--keys", tmp_path / "keys", "Dull.")
+    done = remote(address, *arguments, THEX_HF_NO_TORCH="1")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert (record["label"], record["rounds"]) == ("NEGATIVE", 6)
+    refused = remote(address, *arguments, "--agreement", THEX_HF_NO_TORCH="1")
+    assert "OptionError: --agreement needs the whole model" in refused.stderr
+
+
+@pytest.mark.parametrize(("token", "words"), [("", "send Authorization"), ("other", "not known")])
+def test_a_token_is_asked_for(address, half, token, words):
+    done = remote(address, "--model", half, "Dull.", token=token, THEX_HF_NO_TORCH="1")
+    assert done.returncode == 1
+    assert "AccessError" in done.stderr
+    assert words in done.stderr
+
+
+def test_it_stops_when_told_to(tmp_path):
+    with served("--keys", tmp_path / "keys") as (_, process):
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+        assert "Traceback" not in process.stderr.read()
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(commands, list(arguments)).exception
+
+
+def test_wrong_options_are_refused_before_anything_is_loaded(monkeypatch):
+    assert isinstance(invoke("serve", "--host", "0.0.0.0"), SecurityError)
+    assert isinstance(invoke("serve", "--bucket", "17"), OptionError)
+    assert isinstance(invoke("serve", "--backend", "clear"), OptionError)
+    assert isinstance(invoke("serve", "--workers", "0"), OptionError)
+    assert isinstance(invoke("serve", "--protocol", "refrsh"), OptionError)
+    assert isinstance(invoke("classify", "--backend", "remote", "x"), OptionError)
+    assert isinstance(invoke("classify", "--url", "http://localhost:1", "x"), OptionError)
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    error = invoke("serve")
+    assert isinstance(error, BackendUnavailable)
+    assert "pip install 'thex_hf[serve]'" in str(error)

@@ -1,0 +1,91 @@
+"""``thex-hf classify --backend remote`` with the client's half of a model: no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from thex_hf.errors import OptionError
+
+REMOTE = "remote"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server elsewhere, as the command line names it.
+
+    Args:
+        url: of a ``thex-hf serve``.
+        token: that it asks for.
+        verify: certificates to trust.
+    """
+
+    url: str
+    token: str | None
+    verify: Path | None
+
+    def transport(self) -> Any:
+        """What carries bytes there. Raises OptionError, BackendUnavailable."""
+        from thex_hf.client.http import HttpTransport
+
+        verify = True if self.verify is None else str(self.verify)
+        return HttpTransport(self.url, token=self.token, verify=verify)
+
+    def form(self) -> str:
+        """The form of the model that it serves."""
+        from thex_hf.encrypted.circuits import FORMS
+
+        return FORMS.get(str(self.transport().info().get("protocol")), "the-x")
+
+
+def server_of(
+    backend: str, url: str | None, token: str | None, verify: Path | None
+) -> Server | None:
+    """The server asked for; None for a backend in this process.
+
+    Raises:
+        OptionError: an address without ``--backend remote``, or the other way round.
+    """
+    if backend != REMOTE:
+        if url or verify:
+            raise OptionError("--url and --verify go with --backend remote")
+        return None
+    if not url:
+        raise OptionError("--backend remote needs --url https://host:port of a thex-hf serve")
+    return Server(url, token, verify)
+
+
+def classify_with_half(
+    folder: str,
+    server: Server,
+    texts: Sequence[str],
+    *,
+    keys: Path | None,
+    refused: dict[str, bool],
+    show: Callable[[str, dict[str, Any]], None],
+) -> None:
+    """Classify texts with the client's half of a model.
+
+    Args:
+        folder: with the half.
+        server: that has the encoder.
+        texts: to classify.
+        keys: directory to keep keys in.
+        refused: options that need the whole model, and whether they were given.
+        show: called with each text and its record.
+
+    Raises:
+        OptionError: one of those options was given.
+        ThexError: as :class:`thex_hf.client.client.ThexClient`.
+    """
+    from thex_hf.client.client import ThexClient
+    from thex_hf.client.half import ClientHalf
+
+    for name, given in refused.items():
+        if given:
+            raise OptionError(f"--{name} needs the whole model; {folder!r} is the client's half")
+    client = ThexClient(ClientHalf.open(folder), server.transport(), keys)
+    for text in texts:
+        show(text, client.classify(text).to_json())
