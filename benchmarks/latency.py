@@ -58,8 +58,8 @@ def measure(tokens: int, repeats: int, softmax: str) -> dict[str, Any]:
     from thex_hf.encrypted.preparation import prepare
     from thex_hf.protocol.client import ClientRun
     from thex_hf.protocol.local import exchange
-    from thex_hf.protocol.server import ServedModel, ServerRun
     from thex_hf.protocol.requests import key_request
+    from thex_hf.protocol.server import ServedModel, ServerRun
 
     torch.set_num_threads(1)
     model = thex_hf.ThexBertForSequenceClassification.from_pretrained(

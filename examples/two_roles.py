@@ -29,8 +29,8 @@ from thex_hf.encrypted.plan import Plan
 from thex_hf.encrypted.shape import bucket
 from thex_hf.protocol.client import ClientRun
 from thex_hf.protocol.keys import KeyStore
-from thex_hf.protocol.server import ServedModel, ServerRun
 from thex_hf.protocol.requests import key_request
+from thex_hf.protocol.server import ServedModel, ServerRun
 
 TEXT = "a warm , funny and beautifully acted film"
 
