@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import thex_hf
 from thex_hf.service.cradle import Cradle
+from thex_hf.service.hands import ForkedHands
 from thex_hf.service.portable import weights_to_bytes
 from thex_hf.service.spec import Spec
 from thex_hf.web.app import make_app
@@ -50,8 +51,8 @@ def running(spec, *, settings=None, **options):
     import uvicorn
 
     cradle = Cradle(spec)
-    cradle.start()
-    app = make_app(cradle, spec.open_shelf(), settings=settings or Settings(), **options)
+    served, hands = cradle.start(), ForkedHands(cradle)
+    app = make_app(served, hands, spec.open_shelf(), settings=settings or Settings(), **options)
     config = uvicorn.Config(app, port=0, log_config=None, access_log=False, lifespan="on")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

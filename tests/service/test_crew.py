@@ -30,6 +30,7 @@ from thex_hf.protocol.client import ClientRun
 from thex_hf.protocol.requests import key_request
 from thex_hf.service.cradle import Cradle
 from thex_hf.service.crew import Crew
+from thex_hf.service.hands import ForkedHands
 from thex_hf.service.portable import weights_from_bytes, weights_to_bytes
 from thex_hf.service.spec import Spec
 
@@ -49,7 +50,7 @@ def spec(model, tmp_path_factory):
 @pytest.fixture(scope="module")
 def cradle(spec):
     cradle = Cradle(spec)
-    cradle.start()
+    cradle.served = cradle.start()
     yield cradle
     cradle.stop()
 
@@ -58,7 +59,7 @@ class Client:
     """One client's keys, on the shelf, and its texts."""
 
     def __init__(self, cradle, spec, owner="ann"):
-        self.plan = read_plan(cradle.info["plans"]["16"])
+        self.plan = read_plan(cradle.served.info["plans"]["16"])
         backend = get_backend(spec.backend)
         secret, evaluation = backend.generate(key_request(self.plan))
         file = key_file(self.plan, spec.backend, evaluation)
@@ -93,10 +94,14 @@ async def talk(crew, client, run, data=None):
     return run.logits
 
 
+def pids(crew):
+    return [place.hand.pid for place in crew._places]
+
+
 def with_crew(cradle, test, **options):
     async def live():
         told = []
-        crew = Crew(cradle, told=told.append, **options)
+        crew = Crew(ForkedHands(cradle), told=told.append, **options)
         await crew.start()
         try:
             return await test(crew)
@@ -125,7 +130,7 @@ def test_a_killed_worker_costs_its_run_and_is_replaced(cradle, client):
     async def test(crew):
         run = client.run()
         first = await crew.ask(client.order(run, run.request()))
-        (pid,) = crew.pids
+        (pid,) = pids(crew)
         os.kill(pid, signal.SIGSTOP)
         asked = asyncio.create_task(crew.ask(client.order(run, run.receive(first["data"]))))
         await asyncio.sleep(0.2)
@@ -134,7 +139,7 @@ def test_a_killed_worker_costs_its_run_and_is_replaced(cradle, client):
         with pytest.raises(ChildError, match=r"killed by signal 9 .*send the text again"):
             await asked
         assert (await waiting) is not None  # what had waited is served by the new one
-        assert crew.pids != [pid]
+        assert pids(crew) != [pid]
         assert crew.replaced == 1
         late = client.run()
         with pytest.raises(ExpiredError):
@@ -152,7 +157,7 @@ def _reply_of(run):
 
 def test_an_idle_worker_that_died_costs_nothing(cradle, client):
     async def test(crew):
-        os.kill(crew.pids[0], signal.SIGKILL)
+        os.kill(pids(crew)[0], signal.SIGKILL)
         await asyncio.sleep(0.3)
         assert await talk(crew, client, client.run()) is not None
         assert crew.replaced == 1
@@ -162,7 +167,7 @@ def test_an_idle_worker_that_died_costs_nothing(cradle, client):
 
 def test_a_worker_that_hangs_is_ended(cradle, client):
     async def test(crew):
-        os.kill(crew.pids[0], signal.SIGSTOP)
+        os.kill(pids(crew)[0], signal.SIGSTOP)
         run = client.run()
         with pytest.raises(ChildError, match="took more than 1 s"):
             await crew.ask(client.order(run, run.request()))
@@ -174,13 +179,13 @@ def test_a_worker_that_hangs_is_ended(cradle, client):
 
 def test_a_lost_nursery_is_started_anew(spec, client):
     own = Cradle(spec)
-    own.start()
+    own.served = own.start()
 
     async def test(crew):
         own._process.kill()
         own._process.wait()
         assert await talk(crew, client, client.run()) is not None  # workers live on
-        os.kill(crew.pids[0], signal.SIGKILL)
+        os.kill(pids(crew)[0], signal.SIGKILL)
         await asyncio.sleep(0.3)
         assert await talk(crew, client, client.run()) is not None
 
@@ -192,7 +197,7 @@ def test_new_texts_are_turned_away_and_running_ones_are_not(cradle, client):
     async def test(crew):
         run = client.run()
         first = await crew.ask(client.order(run, run.request()))
-        os.kill(crew.pids[0], signal.SIGSTOP)
+        os.kill(pids(crew)[0], signal.SIGSTOP)
         fresh = [client.run() for _ in range(2)]
         asked = [asyncio.create_task(crew.ask(client.order(r, r.request()))) for r in fresh]
         await asyncio.sleep(0.2)
@@ -201,7 +206,7 @@ def test_new_texts_are_turned_away_and_running_ones_are_not(cradle, client):
             await crew.ask(client.order(extra, extra.request()))
         goes_on = asyncio.create_task(talk(crew, client, run, run.receive(first["data"])))
         await asyncio.sleep(0.1)
-        os.kill(crew.pids[0], signal.SIGCONT)
+        os.kill(pids(crew)[0], signal.SIGCONT)
         assert await goes_on is not None
         await asyncio.gather(*asked)
         assert crew.wait_seconds() >= 1
@@ -251,7 +256,7 @@ def test_a_worker_may_take_so_much_memory_and_no_more(model, tmp_path):
     """What would exhaust the machine is refused, and the worker lives on."""
     spec = spec_of(model, tmp_path, memory=64 << 20)
     own = Cradle(spec)
-    own.start()
+    own.served = own.start()
     client = Client(own, spec)
 
     async def test(crew):
@@ -260,11 +265,11 @@ def test_a_worker_may_take_so_much_memory_and_no_more(model, tmp_path):
         name = hashlib.sha256(data).hexdigest()
         huge.begin(name, "ann", len(data))
         huge.write(name, "ann", 0, data)
-        pids = crew.pids
+        before = pids(crew)
         with pytest.raises(TooLargeError, match="more memory"):
             await crew.ask({"op": "keys", "owner": "ann", "keys": name})
         assert await talk(crew, client, client.run()) is not None
-        assert crew.pids == pids
+        assert pids(crew) == before
 
     with_crew(own, test, size=1)
     own.stop()
@@ -285,7 +290,7 @@ def test_two_workers_draw_different_randomness(cradle):
 
 def test_workers_end_with_the_server(spec):
     own = Cradle(spec)
-    own.start()
+    own.served = own.start()
     pid, end = own.fork()
     own.stop()
     end.close()
@@ -300,7 +305,7 @@ def test_workers_end_with_the_server(spec):
 
 def test_no_process_that_computes_has_torch(cradle):
     async def test(crew):
-        for pid in (*crew.pids, cradle._process.pid):
+        for pid in (*pids(crew), cradle._process.pid):
             with open(f"/proc/{pid}/maps") as maps:
                 assert "libtorch" not in maps.read()
 

@@ -281,7 +281,7 @@ def test_no_message_of_a_client_exceeds_what_the_server_takes(model, half):
     while (reply := run.receive(message)) is not None:
         sizes.append(len(reply))
         message = server.answer(reply, keys)
-    assert max(sizes) < server.most_bytes < 8 * max(sizes)
+    assert max(sizes) < server.served().most_bytes < 8 * max(sizes)
 
 
 def test_a_client_refuses_servers_it_cannot_trust(half, server):

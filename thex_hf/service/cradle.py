@@ -14,6 +14,7 @@ from typing import Any
 from thex_hf.errors import ChildError
 from thex_hf.processes.channel import Channel
 from thex_hf.processes.faults import from_message
+from thex_hf.service.server import Served
 from thex_hf.service.spec import Spec
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -31,10 +32,8 @@ class Cradle:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._link: socket.socket | None = None
-        self.info: dict[str, Any] = {}
-        self.most_bytes = 0
 
-    def start(self) -> dict[str, Any]:
+    def start(self) -> Served:
         """Start the nursery and wait until the weights are encoded; what the server is.
 
         Raises:
@@ -96,7 +95,7 @@ class Cradle:
         Channel(self._link).send(order)
         return dict(Channel(self._link).receive())
 
-    def _start(self) -> dict[str, Any]:
+    def _start(self) -> Served:
         self._close()
         self._link, far = socket.socketpair()
         command = [sys.executable, "-m", "thex_hf.service.nursery", str(far.fileno())]
@@ -116,8 +115,7 @@ class Cradle:
         if "error" in answer:
             self._close()
             raise from_message(answer["error"])
-        self.info, self.most_bytes = dict(answer["info"]), int(answer["most_bytes"])
-        return self.info
+        return Served(**answer["served"])
 
     def _close(self) -> None:
         if self._link is not None:

@@ -12,6 +12,7 @@ import resource
 import signal
 import socket
 import sys
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ class Nursery:
             return
         gc.collect()
         gc.freeze()  # so that no worker's collection touches, and so copies, what is shared
-        self._channel.send({"info": server.info(), "most_bytes": server.most_bytes})
+        self._channel.send({"served": asdict(server.served())})
         try:
             while True:
                 self._channel.send(self._do(self._channel.receive(), spec, server))

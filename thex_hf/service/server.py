@@ -27,6 +27,19 @@ ANYONE = "anyone"
 """Owner of keys where nobody says who they are."""
 
 
+@dataclass(frozen=True)
+class Served:
+    """What clients and carriers must know of a server.
+
+    Args:
+        info: for clients, before they make keys; JSON values.
+        most_bytes: that no message to the server exceeds, with ciphertexts uncompressed.
+    """
+
+    info: dict[str, Any]
+    most_bytes: int
+
+
 @dataclass(eq=False)
 class ThexServer:
     """Holds a model and evaluation keys; answers messages. Nothing in it can decrypt.
@@ -88,10 +101,9 @@ class ThexServer:
             "plans": {str(plan.shape.tokens): plan.to_json() for plan in self._plans.values()},
         }
 
-    @property
-    def most_bytes(self) -> int:
-        """Bytes that no message to this server exceeds, with ciphertexts uncompressed."""
-        return max(map(_most_bytes, self._plans.values()))
+    def served(self) -> Served:
+        """What clients and carriers must know."""
+        return Served(self.info(), max(map(_most_bytes, self._plans.values())))
 
     def take_keys(self, data: bytes, owner: str = ANYONE) -> str:
         """Keep a client's evaluation keys, a whole key file; its SHA-256 names it from now on.

@@ -18,8 +18,9 @@ from starlette.requests import ClientDisconnect
 
 from thex_hf.errors import KeyStoreError, ThexError
 from thex_hf.protocol.learns import LEARNS
-from thex_hf.service.cradle import Cradle
 from thex_hf.service.crew import Crew
+from thex_hf.service.hands import Hands
+from thex_hf.service.server import Served
 from thex_hf.service.shelf import Shelf
 from thex_hf.web import faults, keys, predict
 from thex_hf.web.bodies import Bodies
@@ -31,7 +32,8 @@ logger = logging.getLogger("thex_hf.web")
 
 
 def make_app(
-    cradle: Cradle,
+    served: Served,
+    hands: Hands,
     shelf: Shelf,
     *,
     workers: int = 1,
@@ -44,7 +46,8 @@ def make_app(
     """Build the application; it starts its workers when the server starts.
 
     Args:
-        cradle: where workers come from; already started.
+        served: what the model says of itself.
+        hands: where workers come from.
         shelf: of clients' keys.
         workers: how many.
         tokens: owners; without, everybody is the same owner.
@@ -54,7 +57,7 @@ def make_app(
         version: of this package.
     """
     bounds = settings or Settings()
-    crew = Crew(cradle, workers, seconds=seconds, run_seconds=run_seconds, told=_tell)
+    crew = Crew(hands, workers, seconds=seconds, run_seconds=run_seconds, told=_tell)
 
     @asynccontextmanager
     async def living(_: FastAPI) -> AsyncIterator[None]:
@@ -77,7 +80,7 @@ def make_app(
     state = app.state
     state.crew, state.shelf, state.settings = crew, shelf, bounds
     state.tokens, state.bodies, state.metrics = tokens or Tokens(), Bodies(bounds), Metrics()
-    state.most_bytes, state.info = cradle.most_bytes, cradle.info
+    state.most_bytes, state.info = served.most_bytes, served.info
     app.add_middleware(Measuring, metrics=state.metrics)
     app.add_exception_handler(ThexError, faults.on_thex_error)
     app.add_exception_handler(HTTPException, faults.on_http_error)

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from thex_hf.errors import KeyMismatch, ThexError
 from thex_hf.service.shelf import Entry
+from thex_hf.service.uploads import forget, require_begun, take_piece
 from thex_hf.web.places import KeysPath, Owner, bodies_of, crew_of, settings_of, shelf_of
 
 router = APIRouter(prefix="/keys", tags=["keys"])
@@ -60,18 +60,10 @@ async def write(
 ) -> Progress:
     """Add a piece. The last one makes the file whole, which is then tried by a worker."""
     shelf = shelf_of(request)
-    if await run_in_threadpool(shelf.find, name, owner) is None:
-        raise KeyMismatch(f"no key file {name} of yours was announced; POST /keys first")
+    await require_begun(shelf, name, owner)
     with bodies_of(request).place():
         data = await bodies_of(request).read(request, settings_of(request).piece_bytes)
-        entry = await run_in_threadpool(shelf.write, name, owner, offset, data)
-    if entry.complete:
-        try:
-            await crew_of(request).ask({"op": "keys", "owner": owner, "keys": name})
-        except ThexError as error:
-            if isinstance(error, ValueError):  # the file is to blame, not the server
-                await run_in_threadpool(shelf.delete, name, owner)
-            raise
+        entry = await take_piece(shelf, crew_of(request), name, owner, offset, data)
     return Progress.of(entry)
 
 
@@ -87,6 +79,5 @@ async def find(request: Request, owner: Owner, name: KeysPath) -> Progress:
 @router.delete("/{name}", status_code=204)
 async def delete(request: Request, owner: Owner, name: KeysPath) -> Response:
     """Forget a key file; also where there is none."""
-    await run_in_threadpool(shelf_of(request).delete, name, owner)
-    await crew_of(request).tell_all({"op": "forget", "owner": owner, "keys": name})
+    await forget(shelf_of(request), crew_of(request), name, owner)
     return Response(status_code=204)

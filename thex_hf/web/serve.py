@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from thex_hf.errors import OptionError, SecurityError
 from thex_hf.service.cradle import Cradle
+from thex_hf.service.hands import ForkedHands
 from thex_hf.service.spec import Spec
 from thex_hf.web.app import make_app
 from thex_hf.web.settings import Settings
@@ -88,10 +89,10 @@ def serve(
     tokens = Tokens() if listening.tokens is None else Tokens.read(listening.tokens)
     shelf = spec.open_shelf()
     cradle = Cradle(spec)
-    cradle.start()
     try:
         app = make_app(
-            cradle,
+            cradle.start(),
+            ForkedHands(cradle),
             shelf,
             workers=workers,
             tokens=tokens,
