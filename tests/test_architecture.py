@@ -69,6 +69,15 @@ ROOMS = {
         "errors",
     },
     "web": {"service", "protocol.learns", "errors"},
+    "endpoint": {
+        "encrypted.shape",
+        "modeling",
+        "pipelines.engine",
+        "pipelines.options",
+        "protocol.learns",
+        "service",
+        "errors",
+    },
     "pipelines": {
         "client",
         "hub",
@@ -119,14 +128,23 @@ ROOMS = {
         "backends",
         "encrypted",
         "layout",
+        "endpoint",
         "processes",
-        "service",
         "web",
         "errors",
     },
     "": {"modeling", "conversion.pretrained", "pipelines", "errors"},  # thex_hf/__init__.py
 }
-TORCH_ROOMS = {"modeling", "conversion", "pipelines", "evaluation", "cards", "cli", ""}
+TORCH_ROOMS = {
+    "modeling",
+    "conversion",
+    "pipelines",
+    "endpoint",
+    "evaluation",
+    "cards",
+    "cli",
+    "",
+}
 PICKLES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 BY_NAME = ("require", "import_module", "__import__")
 MOST_LINES = 400
@@ -256,7 +274,7 @@ def test_imports_by_name_are_few():
     }
     assert calls == {
         ("backends.seal_context", "tenseal.sealapi"),
-        ("client.http", "httpx"),
+        ("client.link", "httpx"),
         ("service.sql_shelf", "sqlalchemy"),
         ("conversion.data", "datasets"),
         ("evaluation.libraries", "datasets"),

@@ -76,9 +76,9 @@ def test_keys_come_in_pieces_and_go_on_after_a_break(client, service):
     person = client("bob")
     run, keys = prepared(person)
     http, name = person.server, keys.name
-    assert http._json("GET", f"/keys/{name}")["complete"]
-    http._send("DELETE", f"/keys/{name}", 1000)
-    assert http._json("GET", f"/keys/{name}") == {
+    assert http.link.json("GET", f"/keys/{name}")["complete"]
+    http.link.send("DELETE", f"/keys/{name}")
+    assert http.link.json("GET", f"/keys/{name}") == {
         "name": name,
         "size": 0,
         "received": 0,
@@ -87,12 +87,12 @@ def test_keys_come_in_pieces_and_go_on_after_a_break(client, service):
     with pytest.raises(KeyMismatch, match="send it first"):
         http.answer(run.request(), name, run.run)
     half = len(keys.file) // 2
-    http._json("POST", "/keys", json={"name": name, "size": len(keys.file)})
-    http._json("PUT", f"/keys/{name}", params={"offset": 0}, content=keys.file[:half])
+    http.link.json("POST", "/keys", json={"name": name, "size": len(keys.file)})
+    http.link.json("PUT", f"/keys/{name}", params={"offset": 0}, content=keys.file[:half])
     with pytest.raises(KeyMismatch, match=f"{half} of"):
         http.answer(run.request(), name, run.run)
     with pytest.raises(WireError, match=f"expected a piece at {half}"):
-        http._json("PUT", f"/keys/{name}", params={"offset": 10}, content=b"x")
+        http.link.json("PUT", f"/keys/{name}", params={"offset": 10}, content=b"x")
     assert http.send_keys(keys.file) == name  # goes on there
     assert http.answer(run.request(), name, run.run)
     place = service.app.state.shelf.folder
@@ -103,7 +103,7 @@ def test_keys_that_the_server_lost_are_sent_again(client):
     person = client()
     person.classify(TEXTS[0])
     _, keys = prepared(person)
-    person.server._send("DELETE", f"/keys/{keys.name}", 1000)
+    person.server.link.send("DELETE", f"/keys/{keys.name}")
     assert person.classify(TEXTS[0]).label == "POSITIVE"
 
 
@@ -116,15 +116,15 @@ def test_bad_keys_are_refused_and_leave_nothing(transport, service):
     with pytest.raises(WireError, match="1 to 2000000 bytes"):
         http.send_keys(bytes(2_000_001))
     name = "0" * 64
-    http._json("POST", "/keys", json={"name": name, "size": 3})
+    http.link.json("POST", "/keys", json={"name": name, "size": 3})
     with pytest.raises(WireError, match="altered on the way"):
-        http._json("PUT", f"/keys/{name}", params={"offset": 0}, content=b"abc")
+        http.link.json("PUT", f"/keys/{name}", params={"offset": 0}, content=b"abc")
     for number in (b"1", b"2"):
-        http._json("POST", "/keys", json={"name": number.hex() * 32, "size": 1_400_000})
+        http.link.json("POST", "/keys", json={"name": number.hex() * 32, "size": 1_400_000})
     with pytest.raises(QuotaError, match="delete keys"):
-        http._json("POST", "/keys", json={"name": "3" * 64, "size": 1_400_000})
+        http.link.json("POST", "/keys", json={"name": "3" * 64, "size": 1_400_000})
     for number in (b"1", b"2"):
-        http._send("DELETE", f"/keys/{number.hex() * 32}", 1000)
+        http.link.send("DELETE", f"/keys/{number.hex() * 32}")
 
 
 def test_tokens_are_asked_for_and_owners_kept_apart(client, transport):
@@ -140,8 +140,8 @@ def test_tokens_are_asked_for_and_owners_kept_apart(client, transport):
     other = prepared(bob)[1].name
     with pytest.raises(ExpiredError):
         bob.server.answer(reply, other, run.run)
-    assert not bob.server._json("GET", f"/keys/{keys.name}")["complete"]
-    bob.server._send("DELETE", f"/keys/{keys.name}", 1000)
+    assert not bob.server.link.json("GET", f"/keys/{keys.name}")["complete"]
+    bob.server.link.send("DELETE", f"/keys/{keys.name}")
     bob.server.give_up(keys.name, run.run)
     assert ann.server.answer(reply, keys.name, run.run)  # nothing happened to ann
 
@@ -256,7 +256,7 @@ def test_a_worker_killed_in_mid_run_costs_a_second_try_only(service, client, mod
     def kill():
         while not stop.is_set() and not crew.runs:
             time.sleep(0.005)
-        os.kill(next(iter(crew._runs.values()))[0].pid, signal.SIGKILL)
+        os.kill(next(iter(crew._runs.values()))[0].hand.pid, signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
     killer.start()

@@ -28,10 +28,10 @@ class Server:
 
     def transport(self) -> Any:
         """What carries bytes there. Raises OptionError, BackendUnavailable."""
-        from thex_hf.client.http import HttpTransport
+        from thex_hf.client.http import open_transport
 
         verify = True if self.verify is None else str(self.verify)
-        return HttpTransport(self.url, token=self.token, verify=verify)
+        return open_transport(self.url, self.token, verify=verify)
 
     def form(self) -> str:
         """The form of the model that it serves."""

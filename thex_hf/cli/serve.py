@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from thex_hf.cli.output import Json, mebibytes, show_json
-from thex_hf.errors import OptionError
 
 
 def serve(
@@ -64,36 +63,26 @@ def serve(
     for library in ("fastapi", "uvicorn", "prometheus_client"):
         require(library, install="'thex_hf[serve]'", purpose="serving")
     from thex_hf import __version__
-    from thex_hf.cli.loading import load_model
     from thex_hf.encrypted.circuits import FORMS
-    from thex_hf.encrypted.shape import BUCKETS
-    from thex_hf.pipelines.engine import check_engine
-    from thex_hf.pipelines.options import PROTOCOLS, choose_protocol, one_of
+    from thex_hf.endpoint.spec import load, spec_of
+    from thex_hf.pipelines.bundled import bundled_checkpoint
+    from thex_hf.pipelines.options import PROTOCOLS, one_of
     from thex_hf.processes.pool import check_processes, usable_cores
     from thex_hf.protocol.learns import LEARNS
-    from thex_hf.service.portable import weights_to_bytes
-    from thex_hf.service.spec import Spec
     from thex_hf.web.serve import Listening
     from thex_hf.web.serve import serve as run
 
     listening = Listening(host, port, tokens, everybody, certificate, private_key)
     check_processes(workers)
     form = FORMS[one_of("protocol", protocol, PROTOCOLS)] if protocol else "the-x"
-    loaded, _ = load_model(model, form)
-    config = loaded.config
-    protocol = choose_protocol(protocol, config.form)
-    if backend in ("clear", "concrete"):
-        raise OptionError(f"backend {backend!r} cannot be served; use 'seal'")
-    check_engine(backend, protocol, softmax=softmax, relu="client", keys=None, ring=ring)
-    spec = Spec(
-        weights_to_bytes(loaded.float().encoder_weights()),
+    spec = spec_of(
+        load(model or bundled_checkpoint(form)),
         keys or str(_default_place()),
-        ranges=config.ranges,
-        backend=backend,
         protocol=protocol,
-        softmax=softmax or config.softmax,
+        backend=backend,
+        softmax=softmax,
         ring=ring,
-        buckets=tuple(sorted(set(bucket or BUCKETS))),
+        buckets=bucket,
         run_seconds=run_seconds,
         memory=int(worker_memory * 1e9),
     )
@@ -101,9 +90,9 @@ def serve(
 
     def ready(url: str) -> None:
         if as_json:
-            show_json({"url": url, "protocol": protocol, "workers": count})
+            show_json({"url": url, "protocol": spec.protocol, "workers": count})
             return
-        typer.echo(f"{LEARNS[protocol]}")
+        typer.echo(LEARNS[spec.protocol])
         typer.echo(f"serving at {url} with {count} workers; stop with Ctrl-C")
 
     if not as_json:

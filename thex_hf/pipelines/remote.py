@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from thex_hf.client.caller import Call, Caller
-from thex_hf.client.http import HttpTransport
+from thex_hf.client.http import open_transport
 from thex_hf.encrypted.facts import Planned
 from thex_hf.errors import OptionError, PlanMismatch
 from thex_hf.layout.engines import Vector
@@ -84,9 +84,7 @@ class RemoteSession:
     def __init__(
         self, place: Elsewhere, model: ThexBertClassifier, protocol: str | None, keys: Path | None
     ) -> None:
-        transport = HttpTransport(
-            str(place.url), token=place.server_token, verify=place.verify or True
-        )
+        transport = open_transport(str(place.url), place.server_token, verify=place.verify or True)
         self._caller = Caller(transport, keys)
         self.protocol = self._caller.protocol
         if protocol not in (None, self.protocol):

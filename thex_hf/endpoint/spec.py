@@ -1,0 +1,87 @@
+"""From a model to what is served of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import AutoConfig
+
+from thex_hf.encrypted.shape import BUCKETS
+from thex_hf.errors import ConversionError, OptionError
+from thex_hf.modeling import (
+    ThexBertClassifier,
+    ThexBertForSequenceClassification,
+    ThexBertForTokenClassification,
+)
+from thex_hf.pipelines.engine import check_engine
+from thex_hf.pipelines.options import choose_protocol
+from thex_hf.service.portable import weights_to_bytes
+from thex_hf.service.spec import Spec
+
+TOKENS = "ThexBertForTokenClassification"
+UNSERVED = ("clear", "concrete", "remote")
+
+
+def load(name: str) -> ThexBertClassifier:
+    """A converted model of a folder or Hub name, of texts or of tokens.
+
+    Raises:
+        ConversionError: there is none, or the Hub is out of reach.
+    """
+    try:
+        config = AutoConfig.from_pretrained(name)
+        tokens = TOKENS in (config.architectures or [])
+        kind = ThexBertForTokenClassification if tokens else ThexBertForSequenceClassification
+        model: ThexBertClassifier = kind.from_pretrained(name)
+        return model
+    except OSError as error:
+        first = str(error).strip().splitlines()[0]
+        raise ConversionError(
+            f"cannot load {name!r}: {first} Give a folder or a Hub name of a model made by "
+            f"thex-hf convert; without network only folders and cached models load."
+        ) from error
+
+
+def spec_of(
+    model: ThexBertClassifier,
+    shelf: str,
+    *,
+    protocol: str | None = None,
+    backend: str = "seal",
+    softmax: str | None = None,
+    ring: int | None = None,
+    buckets: Sequence[int] | None = None,
+    **bounds: Any,
+) -> Spec:
+    """What processes must be told to serve a model.
+
+    Args:
+        model: converted.
+        shelf: folder or database of clients' keys.
+        protocol: what suits the model's form if None.
+        backend: engine with slots.
+        softmax: the model's if None.
+        ring: ring degree for ``refresh`` and ``one-shot``.
+        buckets: padded lengths to serve; all if None.
+        **bounds: of :class:`thex_hf.service.spec.Spec`.
+
+    Raises:
+        OptionError: an option that is not on offer.
+    """
+    config = model.config
+    chosen = choose_protocol(protocol, config.form)
+    if backend in UNSERVED:
+        raise OptionError(f"backend {backend!r} cannot be served; use 'seal'")
+    check_engine(backend, chosen, softmax=softmax, relu="client", keys=None, ring=ring)
+    return Spec(
+        weights_to_bytes(model.float().encoder_weights()),
+        shelf,
+        ranges=config.ranges,
+        backend=backend,
+        protocol=chosen,
+        softmax=softmax or config.softmax,
+        ring=ring,
+        buckets=tuple(sorted(set(buckets or BUCKETS))),
+        **bounds,
+    )
