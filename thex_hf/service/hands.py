@@ -1,6 +1,6 @@
 """What a crew is made of: something that does orders, and something that provides more of it.
 
-Another provider puts workers on other machines; ``examples/ray_service.py`` is one.
+Another provider puts workers on other machines; ``examples/ray/service.py`` is one.
 """
 
 from __future__ import annotations
