@@ -164,7 +164,7 @@ def test_a_run_that_is_given_up_or_replayed(client):
         ("POST", "/predict", {}, 400, "Thex-Keys: Field required"),
         ("POST", "/predict", {"headers": {"Thex-Keys": "x", "Thex-Run": "0" * 32}}, 400, "pattern"),
         ("POST", "/keys", {"json": {"name": "x", "size": 1}}, 400, "name"),
-        ("POST", "/keys", {"json": {"name": "0" * 64, "size": "9"}}, 400, "size"),
+        ("POST", "/keys", {"json": {"name": "0" * 64, "size": "x"}}, 400, "size"),
         ("POST", "/keys", {"content": b"\xff\xfe{"}, 400, "malformed"),
         ("PUT", "/keys/" + "1" * 64, {"params": {"offset": 0}, "content": b"x"}, 409, "announced"),
         ("PUT", "/keys/" + "1" * 64, {"params": {"offset": -1}}, 400, "offset"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from thex_hf.service.shelf import Entry
@@ -24,8 +24,10 @@ PIECE = {
 class Announcement(BaseModel):
     """A key file that will come."""
 
+    model_config = ConfigDict(extra="forbid")
+
     name: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the file, in hex.")
-    size: int = Field(ge=1, strict=True, description="Bytes in all.")
+    size: int = Field(ge=1, description="Bytes in all.")
 
 
 class Progress(BaseModel):
