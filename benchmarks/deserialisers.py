@@ -13,7 +13,8 @@ import thex_hf
 from thex_hf.backends.registry import get_backend
 from thex_hf.client.half import ClientHalf
 from thex_hf.encrypted.reading import read_plan
-from thex_hf.errors import ThexError
+from thex_hf.errors import ChildError, ThexError
+from thex_hf.processes.faults import from_message
 from thex_hf.protocol import keyfile
 from thex_hf.protocol.client import ClientRun
 from thex_hf.protocol.messages import Message
@@ -117,9 +118,11 @@ class Readers:
         self.shelf.data = data
         names = {"owner": "eve", "keys": "0" * 64, "run": "0" * 32}
         out = self.worker.do({"op": "answer", "data": data, **names})
-        kind = out.get("error", ["fine"])[0]
-        if kind != "fine" and not hasattr(__import__("thex_hf.errors").errors, kind):
-            raise RuntimeError(f"{kind}: {out['error'][1]}")
+        if "error" in out:
+            error = from_message(out["error"])
+            if isinstance(error, ChildError):  # one that is not ours
+                raise RuntimeError(str(error))
+            raise error
 
     def _ciphertext(self, data: bytes) -> None:
         engine = next(iter(self.server.keyring._held.values())).engine

@@ -13,9 +13,11 @@ import argparse
 import collections
 import json
 import os
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import msgpack
@@ -202,14 +204,14 @@ def endpoints(count: int, url: str, traffic: dict[str, list[bytes]], token: str)
     begin = time.time()
 
     def act(number: int, data: bytes) -> None:
-        route = number % 6
+        route = number % 7
         run = names[1].decode() if number % 3 else f"{number:032x}"
         headers = {"Thex-Keys": names[0].decode(), "Thex-Run": run}
         if route in (0, 1):
             answer = http.post("/predict", content=data, headers=headers)
         elif route == 2:
-            text = data[:200].decode("latin-1").translate(dict.fromkeys((0, 10, 13), "?")).strip()
-            odd = {"Thex-Keys": text.encode("latin-1"), "Thex-Run": text.encode("latin-1")}
+            text = "".join(chr(33 + byte % 94) for byte in data[:200])  # others: see _raw
+            odd = {"Thex-Keys": text, "Thex-Run": text[:32]}
             answer = http.request("DELETE" if number % 2 else "POST", "/predict", headers=odd)
         elif route == 3:
             name = f"{number:064x}"
@@ -218,6 +220,9 @@ def endpoints(count: int, url: str, traffic: dict[str, list[bytes]], token: str)
             where = {"offset": (number % 2 and 0) or len(data) % 3}
             answer = http.put(f"/keys/{name}", params=where, content=data)
             http.delete(f"/keys/{name}")
+        elif route == 6:
+            statuses[f"raw {_raw(url, data[:3000], headers)}"] += 1
+            return
         elif route == 4:
             answer = http.post("/keys", content=data[:5000])
         else:
@@ -235,6 +240,21 @@ def endpoints(count: int, url: str, traffic: dict[str, list[bytes]], token: str)
         "wrongs": len(wrong),
         "seconds": round(time.time() - begin, 1),
     }
+
+
+def _raw(url: str, data: bytes, headers: dict[str, str]) -> str:
+    """Bytes that need not be HTTP; the status that came, or none."""
+    parts = urlsplit(url)
+    head = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    where = data[0] % len(head) if data else 0
+    with socket.create_connection((str(parts.hostname), int(parts.port or 0)), timeout=20) as link:
+        link.sendall(head[:where].encode() + data + head[where:].encode() + b"\r\n123456789")
+        link.shutdown(socket.SHUT_WR)
+        try:
+            return link.recv(4096)[:12].decode("latin-1")
+        except ConnectionError:
+            return "reset"
 
 
 def _reason(answer: httpx.Response) -> bool:
