@@ -73,3 +73,18 @@ def test_foreign_messages_are_told_apart():
         GOOD.require("request", PLAN, PLAN)
     with pytest.raises(WireError, match=r"expected \[1, 1\] ciphertexts"):
         GOOD.require_counts([1, 1])
+
+
+def test_a_message_has_one_encoding_only():
+    """No second meaning in padded numbers, doubled fields or another order."""
+    fields = msgpack.unpackb(GOOD.to_bytes())
+    turned = msgpack.packb(dict(reversed(fields.items())))
+    one = msgpack.packb("step") + msgpack.packb(fields["step"])
+    wide = GOOD.to_bytes().replace(one, msgpack.packb("step") + b"\xcd\x00\x00")
+    double = bytearray(GOOD.to_bytes().replace(one, one + one))
+    double[0] += 1
+    for data in (turned, wide, bytes(double)):
+        assert data != GOOD.to_bytes()
+        assert msgpack.unpackb(data) == fields
+        with pytest.raises(WireError, match="canonical encoding"):
+            Message.from_bytes(data)

@@ -5,7 +5,8 @@ Every message is one map with exactly these fields:
 ``v`` format version (1); ``t`` type: ``request``, ``visit``, ``reply`` or ``answer``;
 ``plan`` and ``key`` ids; ``run`` 32 hex digits chosen by the client; ``step`` counting
 visits from 0 (a request has step 0, the answer the number of visits); ``parts`` a list of
-lists of ciphertexts, whose counts the plan's schedule fixes.
+lists of ciphertexts, whose counts the plan's schedule fixes. A message has one encoding only: fields
+in this order, each in msgpack's shortest form.
 """
 
 from __future__ import annotations
@@ -75,7 +76,15 @@ class Message:
         parts = fields["parts"]
         if not isinstance(parts, list) or not all(_is_bytes_list(part) for part in parts):
             raise WireError("message field 'parts' must be a list of lists of bytes")
-        return cls(fields["t"], fields["plan"], fields["key"], fields["run"], fields["step"], parts)
+        message = cls(
+            fields["t"], fields["plan"], fields["key"], fields["run"], fields["step"], parts
+        )
+        if message.to_bytes() != data:
+            raise WireError(
+                "the message is not in its canonical encoding: fields in order and once, each in "
+                "its shortest form; send what Message.to_bytes() writes"
+            )
+        return message
 
     def require(self, kind: str, plan: str, key: str) -> None:
         """Check that this message is of ``kind`` and belongs to ``plan`` and ``key``.
