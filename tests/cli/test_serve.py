@@ -1,5 +1,6 @@
 """``thex-hf serve`` and ``classify --backend remote`` as processes with only TCP between."""
 
+import hashlib
 import json
 import os
 import signal
@@ -12,8 +13,10 @@ from typer.testing import CliRunner
 
 import thex_hf
 from thex_hf.cli.main import commands
+from thex_hf.client.client import ThexClient
 from thex_hf.client.half import ClientHalf
-from thex_hf.errors import BackendUnavailable, OptionError, SecurityError
+from thex_hf.client.http import HttpTransport
+from thex_hf.errors import BackendUnavailable, ConnectionLost, OptionError, SecurityError
 
 TOKEN = "a token that is long enough".replace(" ", "-")
 
@@ -89,6 +92,30 @@ def test_a_token_is_asked_for(address, half, token, words):
     assert done.returncode == 1
     assert "AccessError" in done.stderr
     assert words in done.stderr
+
+
+def test_a_server_killed_in_mid_upload_goes_on_when_it_is_back(half, tmp_path):
+    """Keys that are on disk count after a restart, half a file as well as a whole one."""
+    opened = ClientHalf.open(half)
+    with served("--keys", tmp_path / "served") as (url, process):
+        client = ThexClient(opened, HttpTransport(url, piece=1 << 20), tmp_path / "keys")
+        plan = client.caller.plan(16)
+        keys = client.caller._make(plan)
+        name, size = hashlib.sha256(keys.file).hexdigest(), len(keys.file)
+        client.server._begin(name, size)
+        client.server._write(name, 0, keys.file[: 1 << 20])
+        process.kill()
+        with pytest.raises(ConnectionLost, match="is it running"):
+            HttpTransport(url, patience=0.0).send_keys(keys.file)
+    with served("--keys", tmp_path / "served") as (url, _):
+        transport = HttpTransport(url)
+        assert transport._begin(name, size)["received"] == 1 << 20
+        assert transport.send_keys(keys.file) == name
+    with served("--keys", tmp_path / "served") as (url, _):
+        transport = HttpTransport(url)
+        assert transport._begin(name, size)["complete"]
+        client = ThexClient(opened, transport, tmp_path / "keys")
+        assert client.classify("Dull.").label == "NEGATIVE"
 
 
 def test_it_stops_when_told_to(tmp_path):

@@ -19,6 +19,9 @@ from thex_hf.cli.info import info
 from thex_hf.cli.serve import serve
 from thex_hf.errors import ThexError
 
+HEAVY = ("torch", "transformers")
+"""Libraries that a thin client does not have."""
+
 commands = typer.Typer(
     name="thex-hf",
     help="Classify encrypted text with Hugging Face models.",
@@ -62,6 +65,15 @@ def app() -> None:
         commands()
     except (ThexError, OSError) as error:
         sys.stderr.write(f"thex-hf: {type(error).__name__}: {error}\n")
+        raise SystemExit(1) from None
+    except ModuleNotFoundError as error:
+        if error.name not in HEAVY:
+            raise
+        sys.stderr.write(
+            f"thex-hf: {error.name} is not installed. With the client's half of a model and no "
+            f"torch there is 'thex-hf classify --backend remote --url ... --model HALF'; all else "
+            f"needs: pip install torch transformers\n"
+        )
         raise SystemExit(1) from None
 
 

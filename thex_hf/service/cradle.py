@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 from thex_hf.errors import ChildError
@@ -18,6 +19,8 @@ from thex_hf.service.server import Served
 from thex_hf.service.spec import Spec
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+PACKAGE = str(Path(__file__).parents[2])
+"""Where this package is imported from; the nursery imports the same one."""
 
 
 class Cradle:
@@ -99,7 +102,8 @@ class Cradle:
         self._close()
         self._link, far = socket.socketpair()
         command = [sys.executable, "-m", "thex_hf.service.nursery", str(far.fileno())]
-        environment = {**os.environ, **ONE_THREAD, "THEX_HF_NO_TORCH": "1"}
+        paths = os.pathsep.join(filter(None, [PACKAGE, os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, **ONE_THREAD, "THEX_HF_NO_TORCH": "1", "PYTHONPATH": paths}
         try:
             self._process = subprocess.Popen(
                 command, pass_fds=[far.fileno()], stdin=subprocess.DEVNULL, env=environment
