@@ -19,6 +19,7 @@ from thex_hf.protocol import keyfile
 from thex_hf.protocol.client import ClientRun
 from thex_hf.protocol.messages import Message
 from thex_hf.protocol.requests import key_request
+from thex_hf.service.keyring import Keyring
 from thex_hf.service.server import ThexServer
 from thex_hf.service.worker import Worker
 
@@ -49,7 +50,11 @@ class Readers:
         ).float()
         backend = get_backend("seal")
         self.server = ThexServer(
-            model.encoder_weights(), backend, ranges=model.config.ranges, buckets=(16,)
+            model.encoder_weights(),
+            backend,
+            ranges=model.config.ranges,
+            buckets=(16,),
+            keyring=Keyring(20_000_000),  # so that memory shows leaks, not what is kept
         )
         self.server.prepare()
         self.shelf = _NoShelf()

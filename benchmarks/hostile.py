@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import msgpack
-from common import surroundings, write
+from common import RESULTS, surroundings, write
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from service import client, serving
@@ -119,7 +119,7 @@ def _mutate_fields(name: str, data: bytes, rest: list[Any]) -> bytes:
     parts = fields.get("parts")
     if isinstance(parts, list) and parts and isinstance(parts[0], list) and parts[0]:
         group = parts[rest[0] % len(parts)]
-        if group:
+        if isinstance(group, list) and group:
             index = rest[0] % len(group)
             group[index] = _flip(group[index], rest[1], rest[2])
     elif isinstance(parts, dict) and parts:
@@ -267,15 +267,17 @@ def _reason(answer: httpx.Response) -> bool:
 def main() -> None:
     """Run both attacks and write the record."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--deserialisers", type=int, default=60_000)
-    parser.add_argument("--requests", type=int, default=60_000)
+    parser.add_argument("--deserialisers", type=int, default=60_000, help="0: as recorded")
+    parser.add_argument("--requests", type=int, default=60_000, help="0: as recorded")
     parser.add_argument("--keys", default="/tmp/thex-hostile-keys")
     parser.add_argument("--tokens", required=True, help="a file with one line: ann TOKEN")
     parser.add_argument("--name", default="hostile")
     chosen = parser.parse_args()
     with open(chosen.tokens) as file:
         token = file.read().split()[1]
-    record: dict[str, Any] = {"surroundings": surroundings()}
+    earlier = RESULTS / f"{chosen.name}.json"
+    record: dict[str, Any] = json.loads(earlier.read_text()) if earlier.exists() else {}
+    record |= {"surroundings": surroundings()}
     options = ("--port", 0, "--bucket", 16, "--keys", chosen.keys, "--tokens", chosen.tokens)
     with serving(*options) as service:
         one = client(service.url, token=token)
@@ -284,23 +286,23 @@ def main() -> None:
         one.classify(TEXT)
         (keys,) = one.caller._made.values()
         run = msgpack.unpackb(recorder.passed["up"][0])["run"]
-        record["plan"] = one.caller.info["plans"]["16"]["id"]
         traffic = {
             **recorder.passed,
             "info": [json.dumps(dict(one.caller.info)).encode()],
             "names": [keys.name.encode(), run.encode()],
         }
-        before = service.memory()
-        pids = set(service.pids())
-        record["endpoints"] = endpoints(chosen.requests, service.url, traffic, token)
-        fresh = client(service.url, token=token).classify(TEXT)
-        record["endpoints"] |= {
-            "megabytes_before": round(before),
-            "megabytes_after": round(service.memory()),
-            "processes_replaced": len(pids - set(service.pids())),
-            "a_text_afterwards": fresh.label,
-        }
-    record["deserialisers"] = deserialisers(chosen.deserialisers, traffic)
+        if chosen.requests:
+            before, pids = service.memory(), set(service.pids())
+            record["endpoints"] = endpoints(chosen.requests, service.url, traffic, token)
+            fresh = client(service.url, token=token).classify(TEXT)
+            record["endpoints"] |= {
+                "megabytes_before": round(before),
+                "megabytes_after": round(service.memory()),
+                "processes_replaced": len(pids - set(service.pids())),
+                "a_text_afterwards": fresh.label,
+            }
+    if chosen.deserialisers:
+        record["deserialisers"] = deserialisers(chosen.deserialisers, traffic)
     own, wire = record["deserialisers"], record["endpoints"]
     table = [
         ["attack", "messages", "unexpected", "processes lost", "MB before", "MB after", "seconds"],

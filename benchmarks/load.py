@@ -25,18 +25,20 @@ from service import MODELS, client, serving
 from transformers import AutoTokenizer
 
 import thex_hf
+from thex_hf.client.half import ClientHalf
 
 TOLERANCE = 0.05
 FALLBACK = ["A warm, funny film.", "Dull.", "Not bad at all!", "Dreadful, and far too long."]
 
 
 def texts(path: Path | None) -> list[str]:
-    """Short texts to classify."""
+    """Texts of at most 16 tokens."""
     if path is None:
         return FALLBACK
     with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    return [row["text"] for row in rows if len(row["text"].split()) <= 10][:100]
+    half = ClientHalf.open(thex_hf.bundled_checkpoint())
+    return [row["text"] for row in rows if len(half.tokenise(row["text"])[0]) <= 16][:100]
 
 
 def clear(protocol: str, wanted: list[str]) -> dict[str, torch.Tensor]:

@@ -84,7 +84,9 @@ def serving(
         process.wait()
 
 
-def client(url: str, protocol: str = "client-aided", **options: Any) -> ThexClient:
-    """A client of the bundled model, without torch."""
+def client(
+    url: str, protocol: str = "client-aided", keys: Path | None = None, **options: Any
+) -> ThexClient:
+    """A client of the bundled model, without torch; ``keys`` is its folder of keys."""
     half = ClientHalf.open(thex_hf.bundled_checkpoint(MODELS[protocol]))
-    return ThexClient(half, HttpTransport(url, **options))
+    return ThexClient(half, HttpTransport(url, **options), keys)

@@ -70,7 +70,9 @@ def classify(url: str, half: Path, keys: Path, wanted: list[str], token: str) ->
     command += ["classify", "--backend", "remote", "--url", url, "--model", str(half), "--json"]
     command += ["--keys", str(keys), "--verify", str(keys.parent / "cert.pem"), *wanted]
     environment = {**os.environ, "THEX_HF_NO_TORCH": "1", "THEX_HF_TOKEN": token}
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        raise SystemExit(done.stderr)
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
