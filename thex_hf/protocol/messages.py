@@ -5,8 +5,8 @@ Every message is one map with exactly these fields:
 ``v`` format version (1); ``t`` type: ``request``, ``visit``, ``reply`` or ``answer``;
 ``plan`` and ``key`` ids; ``run`` 32 hex digits chosen by the client; ``step`` counting
 visits from 0 (a request has step 0, the answer the number of visits); ``parts`` a list of
-lists of ciphertexts, whose counts the plan's schedule fixes. A message has one encoding only: fields
-in this order, each in msgpack's shortest form.
+lists of ciphertexts, whose counts the plan's schedule fixes. A message has one encoding only:
+fields in this order, each in msgpack's shortest form.
 """
 
 from __future__ import annotations
