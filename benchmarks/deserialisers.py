@@ -20,6 +20,7 @@ from thex_hf.protocol.client import ClientRun
 from thex_hf.protocol.messages import Message
 from thex_hf.protocol.requests import key_request
 from thex_hf.service.keyring import Keyring
+from thex_hf.service.runs import Runs
 from thex_hf.service.server import ThexServer
 from thex_hf.service.worker import Worker
 
@@ -54,7 +55,8 @@ class Readers:
             backend,
             ranges=model.config.ranges,
             buckets=(16,),
-            keyring=Keyring(20_000_000),  # so that memory shows leaks, not what is kept
+            keyring=Keyring(20_000_000),  # so that memory shows leaks, not what is kept,
+            runs=Runs(seconds=0.001),  # texts that mutations left whole among it
         )
         self.server.prepare()
         self.shelf = _NoShelf()
