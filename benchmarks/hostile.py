@@ -27,6 +27,8 @@ from hypothesis import strategies as st
 from service import client, serving
 
 TEXT = "A warm, funny and beautifully acted film."
+BATCH = 5000
+"""Messages that Hypothesis draws at once; it remembers each, in 5 kB."""
 STRANGE = [None, True, -1, 2**63, 1e308, "", "\0", b"", [], {}, [[]], [[b""]], "0" * 32, "f" * 64]
 
 
@@ -150,7 +152,11 @@ def _sign(fields: dict[str, Any]) -> None:
 def attack(count: int, seeds: list[bytes], act: Callable[[int, bytes], None]) -> None:
     """Let Hypothesis draw ``count`` mutated messages; ``act`` gets a number and the bytes."""
     numbers = iter(range(10 * count))
+    for start in range(0, count, BATCH):
+        _attack(min(BATCH, count - start), seeds, lambda data: act(next(numbers), data))
 
+
+def _attack(count: int, seeds: list[bytes], act: Callable[[bytes], None]) -> None:
     @settings(
         max_examples=count,
         database=None,
@@ -160,7 +166,7 @@ def attack(count: int, seeds: list[bytes], act: Callable[[int, bytes], None]) ->
     )
     @given(st.integers(0, len(seeds) - 1), st.lists(mutations(), min_size=1, max_size=3))
     def one(seed: int, changes: list[Any]) -> None:
-        act(next(numbers), mutate(seeds[seed], changes, seeds))
+        act(mutate(seeds[seed], changes, seeds))
 
     one()
 
