@@ -1,12 +1,17 @@
 """``backend="remote"``: the same pipeline, with the server half in other processes."""
 
+import json
+
 import numpy as np
 import pytest
 from served import load, running, spec_of
 from transformers import AutoTokenizer, pipeline
+from typer.testing import CliRunner
 
 import thex_hf
+from thex_hf.cli.main import commands
 from thex_hf.errors import ConnectionLost, InputError, OptionError, PlanMismatch
+from thex_hf.evaluation.opening import open_pipeline
 
 TASK = "thex-text-classification"
 TEXTS = ["A warm, funny film.", "Dull. 😴", "Dreadful!"]
@@ -76,3 +81,16 @@ def test_what_does_not_go_together(models, services):
             classifier(models, services, "the-x", **option)
     with pytest.raises(ConnectionLost, match="is it running"):
         classifier(models, services, "the-x", url="http://127.0.0.1:9")
+    with pytest.raises(ConnectionLost, match="is it running"):
+        open_pipeline(None, backend="remote", url="http://127.0.0.1:9")
+
+
+def test_a_data_set_is_scored_on_a_server(services, tmp_path):
+    data = tmp_path / "data.tsv"
+    data.write_text("label\ttext\n1\tA warm, funny film.\n0\tDull.\n0\tDreadful!\n")
+    arguments = ["evaluate", "--data", str(data), "--fhe", "execute", "--backend", "remote"]
+    done = CliRunner().invoke(commands, [*arguments, "--url", services["the-x"].url, "--json"])
+    scores = json.loads(done.stdout)
+    assert scores["metrics"]["accuracy"] == 1.0
+    assert scores["agreement"] == 1.0
+    assert scores["thex"]["backend"] == "remote"

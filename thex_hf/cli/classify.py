@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from thex_hf.cli.elsewhere import Token, Url, Verify, classify_with_half, server_of
 from thex_hf.cli.output import Json, mebibytes, show_json
 from thex_hf.errors import InputError
 
@@ -20,15 +21,9 @@ def classify(
     backend: Annotated[
         str, typer.Option(help="Engine for --fhe execute; remote for a server elsewhere.")
     ] = "seal",
-    url: Annotated[
-        str | None, typer.Option(help="Of a thex-hf serve, for --backend remote.")
-    ] = None,
-    token: Annotated[
-        str | None, typer.Option(help="That the server asks for.", envvar="THEX_HF_TOKEN")
-    ] = None,
-    verify: Annotated[
-        Path | None, typer.Option(help="Certificates to trust, for an https server of your own.")
-    ] = None,
+    url: Url = None,
+    token: Token = None,
+    verify: Verify = None,
     protocol: Annotated[
         str | None,
         typer.Option(help="client-aided, refresh or one-shot; what suits the model if none."),
@@ -58,7 +53,6 @@ def classify(
     as_json: Json = False,
 ) -> None:
     """Classify TEXTS; by default the encoder runs on encrypted data."""
-    from thex_hf.cli.elsewhere import REMOTE, classify_with_half, server_of
     from thex_hf.client.half import is_half
 
     server = server_of(backend, url, token, verify)
@@ -101,9 +95,7 @@ def classify(
         relu=relu,
         ring=ring,
         processes=processes,
-        url=url,
-        server_token=token if backend == REMOTE else None,
-        verify=None if verify is None else str(verify),
+        **(server.options() if server else {}),
     )
     for text in texts:
         result = classifier(text, fhe=fhe, agreement=agreement, truncation=truncation)[0]

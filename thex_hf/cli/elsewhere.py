@@ -1,15 +1,22 @@
-"""``thex-hf classify --backend remote`` with the client's half of a model: no torch."""
+"""``--backend remote``: a server elsewhere, and the client's half of a model without torch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from thex_hf.errors import OptionError
 
 REMOTE = "remote"
+Url = Annotated[str | None, typer.Option(help="Of a thex-hf serve, for --backend remote.")]
+Token = Annotated[str | None, typer.Option(help="That it asks for.", envvar="THEX_HF_TOKEN")]
+Verify = Annotated[
+    Path | None, typer.Option(help="Certificates to trust, for an https server of your own.")
+]
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,11 @@ class Server:
 
         verify = True if self.verify is None else str(self.verify)
         return open_transport(self.url, self.token, verify=verify)
+
+    def options(self) -> dict[str, Any]:
+        """Of the pipeline."""
+        verify = None if self.verify is None else str(self.verify)
+        return {"url": self.url, "server_token": self.token, "verify": verify}
 
     def form(self) -> str:
         """The form of the model that it serves."""

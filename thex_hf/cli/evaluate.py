@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from thex_hf.cli.elsewhere import Token, Url, Verify, server_of
 from thex_hf.cli.output import Json, mebibytes, show_json
 
 if TYPE_CHECKING:
@@ -43,7 +44,12 @@ def evaluate(
     keys: Annotated[
         Path | None, typer.Option(help="Directory to keep keys in; in memory if none.")
     ] = None,
-    backend: Annotated[str, typer.Option(help="Engine for --fhe execute.")] = "seal",
+    backend: Annotated[
+        str, typer.Option(help="Engine for --fhe execute; remote for a server elsewhere.")
+    ] = "seal",
+    url: Url = None,
+    token: Token = None,
+    verify: Verify = None,
     softmax: Annotated[
         str | None, typer.Option(help="estimate, exact or estimate-on-server; the model's if none.")
     ] = None,
@@ -64,6 +70,7 @@ def evaluate(
 
     if not data:
         raise InputError("give the labelled texts: --data FILE, or a name such as glue/sst2")
+    server = server_of(backend, url, token, verify)
     scores = evaluate_model(
         model,
         data,
@@ -79,6 +86,7 @@ def evaluate(
         softmax=softmax,
         relu=relu,
         ring=ring,
+        **(server.options() if server else {}),
     )
     if as_json:
         show_json({**scores.to_json(), "data": data})

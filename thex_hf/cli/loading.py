@@ -17,17 +17,14 @@ def load_model(name: str | None, form: str = "the-x") -> tuple[Any, Any]:
     import transformers
 
     import thex_hf
+    from thex_hf.modeling.guards import unloadable
 
     name = name or thex_hf.bundled_checkpoint(form)
     try:
         model = thex_hf.ThexBertForSequenceClassification.from_pretrained(name)
         return model, transformers.AutoTokenizer.from_pretrained(name)
     except OSError as error:
-        first = str(error).strip().splitlines()[0]
-        raise ConversionError(
-            f"cannot load {name!r}: {first} Give a folder or a Hub name of a model made by "
-            f"thex-hf convert; without network only folders and cached models load."
-        ) from error
+        raise unloadable(name, error) from error
 
 
 def model_folder(name: str) -> Path:

@@ -17,8 +17,8 @@ ENDPOINT = "endpoint+"
 PIECE = 2 << 20
 
 
-class HttpTransport(Pieces):
-    """Carries bytes to ``thex-hf serve``; see :class:`thex_hf.client.transport.Transport`.
+class _OverHttp(Pieces):
+    """What both have.
 
     Args:
         url: ``http://host:port`` or ``https://...``.
@@ -42,6 +42,15 @@ class HttpTransport(Pieces):
     ) -> None:
         self.link = Link(url, token, patience=patience, **options)
         self.piece, self.patience = piece, patience
+
+
+class HttpTransport(_OverHttp):
+    """Carries bytes to ``thex-hf serve``; see :class:`thex_hf.client.transport.Transport`.
+
+    Takes ``url`` and ``token`` of the owner of the keys; ``piece``, bytes of a key file that are
+    sent at once; ``patience``, seconds to try again for while the server is busy, or while keys are
+    sent; and the options of :class:`thex_hf.client.link.Link`. Raises as that.
+    """
 
     def info(self) -> dict[str, Any]:
         """What the server says of itself."""
@@ -70,20 +79,8 @@ class HttpTransport(Pieces):
         return self.link.json("PUT", f"/keys/{name}", params={"offset": offset}, content=data)
 
 
-class EndpointTransport(Pieces):
+class EndpointTransport(_OverHttp):
     """Carries bytes to an Inference Endpoint, in base64; else as :class:`HttpTransport`."""
-
-    def __init__(
-        self,
-        url: str,
-        token: str | None = None,
-        *,
-        piece: int = PIECE,
-        patience: float = 300.0,
-        **options: Any,
-    ) -> None:
-        self.link = Link(url, token, patience=patience, **options)
-        self.piece, self.patience = piece, patience
 
     def info(self) -> dict[str, Any]:
         """What the endpoint says of itself."""

@@ -8,12 +8,13 @@ from typing import Any
 from transformers import AutoConfig
 
 from thex_hf.encrypted.shape import BUCKETS
-from thex_hf.errors import ConversionError, OptionError
+from thex_hf.errors import OptionError
 from thex_hf.modeling import (
     ThexBertClassifier,
     ThexBertForSequenceClassification,
     ThexBertForTokenClassification,
 )
+from thex_hf.modeling.guards import unloadable
 from thex_hf.pipelines.engine import check_engine
 from thex_hf.pipelines.options import choose_protocol
 from thex_hf.service.portable import weights_to_bytes
@@ -36,11 +37,7 @@ def load(name: str) -> ThexBertClassifier:
         model: ThexBertClassifier = kind.from_pretrained(name)
         return model
     except OSError as error:
-        first = str(error).strip().splitlines()[0]
-        raise ConversionError(
-            f"cannot load {name!r}: {first} Give a folder or a Hub name of a model made by "
-            f"thex-hf convert; without network only folders and cached models load."
-        ) from error
+        raise unloadable(name, error) from error
 
 
 def spec_of(

@@ -7,8 +7,9 @@ from typing import Any
 
 from transformers import Pipeline, PreTrainedModel, pipeline
 
-from thex_hf.errors import ConversionError, OptionError
+from thex_hf.errors import OptionError
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
+from thex_hf.modeling.guards import unloadable
 from thex_hf.modeling.task_names import task_of
 from thex_hf.pipelines.bundled import bundled_checkpoint
 from thex_hf.pipelines.options import LOAD_OPTIONS
@@ -71,11 +72,7 @@ def open_pipeline(
             **given,
         )
     except OSError as error:
-        first = str(error).strip().splitlines()[0]
-        raise ConversionError(
-            f"cannot load {model!r}: {first} Give a folder or a Hub name of a model made by "
-            f"thex-hf convert; without network only folders and cached models load."
-        ) from error
+        raise unloadable(str(model), error) from error
 
 
 def _task_of(model: Any) -> str:

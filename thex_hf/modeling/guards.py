@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from thex_hf.approx.reciprocal import load_reciprocal
-from thex_hf.errors import ConversionError
+from thex_hf.errors import ConversionError, ThexError
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
 
 
@@ -54,3 +54,14 @@ def refuse_pickle(folder: Path) -> None:
             "Pickled weights can run code and are never read: load the model in a safe place "
             "and save it again with save_pretrained(..., safe_serialization=True)."
         )
+
+
+def unloadable(name: str, error: OSError) -> ThexError:
+    """The error for a model that transformers does not find; an error of ours stays what it is."""
+    if isinstance(error, ThexError):
+        return error
+    first = str(error).strip().splitlines()[0]
+    return ConversionError(
+        f"cannot load {name!r}: {first} Give a folder or a Hub name of a model made by thex-hf "
+        f"convert; without network only folders and cached models load."
+    )
