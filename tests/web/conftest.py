@@ -1,4 +1,4 @@
-"""One service for this folder: the clear engine in real workers, two owners with tokens."""
+"""One service for this folder: the clear engine in real workers, three owners with tokens."""
 
 import pytest
 from served import load, running, spec_of
@@ -10,7 +10,7 @@ from thex_hf.service.shelf import Limits
 from thex_hf.web.settings import Settings
 from thex_hf.web.tokens import Tokens
 
-TOKENS = {"ann": "ann's token, long enough", "bob": "bob's token, long enough"}
+TOKENS = {name: f"{name}'s token, long enough" for name in ("ann", "bob", "eve")}
 
 
 @pytest.fixture(scope="session")

@@ -38,16 +38,7 @@ class Message:
 
     def to_bytes(self) -> bytes:
         """Serialise."""
-        fields = {
-            "v": VERSION,
-            "t": self.type,
-            "plan": self.plan,
-            "key": self.key,
-            "run": self.run,
-            "step": self.step,
-            "parts": self.parts,
-        }
-        return bytes(msgpack.packb(fields, use_bin_type=True))
+        return _pack(self)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Message:
@@ -79,7 +70,7 @@ class Message:
         message = cls(
             fields["t"], fields["plan"], fields["key"], fields["run"], fields["step"], parts
         )
-        if message.to_bytes() != data:
+        if _pack(message) != data:
             raise WireError(
                 "the message is not in its canonical encoding: fields in order and once, each in "
                 "its shortest form; send what Message.to_bytes() writes"
@@ -114,6 +105,20 @@ class Message:
         got = [len(part) for part in self.parts]
         if got != expected:
             raise WireError(f"expected {expected} ciphertexts in the parts, got {got}")
+
+
+def _pack(message: Message) -> bytes:
+    """The one encoding of a message."""
+    fields = {
+        "v": VERSION,
+        "t": message.type,
+        "plan": message.plan,
+        "key": message.key,
+        "run": message.run,
+        "step": message.step,
+        "parts": message.parts,
+    }
+    return bytes(msgpack.packb(fields, use_bin_type=True))
 
 
 def _is_bytes_list(part: object) -> bool:
