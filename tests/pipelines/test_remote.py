@@ -26,7 +26,7 @@ def models():
 def services(models, tmp_path_factory):
     keys = tmp_path_factory.mktemp("keys")
     with running(spec_of(models["the-x"], keys, backend="seal"), workers=2) as one:
-        polynomial = spec_of(models["polynomial"], keys, protocol="refresh")
+        polynomial = spec_of(models["polynomial"], keys, backend="seal", protocol="refresh")
         with running(polynomial) as other:
             yield {"the-x": one, "polynomial": other}
 

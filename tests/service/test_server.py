@@ -72,6 +72,7 @@ def clear_logits(model, text):
 
 
 def client_of(half, server, owner="anyone", **options):
+    options = {"backend": server.backend.name, **options}
     client = ThexClient(half, Near(server, owner), **options)
     client.caller.pause = 0.0
     return client
@@ -140,7 +141,7 @@ def test_a_text_whose_run_was_lost_is_sent_again(half, server):
                 self.server.runs.drop((self.owner, keys, run))
             return super().answer(data, keys, run)
 
-    client = ThexClient(half, Forgetful(server))
+    client = ThexClient(half, Forgetful(server), backend="clear")
     client.caller.pause = 0.0
     client.classify(TEXT)
     client.server.left = 3
@@ -155,7 +156,7 @@ def test_a_run_that_the_client_breaks_off_is_given_up(half, server):
             return b"nonsense"
 
     with pytest.raises(WireError):
-        ThexClient(half, Broken(server)).classify(TEXT)
+        ThexClient(half, Broken(server), backend="clear").classify(TEXT)
     assert len(server.runs) == 0
 
 
@@ -301,6 +302,13 @@ def test_a_client_refuses_servers_it_cannot_trust(half, server):
     for nothing in ({}, None, "plans", {str(i): plans["16"] for i in range(50)}):
         with pytest.raises(WireError, match="plan"):
             ThexClient(half, Told(plans=nothing))
+
+
+def test_a_server_cannot_choose_an_engine_that_encrypts_nothing(half, server):
+    """Plans name no engine, so a server that says 'clear' would be sent the text in the open."""
+    assert server.info()["backend"] == "clear"
+    with pytest.raises(SecurityError, match=r"asks for backend 'clear'.*with 'seal'"):
+        ThexClient(half, Near(server))
 
 
 def test_a_text_beyond_the_servers_buckets_is_refused(half, server):

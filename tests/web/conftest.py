@@ -58,7 +58,7 @@ def transport(service):
 @pytest.fixture
 def client(half, transport):
     def make(owner="ann", **options):
-        client = ThexClient(half, transport(owner), **options)
+        client = ThexClient(half, transport(owner), backend="clear", **options)
         client.caller.pause = 0.05
         return client
 

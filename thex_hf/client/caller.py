@@ -20,6 +20,7 @@ from thex_hf.errors import (
     ExpiredError,
     InputError,
     KeyMismatch,
+    SecurityError,
     WireError,
 )
 from thex_hf.layout.engines import ClientEngine, Vector
@@ -76,16 +77,19 @@ class Caller:
     Args:
         server: what carries the bytes.
         keys: directory to keep keys in; in memory if None.
+        backend: engine that encrypts. The client's choice: a server that could name another one
+            would name one that encrypts nothing.
         tries: how often a text is sent before its error is raised, where the server lost it.
         pause: seconds before the second try, twice as many before the third.
 
     Raises:
         WireError: the server's plans are none, or are of another version.
-        SecurityError: the server asks for parameters below 128 bits.
+        SecurityError: the server asks for parameters below 128 bits, or for another engine.
     """
 
     server: Transport
     keys: Path | None = None
+    backend: str = "seal"
     tries: int = 3
     pause: float = 1.0
     info: Mapping[str, Any] = field(init=False, repr=False)
@@ -99,7 +103,13 @@ class Caller:
         self.plans = {plan.shape.tokens: plan for plan in sorted(plans, key=_tokens_of)}
         if not self.plans:
             raise WireError("the server has no plan for any length")
-        self._backend: SlotBackend = get_backend(str(self.info.get("backend")))
+        asked = str(self.info.get("backend"))[:64]
+        if asked != self.backend:
+            raise SecurityError(
+                f"the server asks for backend {asked!r}, this client encrypts with "
+                f"{self.backend!r} and nothing else"
+            )
+        self._backend: SlotBackend = get_backend(self.backend)
         self._store = None if self.keys is None else KeyStore(self.keys)
         self._lock = threading.Lock()
 

@@ -68,20 +68,22 @@ class ThexClient:
         half: tokenizer and embeddings of the model.
         server: what carries the bytes, see :class:`thex_hf.client.http.HttpTransport`.
         keys: directory to keep keys in; in memory if None.
+        backend: engine that encrypts; the server's must be the same.
 
     Raises:
         WireError: the server's plans are none, of another version, or of another model.
-        SecurityError: the server asks for parameters below 128 bits.
+        SecurityError: the server asks for parameters below 128 bits, or for another engine.
     """
 
     half: ClientHalf
     server: Transport
     keys: Path | None = None
+    backend: str = "seal"
     caller: Caller = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Ask the server for its plans."""
-        self.caller = Caller(self.server, self.keys)
+        self.caller = Caller(self.server, self.keys, self.backend)
         for plan in self.caller.plans.values():
             if plan.shape.hidden != self.half.hidden:
                 raise WireError(
