@@ -4,7 +4,7 @@
     python examples/ray/scoring.py texts.tsv --url http://127.0.0.1:8000 --clients 4
 
 Every client has keys of its own and talks to the same service, so the rate is the service's. The
-file has two columns, label and text, with a head. Three seconds a text for each core of it.
+file has two columns, label and text, with a head.
 """
 
 from __future__ import annotations
