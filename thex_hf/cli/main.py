@@ -12,6 +12,7 @@ from thex_hf.cli.card import card
 from thex_hf.cli.classify import classify
 from thex_hf.cli.client_half import client_half
 from thex_hf.cli.convert import convert
+from thex_hf.cli.demo import demo
 from thex_hf.cli.endpoint_handler import endpoint_handler
 from thex_hf.cli.estimate import estimate
 from thex_hf.cli.evaluate import evaluate
@@ -34,6 +35,7 @@ commands.command()(card)
 commands.command()(classify)
 commands.command()(client_half)
 commands.command()(convert)
+commands.command()(demo)
 commands.command()(endpoint_handler)
 commands.command()(estimate)
 commands.command()(evaluate)

@@ -84,12 +84,22 @@ class ThexServer:
             )
             self._plans[plan.id] = plan
 
-    def prepare(self, tick: Callable[[], None] = lambda: None) -> None:
-        """Encode the weights of every plan, which needs no keys; ``tick`` after each plaintext."""
-        for plan in self._plans.values():
-            encoder = self.backend.server(plan.parameters, EvaluationKeys.of(b"", b""), ())
-            program = program_for(plan, self._model.folded)
-            prepare(encoder, self._model.store(plan), plan, program, tick)
+    @property
+    def plans(self) -> Mapping[str, Plan]:
+        """The plans that are served, by id."""
+        return self._plans
+
+    def prepare(self, tick: Callable[[], None] = lambda: None, plan: str | None = None) -> None:
+        """Encode the weights of every plan, or of one, which needs no keys.
+
+        Args:
+            tick: called after each plaintext.
+            plan: id of the only one to prepare.
+        """
+        for own in self._plans.values() if plan is None else [self._plans[plan]]:
+            encoder = self.backend.server(own.parameters, EvaluationKeys.of(b"", b""), ())
+            program = program_for(own, self._model.folded)
+            prepare(encoder, self._model.store(own), own, program, tick)
 
     def info(self) -> dict[str, Any]:
         """What a client must know before it makes keys, as JSON values."""

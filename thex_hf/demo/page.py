@@ -1,0 +1,119 @@
+"""The page: what to type and choose above, three roles side by side, the answer below."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gradio
+
+from thex_hf.demo.guests import Guests
+from thex_hf.demo.host import Host
+from thex_hf.demo.render import PANELS, render
+from thex_hf.demo.running import run
+from thex_hf.demo.scene import Scene
+from thex_hf.pipelines.bundled import BUNDLED, bundled_checkpoint
+
+TITLE = "Classify a text that the server cannot read"
+NOTE = (
+    "Three roles, with real ciphertexts between them. Here all of them run in the process that "
+    "serves this page, to be watched; in use the client runs on your machine "
+    "(`thex-hf classify --backend remote`) and the server elsewhere (`thex-hf serve`)."
+)
+EXAMPLES = (
+    "A warm, funny and beautifully acted film.",
+    "Two hours of my life that I will never get back, and not one laugh in them.",
+)
+PROTOCOLS = {
+    "client-aided": "client-aided: protects the text",
+    "refresh": "refresh: protects text and model",
+    "one-shot": "one-shot: both, one request, slow",
+}
+ENGINES = {"seal": "seal: CKKS", "clear": "clear: encrypts nothing"}
+AT_ONCE = 4
+"""Texts on their way; more wait in line."""
+
+
+@dataclass(eq=False)
+class Page:
+    """A Gradio page over a host.
+
+    Args:
+        host: models and servers.
+    """
+
+    host: Host
+    guests: Guests = field(init=False)
+
+    def __post_init__(self) -> None:
+        """No visitors yet."""
+        self.guests = Guests(self.host)
+
+    def blocks(self) -> Any:
+        """The page as ``gradio.Blocks``, for a program that serves it itself."""
+        first = Scene(protocol=self.host.protocols[0], engine=self.host.engines[0])
+        with gradio.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as blocks:
+            gradio.Markdown(f"# {TITLE}\n{NOTE}")
+            with gradio.Row():
+                text = gradio.Textbox(
+                    label="Text", value=EXAMPLES[0], max_lines=4, scale=4, elem_id="text"
+                )
+                protocol = _choice("Protocol", self.host.protocols, PROTOCOLS)
+                engine = _choice("Engine", self.host.engines, ENGINES)
+            button = gradio.Button("Classify under encryption", variant="primary", elem_id="go")
+            gradio.Examples([[text] for text in EXAMPLES], text)
+            shown = dict(zip(PANELS, render(first), strict=True))
+            with gradio.Row(equal_height=True):
+                panels = [gradio.HTML(shown[name], elem_id=name) for name in PANELS[:3]]
+            panels.append(gradio.HTML(shown[PANELS[3]], elem_id=PANELS[3]))
+            gradio.on(
+                [button.click, text.submit],
+                self._classify,
+                [text, protocol, engine],
+                panels,
+                concurrency_limit=AT_ONCE,
+                show_progress="hidden",
+                api_name="classify",
+            )
+            for choice in (protocol, engine):
+                choice.change(self._begin, [protocol, engine], panels, show_progress="hidden")
+            blocks.unload(self._leave)
+        return blocks
+
+    def launch(self, **options: Any) -> Any:
+        """Serve the page; ``options`` of ``gradio.Blocks.launch``."""
+        style = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
+        theme = gradio.themes.Base(font=["system-ui", "sans-serif"], font_mono=["monospace"])
+        own = {"css": style, "theme": theme, "footer_links": [], "share": False}
+        return self.blocks().queue(max_size=64).launch(**{**own, **options})
+
+    @staticmethod
+    def _begin(protocol: str, engine: str) -> tuple[str, ...]:
+        return render(Scene(protocol, engine))
+
+    def _classify(
+        self, text: str, protocol: str, engine: str, request: gradio.Request
+    ) -> Iterator[tuple[str, ...]]:
+        guest = self.guests.of(str(request.session_hash))
+        for scene in run(guest, text or "", protocol, engine):
+            yield render(scene)
+
+    def _leave(self, request: gradio.Request) -> None:
+        self.guests.leave(str(request.session_hash))
+
+
+def _choice(label: str, names: Sequence[str], words: Mapping[str, str]) -> gradio.Dropdown:
+    choices = [(words.get(name, name), name) for name in names]
+    return gradio.Dropdown(choices, value=names[0], label=label, elem_id=label.lower(), scale=2)
+
+
+def make_page(folders: Mapping[str, str | Path] | None = None) -> Page:
+    """A page over models by form, ``the-x`` and ``polynomial``; the bundled ones.
+
+    Raises:
+        ConversionError, InputError: as :class:`thex_hf.demo.host.Host`.
+    """
+    chosen = folders or {form: bundled_checkpoint(form) for form in BUNDLED}
+    return Page(Host({form: Path(folder) for form, folder in chosen.items()}))

@@ -1,0 +1,95 @@
+"""A scene as HTML: three panels, the answer, the cost bars. Every value is escaped."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
+from thex_hf.demo.picture import WIDTH, picture_of_bytes, picture_of_numbers
+from thex_hf.demo.scene import Scene
+from thex_hf.protocol.learns import LEARNS
+
+PANELS = ("client", "wire", "server", "answer")
+MOST_TOKENS = 40
+HEX_ROWS = 4
+HEX_COLUMNS = 8
+
+
+def render(scene: Scene) -> tuple[str, ...]:
+    """The HTML of each of :data:`PANELS`."""
+    values = {"scene": scene, **_values(scene)}
+    return tuple(_template(name).render(**values) for name in PANELS)
+
+
+def _values(scene: Scene) -> dict[str, Any]:
+    last = scene.passages[-1] if scene.passages else None
+    return {
+        "last": last,
+        "cipher": picture_of_bytes(last.excerpt) if last else "",
+        "plain": "" if scene.embeddings is None else picture_of_numbers(scene.embeddings),
+        "hexes": _hexes(last.excerpt) if last else [],
+        "learns": LEARNS[scene.protocol],
+        "encrypts": scene.engine != "clear",
+        "width": 2 * WIDTH,
+        "most_tokens": MOST_TOKENS,
+        "times": _bars(_times(scene)),
+        "sizes": _bars(_sizes(scene)),
+        "difference": _difference(scene),
+    }
+
+
+def _hexes(data: bytes) -> list[str]:
+    rows = [data[i : i + HEX_COLUMNS] for i in range(0, HEX_ROWS * HEX_COLUMNS, HEX_COLUMNS)]
+    return [row.hex(" ") for row in rows if row]
+
+
+def _times(scene: Scene) -> list[tuple[str, float, str]]:
+    seconds = scene.seconds
+    parts = [
+        ("client", seconds.client),
+        ("server", seconds.server),
+        ("encoding weights, once", seconds.encoding),
+        ("keys, once", seconds.keys),
+    ]
+    return [(name, value, f"{value:.2f} s") for name, value in parts if value]
+
+
+def _sizes(scene: Scene) -> list[tuple[str, float, str]]:
+    parts = [
+        ("up", scene.bytes(up=True)),
+        ("down", scene.bytes(up=False)),
+        ("keys, once", scene.key_bytes),
+    ]
+    return [(name, float(value), f"{value / 1e6:.1f} MB") for name, value in parts if value]
+
+
+def _bars(parts: list[tuple[str, float, str]]) -> list[dict[str, Any]]:
+    total = sum(value for _, value, _ in parts) or 1.0
+    return [
+        {"name": name, "words": words, "share": round(100.0 * value / total, 2)}
+        for name, value, words in parts
+    ]
+
+
+def _difference(scene: Scene) -> float | None:
+    if scene.answer is None or scene.clear is None:
+        return None
+    return float(abs(scene.answer.logits - scene.clear.logits).max())
+
+
+@cache
+def _template(name: str) -> Template:
+    loader = PackageLoader("thex_hf.demo", "panels")
+    return _environment(loader).get_template(f"{name}.html.j2")
+
+
+def _environment(loader: PackageLoader) -> Environment:
+    return Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
