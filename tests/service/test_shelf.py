@@ -1,4 +1,8 @@
-"""Evaluation keys on a server's disk: pieces, breaks, owners, quota, age."""
+"""Evaluation keys on a server's disk: pieces, breaks, owners, quota, age.
+
+With ``THEX_HF_TEST_DATABASE=postgresql+psycopg://...`` in the environment the suite runs on that
+database too, and empties its two tables of keys.
+"""
 
 import hashlib
 import os
@@ -39,11 +43,21 @@ def folder(tmp_path, clock):
     return DiskShelf(tmp_path / "keys", LIMITS, clock)
 
 
-@pytest.fixture(params=["folder", "database"])
+SERVER = os.environ.get("THEX_HF_TEST_DATABASE", "")
+PLACES = ["folder", "database", *(["server"] if SERVER else [])]
+
+
+@pytest.fixture(params=PLACES)
 def shelf(request, tmp_path, clock):
     if request.param == "folder":
         return DiskShelf(tmp_path / "keys", LIMITS, clock)
-    return SqlShelf(database(tmp_path), LIMITS, clock)
+    if request.param == "database":
+        return SqlShelf(database(tmp_path), LIMITS, clock)
+    found = SqlShelf(SERVER, LIMITS, clock)
+    with found._engine.begin() as link:
+        link.execute(found._pieces.delete())
+        link.execute(found._files.delete())
+    return found
 
 
 def reopened(shelf):
