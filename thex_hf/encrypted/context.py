@@ -13,6 +13,7 @@ from thex_hf.encrypted.folding import Affine
 from thex_hf.encrypted.masks import FLOOD_BITS, Mask, draw, uniform
 from thex_hf.encrypted.shape import Shape
 from thex_hf.encrypted.together import ALONE, Task, Together
+from thex_hf.layout.counting import CountingEngine
 from thex_hf.layout.engines import AnyVector, Handle, ServerEngine, Vector
 from thex_hf.layout.layout import Layout, Map
 from thex_hf.layout.matmul import BabySteps, Matrix, matmul
@@ -50,6 +51,11 @@ class Context:
     draw: Callable[[Layout, int], Mask] = draw
     flood_bits: int = FLOOD_BITS
     together: Together = ALONE
+
+    def mark(self, stage: str, layer: int | str | None = None) -> None:
+        """Say which stage begins, for engines that count each apart."""
+        if isinstance(self.engine, CountingEngine):
+            self.engine.mark(stage, layer)
 
     def beside(self, *tasks: Task) -> list[Handles]:
         """What each of several independent tasks returns; see :mod:`.together`."""
@@ -109,6 +115,7 @@ class Context:
 
     def hide(self, layout: Layout, handles: Handles, bits: int) -> tuple[Handles, Mask]:
         """Mask values for a ``refresh`` part. Consumes no level."""
+        self.mark("masks")
         mask = self.draw(layout, bits)
         return self._move(self._move(handles, mask.coarse), mask.fine), mask
 
@@ -126,12 +133,14 @@ class Context:
 
     def flood(self, handles: Handles) -> Handles:
         """Add noise of ``2**-flood_bits`` to the answer, and a fresh encryption of zero."""
+        self.mark("masks")
         slots, bound = self.engine.slots, 2.0**-self.flood_bits
         noise = [uniform(slots, bound) + 1j * uniform(slots, bound) for _ in handles]
         return [self.engine.rerandomise(a) for a in self._move(handles, noise)]
 
     def reveal(self, handles: Handles, mask: Mask, layout: Layout) -> Handles:
         """Take the mask off what came back in another layout. Consumes no level."""
+        self.mark("masks")
         return self._move(handles, layout.pack(-mask.matrix[: layout.tokens]))
 
     def _move(self, handles: Handles, vectors: Sequence[AnyVector]) -> Handles:

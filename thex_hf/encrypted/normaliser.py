@@ -32,6 +32,7 @@ def normalise(
     Returns:
         The pieces, one more level lower.
     """
+    run.mark("row sums, reciprocal")
     net, maps = load_reciprocal(), run.shape.reciprocal(last=last).maps()
     first = _first_layer(run, net, _row_sums(run, numerators, last), maps, last)
     reply = yield [[run.engine.mod_switch(a, 0) for a in first]]

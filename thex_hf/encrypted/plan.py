@@ -20,7 +20,7 @@ from thex_hf.encrypted.facts import Facts
 from thex_hf.encrypted.masks import HIDING_BITS
 from thex_hf.encrypted.schedule import Schedule
 from thex_hf.encrypted.shape import Shape
-from thex_hf.layout.counting import CountingEngine
+from thex_hf.layout.counting import CountingEngine, Section
 from thex_hf.layout.parameters import Parameters
 
 FORMAT = 2
@@ -83,6 +83,7 @@ class Plan:
         schedule: visits and packings; follows from shape, protocol and options.
         operations: counts by verb and level.
         plaintext_limbs: 64-bit words per ring coefficient that encoded weights take.
+        sections: the operations of each stretch of the circuit, in order.
     """
 
     shape: Shape
@@ -95,6 +96,9 @@ class Plan:
     schedule: Schedule = field(compare=False)
     operations: Counter[tuple[str, int]] = field(compare=False)
     plaintext_limbs: int = field(compare=False)
+    sections: Mapping[Section, Counter[tuple[str, int]]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     @classmethod
     def of(cls, record: CountingEngine, **facts: Any) -> Plan:
@@ -103,6 +107,7 @@ class Plan:
             keys=KeyNeeds.of(record),
             operations=Counter(record.operations),
             plaintext_limbs=record.plaintext_limbs,
+            sections={name: Counter(counts) for name, counts in record.sections.items()},
             **facts,
         )
 

@@ -10,7 +10,6 @@ from thex_hf.encrypted.schedule import Schedule
 from thex_hf.encrypted.shape import Shape
 from thex_hf.errors import PlanError
 from thex_hf.layout.counting import CountingEngine, Shadow
-from thex_hf.layout.engines import ServerEngine
 from thex_hf.layout.geometry import Geometry
 from thex_hf.layout.layout import Layout
 from thex_hf.layout.plains import PlainStore
@@ -57,7 +56,7 @@ def count(program: Program, schedule: Schedule, slots: int) -> CountingEngine:
 
 def drive(
     program: Program,
-    engine: ServerEngine,
+    engine: CountingEngine,
     store: PlainStore,
     schedule: Schedule,
     *,
@@ -82,6 +81,7 @@ def drive(
                 [[Shadow(level)] * layout.ciphertexts for layout, level in part.returns]
                 for part in visit.parts
             ]
+            engine.visit()
             sent = steps.send(reply)
     except StopIteration as stop:
         ended = True

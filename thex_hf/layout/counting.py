@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from thex_hf.errors import PlanError
 from thex_hf.layout import rules
@@ -34,11 +35,20 @@ class ShadowPlain:
     factor: bool
 
 
+class Section(NamedTuple):
+    """A stretch of a circuit: how many visits came before it, its layer, and its stage."""
+
+    visit: int
+    layer: str
+    stage: str
+
+
 class CountingEngine:
     """Counts the verbs by level; see :class:`thex_hf.layout.engines.ServerEngine`.
 
     Attributes:
         operations: how often each (verb, level) was used.
+        sections: the same, apart for each stretch of the circuit, in order of first use.
         rotation_levels: for each rotation step, the highest level it was used at.
         conjugation_level: the highest level of ``conjugate``; None when it was not used.
         relinearisation_level: the same for ``relinearise``.
@@ -48,6 +58,8 @@ class CountingEngine:
     def __init__(self, slots: int) -> None:
         self._slots = slots
         self.operations: Counter[tuple[str, int]] = Counter()
+        self.sections: dict[Section, Counter[tuple[str, int]]] = {}
+        self._section = Section(0, "", "circuit")
         self.rotation_levels: dict[int, int] = {}
         self.conjugation_level: int | None = None
         self.relinearisation_level: int | None = None
@@ -77,8 +89,18 @@ class CountingEngine:
         """Level of the handle."""
         return a.level
 
-    def _count(self, verb: str, level: int) -> None:
-        self.operations[verb, level] += 1
+    def mark(self, stage: str, layer: int | str | None = None) -> None:
+        """What follows belongs to a stage, of the layer before if none is given."""
+        visit, before, _ = self._section
+        self._section = Section(visit, before if layer is None else str(layer), stage)
+
+    def visit(self) -> None:
+        """What follows comes after one more visit to the client."""
+        self._section = self._section._replace(visit=self._section.visit + 1)
+
+    def _count(self, verb: str, level: int, times: int = 1) -> None:
+        self.operations[verb, level] += times
+        self.sections.setdefault(self._section, Counter())[verb, level] += times
 
     def bias(self, level: int) -> float:
         """No primes, no bias."""
@@ -169,7 +191,7 @@ class CountingEngine:
     ) -> list[Shadow]:
         """Count the handles that go in and come out; products cost little beside them."""
         level = rules.check_combine(handles, weights, bias)
-        self.operations["combine", level] += len(handles) + len(bias)
+        self._count("combine", level, len(handles) + len(bias))
         return [Shadow(level - 1) for _ in bias]
 
     def mod_switch(self, a: Shadow, level: int) -> Shadow:

@@ -30,6 +30,7 @@ def queries(
     Levels: 1. The bias of the product that follows, and the ``shrink`` of the keys, are divided
     out.
     """
+    run.mark("queries", name)
     gain = run.engine.bias(run.engine.level(stream[0]) - 1) / 2**shrink
     outputs = run.shape.stream(kind).maps()
     targets = [
@@ -60,11 +61,13 @@ def attend(
         lambda: flat(_value_starts(run, name, maps, skewed, mask, level)),
     )
     count = len(maps.query)
+    run.mark("scores")
     met = products.scores(run, split(pairs, count), skewed)
     weights = [
         [_raise(run, name, shift, maps.power, z) for z in pair]
         for shift, pair in zip(maps.shift, met, strict=True)
     ]
+    run.mark("context")
     contexts = products.context(run, weights, split(starts, count))
     layout = run.shape.stream("solo")
     out = []
@@ -93,6 +96,7 @@ def attend_cls(
     """
     engine, geometry, layout = run.engine, run.shape.geometry, run.shape.stream("edge")
     weights = _cls_weights(run, name, maps, query, stream)
+    run.mark("context")
     level = engine.level(weights[0][0])
     out = []
     for block, held in enumerate(layout.maps()):
@@ -139,6 +143,7 @@ def _cls_weights(
     for shift, own in zip(maps.shift, query, strict=True):
         weights.append([])
         for start in range(0, len(keys), blocks):
+            run.mark("scores", name)
             tile = keys[start : start + blocks]
             terms = [engine.mul(a, b) for a, b in zip(own, tile, strict=True)]
             score = sum_features(engine, run.shape.geometry, run.settle(terms))
@@ -165,6 +170,7 @@ def _values(
 
     The biases of the weights and of the two products that follow are divided out.
     """
+    run.mark("values", name)
     engine = run.engine
     scores_level = query_level - 1
     level = scores_level - POWER_LEVELS[maps.power]
@@ -187,6 +193,7 @@ def _values(
 
 def _raise(run: Context, name: str, shift: complex, exponent: int, scores: Handle) -> Handle:
     """``(score + shift)^p`` in group 0; see :func:`.squares.power`."""
+    run.mark("weights", name)
     held = first_group(run.shape.geometry)
     shifted = run.shift(f"{name} shift {shift}", scores, np.array([shift]), held)
     return power(run.engine, shifted, exponent)[0]

@@ -27,6 +27,7 @@ def squares(run: Context, name: str, ffn: FeedForward, stream: Handles) -> Handl
 
     Levels: :data:`SQUARES_LEVELS`.
     """
+    run.mark("FFN in, squares", name)
     target = Target(f"{name} up", ffn.up, wide(run).maps())
     hidden = run.apply([target], run.shape.stream("dup").maps(), stream)[0]
     return [multiply_parts(run.engine, a, a) for a in hidden]
@@ -56,6 +57,7 @@ def next_stream(
         hidden: from :func:`squares`.
         whole: the result is ``dup``; otherwise group 1 is waste.
     """
+    run.mark("FFN out", name)
     engine, geometry, dup = run.engine, run.shape.geometry, run.shape.stream("dup")
     down = ffn.down.over(squares_gain(run, hidden))
     targets = [Target(f"{name} down", down, dup.maps())]
@@ -98,6 +100,7 @@ def next_query_kept(
 
     Arguments as there; it does not wait for the squares.
     """
+    run.mark("queries", name)
     engine, layout = run.engine, run.shape.stream("dup")
     level = engine.level(stream[0]) - SQUARES_LEVELS
     own = [engine.mod_switch(a, level) for a in stream[: layout.blocks]]
@@ -126,6 +129,7 @@ def next_query(
     Returns:
         For each pair its blocks, in every column of group 0; group 1 is waste. Levels: 1.
     """
+    run.mark("queries", name)
     engine, width = run.engine, len(wide(run).maps())
     gain = engine.bias(engine.level(hidden[0]) - 1) * squares_gain(run, hidden)
     out: Handles = []
@@ -175,6 +179,7 @@ def logits(run: Context, head: Head, row: Handles) -> Handles:
 
     Levels: 2.
     """
+    run.mark("FFN, classifier")
     engine, geometry, answer = run.engine, run.shape.geometry, run.shape.bar
     gain = engine.bias(engine.level(row[0]) - 1)
     size, rows = run.shape.hidden, run.shape.stream("edge")
@@ -196,6 +201,7 @@ def logits(run: Context, head: Head, row: Handles) -> Handles:
 
 def skew(run: Context, stream: Handles) -> Handles:
     """``shape.keys`` from ``dup``, without the client. Levels: 1. Key switches: T each."""
+    run.mark("skew")
     engine, geometry = run.engine, run.shape.geometry
     rows = np.arange(geometry.features)[:, None]
     first = first_group(geometry)

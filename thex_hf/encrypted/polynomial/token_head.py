@@ -34,6 +34,7 @@ def head_logits(run: Context, head: FeedForward, stream: Handles, mask: Handles)
     hidden = squares(run, "head", head, stream)
     level = run.engine.level(hidden[0])
     low = [run.engine.mod_switch(a, level) for a in stream]
+    run.mark("FFN out, classifier")
     read = _mean if run.shape.head == "mean" else _tokens
     return read(run, head, hidden, low, mask)
 
