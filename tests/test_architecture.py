@@ -129,6 +129,18 @@ ROOMS = {
         "modeling",
         "errors",
     },
+    "plots": {
+        "_extras",
+        "approx.softmax",
+        "conversion.batches",
+        "conversion.data",
+        "conversion.losses",
+        "conversion.sources",
+        "encrypted.plan",
+        "encrypted.schedule",
+        "modeling",
+        "errors",
+    },
     "cli": {
         "",
         "_extras",
@@ -137,6 +149,7 @@ ROOMS = {
         "cards",
         "evaluation",
         "pipelines",
+        "plots",
         "protocol",
         "conversion",
         "modeling",
@@ -158,6 +171,7 @@ TORCH_ROOMS = {
     "endpoint",
     "evaluation",
     "cards",
+    "plots",
     "cli",
     "demo",
     "",
@@ -271,6 +285,8 @@ def test_libraries_stay_where_they_belong():
             refused |= {"tenseal"}
         if module != "conversion.trainer":
             refused |= {"accelerate"}
+        if room_of(module) != "plots":
+            refused |= {"matplotlib"}
         if room_of(module) != "web":
             refused |= {"fastapi", "starlette", "uvicorn", "prometheus_client"}
         if module != "demo.page":
@@ -295,6 +311,7 @@ def test_imports_by_name_are_few():
         ("backends.seal_context", "tenseal.sealapi"),
         ("client.link", "httpx"),
         ("demo.picture", "PIL.Image"),
+        ("plots.canvas", "matplotlib.figure"),
         ("service.sql_shelf", "sqlalchemy"),
         ("conversion.data", "datasets"),
         ("evaluation.libraries", "datasets"),

@@ -11,12 +11,15 @@ from thex_hf.approx.activation import relu
 
 Array = NDArray[np.float64]
 
+ZERO_AT = -2.0
+"""Score at and below which the estimate's weight is zero."""
+
 
 def cubed_relu(scores: Array) -> Array:
     """Return ``ReLU((x / 2 + 1)^3)``, the estimate's stand-in for ``exp``.
 
     THE-X, Chen et al. 2022, equation 4. The server computes the cube; the client
-    rectifies it. Scores at or below -2 give exactly zero.
+    rectifies it. Scores at or below :data:`ZERO_AT` give exactly zero.
 
     Args:
         scores: attention scores already divided by the square root of the head

@@ -12,7 +12,7 @@ from thex_hf.cli.output import Json, show_json
 
 PACKAGES = (
     "thex_hf", "torch", "transformers", "huggingface_hub", "accelerate", "numpy", "tenseal",
-    "datasets", "evaluate", "scikit-learn", "scipy", "seqeval", "concrete-ml",
+    "datasets", "evaluate", "scikit-learn", "scipy", "seqeval", "matplotlib", "concrete-ml",
 )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from thex_hf.cli.endpoint_handler import endpoint_handler
 from thex_hf.cli.estimate import estimate
 from thex_hf.cli.evaluate import evaluate
 from thex_hf.cli.info import info
+from thex_hf.cli.plot import plot
 from thex_hf.cli.serve import serve
 from thex_hf.errors import ThexError
 
@@ -40,6 +41,7 @@ commands.command()(endpoint_handler)
 commands.command()(estimate)
 commands.command()(evaluate)
 commands.command()(info)
+commands.command()(plot)
 commands.command()(serve)
 
 
