@@ -1,0 +1,114 @@
+"""Draw the figures of the documentation into docs/images.
+
+``python benchmarks/plots.py [--scores dev.tsv]``. From the bundled checkpoints and committed
+results; needs ``pip install 'thex_hf[plots]'``. With ``--scores`` the attention scores are first
+measured anew on all texts of a file, into results/scores.json. Takes about a minute.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from common import RESULTS, surroundings
+
+import thex_hf
+from thex_hf.encrypted.circuits import FORMS, plan_for
+from thex_hf.plots.canvas import save
+from thex_hf.plots.cost import draw_cost, read_cost
+from thex_hf.plots.levels import draw_levels, read_levels
+from thex_hf.plots.protocols import draw_protocols, read_protocols
+from thex_hf.plots.scores import Scores, draw_scores
+from thex_hf.plots.stages import draw_stages, read_stages
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from thex_hf.encrypted.plan import Plan
+
+IMAGES = Path(__file__).parents[1] / "docs" / "images"
+TOKENS = 32
+MOST_BYTES = 120_000
+
+
+def checkpoints() -> list[Path]:
+    """The bundled checkpoints' folders, one a form."""
+    return [Path(thex_hf.bundled_checkpoint(form)) for form in dict.fromkeys(FORMS.values())]
+
+
+def model_of(folder: Path) -> Any:
+    """A bundled model in float32."""
+    return thex_hf.ThexBertForSequenceClassification.from_pretrained(folder).float()
+
+
+def plans() -> dict[str, tuple[Plan, str]]:
+    """For each protocol the plan, and the name of the model."""
+    found = {}
+    for protocol, form in FORMS.items():
+        folder = Path(thex_hf.bundled_checkpoint(form))
+        model = model_of(folder)
+        weights, config = model.encoder_weights(), model.config
+        found[protocol] = (
+            plan_for(weights, TOKENS, config.ranges, protocol=protocol, softmax=config.softmax),
+            folder.name,
+        )
+    return found
+
+
+def measure_scores(data: str) -> None:
+    """Attention scores of the bundled models on a file of texts, into results/scores.json."""
+    from transformers import AutoTokenizer
+
+    from thex_hf.plots import running
+
+    texts = running.score_texts(data)
+    rows = [
+        running.measure_scores(
+            model_of(folder), AutoTokenizer.from_pretrained(folder), texts, folder.name,
+            limit=len(texts),
+        )
+        for folder in checkpoints()
+    ]  # fmt: skip
+    record = {
+        "surroundings": surroundings(),
+        "data": "/".join(Path(data).parts[-2:]),
+        "rows": [row.to_json() for row in rows],
+    }
+    (RESULTS / "scores.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def figures() -> dict[str, Figure]:
+    """All figures by the name of their file."""
+    drawn = {}
+    for protocol, own in plans().items():
+        drawn[f"levels-{protocol}"] = draw_levels(read_levels(*own))
+        if protocol == "client-aided":
+            drawn[f"cost-{protocol}"] = draw_cost(read_cost(*own))
+    drawn["stages"] = draw_stages([read_stages(folder) for folder in checkpoints()])
+    costs = read_protocols((RESULTS / "protocols.json").read_text(), "protocols.json")
+    shown = [cost for cost in costs if cost.tokens == TOKENS]
+    drawn["protocols"] = draw_protocols(shown, "bundled models")
+    scores = json.loads((RESULTS / "scores.json").read_text())["rows"]
+    drawn["scores"] = draw_scores([Scores.from_json(row) for row in scores])
+    return drawn
+
+
+def main() -> None:
+    """Draw everything."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scores", metavar="FILE", help="measure attention scores on these texts")
+    options = parser.parse_args()
+    if options.scores:
+        measure_scores(options.scores)
+    IMAGES.mkdir(exist_ok=True)
+    for name, figure in figures().items():
+        size = save(figure, IMAGES / f"{name}.png").stat().st_size
+        print(f"{name}.png: {size} bytes")
+        if size > MOST_BYTES:
+            raise SystemExit(f"{name}.png has {size} bytes; {MOST_BYTES} are the most")
+
+
+if __name__ == "__main__":
+    main()
