@@ -1,0 +1,44 @@
+"""What the examples start from: an encoder that loads whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import AutoModel, AutoTokenizer
+
+from thex_hf.conversion.sources import load_source
+
+FOLDER = Path(__file__).parents[1] / "examples"
+BASE = FOLDER / "base_encoder"
+
+
+def test_the_encoder_loads_whole():
+    model, info = AutoModel.from_pretrained(BASE, add_pooling_layer=False, output_loading_info=True)
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    assert (model.config.num_hidden_layers, model.config.hidden_size) == (2, 128)
+    assert model.dtype == torch.float32
+
+
+@torch.no_grad()
+def test_the_encoder_was_trained():
+    """Texts that mean nearly the same lie closer in the pair score's row than others do."""
+    model = AutoModel.from_pretrained(BASE, add_pooling_layer=False).eval()
+    tokenizer = AutoTokenizer.from_pretrained(BASE)
+    texts = ["my card was stolen", "somebody stole my card", "the weather is fine today"]
+    inputs = tokenizer(texts, return_tensors="pt", padding=True)
+    rows = model(**inputs).last_hidden_state[:, 0]
+    near, far = (torch.cosine_similarity(rows[0], rows[k], dim=0) for k in (1, 2))
+    assert near > far + 0.1
+
+
+def test_the_encoder_is_a_source_with_a_fresh_classifier():
+    source = load_source(BASE, task="sequence", num_labels=3)
+    assert source.headless
+    assert source.tokenizer.model_max_length == source.model.config.max_position_embeddings == 64
+
+
+def test_the_encoder_cuts_no_text_by_itself():
+    tokenizer = AutoTokenizer.from_pretrained(BASE)
+    assert len(tokenizer("word " * 100)["input_ids"]) == 102
