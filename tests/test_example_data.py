@@ -1,16 +1,24 @@
-"""What the examples start from: an encoder that loads whole."""
+"""What the examples start from: an encoder that loads whole, and labelled texts without repeats."""
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
+import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
+from thex_hf.conversion.data import read_texts
 from thex_hf.conversion.sources import load_source
 
 FOLDER = Path(__file__).parents[1] / "examples"
 BASE = FOLDER / "base_encoder"
+COUNTS = {
+    "bank_intents": [45] * 10,
+    "clinical_notes": [48] * 3,
+    "film_reviews": [20] * 2,
+}
 
 
 def test_the_encoder_loads_whole():
@@ -42,3 +50,15 @@ def test_the_encoder_is_a_source_with_a_fresh_classifier():
 def test_the_encoder_cuts_no_text_by_itself():
     tokenizer = AutoTokenizer.from_pretrained(BASE)
     assert len(tokenizer("word " * 100)["input_ids"]) == 102
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_texts_are_balanced_and_different(name):
+    data = read_texts(FOLDER / "data" / f"{name}.tsv")
+    assert list(Counter(data.labels).values()) == COUNTS[name]
+    assert len({text.lower() for text in data.texts}) == len(data)
+
+
+def test_every_file_of_texts_says_where_it_is_from():
+    said = (FOLDER / "data" / "SOURCE.md").read_text(encoding="utf-8")
+    assert [path.name for path in (FOLDER / "data").glob("*.tsv") if path.name not in said] == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,17 +14,30 @@ EXAMPLES = sorted(FOLDER.glob("*.py"))
 FAST = {
     "convert_tiny": ["--epochs", "2"],
     "classify": ["a fine film"],
+    "bank_intents": ["--epochs", "4", "--effort", "0.01", "My card was stolen"],
+    "clinical_notes": ["--epochs", "6", "--effort", "0.01", "Chest pain since an hour, sweating."],
     "demo_app": ["--check"],
+    "two_machines": ["a fine film"],
 }
 NEEDS = {"demo_app": "gradio"}
 EXPECTED = {
+    "bank_intents": r"accuracy on 90 held-out messages: (?s:.*), [789]\d\.\d % converted"
+    r"(?s:.*)same intent as in clear: True",
     "classify": "POSITIVE",
-    "demo_app": "protocols: ['client-aided', 'refresh', 'one-shot']",
-    "two_roles": "server folder: ['evaluation.",
+    "clinical_notes": r"accuracy on 28 held-out notes: (?s:.*)same label: True(?s:.*)nothing was",
     "convert_tiny": "accuracy: ",
-    "evaluate_model": "same label as in clear: 100%",
+    "demo_app": r"protocols: \['client-aided', 'refresh', 'one-shot'\]",
+    "own_engine": r"client-aided(?s:.*): the same\nrefresh(?s:.*): the same\n",
+    "score_data_set": r"clear +40 +0\.[89](?s:.*)simulated +40 +0\.[89]\d+ +0\.\d+ +100%",
+    "two_machines": r"POSITIVE  a fine film\n  6 rounds(?s:.*)'/predict', 'status': 200",
+    "two_roles": r"server folder: \['evaluation\.",
 }
-ENCRYPTED = {"classify": ["a fine film", "--fhe", "execute"], "two_roles": ["--backend", "seal"]}
+"""Patterns to be found in what an example prints."""
+ENCRYPTED = {
+    "classify": ["a fine film", "--fhe", "execute"],
+    "score_data_set": ["--fhe", "execute", "--encrypted", "2"],
+    "two_roles": ["--backend", "seal"],
+}
 
 
 def run(path: Path, argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -32,6 +47,7 @@ def run(path: Path, argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     module.main(argv)
     return capsys.readouterr().out
@@ -44,13 +60,14 @@ def test_there_are_examples():
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_example_runs(path, capsys):
     out = run(path, FAST.get(path.stem, []), capsys)
-    assert EXPECTED[path.stem] in out
+    assert re.search(EXPECTED[path.stem], out), out
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ENCRYPTED)
 def test_example_runs_on_ciphertexts(name, capsys):
-    assert EXPECTED[name] in run(FOLDER / f"{name}.py", ENCRYPTED[name], capsys)
+    out = run(FOLDER / f"{name}.py", ENCRYPTED[name], capsys)
+    assert re.search(EXPECTED[name], out), out
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
