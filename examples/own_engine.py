@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,21 +41,13 @@ from thex_hf.protocol.session import LocalSession
 
 @dataclass(frozen=True)
 class Cipher:
-    """A handle: the slots, and the state that the rules look at."""
+    """A handle, or an encoded vector: the slots, and the state that the rules look at."""
 
-    slots: AnyVector
+    values: AnyVector
     level: int
     degree: int = 1
     size: int = 2
-
-
-@dataclass(frozen=True)
-class Plain:
-    """An encoded vector."""
-
-    slots: AnyVector
-    level: int
-    factor: bool
+    factor: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +57,11 @@ class Wire:
     parameters: Parameters
     tag: bytes
 
+    @property
+    def slots(self) -> int:
+        """Numbers in a "ciphertext"."""
+        return self.parameters.slots
+
     def pack(self, vector: AnyVector, level: int) -> bytes:
         """The numbers, openly, after what they belong to."""
         values = np.asarray(vector, np.complex128).tobytes()
@@ -73,76 +70,76 @@ class Wire:
     def unpack(self, data: bytes) -> Cipher:
         """Read them; everything that comes off the wire is checked."""
         try:
-            *owner, level, values = msgpack.unpackb(data)
-            slots = np.frombuffer(values, np.complex128)
-            fits = slots.size == self.parameters.slots and 0 <= level <= self.parameters.top_level
+            *owner, level, data = msgpack.unpackb(data)
+            values = np.frombuffer(data, np.complex128)
+            fits = values.size == self.slots and 0 <= level <= self.parameters.top_level
         except Exception as error:
             raise WireError(f"own engine: not a message of its own: {error}") from error
-        if not (fits and owner == [repr(self.parameters), self.tag] and np.isfinite(slots).all()):
+        if not (fits and owner == [repr(self.parameters), self.tag] and np.isfinite(values).all()):
             raise WireError("own engine: a message of other parameters or keys, or damaged")
-        return Cipher(slots, level)
+        return Cipher(values, level)
 
 
-class Client:
+class Client(Wire):
     """Encrypts and decrypts; see :class:`thex_hf.layout.engines.ClientEngine`."""
 
-    def __init__(self, wire: Wire) -> None:
-        self.wire, self.slots = wire, wire.parameters.slots
-
     def encrypt(self, vector: AnyVector, level: int) -> bytes:
-        rules.check_level(level, self.wire.parameters, "encrypt")
-        return self.wire.pack(rules.checked_vector(vector, self.slots, "encrypt"), level)
+        rules.check_level(level, self.parameters, "encrypt")
+        return self.pack(rules.checked_vector(vector, self.slots, "encrypt"), level)
 
     def decrypt(self, data: bytes) -> Vector:
         return self.decrypt_complex(data).real.copy()
 
     def decrypt_complex(self, data: bytes) -> ComplexVector:
-        return self.wire.unpack(data).slots.astype(np.complex128)
+        return self.unpack(data).values.astype(np.complex128)
 
 
-class Server:
+@dataclass(frozen=True)
+class Server(Wire):
     """Computes; see :class:`thex_hf.layout.engines.ServerEngine`."""
 
-    combine = combine_by_products  # a library that has something better uses that
+    steps: Mapping[int, int]  # the level that each rotation key reaches
+    relinearisation: int | None = None  # and these; None: there is no such key
+    conjugation: int | None = None
+    public: int | None = None
 
-    def __init__(self, wire: Wire, reach: Sequence[int | None], steps: dict[int, int]) -> None:
-        self.wire, self.slots, self.steps = wire, wire.parameters.slots, steps
-        self.relinearisation, self.conjugation, self.public = reach  # None: there is no such key
+    load = Wire.unpack
+    combine = combine_by_products  # a library that has something better uses that
 
     def level(self, a: Cipher) -> int:
         return a.level
 
     def bias(self, level: int) -> float:
-        rules.check_level(level, self.wire.parameters, "bias")
+        rules.check_level(level, self.parameters, "bias")
         rules.check_product_level(level, "bias")
         return 1.0
 
-    def encode(self, vector: AnyVector, level: int, *, factor: bool) -> Plain:
-        rules.check_level(level, self.wire.parameters, "encode")
+    def encode(self, vector: AnyVector, level: int, *, factor: bool) -> Cipher:
+        rules.check_level(level, self.parameters, "encode")
         if factor:
             rules.check_product_level(level, "encode")
-        return Plain(rules.checked_vector(vector, self.slots, "encode"), level, factor)
+        return Cipher(rules.checked_vector(vector, self.slots, "encode"), level, factor=factor)
 
     def add(self, a: Cipher, b: Cipher) -> Cipher:
         rules.check_add(a, b)
-        return replace(a, slots=a.slots + b.slots, size=max(a.size, b.size))
+        return replace(a, values=a.values + b.values, size=max(a.size, b.size))
 
     def sub(self, a: Cipher, b: Cipher) -> Cipher:
         rules.check_add(a, b, "sub")
-        return replace(a, slots=a.slots - b.slots, size=max(a.size, b.size))
+        return replace(a, values=a.values - b.values, size=max(a.size, b.size))
 
-    def add_plain(self, a: Cipher, p: Plain) -> Cipher:
+    def add_plain(self, a: Cipher, p: Cipher) -> Cipher:
         rules.check_plain(a, p, factor=False)
-        return replace(a, slots=a.slots + p.slots)
+        return replace(a, values=a.values + p.values)
 
-    def mul_plain(self, a: Cipher, p: Plain) -> Cipher:
+    def mul_plain(self, a: Cipher, p: Cipher) -> Cipher:
         rules.check_plain(a, p, factor=True)
-        return replace(a, slots=a.slots * p.slots, degree=2)
+        return replace(a, values=a.values * p.values, degree=2)
 
     def mul(self, a: Cipher, b: Cipher) -> Cipher:
-        parameters = self.wire.parameters
-        rules.check_mul(a, b, parameters.scale_bits, parameters.modulus_bits(a.level))
-        return Cipher(a.slots * b.slots, a.level, degree=2, size=3)
+        bits = self.parameters.modulus_bits(a.level)
+        rules.check_mul(a, b, self.parameters.scale_bits, bits)
+        return Cipher(a.values * b.values, a.level, degree=2, size=3)
 
     def rescale(self, a: Cipher) -> Cipher:
         rules.check_degree(a, 2, "rescale")
@@ -156,32 +153,29 @@ class Server:
         if step % self.slots:
             rules.check_rotation(a, step % self.slots, self.steps)
         rules.check_size(a, 2, "rotate")
-        return replace(a, slots=np.roll(a.slots, -step))
+        return replace(a, values=np.roll(a.values, -step))
 
     def conjugate(self, a: Cipher) -> Cipher:
         rules.check_conjugation(a, self.conjugation)
-        return replace(a, slots=a.slots.conj())
+        return replace(a, values=a.values.conj())
 
     def times_i(self, a: Cipher) -> Cipher:
-        return replace(a, slots=1j * a.slots)
+        return replace(a, values=1j * a.values)
 
     def rerandomise(self, a: Cipher) -> Cipher:
         rules.check_rerandomisation(a, held=self.public is not None)
-        return a
+        return replace(a)  # a library adds an encryption of zero
 
     def mod_switch(self, a: Cipher, level: int) -> Cipher:
         rules.check_mod_switch(a, level)
         return replace(a, level=level)
 
-    def load(self, data: bytes) -> Cipher:
-        return self.wire.unpack(data)
-
     def dump(self, a: Cipher) -> bytes:
         rules.check_dump(a)
-        return self.wire.pack(a.slots, a.level)
+        return self.pack(a.values, a.level)
 
     def export(self, a: Cipher) -> bytes:
-        return with_state(a, np.asarray(a.slots, np.complex128).tobytes())
+        return with_state(a, np.asarray(a.values, np.complex128).tobytes())
 
     def adopt(self, data: bytes) -> Cipher:
         level, degree, size, contents = split_state(data)
@@ -208,22 +202,22 @@ class Backend:
 
     def client(self, parameters: Parameters, secret: SecretKeys) -> Client:
         parameters.require_128_bit()
-        return Client(Wire(parameters, _tag(secret.reveal())))
+        return Client(parameters, _tag(secret.reveal()))
 
     def server(self, parameters: Parameters, keys: EvaluationKeys, rotations: Any) -> Server:
         parameters.require_128_bit()
         if not (keys.rotations or rotations):  # nobody's: it only encodes weights
-            return Server(Wire(parameters, b""), (None, None, None), {})
+            return Server(parameters, b"", {})
         try:
             made_for, tag, reach, held = msgpack.unpackb(keys.rotations)
-            levels, known = dict(held), made_for == repr(parameters) and len(reach) == 3
+            levels = dict(held)
         except Exception as error:
             raise WireError(f"own engine: damaged evaluation keys: {error}") from error
-        if not known:
+        if made_for != repr(parameters):
             raise WireError("own engine: evaluation keys of other parameters")
         steps = rules.reduced_steps(rotations, parameters.slots)
         rules.check_steps_held(steps, levels)
-        return Server(Wire(parameters, tag), reach, {step: levels[step] for step in steps})
+        return Server(parameters, tag, {step: levels[step] for step in steps}, *reach)
 
 
 def _tag(secret: bytes) -> bytes:
