@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```\s*$", re.MULTILINE | re.DOTALL)
 SLOW = re.compile(r"<!--\s*slow\s*-->\s*\Z")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -51,13 +51,23 @@ WITH_PYTHON = [page for page in PAGES if any(block[0] == "python" for block in b
 def test_python_blocks_run(page, request, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     space: dict[str, object] = {"__name__": f"blocks_of_{page.stem}"}
+    ran = skipped = 0
     for language, text, slow, line in blocks(page):
         if language != "python":
             continue
         if slow and not request.config.getoption("--slow"):
+            skipped += 1
             continue
         # blank lines in front make tracebacks show the page's own line numbers
         exec(compile("\n" * (line - 1) + text, str(page), "exec"), space)
+        ran += 1
+    assert ran == page.read_text(encoding="utf-8").count("\n```python\n") - skipped
+
+
+def test_every_block_says_what_it_is():
+    """So that no block of Python is passed over for a misspelt or missing word."""
+    kinds = {block[0] for page in PAGES for block in blocks(page)}
+    assert kinds <= {"python", "bash", "text", "json", "toml"}
 
 
 def test_the_readme_begins_with_two_lines_for_the_shell():
@@ -92,6 +102,7 @@ def test_no_private_paths(page):
 
 
 def test_every_docs_page_is_on_the_index():
-    linked = set(LINK.findall((ROOT / "docs" / "index.md").read_text(encoding="utf-8")))
-    pages = {page.name for page in PAGES if page.parent.name == "docs"} - {"index.md"}
-    assert pages <= linked
+    docs = ROOT / "docs"
+    linked = set(LINK.findall((docs / "index.md").read_text(encoding="utf-8")))
+    pages = {page.relative_to(docs).as_posix() for page in PAGES if page.is_relative_to(docs)}
+    assert pages - {"index.md"} <= linked
