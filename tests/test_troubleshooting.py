@@ -9,12 +9,16 @@ from troubles import TROUBLES
 from thex_hf.errors import ThexError
 
 PAGE = Path(__file__).parents[1] / "docs" / "troubleshooting.md"
-ENTRY = re.compile(r"^### (.+)\n\n```text\n(.+)\n```$", re.MULTILINE)
-QUOTED = dict(ENTRY.findall(PAGE.read_text(encoding="utf-8")))
+ENTRY = re.compile(r"^### (.+)\n\n```text\n([^`]+)\n```$", re.MULTILINE)
+QUOTED = {
+    heading: " ".join(message.split())
+    for heading, message in ENTRY.findall(PAGE.read_text(encoding="utf-8"))
+}
 
 
 def as_on_the_page(message):
-    """Without what differs from machine to machine: a free port, a number, a home."""
+    """On one line, without what differs between machines: a free port, a number, a home."""
+    message = " ".join(message.split())
     message = re.sub(r"http://127\.0\.0\.1:\d+", "http://localhost:8000", message)
     message = re.sub(r"\[Errno \d+\]", "[Errno 111]", message)
     return message.replace("thex-home/", "~/.cache/thex_hf/")

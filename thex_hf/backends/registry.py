@@ -48,8 +48,7 @@ def find_backend(name: str) -> Any:
     """The backend called ``name``, of either kind.
 
     Returns:
-        A :class:`~thex_hf.backends.base.SlotBackend`, or a
-        :class:`~thex_hf.protocol.engines.CircuitBackend`.
+        A ``SlotBackend``, or a ``CircuitBackend`` of ``thex_hf.protocol.engines``.
 
     Raises:
         BackendUnavailable: no such name, or its module cannot be loaded.

@@ -100,7 +100,7 @@ def load_metric(name: str, *, multilabel: bool = False) -> Any:
             zero or one for each class.
 
     Returns:
-        An :class:`evaluate.Metric`; for a GLUE task with two metrics, both combined.
+        An ``evaluate.Metric``; for a GLUE task with two metrics, both combined.
 
     Raises:
         OptionError: no such metric, or it cannot score several classes a text.

@@ -69,7 +69,7 @@ class ThexTokenClassificationEvaluator(
             **options: of the pipeline, where none is given, such as ``protocol``.
 
         Returns:
-            As :meth:`ThexTextClassificationEvaluator.compute`; agreement is that of words.
+            As ``ThexTextClassificationEvaluator.compute``; agreement is that of words.
 
         Raises:
             OptionError: an option or metric that is not on offer or does not suit the model.

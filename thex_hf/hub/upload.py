@@ -42,7 +42,7 @@ def push_folder(
         create_pr: open a pull request with the files.
 
     Returns:
-        The commit, as :mod:`huggingface_hub` describes it.
+        The commit, as ``huggingface_hub`` describes it.
 
     Raises:
         KeyStoreError: the folder holds a key file or another secret; nothing was uploaded.
