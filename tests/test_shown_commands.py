@@ -16,7 +16,7 @@ from test_docs import PAGES, blocks, name
 from thex_hf.cli.main import commands
 
 TOP = typer.main.get_command(commands)
-IN_BLOCK = re.compile(r"^(?:\$ )?(?:.*&& ?|[A-Z_]+=\S+ )?(?:\S*/)?thex-hf (.+)$", re.MULTILINE)
+IN_BLOCK = re.compile(r"^(?:\$ )?(?:.*&& ?|[A-Z_]+=\S+ )?(?:\S*/)?thex-hf ([^>\n]+)", re.MULTILINE)
 IN_TEXT = re.compile(r"`thex-hf\s+([^`]+)`")
 FENCE = re.compile(r"^```.*?^```\s*?$", re.MULTILINE | re.DOTALL)
 
