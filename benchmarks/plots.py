@@ -1,8 +1,10 @@
 """Draw the figures of the documentation into docs/images.
 
-``python benchmarks/plots.py [--scores dev.tsv]``. From the bundled checkpoints and committed
-results; needs ``pip install 'thex_hf[plots]'``. With ``--scores`` the attention scores are first
-measured anew on all texts of a file, into results/scores.json. Takes about a minute.
+``python benchmarks/plots.py [--scores dev.tsv [--pair SOURCE CONVERTED]]``. From the bundled
+checkpoints and committed results; needs ``pip install 'thex_hf[plots]'``. With ``--scores`` the
+attention scores are first measured anew on all texts of a file, into results/scores.json: those of
+the bundled models, and with ``--pair`` those of a model before and after its conversion. Takes
+about a minute.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from thex_hf.encrypted.plan import Plan
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
+SCORES = RESULTS / "scores.json"
 TOKENS = 32
 MOST_BYTES = 120_000
 
@@ -57,26 +60,34 @@ def plans() -> dict[str, tuple[Plan, str]]:
     return found
 
 
-def measure_scores(data: str) -> None:
-    """Attention scores of the bundled models on a file of texts, into results/scores.json."""
+def measure_scores(data: str, pair: list[Path] | None) -> None:
+    """Attention scores of models on a file of texts, into results/scores.json."""
     from transformers import AutoTokenizer
 
     from thex_hf.plots import running
 
     texts = running.score_texts(data)
-    rows = [
-        running.measure_scores(
-            model_of(folder), AutoTokenizer.from_pretrained(folder), texts, folder.name,
-            limit=len(texts),
+
+    def own(folder: Path, opened: Any = None, **options: Any) -> dict[str, Any]:
+        model, tokenizer = opened or (model_of(folder), AutoTokenizer.from_pretrained(folder))
+        found = running.measure_scores(
+            model, tokenizer, texts, folder.name, limit=len(texts), **options
         )
-        for folder in checkpoints()
-    ]  # fmt: skip
-    record = {
+        return found.to_json()
+
+    record = json.loads(SCORES.read_text())
+    record |= {
         "surroundings": surroundings(),
         "data": "/".join(Path(data).parts[-2:]),
-        "rows": [row.to_json() for row in rows],
+        "rows": [own(folder) for folder in checkpoints()],
     }
-    (RESULTS / "scores.json").write_text(json.dumps(record, indent=1) + "\n")
+    if pair:
+        source, converted = pair
+        model = model_of(converted)
+        good = running.intervals_of(model)
+        before = own(source, running.open_source(source, model), intervals=good)
+        record["pair"] = [before, own(converted)]
+    SCORES.write_text(json.dumps(record, indent=1) + "\n")
 
 
 def figures() -> dict[str, Figure]:
@@ -90,8 +101,9 @@ def figures() -> dict[str, Figure]:
     costs = read_protocols((RESULTS / "protocols.json").read_text(), "protocols.json")
     shown = [cost for cost in costs if cost.tokens == TOKENS]
     drawn["protocols"] = draw_protocols(shown, "bundled models")
-    scores = json.loads((RESULTS / "scores.json").read_text())["rows"]
-    drawn["scores"] = draw_scores([Scores.from_json(row) for row in scores])
+    scores = json.loads(SCORES.read_text())
+    for name, rows in (("scores", "rows"), ("scores-before-after", "pair")):
+        drawn[name] = draw_scores([Scores.from_json(row) for row in scores[rows]])
     return drawn
 
 
@@ -99,9 +111,12 @@ def main() -> None:
     """Draw everything."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scores", metavar="FILE", help="measure attention scores on these texts")
+    parser.add_argument(
+        "--pair", type=Path, nargs=2, metavar=("SOURCE", "CONVERTED"), help="before and after"
+    )
     options = parser.parse_args()
     if options.scores:
-        measure_scores(options.scores)
+        measure_scores(options.scores, options.pair)
     IMAGES.mkdir(exist_ok=True)
     for name, figure in figures().items():
         size = save(figure, IMAGES / f"{name}.png").stat().st_size
