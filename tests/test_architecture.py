@@ -121,6 +121,7 @@ ROOMS = {
         "_machine",
         "evaluation",
         "pipelines",
+        "plots",
         "protocol",
         "backends.registry",
         "encrypted.circuits",

@@ -181,3 +181,26 @@ def test_what_cannot_be_measured_is_said_before_anything_is_written(folder, text
         make_card(tmp_path / "raw")
     for name in (folder, tmp_path / "raw"):
         assert not Path(name, "measures.json").exists()
+
+
+def test_figures_are_drawn_and_shown_as_long_as_they_are_there(folder, tmp_path):
+    pytest.importorskip("matplotlib")
+    measures = make_card(folder, tokens=16, figures=True)
+    names = [path for path, _ in measures["figures"]]
+    assert names == [
+        "figures/stages.png",
+        "figures/cost-client-aided.png",
+        "figures/levels-client-aided.png",
+    ]
+    assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in names)
+    card = (folder / "README.md").read_text()
+    assert all(f"]({name})" in card for name in names)
+
+    make_card(folder, tokens=16)  # without drawing them again
+    assert all(f"]({name})" in (folder / "README.md").read_text() for name in names)
+
+    model = thex_hf.ThexBertForSequenceClassification.from_pretrained(folder)
+    model.save_pretrained(tmp_path / "again")
+    again = (tmp_path / "again" / "README.md").read_text()
+    assert "](figures/" not in again
+    assert "## Costs of one text" in again

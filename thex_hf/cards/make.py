@@ -44,6 +44,7 @@ def make_card(
     ring: int | None = None,
     processes: int | None = None,
     backend: str = "seal",
+    figures: bool = False,
 ) -> dict[str, Any]:
     """Measure costs, and scores where there are data; write ``measures.json`` and ``README.md``.
 
@@ -61,6 +62,7 @@ def make_card(
         ring: ring degree for ``refresh`` and ``one-shot``; the cheapest if None.
         processes: of the server, for texts that are encrypted; all usable cores if None.
         backend: engine.
+        figures: also draw stages, levels and costs into ``figures/``, which needs matplotlib.
 
     Returns:
         The measures, as written.
@@ -101,6 +103,10 @@ def make_card(
             if row["fhe"] == "execute":
                 measures["costs"].append(executed_costs(row))
             measures["scores"].append(row)
+    if figures:
+        from thex_hf.cards.figures import draw_figures
+
+        measures["figures"] = draw_figures(place, model, wanted, tokens=tokens, ring=ring)
     merged = with_earlier(measures, read_measures(place))
     write_measures(place, merged)
     write_card(place)
@@ -136,6 +142,8 @@ def with_earlier(new: dict[str, Any], old: dict[str, Any] | None) -> dict[str, A
         return new
     texts = new.get("texts") or old.get("texts")
     out = {**new, **({"texts": texts} if texts else {})}
+    if "figures" in old:
+        out.setdefault("figures", old["figures"])
     if texts == old.get("texts"):
         done = [(row["fhe"], row.get("protocol")) for row in new["scores"]]
         kept = [r for r in old.get("scores", []) if (r["fhe"], r.get("protocol")) not in done]

@@ -39,6 +39,9 @@ def card(
         int | None, typer.Option(help="Processes of the server; all usable cores if none.")
     ] = None,
     backend: Annotated[str, typer.Option(help="Engine.")] = "seal",
+    figures: Annotated[
+        bool, typer.Option("--figures", help="Draw stages, levels and costs too (extra plots).")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write the model card of MODEL with measured scores and costs.
@@ -60,6 +63,7 @@ def card(
         ring=ring,
         processes=processes,
         backend=backend,
+        figures=figures,
     )
     written = is_ours(model)
     if as_json:

@@ -64,6 +64,9 @@ def write_card(
         return path
     report, digest = _report(folder, report, old)
     measures = read_measures(folder) if measures is None else measures
+    if measures and "figures" in measures:  # a folder that was loaded and saved again has none
+        there = [own for own in measures["figures"] if (folder / own[0]).is_file()]
+        measures = {**measures, "figures": there}
     config = ThexBertConfig(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
     found = _OURS.search(old or "")
     heading = _TITLE.search(found.group()) if found else None

@@ -112,6 +112,7 @@ def facts(
         "costs": cost_rows(measured, protocols),
         "costs_note": costs_note(measured),
         "learns": [_learns(name, measured) for name in protocols],
+        "figures": measured.get("figures") or [],
         "checklist": checklist(config, report, measured, protocols),
         "range_keys": RANGE_KEYS,
     }
