@@ -14,6 +14,7 @@ import csv
 import gzip
 import itertools
 import statistics
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -113,14 +114,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--protocol", default="client-aided")
     parser.add_argument("--texts", type=Path, help="a .tsv.gz with a column 'text'")
-    parser.add_argument("--keys", default="/tmp/thex-load-keys")
     parser.add_argument("--name", default="load")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     wanted = clear(chosen.protocol, texts(chosen.texts))
     record: dict[str, Any] = {"surroundings": surroundings(), "protocol": chosen.protocol}
-    options = ("--port", 0, "--bucket", 16, "--workers", 2, "--keys", chosen.keys)
-    with serving(*options, protocol=chosen.protocol) as service:
+    options = ("--port", 0, "--bucket", 16, "--workers", 2)
+    with (
+        tempfile.TemporaryDirectory() as keys,
+        serving(*options, "--keys", keys, protocol=chosen.protocol) as service,
+    ):
         pids = set(service.pids())
         record["runs"] = [
             load(service.url, chosen.protocol, n, chosen.seconds, wanted, service.memory)
