@@ -48,7 +48,7 @@ class Crew:
 
     hands: Hands
     size: int = 1
-    most_waiting: int = 4
+    most_waiting: int = 16
     seconds: float = 300.0
     run_seconds: float = 600.0
     told: Callable[[str], object] = lambda line: None
