@@ -1,6 +1,6 @@
 """Mutated messages against every deserialiser and every endpoint; nothing may break.
 
-    python benchmarks/hostile.py --deserialisers 60000 --requests 60000
+    python benchmarks/hostile.py --deserialisers 60000 --requests 60000 --keys KEYS --tokens TOKENS
 
 Seeds are real traffic: a text's requests, visits, replies and answer, a key file, plans and the
 JSON of every route. Hypothesis draws the mutations. What counts as failure: an exception that is
@@ -275,7 +275,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--deserialisers", type=int, default=60_000, help="0: as recorded")
     parser.add_argument("--requests", type=int, default=60_000, help="0: as recorded")
-    parser.add_argument("--keys", default="/tmp/thex-hostile-keys")
+    parser.add_argument("--keys", required=True, help="a folder for clients' keys")
     parser.add_argument("--tokens", required=True, help="a file with one line: ann TOKEN")
     parser.add_argument("--name", default="hostile")
     chosen = parser.parse_args()
