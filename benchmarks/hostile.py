@@ -125,7 +125,7 @@ def _mutate_fields(name: str, data: bytes, rest: list[Any]) -> bytes:
             index = rest[0] % len(group)
             group[index] = _flip(group[index], rest[1], rest[2])
     elif isinstance(parts, dict) and parts:
-        key = sorted(parts)[rest[0] % len(parts)]
+        key = sorted(parts, key=repr)[rest[0] % len(parts)]
         parts[key] = _flip(parts[key], rest[1], rest[2])
         _sign(fields)
     return bytes(msgpack.packb(fields))

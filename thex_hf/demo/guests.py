@@ -11,7 +11,7 @@ from thex_hf.client.caller import Caller
 from thex_hf.demo.host import Host
 from thex_hf.demo.wire import Wire
 
-MOST_GUESTS = 16
+MOST_GUESTS = 8
 
 
 @dataclass(eq=False)
