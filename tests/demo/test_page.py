@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+import time
 
 import pytest
 
@@ -16,8 +17,8 @@ PATIENCE = 180_000  # milliseconds; a bound for a hang, not a figure
 
 
 @pytest.fixture(scope="module")
-def address():
-    """The bundled models' page, on a free port."""
+def served():
+    """The bundled model's page on a free port: its address, and its visitors."""
     import thex_hf
     from thex_hf.demo.page import make_page
 
@@ -26,8 +27,13 @@ def address():
         port = free.getsockname()[1]
     page = make_page({"the-x": thex_hf.bundled_checkpoint()})
     app, url, _ = page.launch(server_port=port, prevent_thread_lock=True, quiet=True)
-    yield url
+    yield url, page.guests
     app.get_blocks().close()
+
+
+@pytest.fixture
+def address(served):
+    return served[0]
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +100,21 @@ def test_two_tabs_at_once_do_not_mix(tab, browser, address):
     assert labels(other)[0].startswith("NEGATIVE")
     assert "wonderful" not in other.inner_text("body")
     other.context.close()
+
+
+def test_who_closes_the_page_is_forgotten(served, browser):
+    address, guests = served
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(address)
+    ask(page, " ")
+    page.wait_for_selector("[role=alert]")
+    assert len(guests) >= 1
+    context.close()
+    end = time.monotonic() + PATIENCE / 1000
+    while len(guests) and time.monotonic() < end:
+        time.sleep(0.2)
+    assert len(guests) == 0  # those of the tests before have closed theirs too
 
 
 def test_a_protocol_says_what_it_protects_before_anything_runs(tab):
