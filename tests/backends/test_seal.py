@@ -155,7 +155,8 @@ def test_short_keys_are_short_and_err_no_more() -> None:
         x = np.linspace(-1, 1, 512)
         for level in range(reach + 1):
             out = server.rotate(server.load(client.encrypt(x, level)), 1)
-            errors.append((client.decrypt(server.dump(out)) - np.roll(x, -1))[1:].std())
+            error = np.abs(client.decrypt(server.dump(out)) - np.roll(x, -1))
+            errors.append(np.median(error))  # a few slots bear most of a key switch's variance
     for reach, (rotation, relinearisation) in enumerate(sizes):
         share = (reach + 1) * (40 + 30 * reach + 40) / (6 * (40 + 30 * 5 + 40))
         assert key_share(deep, reach) == pytest.approx(share)
