@@ -51,6 +51,8 @@ class NoiseModel:
         *self._primes, self._special = (float(q) for q in primes_of(parameters))
         # |s|^2 in a slot: s has N ternary coefficients, so it is exponential, mean 2N/3
         self._secret = generator.exponential(2 * parameters.ring_degree / 3, parameters.slots)
+        self._roundings: dict[int, Vector] = {}
+        self._switches: dict[tuple[int, float], Vector] = {}
 
     def draw(self, std: Vector | float) -> Vector:
         """One real error for each slot, normal with standard deviation ``std``."""
@@ -87,8 +89,10 @@ class NoiseModel:
         ``sqrt((1 + |s|**2 (+ |s|**4)) / 12)``; over all slots the mean square is
         ``(1 + 2N/3 (+ 8N**2/9)) / 12``.
         """
-        total = 1 + self._secret + (self._secret**2 if size == 3 else 0.0)
-        return np.asarray(np.sqrt(ROUNDING_VARIANCE * total) * self._unit)
+        if size not in self._roundings:
+            total = 1 + self._secret + (self._secret**2 if size == 3 else 0.0)
+            self._roundings[size] = np.sqrt(ROUNDING_VARIANCE * total) * self._unit
+        return self._roundings[size]
 
     def rescale(self, size: int, scale: float) -> Vector:
         """Rescaling a ciphertext of ``size`` parts; ``scale`` is that of the result."""
@@ -102,10 +106,12 @@ class NoiseModel:
         standard deviation :data:`ERROR_STD`; the sum is divided by the special prime
         and rounded.
         """
-        squares = sum(q * q for q in self._primes[: level + 1])
-        digits = squares * (self._degree / 12 + ones_power(self._degree) / 4)
-        switched = digits * (ERROR_STD * self._unit / self._special) ** 2
-        return np.asarray(np.sqrt(switched + self.rounding(2) ** 2) / scale)
+        if (level, scale) not in self._switches:
+            squares = sum(q * q for q in self._primes[: level + 1])
+            digits = squares * (self._degree / 12 + ones_power(self._degree) / 4)
+            switched = digits * (ERROR_STD * self._unit / self._special) ** 2
+            self._switches[level, scale] = np.sqrt(switched + self.rounding(2) ** 2) / scale
+        return self._switches[level, scale]
 
     def public(self, level: int, scale: float) -> Vector:
         """Public-key encryption at ``level``, by SEAL made one prime higher and rescaled.
