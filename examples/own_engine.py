@@ -32,7 +32,7 @@ from thex_hf.backends.base import EvaluationKeys, KeyRequest, SecretKeys
 from thex_hf.encrypted.circuits import FORMS
 from thex_hf.errors import WireError
 from thex_hf.layout import rules
-from thex_hf.layout.combine import combine_by_products
+from thex_hf.layout.combine import combine_by_products, dot_by_products
 from thex_hf.layout.engines import AnyVector, ComplexVector, Vector
 from thex_hf.layout.handover import split_state, with_state
 from thex_hf.layout.parameters import Parameters
@@ -105,6 +105,7 @@ class Server(Wire):
 
     load = Wire.unpack
     combine = combine_by_products  # a library that has something better uses that
+    dot_plain = dot_by_products
 
     def level(self, a: Cipher) -> int:
         return a.level

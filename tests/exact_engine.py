@@ -40,6 +40,10 @@ class ExactEngine:
     def mul_plain(self, a, p):
         return a[0] * p[0], self.rules.mul_plain(a[1], p[1])
 
+    def dot_plain(self, handles, plains):
+        shadow = self.rules.dot_plain([a[1] for a in handles], [p[1] for p in plains])
+        return sum(a[0] * p[0] for a, p in zip(handles, plains, strict=True)), shadow
+
     def mul(self, a, b):
         return a[0] * b[0], self.rules.mul(a[1], b[1])
 

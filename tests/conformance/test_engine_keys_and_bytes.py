@@ -168,7 +168,7 @@ def test_server_has_nothing_that_decrypts(world: World) -> None:
 
 def test_client_has_no_evaluation_verbs(world: World) -> None:
     verbs = {"add", "sub", "add_plain", "mul", "mul_plain", "rotate", "rescale", "relinearise"}
-    verbs |= {"conjugate", "times_i", "rerandomise"}
+    verbs |= {"conjugate", "times_i", "rerandomise", "dot_plain", "combine"}
     assert not verbs & set(dir(world.client))
 
 

@@ -36,6 +36,38 @@ def test_mul_plain_and_rescale(world: World, x: Vector, y: Vector) -> None:
     close(world.read(out), x * y)
 
 
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_dot_plain_is_the_sum_of_products(world: World, x: Vector, y: Vector, count: int) -> None:
+    server = world.server
+    values = [np.roll(x, i) * (1j if i == 3 else 1) for i in range(count)]
+    factors = [np.roll(y, -i) * (1j if i == 2 else 1) for i in range(count)]
+    handles = [world.sent(value) for value in values]
+    before = server.dump(handles[0])
+    plains = [server.encode(factor, 1, factor=True) for factor in factors]
+    dot = server.dot_plain(handles, plains)
+    out = server.rescale(dot)
+    assert server.level(out) == 0
+    wanted = sum(a * b for a, b in zip(values, factors, strict=True))
+    close(world.read_complex(out), wanted)
+    assert server.dump(handles[0]) == before
+    with pytest.raises(PlanError, match="scale degree 1, got 2"):
+        server.dump(dot)
+
+
+def test_dot_plain_refuses(world: World, x: Vector) -> None:
+    server, a, low = world.server, world.sent(x), world.sent(x, 0)
+    factor, addend = server.encode(x, 1, factor=True), server.encode(x, 1, factor=False)
+    for handles, plains, reason in (
+        ([], [], "at least one"),
+        ([a, a], [factor], "got 2 and 1"),
+        ([a, low], [factor, factor], "level"),
+        ([a], [addend], "factor=True"),
+        ([server.mul_plain(a, factor)], [factor], "degree"),
+    ):
+        with pytest.raises(PlanError, match=reason):
+            server.dot_plain(handles, plains)
+
+
 def test_sum_of_products_is_rescaled_once(world: World, x: Vector, y: Vector) -> None:
     server, a, b = world.server, world.sent(x), world.sent(y)
     plain = server.mul_plain(a, server.encode(y, 1, factor=True))

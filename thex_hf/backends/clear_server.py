@@ -103,6 +103,20 @@ class ClearServer:
         rules.check_plain(a, p, factor=True)
         return self._made(a.values * p.values, a.level, 2, a.size, "mul_plain")
 
+    def dot_plain(
+        self, handles: Sequence[ClearHandle], plains: Sequence[ClearPlain]
+    ) -> ClearHandle:
+        """Sum of products; what wraps around on the way does not matter, as in a real machine."""
+        size = rules.check_dot(handles, plains)
+        total: AnyVector = handles[0].values * plains[0].values
+        for a, p in zip(handles[1:], plains[1:], strict=True):
+            product = a.values * p.values
+            if product.dtype == total.dtype:
+                total += product
+            else:
+                total = total + product
+        return self._made(total, handles[0].level, 2, size, "dot_plain")
+
     def mul(self, a: ClearHandle, b: ClearHandle) -> ClearHandle:
         """Slot-wise product; off by scale/prime, because the scale is reset to nominal."""
         rules.check_mul(a, b, self._parameters.scale_bits, self._modulus.bits[a.level])

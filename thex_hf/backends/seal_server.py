@@ -116,6 +116,16 @@ class SealServer:
         out = self._run("mul_plain", self._evaluator.multiply_plain, a.ciphertext, p.plaintext)
         return SealHandle(out, a.level, 2, a.size)
 
+    def dot_plain(self, handles: Sequence[SealHandle], plains: Sequence[SealPlain]) -> SealHandle:
+        """Sum of products, added up in place."""
+        size = rules.check_dot(handles, plains)
+        multiply, verb = self._evaluator.multiply_plain, "dot_plain"
+        total = self._run(verb, multiply, handles[0].ciphertext, plains[0].plaintext)
+        for a, p in zip(handles[1:], plains[1:], strict=True):
+            product = self._run(verb, multiply, a.ciphertext, p.plaintext)
+            self._evaluator.add_inplace(total, product)
+        return SealHandle(total, handles[0].level, 2, size)
+
     def mul(self, a: SealHandle, b: SealHandle) -> SealHandle:
         """Slot-wise product of size 3."""
         rules.check_mul(a, b, self._parameters.scale_bits, self._modulus_bits[a.level])

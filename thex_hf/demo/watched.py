@@ -103,6 +103,10 @@ class WatchedEngine:
         """As the real one."""
         return self.real.mul_plain(a, p)
 
+    def dot_plain(self, handles: Sequence[Handle], plains: Sequence[Plain]) -> Handle:
+        """As the real one."""
+        return self.real.dot_plain(handles, plains)
+
     def mul(self, a: Handle, b: Handle) -> Handle:
         """As the real one."""
         return self.real.mul(a, b)

@@ -6,7 +6,7 @@ those plaintexts are made that a request will ask for.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from thex_hf.encrypted.plan import Plan
 from thex_hf.encrypted.planner import drive
@@ -40,6 +40,10 @@ class _Encoder(CountingEngine):
     def mul_plain(self, a: Shadow, p: Plain) -> Shadow:
         """The shadow of the product."""
         return Shadow(a.level, degree=2, size=a.size)
+
+    def dot_plain(self, handles: Sequence[Shadow], plains: Sequence[Plain]) -> Shadow:
+        """The shadow of the sum."""
+        return Shadow(handles[0].level, degree=2, size=max(a.size for a in handles))
 
 
 def prepare(

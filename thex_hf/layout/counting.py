@@ -138,6 +138,13 @@ class CountingEngine:
         self._count("mul_plain", a.level)
         return replace(a, degree=2)
 
+    def dot_plain(self, handles: Sequence[Shadow], plains: Sequence[ShadowPlain]) -> Shadow:
+        """Count the products and sums that it stands for."""
+        size, level = rules.check_dot(handles, plains), handles[0].level
+        self._count("mul_plain", level, len(handles))
+        self._count("add", level, len(handles) - 1)
+        return Shadow(level, degree=2, size=size)
+
     def mul(self, a: Shadow, b: Shadow) -> Shadow:
         """Count a product of ciphertexts."""
         rules.check_operands(a, b)

@@ -77,6 +77,15 @@ class ServerEngine(Protocol):
         """Slot-wise product with a plaintext; degree of scale becomes 2."""
         ...
 
+    def dot_plain(self, handles: Sequence[Handle], plains: Sequence[Plain]) -> Handle:
+        """Sum of the products of :meth:`mul_plain`, one handle with one plaintext each.
+
+        All are of one level. The same as products and sums one by one, and counted so; an
+        engine may be faster at it, since only the sum has to fit the modulus. One that has
+        nothing better calls :func:`thex_hf.layout.combine.dot_by_products`.
+        """
+        ...
+
     def mul(self, a: Handle, b: Handle) -> Handle:
         """Slot-wise product of ciphertexts of size 2; result has size 3 and degree 2."""
         ...

@@ -119,7 +119,7 @@ def _inner(
     shift = geometry.columns * baby * giant
     if x.skew:
         shift += (baby * giant) % geometry.tile
-    total: Handle | None = None
+    handles, plains = [], []
     for block in range(len(matrix.inputs)):
         for step in range(baby):
             key = (matrix.name, output, block, giant, step)
@@ -130,5 +130,6 @@ def _inner(
 
             plain = store.get_or_skip(engine, key, x.level, make)
             if plain is not None:
-                total = _plus(engine, total, engine.mul_plain(x.get(block, step), plain))
-    return None if total is None else engine.rescale(total)
+                handles.append(x.get(block, step))
+                plains.append(plain)
+    return engine.rescale(engine.dot_plain(handles, plains)) if handles else None

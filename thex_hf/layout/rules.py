@@ -85,6 +85,19 @@ def check_plain(a: State, p: PlainState, *, factor: bool) -> None:
         raise PlanError(f"{verb} needs a plaintext encoded with factor={factor}")
 
 
+def check_dot(handles: Sequence[State], plains: Sequence[PlainState]) -> int:
+    """Rules of ``dot_plain``. Returns the size of the result."""
+    if not handles or len(handles) != len(plains):
+        raise PlanError(
+            f"dot_plain needs as many plaintexts as handles, at least one of each, "
+            f"got {len(handles)} and {len(plains)}"
+        )
+    for a, p in zip(handles, plains, strict=True):
+        check_same_level(a.level, handles[0].level, "dot_plain")
+        check_plain(a, p, factor=True)
+    return max(a.size for a in handles)
+
+
 def check_mul(a: State, b: State, scale_bits: int, modulus_bits: int) -> None:
     """Rules of ``mul``: :func:`check_operands`, and room for the squared scale."""
     check_operands(a, b)
