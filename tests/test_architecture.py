@@ -85,7 +85,6 @@ ROOMS = {
         "client",
         "encrypted.circuits",
         "encrypted.plan",
-        "endpoint.spec",
         "layout",
         "modeling",
         "pipelines.bundled",

@@ -24,15 +24,15 @@ def load(name):
 def address(tmp_path_factory):
     ray = pytest.importorskip("ray")
     serve = pytest.importorskip("ray.serve")
-    from thex_hf.endpoint.spec import load as load_model
     from thex_hf.endpoint.spec import spec_of
+    from thex_hf.modeling.opening import open_model
     from thex_hf.web.tokens import Tokens
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
     module = load("service")
     keys = f"sqlite:///{tmp_path_factory.mktemp('keys')}/keys.db"
-    spec = spec_of(load_model(thex_hf.bundled_checkpoint()), keys, buckets=(16,))
+    spec = spec_of(open_model(thex_hf.bundled_checkpoint()), keys, buckets=(16,))
     serve.start(http_options={"host": "127.0.0.1", "port": 8765})
     serve.run(module.gate(spec, 2, Tokens()))
     yield "http://127.0.0.1:8765"

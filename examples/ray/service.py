@@ -22,8 +22,9 @@ from ray import serve
 from ray.exceptions import RayError
 
 import thex_hf
-from thex_hf.endpoint.spec import load, spec_of
+from thex_hf.endpoint.spec import spec_of
 from thex_hf.errors import ChildError
+from thex_hf.modeling.opening import open_model
 from thex_hf.service.spec import Spec
 from thex_hf.service.worker import Worker
 from thex_hf.web.app import make_app
@@ -117,7 +118,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=8000)
     chosen = parser.parse_args(argv)
     keys = chosen.keys or tempfile.mkdtemp(prefix="thex-keys-")
-    spec = spec_of(load(chosen.model), keys, buckets=chosen.bucket)
+    spec = spec_of(open_model(chosen.model), keys, buckets=chosen.bucket)
     serve.start(http_options={"host": "127.0.0.1", "port": chosen.port})
     serve.run(gate(spec, chosen.workers, Tokens()))
     print(f"serving at http://127.0.0.1:{chosen.port} with {chosen.workers} workers", flush=True)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import thex_hf
 from thex_hf.cards import make_card
 from thex_hf.cards.costs import estimated_costs
-from thex_hf.cards.make import load, with_earlier
+from thex_hf.cards.make import with_earlier
 from thex_hf.cards.scores import as_row, executed_costs, texts_of
 from thex_hf.cli.main import commands
 from thex_hf.encrypted.circuits import plan_for
@@ -22,6 +22,7 @@ from thex_hf.errors import ConversionError, OptionError
 from thex_hf.evaluation import evaluate_model
 from thex_hf.layout.parameters import MAX_MODULUS_BITS_128
 from thex_hf.modeling import ThexBertConfig, ThexBertForTokenClassification
+from thex_hf.modeling.opening import open_model
 from thex_hf.modeling.records import read_measures, write_measures
 from thex_hf.pipelines.token_classification import ThexTokenClassificationPipeline
 
@@ -42,7 +43,7 @@ def texts(tmp_path):
 
 
 def test_costs_are_those_of_the_plan_and_of_real_keys_and_ciphertexts(folder):
-    model = load(folder)
+    model = open_model(folder)
     (row,) = estimated_costs(model, ["client-aided"], tokens=9)
     plan = plan_for(model.encoder_weights(), 16, model.config.ranges, protocol="client-aided")
     assert (row["tokens"], row["rounds"]) == (16, plan.schedule.rounds)
@@ -92,7 +93,7 @@ def test_a_card_of_the_users_own_is_left_alone_and_the_command_says_so(folder):
 
 def test_a_model_that_classifies_tokens_gets_entity_scores(folder, tmp_path):
     names = dict(enumerate(["O", "B-PER", "I-PER"]))
-    whole = load(folder)
+    whole = open_model(folder)
     sizes = {k: v for k, v in whole.config.to_dict().items() if k not in ("id2label", "label2id")}
     config = ThexBertConfig(**sizes | {"num_hidden_layers": 1, "ranges": None}, id2label=names)
     model = ThexBertForTokenClassification(config)
@@ -177,7 +178,7 @@ def test_what_cannot_be_measured_is_said_before_anything_is_written(folder, text
         make_card(folder, protocols=["one-shot"])
     unconverted = ThexBertConfig(vocab_size=20, hidden_size=16, norm="layernorm")
     ThexBertForTokenClassification(unconverted).save_pretrained(tmp_path / "raw")
-    with pytest.raises(ConversionError, match="unconverted form"):
+    with pytest.raises(ConversionError, match="Finish the conversion"):
         make_card(tmp_path / "raw")
     for name in (folder, tmp_path / "raw"):
         assert not Path(name, "measures.json").exists()

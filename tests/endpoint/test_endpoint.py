@@ -19,9 +19,9 @@ from thex_hf.client.client import ThexClient
 from thex_hf.client.half import ClientHalf
 from thex_hf.client.http import EndpointTransport, HttpTransport, open_transport
 from thex_hf.endpoint.save import save_handler
-from thex_hf.endpoint.spec import load as load_model
 from thex_hf.endpoint.spec import spec_of
 from thex_hf.errors import ConversionError, KeyMismatch, OptionError, WireError
+from thex_hf.modeling.opening import open_model
 
 TEXT = "A warm, funny film."
 NAMES = {"keys": "0" * 64, "run": "0" * 32}
@@ -138,7 +138,7 @@ def test_addresses_and_models(tmp_path):
     with pytest.raises(OptionError, match="file of certificates"):
         open_transport("https://x.example", verify=str(tmp_path / "none.pem"))
     with pytest.raises(ConversionError, match="cannot load"):
-        load_model(str(tmp_path / "nothing"))
+        open_model(str(tmp_path / "nothing"))
     model = load()
     with pytest.raises(OptionError, match="cannot be served"):
         spec_of(model, str(tmp_path), backend="concrete")

@@ -7,27 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer
-
 from thex_hf.cards.costs import estimated_costs, protocols_of
 from thex_hf.cards.machine import backend_words, machine, versions
 from thex_hf.cards.scores import executed_costs, score_rows, texts_of
 from thex_hf.errors import ConversionError
 from thex_hf.modeling.card import write_card
-from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
-from thex_hf.modeling.modeling_thex_bert import (
-    ThexBertClassifier,
-    ThexBertForSequenceClassification,
-    ThexBertForTokenClassification,
-)
+from thex_hf.modeling.opening import open_model, open_tokenizer
 from thex_hf.modeling.records import read_measures, write_measures
-from thex_hf.modeling.task_names import task_of
 from thex_hf.pipelines.options import FHE_MODES, choose_protocol, one_of
 
-CLASSES: dict[str, type[ThexBertClassifier]] = {
-    "text-classification": ThexBertForSequenceClassification,
-    "token-classification": ThexBertForTokenClassification,
-}
 SAME = ("machine", "versions", "backend")
 """What must be as it was for earlier figures to stay."""
 
@@ -68,13 +56,14 @@ def make_card(
         The measures, as written.
 
     Raises:
-        ConversionError: the folder holds no converted model.
+        ConversionError: the folder holds no converted classifier.
         OptionError: a mode or protocol is not on offer.
         ThexError: as planning and classifying raise.
     """
     place = Path(folder)
     modes = [one_of("fhe", mode, FHE_MODES) for mode in fhe]
-    model = load(place)
+    _check_folder(place)
+    model = open_model(place)
     wanted = [choose_protocol(p, model.config.form) for p in protocols or protocols_of(model)]
     measures: dict[str, Any] = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -92,7 +81,7 @@ def make_card(
         options = {"ring": ring, "processes": processes, "backend": backend}
         rows = score_rows(
             model,
-            AutoTokenizer.from_pretrained(place),
+            open_tokenizer(place),
             texts,
             protocols=wanted,
             fhe=modes,
@@ -113,27 +102,13 @@ def make_card(
     return merged
 
 
-def load(folder: Path) -> ThexBertClassifier:
-    """The classifier in a folder.
-
-    Raises:
-        ConversionError: there is none, or it is not fully converted.
-    """
+def _check_folder(folder: Path) -> None:
+    """Refuse what is no folder of a model, such as a Hub name."""
     if not (folder / "config.json").is_file():
         raise ConversionError(
             f"{str(folder)!r} should be the folder of a model; it has no config.json. A card is "
             f"written into a folder: get a model from the Hub first, with: hf download"
         )
-    config = ThexBertConfig.from_pretrained(folder)
-    kind = CLASSES.get(task_of(config))
-    if kind is None or not config.fully_converted:
-        raise ConversionError(
-            f"{str(folder)!r} should hold a fully converted classifier; it holds "
-            f"{', '.join(config.architectures or ['a model'])} of the {config.form} form. Convert "
-            f"it first: thex-hf convert"
-        )
-    model: ThexBertClassifier = kind.from_pretrained(folder).eval()
-    return model
 
 
 def with_earlier(new: dict[str, Any], old: dict[str, Any] | None) -> dict[str, Any]:

@@ -71,8 +71,9 @@ def classify(
     from transformers import pipeline
 
     from thex_hf.backends.registry import find_backend
-    from thex_hf.cli.loading import load_model
     from thex_hf.encrypted.circuits import FORMS
+    from thex_hf.modeling.opening import open_model, open_tokenizer
+    from thex_hf.pipelines.bundled import bundled_checkpoint
     from thex_hf.pipelines.options import FHE_MODES, PROTOCOLS, choose_protocol, one_of
 
     one_of("fhe", fhe, FHE_MODES)
@@ -81,13 +82,14 @@ def classify(
         find_backend(backend)
     elif not (model or protocol):
         form = server.form()
-    loaded, tokenizer = load_model(model, form)
+    name = model or bundled_checkpoint(form)
+    loaded = open_model(name)
     if server is None:
         protocol = choose_protocol(protocol, loaded.config.form)
     classifier = pipeline(
         "thex-text-classification",
         model=loaded,
-        tokenizer=tokenizer,
+        tokenizer=open_tokenizer(name),
         backend=backend,
         protocol=protocol,
         keys=keys,

@@ -24,10 +24,11 @@ def demo(
 
     for library in ("gradio", "PIL.Image"):
         require(library, install="'thex_hf[demo]'", purpose="the page to try")
-    from thex_hf.cli.loading import load_model, model_folder
+    from thex_hf.cli.loading import model_folder
     from thex_hf.demo.page import make_page
+    from thex_hf.modeling.opening import open_model
 
-    folders = {load_model(name)[0].config.form: model_folder(name) for name in model or []}
+    folders = {open_model(name).config.form: model_folder(name) for name in model or []}
     typer.echo("loading models")
     page = make_page(folders or None)
     typer.echo(f"a page to try at http://{host}:{port}; stop with Ctrl-C")

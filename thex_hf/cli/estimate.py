@@ -71,9 +71,10 @@ def _circuits(
     backend: CircuitBackend, model: str | None, sizes: list[int], relu: str
 ) -> list[dict[str, Any]]:
     """Estimates of an engine that compiles whole maps."""
-    from thex_hf.cli.loading import load_model
+    from thex_hf.modeling.opening import open_model
+    from thex_hf.pipelines.bundled import bundled_checkpoint
 
-    loaded = load_model(model, "the-x")[0]
+    loaded = open_model(model or bundled_checkpoint())
     ranges, softmax = loaded.config.ranges, loaded.config.softmax
     weights = loaded.encoder_weights()
     found = backend.estimate(weights, sizes, ranges=ranges, softmax=softmax, relu=relu)
@@ -99,16 +100,17 @@ def _plans(
     model: str | None, wanted: list[str], sizes: list[int], ring: int | None
 ) -> tuple[list[Any], list[str]]:
     """Plans of each protocol and size, and why some protocols have none."""
-    from thex_hf.cli.loading import load_model
     from thex_hf.encrypted.circuits import FORMS, plan_for
     from thex_hf.errors import PlanError
+    from thex_hf.modeling.opening import open_model
+    from thex_hf.pipelines.bundled import bundled_checkpoint
 
     models: dict[str, Any] = {}
     plans, refused = [], []
     for name in wanted:
         form = FORMS[name]
         if form not in models:
-            models[form] = load_model(model, form)[0]
+            models[form] = open_model(model or bundled_checkpoint(form))
         loaded = models[form]
         weights, config = loaded.encoder_weights(), loaded.config
         for size in sizes:

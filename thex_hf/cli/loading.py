@@ -1,30 +1,10 @@
-"""Load a THE-X model for a subcommand, with our own words when that fails."""
+"""The folder of a model that a subcommand is given by name."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from thex_hf.errors import ConversionError
-
-
-def load_model(name: str | None, form: str = "the-x") -> tuple[Any, Any]:
-    """Model and tokenizer of a folder or Hub name; the bundled checkpoint of ``form`` when None.
-
-    Raises:
-        ConversionError: there is no THE-X model of that name, or the Hub is out of reach.
-    """
-    import transformers
-
-    import thex_hf
-    from thex_hf.modeling.guards import unloadable
-
-    name = name or thex_hf.bundled_checkpoint(form)
-    try:
-        model = thex_hf.ThexBertForSequenceClassification.from_pretrained(name)
-        return model, transformers.AutoTokenizer.from_pretrained(name)
-    except OSError as error:
-        raise unloadable(name, error) from error
 
 
 def model_folder(name: str) -> Path:

@@ -47,12 +47,12 @@ def _plan(wanted: Wanted) -> tuple[Plan, str]:
     """The plan of the model asked for, and the model's name."""
     from thex_hf.encrypted.circuits import plan_for
     from thex_hf.encrypted.shape import bucket
-    from thex_hf.endpoint.spec import load
+    from thex_hf.modeling.opening import open_model
     from thex_hf.pipelines.engine import check_engine
     from thex_hf.pipelines.options import choose_protocol
 
     (name,) = _names(wanted)
-    model = load(name)
+    model = open_model(name)
     weights, config = model.float().encoder_weights(), model.config
     protocol = choose_protocol(wanted.protocol, config.form)
     check_engine("seal", protocol, softmax=None, relu="client", keys=None, ring=wanted.ring)
@@ -114,9 +114,7 @@ def _text(data: str) -> str:
 
 
 def _scores(wanted: Wanted) -> Drawn:
-    from transformers import AutoTokenizer
-
-    from thex_hf.endpoint.spec import load
+    from thex_hf.modeling.opening import open_model, open_tokenizer
     from thex_hf.plots import running
     from thex_hf.plots.scores import draw_scores
 
@@ -124,11 +122,9 @@ def _scores(wanted: Wanted) -> Drawn:
         raise InputError("give the texts to run: --data FILE, or a name such as glue/sst2")
     texts, limit = running.score_texts(wanted.data), wanted.limit or running.TEXTS
     names = _names(wanted)
-    models = [load(name).float() for name in names]
+    models = [open_model(name).float() for name in names]
     found = [
-        running.measure_scores(
-            model, AutoTokenizer.from_pretrained(name), texts, _label(name), limit=limit
-        )
+        running.measure_scores(model, open_tokenizer(name), texts, _label(name), limit=limit)
         for name, model in zip(names, models, strict=True)
     ]
     if wanted.source is not None:

@@ -64,7 +64,8 @@ def serve(
         require(library, install="'thex_hf[serve]'", purpose="serving")
     from thex_hf import __version__
     from thex_hf.encrypted.circuits import FORMS
-    from thex_hf.endpoint.spec import load, spec_of
+    from thex_hf.endpoint.spec import spec_of
+    from thex_hf.modeling.opening import open_model
     from thex_hf.pipelines.bundled import bundled_checkpoint
     from thex_hf.pipelines.options import PROTOCOLS, one_of
     from thex_hf.processes.pool import check_processes, usable_cores
@@ -76,7 +77,7 @@ def serve(
     check_processes(workers)
     form = FORMS[one_of("protocol", protocol, PROTOCOLS)] if protocol else "the-x"
     spec = spec_of(
-        load(model or bundled_checkpoint(form)),
+        open_model(model or bundled_checkpoint(form)),
         keys or str(_default_place()),
         protocol=protocol,
         backend=backend,

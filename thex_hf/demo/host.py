@@ -17,9 +17,9 @@ from thex_hf.demo.watched import WatchedBackend
 from thex_hf.demo.wire import Desk
 from thex_hf.encrypted.circuits import FORMS
 from thex_hf.encrypted.plan import Plan
-from thex_hf.endpoint.spec import load
 from thex_hf.errors import InputError, ThexError
 from thex_hf.modeling import ThexBertClassifier, ThexBertForTokenClassification
+from thex_hf.modeling.opening import open_model
 from thex_hf.service.server import ThexServer
 
 
@@ -65,7 +65,7 @@ class Host:
             forms = sorted(set(FORMS.values()))
             raise InputError(f"expected models by form, {forms}, got {sorted(self.folders)}")
         for form, folder in self.folders.items():
-            model = load(str(folder)).float().eval()
+            model = open_model(folder).float()
             if isinstance(model, ThexBertForTokenClassification):
                 raise InputError(
                     "the page shows models that classify texts, this one classifies tokens"

@@ -5,39 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from transformers import AutoConfig
-
 from thex_hf.encrypted.shape import BUCKETS
 from thex_hf.errors import OptionError
-from thex_hf.modeling import (
-    ThexBertClassifier,
-    ThexBertForSequenceClassification,
-    ThexBertForTokenClassification,
-)
-from thex_hf.modeling.guards import unloadable
+from thex_hf.modeling import ThexBertClassifier
 from thex_hf.pipelines.engine import check_engine
 from thex_hf.pipelines.options import choose_protocol
 from thex_hf.service.portable import weights_to_bytes
 from thex_hf.service.spec import Spec
 
-TOKENS = "ThexBertForTokenClassification"
 UNSERVED = ("clear", "concrete", "remote")
-
-
-def load(name: str) -> ThexBertClassifier:
-    """A converted model of a folder or Hub name, of texts or of tokens.
-
-    Raises:
-        ConversionError: there is none, or the Hub is out of reach.
-    """
-    try:
-        config = AutoConfig.from_pretrained(name)
-        tokens = TOKENS in (config.architectures or [])
-        kind = ThexBertForTokenClassification if tokens else ThexBertForSequenceClassification
-        model: ThexBertClassifier = kind.from_pretrained(name)
-        return model
-    except OSError as error:
-        raise unloadable(name, error) from error
 
 
 def spec_of(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from thex_hf.approx.reciprocal import load_reciprocal
 from thex_hf.errors import ConversionError, ThexError
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
+from thex_hf.modeling.task_names import TASKS
 
 
 def check_reciprocal(config: ThexBertConfig) -> None:
@@ -39,6 +41,29 @@ def refuse_client_half(config: ThexBertConfig) -> None:
         )
 
 
+def check_head(saved_as: str | None, tasks: Sequence[str]) -> None:
+    """Refuse a model of another task: its classifier would be another's, or random numbers.
+
+    Args:
+        saved_as: name of the class in the checkpoint; one that is not ours, or None, passes.
+        tasks: the Hub's names of what will do.
+
+    Raises:
+        ConversionError: the checkpoint has another classifier, or none.
+    """
+    own = TASKS.get(saved_as or "")
+    if own is None or own in tasks:
+        return
+    advice = (
+        "an encoder without a classifier gets one by: thex-hf convert --fine-tune"
+        if own == "feature-extraction"
+        else f"use pipeline('thex-{own}')"
+    )
+    raise ConversionError(
+        f"expected a model for {' or '.join(tasks)}, got {saved_as}, one for {own}; {advice}"
+    )
+
+
 def refuse_pickle(folder: Path) -> None:
     """Refuse a local folder that holds pickled weights and no safetensors.
 
@@ -56,12 +81,18 @@ def refuse_pickle(folder: Path) -> None:
         )
 
 
-def unloadable(name: str, error: OSError) -> ThexError:
-    """The error for a model that transformers does not find; an error of ours stays what it is."""
+def unloadable(name: str, error: OSError | ValueError, what: str = "") -> ThexError:
+    """The error for what transformers does not find; an error of ours stays what it is.
+
+    Args:
+        name: folder or Hub name of a model.
+        error: from transformers.
+        what: of the model, with the word that leads to its name; by default the model itself.
+    """
     if isinstance(error, ThexError):
         return error
     first = str(error).strip().splitlines()[0]
     return ConversionError(
-        f"cannot load {name!r}: {first} Give a folder or a Hub name of a model made by thex-hf "
-        f"convert; without network only folders and cached models load."
+        f"cannot load {what}{name!r}: {first} Give a folder or a Hub name of a model made by "
+        f"thex-hf convert; without network only folders and cached models load."
     )

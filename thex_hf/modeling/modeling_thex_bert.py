@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -34,6 +35,8 @@ class ThexBertClassifier(ThexBertPreTrainedModel):
     """The encoder with a linear classifier; its two kinds differ in what the classifier reads."""
 
     every_token: ClassVar[bool] = False
+    saved_as: str | None = None
+    """Name of the class in the checkpoint that it was loaded from."""
 
     def __init__(self, config: ThexBertConfig) -> None:
         super().__init__(config)
@@ -42,6 +45,23 @@ class ThexBertClassifier(ThexBertPreTrainedModel):
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.post_init()
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str] | None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """Load a checkpoint; see :meth:`ThexBertPreTrainedModel.from_pretrained`.
+
+        One of another class loads too, with a fresh classifier if it has none, to be trained;
+        :attr:`saved_as` remembers what it was.
+        """
+        found = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        model = found[0] if isinstance(found, tuple) else found
+        model.saved_as = next(iter(model.config.architectures or []), None)
+        return found
 
     @property
     def head(self) -> str:

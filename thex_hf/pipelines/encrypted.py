@@ -14,6 +14,8 @@ from thex_hf.encrypted.schedule import SOFTMAX
 from thex_hf.encrypted.shape import BUCKETS
 from thex_hf.errors import ConversionError, InputError, OptionError
 from thex_hf.modeling import ThexBertClassifier
+from thex_hf.modeling.guards import check_head
+from thex_hf.modeling.opening import KINDS
 from thex_hf.modeling.switch import set_softmax
 from thex_hf.pipelines.engine import check_engine
 from thex_hf.pipelines.options import (
@@ -87,6 +89,9 @@ class EncryptedMixin:
     ) -> None:
         args, kwargs = self._fitting(protocol, args, kwargs)
         model = kwargs.get("model", args[0] if args else None)
+        if isinstance(model, ThexBertClassifier):
+            wanted = [task for task, kind in KINDS.items() if issubclass(self.model_class, kind)]
+            check_head(model.saved_as, wanted)
         if not isinstance(model, self.model_class):
             raise ConversionError(
                 f"expected a THE-X model ({self.model_class.__name__}), got "
