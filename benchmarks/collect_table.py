@@ -4,9 +4,10 @@ r"""Gather what ``conversion_table.py`` left in its work folder: the paper's tab
 
 Writes ``results/NAME.json`` with every run and ``results/NAME.md``: for each task and metric the
 mean and standard deviation over the seeds, stage by stage, the drop from the unconverted model,
-what ``encrypted_table.py`` found (simulated: the score on all development texts; executed: how
-many answers were those of the clear model), and THE-X's published figures (Chen et al. 2022, table
-1) for BERT-tiny.
+what ``encrypted_table.py`` found (simulated: the score on all development texts, and how many
+answers were those of the clear model; executed: the same share and the largest difference of a
+logit), and THE-X's published figures (Chen et al. 2022, table 1) for BERT-tiny, unless
+``--no-paper`` is given.
 """
 
 from __future__ import annotations
@@ -67,22 +68,36 @@ def row(
     for stage in stages:
         cells.append(spread([run["stages"][stage][metric] for run in own]))
     drops = [drop(run, metric) for run in own]
-    published = PAPER.get((task, metric))
     cells.append(spread(drops))
     name = NAMES.get(metric, metric)
     name = "overall_f1" if name == "seqeval" else name
-    scores = [100.0 * entry["metrics"][name] for entry in simulated]
-    cells.append(spread(scores) if scores else "")
+    cells.append(_simulated(simulated, name))
     cells.append(_agreed(executed))
-    cells.append("" if published is None else " / ".join(f"{v:.2f}" for v in published))
-    cells.append("" if published is None else f"{published[0] - published[-1]:.2f}")
     return cells
+
+
+def paper_cells(task: str, metric: str) -> list[str]:
+    """THE-X's published scores by stage, and the drop."""
+    published = PAPER.get((task, metric))
+    if published is None:
+        return ["", ""]
+    return [" / ".join(f"{v:.2f}" for v in published), f"{published[0] - published[-1]:.2f}"]
 
 
 def drop(run: dict[str, Any], metric: str) -> float:
     """Points lost from the unconverted to the converted model."""
     stages = run["stages"]
     return float(stages["unconverted"][metric] - stages["converted"][metric])
+
+
+def _simulated(entries: list[dict[str, Any]], metric: str) -> str:
+    """The score, and how many answers are those of the clear model."""
+    if not entries:
+        return ""
+    score = spread([100.0 * entry["metrics"][metric] for entry in entries])
+    if entries[0]["agreement"] is None:
+        return score
+    return f"{score}, {100 * statistics.mean(entry['agreement'] for entry in entries):.1f} %"
 
 
 def _agreed(executed: list[dict[str, Any]]) -> str:
@@ -109,29 +124,23 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--recipe", required=True)
     parser.add_argument("--name", required=True)
+    parser.add_argument("--paper", action=argparse.BooleanOptionalAction, default=True)
     args = parser.parse_args()
     found = runs(args.work, args.recipe)
     if not found:
         raise SystemExit(f"no finished run of recipe {args.recipe!r} in {args.work}")
     stages = list(found[0]["stages"])
-    head = [
-        "task",
-        "metric",
-        "seeds",
-        *stages,
-        "drop",
-        "simulated",
-        "executed",
-        "paper",
-        "its drop",
-    ]
+    head = ["task", "metric", "seeds", *stages, "drop", "simulated", "executed"]
+    head += ["paper", "its drop"] if args.paper else []
     seen = {fhe: encrypted(args.work, args.recipe, fhe) for fhe in ("simulate", "execute")}
     table, drops = [head], {}
     for name in dict.fromkeys(run["task"] for run in found):
         own = [run for run in found if run["task"] == name]
         drops[name] = statistics.mean(drop(run, TASKS[name].metrics[0]) for run in own)
         both = [[v for (task, _), v in seen[fhe].items() if task == name] for fhe in seen]
-        table += [row(own, metric, stages, *both) for metric in TASKS[name].metrics]
+        for metric in TASKS[name].metrics:
+            published = paper_cells(name, metric) if args.paper else []
+            table.append([*row(own, metric, stages, *both), *published])
     record = {
         "surroundings": surroundings(),
         "recipe": args.recipe,
