@@ -105,7 +105,7 @@ class Plan:
         """The plan of a circuit that was run on the counting engine."""
         return cls(
             keys=KeyNeeds.of(record),
-            operations=Counter(record.operations),
+            operations=record.operations,
             plaintext_limbs=record.plaintext_limbs,
             sections={name: Counter(counts) for name, counts in record.sections.items()},
             **facts,

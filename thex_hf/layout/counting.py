@@ -47,8 +47,8 @@ class CountingEngine:
     """Counts the verbs by level; see :class:`thex_hf.layout.engines.ServerEngine`.
 
     Attributes:
-        operations: how often each (verb, level) was used.
-        sections: the same, apart for each stretch of the circuit, in order of first use.
+        sections: how often each (verb, level) was used, apart for each stretch of the circuit,
+            in order of first use.
         rotation_levels: for each rotation step, the highest level it was used at.
         conjugation_level: the highest level of ``conjugate``; None when it was not used.
         relinearisation_level: the same for ``relinearise``.
@@ -57,7 +57,6 @@ class CountingEngine:
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
-        self.operations: Counter[tuple[str, int]] = Counter()
         self.sections: dict[Section, Counter[tuple[str, int]]] = {}
         self._section = Section(0, "", "circuit")
         self.rotation_levels: dict[int, int] = {}
@@ -69,6 +68,11 @@ class CountingEngine:
     def slots(self) -> int:
         """Slots in a ciphertext."""
         return self._slots
+
+    @property
+    def operations(self) -> Counter[tuple[str, int]]:
+        """How often each (verb, level) was used."""
+        return sum(self.sections.values(), Counter())
 
     @property
     def rotations(self) -> set[int]:
@@ -99,7 +103,6 @@ class CountingEngine:
         self._section = self._section._replace(visit=self._section.visit + 1)
 
     def _count(self, verb: str, level: int, times: int = 1) -> None:
-        self.operations[verb, level] += times
         self.sections.setdefault(self._section, Counter())[verb, level] += times
 
     def bias(self, level: int) -> float:
@@ -142,7 +145,8 @@ class CountingEngine:
         """Count the products and sums that it stands for."""
         size, level = rules.check_dot(handles, plains), handles[0].level
         self._count("mul_plain", level, len(handles))
-        self._count("add", level, len(handles) - 1)
+        if len(handles) > 1:
+            self._count("add", level, len(handles) - 1)
         return Shadow(level, degree=2, size=size)
 
     def mul(self, a: Shadow, b: Shadow) -> Shadow:
