@@ -119,11 +119,7 @@ class SealServer:
     def dot_plain(self, handles: Sequence[SealHandle], plains: Sequence[SealPlain]) -> SealHandle:
         """Sum of products, added up in place."""
         size = rules.check_dot(handles, plains)
-        multiply, verb = self._evaluator.multiply_plain, "dot_plain"
-        total = self._run(verb, multiply, handles[0].ciphertext, plains[0].plaintext)
-        for a, p in zip(handles[1:], plains[1:], strict=True):
-            product = self._run(verb, multiply, a.ciphertext, p.plaintext)
-            self._evaluator.add_inplace(total, product)
+        total = self._run("dot_plain", self._dot, handles, plains)
         return SealHandle(total, handles[0].level, 2, size)
 
     def mul(self, a: SealHandle, b: SealHandle) -> SealHandle:
@@ -235,6 +231,14 @@ class SealServer:
             limit=limit,
         )
         return SealHandle(ciphertext, level, degree, size)
+
+    def _dot(self, handles: Sequence[SealHandle], plains: Sequence[SealPlain], total: Any) -> None:
+        multiply, add = self._evaluator.multiply_plain, self._evaluator.add_inplace
+        multiply(handles[0].ciphertext, plains[0].plaintext, total)
+        for a, p in zip(handles[1:], plains[1:], strict=True):
+            product = self._new()
+            multiply(a.ciphertext, p.plaintext, product)
+            add(total, product)
 
     def _run(self, verb: str, operation: Callable[..., None], *operands: Any) -> Any:
         """Call ``operation(*operands, out)`` and return ``out``."""
