@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 import torch
-from transformers import BertConfig, pipeline
+from tokenizers import Tokenizer, models
+from transformers import BertConfig, PreTrainedTokenizerFast, pipeline
 from typer.testing import CliRunner
 
 import thex_hf
@@ -70,7 +71,7 @@ def test_a_tagger_is_no_classifier_of_texts(folder):
 
 def test_a_model_that_was_never_saved_needs_no_architecture(folder):
     config = ThexBertConfig(**SMALL, architectures=["BertForTokenClassification"])
-    tokenizer = open_tokenizer(thex_hf.bundled_checkpoint())
+    tokenizer = open_tokenizer(thex_hf.bundled_checkpoint(), 30522)
     pipe = pipeline(
         "thex-token-classification",
         model=ThexBertForTokenClassification(config).eval(),
@@ -79,16 +80,28 @@ def test_a_model_that_was_never_saved_needs_no_architecture(folder):
     assert pipe("hello", fhe="disable")
 
 
+def test_a_tokenizer_that_knows_no_words_is_refused():
+    """What transformers makes where tokenizer.json is missing: each text is a row of [UNK]."""
+    words = Tokenizer(models.WordLevel({"[UNK]": 0, "[PAD]": 1}, unk_token="[UNK]"))
+    empty = PreTrainedTokenizerFast(
+        tokenizer_object=words, unk_token="[UNK]", pad_token="[PAD]", name_or_path="my-model"
+    )
+    model = open_model(thex_hf.bundled_checkpoint())
+    with pytest.raises(ConversionError, match=r"'my-model'.*special tokens only"):
+        pipeline("thex-text-classification", model=model, tokenizer=empty)
+
+
 def test_what_is_not_there(tmp_path, folder):
     with pytest.raises(ConversionError, match=r"cannot load '.*nothing'"):
         open_model(tmp_path / "nothing")
-    with pytest.raises(ConversionError, match=r"cannot load the tokenizer of '.*nothing'"):
-        open_tokenizer(tmp_path / "nothing")
+    with pytest.raises(ConversionError, match=r"'.*nothing' should hold a tokenizer"):
+        open_tokenizer(tmp_path / "nothing", 20)
     place = folder(ThexBertForSequenceClassification)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (place / name).unlink()
-    with pytest.raises(ConversionError, match="the tokenizer of"):
-        open_tokenizer(place)
+    with pytest.raises(ConversionError, match="has 30522 tokens and the model has"):
+        open_tokenizer(place, 20)
+    (place / "tokenizer.json").unlink()
+    with pytest.raises(ConversionError, match="should hold a tokenizer"):
+        open_tokenizer(place, 30522)
     (place / "config.json").write_text(json.dumps(BertConfig().to_dict()))
     with pytest.raises(ConversionError, match="its model_type is 'bert'"):
         open_model(place)

@@ -81,7 +81,7 @@ def make_card(
         options = {"ring": ring, "processes": processes, "backend": backend}
         rows = score_rows(
             model,
-            open_tokenizer(place),
+            open_tokenizer(place, model.config.vocab_size),
             texts,
             protocols=wanted,
             fhe=modes,

@@ -89,7 +89,7 @@ def classify(
     classifier = pipeline(
         "thex-text-classification",
         model=loaded,
-        tokenizer=open_tokenizer(name),
+        tokenizer=open_tokenizer(name, loaded.config.vocab_size),
         backend=backend,
         protocol=protocol,
         keys=keys,

@@ -124,7 +124,13 @@ def _scores(wanted: Wanted) -> Drawn:
     names = _names(wanted)
     models = [open_model(name).float() for name in names]
     found = [
-        running.measure_scores(model, open_tokenizer(name), texts, _label(name), limit=limit)
+        running.measure_scores(
+            model,
+            open_tokenizer(name, model.config.vocab_size),
+            texts,
+            _label(name),
+            limit=limit,
+        )
         for name, model in zip(names, models, strict=True)
     ]
     if wanted.source is not None:

@@ -81,18 +81,12 @@ def refuse_pickle(folder: Path) -> None:
         )
 
 
-def unloadable(name: str, error: OSError | ValueError, what: str = "") -> ThexError:
-    """The error for what transformers does not find; an error of ours stays what it is.
-
-    Args:
-        name: folder or Hub name of a model.
-        error: from transformers.
-        what: of the model, with the word that leads to its name; by default the model itself.
-    """
+def unloadable(name: str, error: OSError) -> ThexError:
+    """The error for a model that transformers does not find; an error of ours stays what it is."""
     if isinstance(error, ThexError):
         return error
     first = str(error).strip().splitlines()[0]
     return ConversionError(
-        f"cannot load {what}{name!r}: {first} Give a folder or a Hub name of a model made by "
-        f"thex-hf convert; without network only folders and cached models load."
+        f"cannot load {name!r}: {first} Give a folder or a Hub name of a model made by thex-hf "
+        f"convert; without network only folders and cached models load."
     )

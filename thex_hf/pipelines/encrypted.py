@@ -15,7 +15,7 @@ from thex_hf.encrypted.shape import BUCKETS
 from thex_hf.errors import ConversionError, InputError, OptionError
 from thex_hf.modeling import ThexBertClassifier
 from thex_hf.modeling.guards import check_head
-from thex_hf.modeling.opening import KINDS
+from thex_hf.modeling.opening import KINDS, check_tokenizer
 from thex_hf.modeling.switch import set_softmax
 from thex_hf.pipelines.engine import check_engine
 from thex_hf.pipelines.options import (
@@ -128,6 +128,9 @@ class EncryptedMixin:
         )
         self._told = False
         super().__init__(*args, **kwargs)
+        if self.tokenizer is not None:
+            name = str(self.tokenizer.name_or_path or "the tokenizer given")
+            check_tokenizer(self.tokenizer, model.config.vocab_size, name)
 
     @classmethod
     def _fitting(

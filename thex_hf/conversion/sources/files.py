@@ -1,4 +1,4 @@
-"""Read what belongs to a source checkpoint: configuration, tokenizer, pooling."""
+"""Read what belongs to a source checkpoint: configuration, pooling."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer, PretrainedConfig
+from transformers import PretrainedConfig
 from transformers.utils import cached_file
 
 from thex_hf.conversion.sources.registry import SUPPORTED
@@ -81,35 +81,3 @@ def optional_file(source: str | Path, name: str) -> Path | None:
         _raise_exceptions_for_connection_errors=False,
     )
     return None if found is None else Path(found)
-
-
-def load_tokenizer(source: str | Path, vocabulary: int) -> Any:
-    """Load the tokenizer of a checkpoint.
-
-    Args:
-        source: folder or Hub name.
-        vocabulary: rows of the model's word embeddings.
-
-    Raises:
-        ConversionError: there is none, or it has more tokens than the model.
-    """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError, ImportError, TypeError, KeyError) as error:
-        raise ConversionError(_no_tokenizer(source, " ".join(str(error).split()))) from error
-    if len(tokenizer) <= len(set(tokenizer.all_special_tokens)):
-        raise ConversionError(_no_tokenizer(source, "it would know special tokens only."))
-    if len(tokenizer) > vocabulary:
-        raise ConversionError(
-            f"the tokenizer of {str(source)!r} has {len(tokenizer)} tokens and the model has "
-            f"embeddings for {vocabulary}: they do not belong together."
-        )
-    return tokenizer
-
-
-def _no_tokenizer(source: str | Path, why: str) -> str:
-    return (
-        f"{str(source)!r} should hold a tokenizer (tokenizer.json, or vocab.txt and "
-        "tokenizer_config.json), but none can be loaded. Save it there: "
-        f"tokenizer.save_pretrained(folder). The reason given was: {why}"
-    )

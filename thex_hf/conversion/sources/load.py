@@ -21,7 +21,6 @@ from transformers.utils import logging
 
 from thex_hf.conversion.sources.family import HEADLESS, SEQUENCE, TOKENS, Family
 from thex_hf.conversion.sources.files import (
-    load_tokenizer,
     read_config,
     read_pooling,
     refuse_adapter,
@@ -31,6 +30,7 @@ from thex_hf.conversion.sources.start import CLASSES, fresh_model
 from thex_hf.errors import ConversionError
 from thex_hf.modeling.configuration_thex_bert import POOLINGS
 from thex_hf.modeling.guards import refuse_pickle
+from thex_hf.modeling.opening import open_tokenizer
 
 logger = logging.get_logger(__name__)
 
@@ -124,7 +124,7 @@ def load_source(
     if pooling is None and task == SEQUENCE and head == HEADLESS:
         pooling = read_pooling(source)
     pooling = pooling or "cls"
-    tokenizer = load_tokenizer(source, model.config.vocab_size)
+    tokenizer = open_tokenizer(str(source), model.config.vocab_size)
     if headless:
         labels = _labels(count or 0, id2label) | {"problem_type": problem_type}
         model = fresh_model(model, task=task, pooling=pooling, labels=labels)
