@@ -1,5 +1,6 @@
 import os
 
+import psutil
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -17,3 +18,20 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(skip)
+
+
+@pytest.fixture
+def nothing_left():
+    """The test leaves no child process, be it an ended one, and no file descriptor behind."""
+    children, files = _children(), _files()
+    yield
+    assert _children() <= children
+    assert _files() == files
+
+
+def _children():
+    return {child.pid for child in psutil.Process().children()}
+
+
+def _files():
+    return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0

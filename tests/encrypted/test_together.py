@@ -25,18 +25,11 @@ from thex_hf.layout.counting import CountingEngine, Shadow
 from thex_hf.layout.parameters import Parameters
 from thex_hf.layout.plains import PlainStore
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system"),
+    pytest.mark.usefixtures("nothing_left"),
+]
 SHADOW = Shadow(3)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left():
-    before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
-    yield
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
-    if before:
-        assert len(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.fixture

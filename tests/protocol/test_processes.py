@@ -16,18 +16,11 @@ from thex_hf.processes.pool import share, usable_cores
 from thex_hf.protocol.many import process_count
 from thex_hf.protocol.session import LocalSession
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system"),
+    pytest.mark.usefixtures("nothing_left"),
+]
 RANGES = [{"value": 8.0, "layer_out": 8.0, "scores": 8.0, "ffn_pre": 8.0}] * 2
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left():
-    before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
-    yield
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
-    if before:
-        assert len(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.fixture(scope="module")

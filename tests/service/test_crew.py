@@ -275,6 +275,7 @@ def test_a_worker_may_take_so_much_memory_and_no_more(model, tmp_path):
     own.stop()
 
 
+@pytest.mark.usefixtures("nothing_left")
 def test_two_workers_draw_different_randomness(cradle):
     """They come from one process; nothing random may be copied."""
     from thex_hf.encrypted import masks
@@ -285,6 +286,7 @@ def test_two_workers_draw_different_randomness(cradle):
 
     children = [Child(draw), Child(draw)]
     first, second = (child.receive() for child in children)
+    assert [child.wait() for child in children] == [0, 0]
     assert not set(first) & set(second)
 
 
