@@ -144,7 +144,7 @@ class ClearServer:
             rules.check_size(a, 2, "rotate")
             return a
         rules.check_rotation(a, step, self._steps)
-        return self._switched(a, np.roll(a.values, -step))
+        return self._switched(a, np.concatenate((a.values[step:], a.values[:step])))
 
     def conjugate(self, a: ClearHandle) -> ClearHandle:
         """Complex conjugate of every slot."""

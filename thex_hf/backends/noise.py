@@ -33,6 +33,7 @@ from thex_hf.layout.parameters import Parameters
 ERROR_STD = math.sqrt(21 / 2)  # SEAL: centred binomial of 42 coin pairs, 3.24
 ROUNDING_VARIANCE = 1 / 12  # uniform on [-1/2, 1/2]
 FLOAT_EPSILON = 2.0**-53
+COINS = 64  # one word of the generator; SEAL's own errors are 21 coins less 21 others
 FFT_ERROR = 1.75  # times epsilon times rms; calibrated at N=8192 against SEAL
 
 
@@ -55,8 +56,13 @@ class NoiseModel:
         self._switches: dict[tuple[int, float], Vector] = {}
 
     def draw(self, std: Vector | float) -> Vector:
-        """One real error for each slot, normal with standard deviation ``std``."""
-        return np.asarray(self._generator.standard_normal(self._secret.size) * std)
+        """One real error for each slot, with standard deviation ``std``.
+
+        Heads among :data:`COINS` coins, centred: as good as normal where many errors add up,
+        never beyond eight deviations, and three times as fast to draw.
+        """
+        coins = np.bitwise_count(self._generator.bit_generator.random_raw(self._secret.size))
+        return np.asarray((coins - COINS / 2) * (std * (2 / math.sqrt(COINS))))
 
     def disturb(self, values: AnyVector, std: Vector | float) -> AnyVector:
         """``values`` plus an error of ``std`` in each slot; in both parts where complex.
