@@ -1,5 +1,6 @@
-"""Named ways to convert: the two full recipes, the paper's, and each ingredient left out.
+"""Named ways to convert: the full recipes, the paper's, and each ingredient left out.
 
+``the-x-half`` makes half the steps of the full one, for models that are larger.
 The recipes of the ablation, ``short`` and all that leave something out of it, make a fifth of the
 steps of the full one, each of them the same number: what a stage left out would have made, the last
 one makes.
@@ -49,6 +50,7 @@ def _longer_end(*left_out: str) -> FitOptions:
 
 RECIPES = {
     "the-x": ConversionOptions(the_x=replace(FULL, **_sized(FULL))),  # type: ignore[arg-type]
+    "the-x-half": ConversionOptions(the_x=replace(FULL, **_sized(FULL, 0.5))),  # type: ignore[arg-type]
     "polynomial": ConversionOptions(
         form="polynomial",
         polynomial=replace(PolynomialOptions(), **_sized(PolynomialOptions())),  # type: ignore[arg-type]
