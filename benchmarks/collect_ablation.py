@@ -7,7 +7,8 @@ r"""Gather the ablation that ``conversion_table.py`` left in its work folder.
 
 Writes ``results/NAME.json`` and ``results/NAME.md``: for each recipe of ``recipes.py`` that was run
 and each task, by how many points its first metric drops, mean and standard deviation over the
-seeds. The unconverted models are the same for all recipes.
+seeds. The unconverted models are the same for all recipes. ``--keep`` keeps the runs that
+``results/NAME.json`` has and WORK has not.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import argparse
 import statistics
 from pathlib import Path
 
-from collect_table import drop, runs, spread
+from collect_table import drop, earlier, runs, spread
 from common import surroundings, write
 from recipes import RECIPES
 from tasks import TASKS
@@ -30,8 +31,10 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--name", default="conversion_ablation")
     parser.add_argument("--tasks", nargs="+", default=["sst2", "mrpc", "rte", "stsb"])
+    parser.add_argument("--keep", action="store_true")
     args = parser.parse_args()
-    found = {arm: runs(args.work, arm) for arm in ARMS}
+    before = earlier(args.name) if args.keep else {}
+    found = {arm: runs(args.work, arm, before) for arm in ARMS}
     table = [["recipe", *(f"{name} {TASKS[name].metrics[0]}" for name in args.tasks), "mean"]]
     summary: dict[str, dict[str, float]] = {}
     for arm, entries in found.items():

@@ -7,7 +7,7 @@ mean and standard deviation over the seeds, stage by stage, the drop from the un
 what ``encrypted_table.py`` found (simulated: the score on all development texts, and how many
 answers were those of the clear model; executed: the same share and the largest difference of a
 logit), and THE-X's published figures (Chen et al. 2022, table 1) for BERT-tiny, unless
-``--no-paper`` is given.
+``--no-paper`` is given. ``--keep`` keeps the runs that ``results/NAME.json`` has and WORK has not.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from common import surroundings, write
+from common import RESULTS, surroundings, write
 from encrypted_table import NAMES
 from tasks import TASKS
 
@@ -38,17 +38,31 @@ PAPER = {
 """Baseline, ReLU, ReLU and softmax, all three; on the tasks' full training sets."""
 
 
-def runs(work: Path, recipe: str) -> list[dict[str, Any]]:
-    """All finished runs of a recipe, by task and seed."""
+def earlier(name: str) -> dict[str, Any]:
+    """What ``results/NAME.json`` holds already; nothing if it is not there."""
+    path = RESULTS / f"{name}.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return found
+
+
+def runs(work: Path, recipe: str, before: dict[str, Any]) -> list[dict[str, Any]]:
+    """All finished runs of a recipe, by task and seed; those in WORK replace those of before."""
     files = sorted((work / "results").glob(f"*-{recipe}-[0-9]*.json"))
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    new = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    old = [run for run in before.get("runs", []) if run["recipe"] == recipe]
+    found = {(run["task"], run["seed"]): run for run in [*old, *new]}
     order = list(TASKS)
-    return sorted(found, key=lambda run: (order.index(run["task"]), run["seed"]))
+    return sorted(found.values(), key=lambda run: (order.index(run["task"]), run["seed"]))
 
 
-def encrypted(work: Path, recipe: str, fhe: str) -> dict[tuple[str, int], dict[str, Any]]:
+def encrypted(
+    work: Path, recipe: str, fhe: str, before: dict[str, Any]
+) -> dict[tuple[str, int], dict[str, Any]]:
     """What was simulated or executed, by task and seed."""
     found = {}
+    for key, entry in before.get("encrypted", {}).get(fhe, {}).items():
+        task, seed = key.rsplit("-", 1)
+        found[task, int(seed)] = entry
     for path in sorted((work / "encrypted").glob(f"*-{recipe}-[0-9]*-{fhe}.json")):
         task, seed = path.name.removesuffix(f"-{fhe}.json").rsplit(f"-{recipe}-", 1)
         found[task, int(seed)] = json.loads(path.read_text(encoding="utf-8"))
@@ -125,14 +139,17 @@ def main() -> None:
     parser.add_argument("--recipe", required=True)
     parser.add_argument("--name", required=True)
     parser.add_argument("--paper", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--keep", action="store_true")
     args = parser.parse_args()
-    found = runs(args.work, args.recipe)
+    before = earlier(args.name) if args.keep else {}
+    found = runs(args.work, args.recipe, before)
     if not found:
         raise SystemExit(f"no finished run of recipe {args.recipe!r} in {args.work}")
     stages = list(found[0]["stages"])
     head = ["task", "metric", "seeds", *stages, "drop", "simulated", "executed"]
     head += ["paper", "its drop"] if args.paper else []
-    seen = {fhe: encrypted(args.work, args.recipe, fhe) for fhe in ("simulate", "execute")}
+    modes = ("simulate", "execute")
+    seen = {fhe: encrypted(args.work, args.recipe, fhe, before) for fhe in modes}
     table, drops = [head], {}
     for name in dict.fromkeys(run["task"] for run in found):
         own = [run for run in found if run["task"] == name]
