@@ -109,6 +109,20 @@ def test_a_bad_text_is_told_in_a_sentence(host, text, words):
     assert last.error.endswith(".")
 
 
+def test_a_bad_text_after_a_good_one_hides_no_keys_that_crossed(scenes):
+    guest, _ = scenes
+    last = list(run(guest, "word " * 200, "client-aided", "seal"))[-1]
+    assert guest.key_bytes("client-aided", "seal") == last.key_bytes
+    assert guest.key_bytes("client-aided", "clear") == 0
+    _, wire, server, _ = render(last)
+    assert last.key_bytes > 0
+    assert not last.passages
+    assert "Nothing has crossed yet" not in wire
+    assert "The evaluation keys did" in wire
+    assert "nothing of this text" in server
+    assert "your evaluation keys" in server
+
+
 def test_visitors_do_not_share_keys_and_two_run_at_once(host):
     guests, found = Guests(host), {}
 

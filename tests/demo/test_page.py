@@ -119,3 +119,18 @@ def test_who_closes_the_page_is_forgotten(served, browser):
 
 def test_a_protocol_says_what_it_protects_before_anything_runs(tab):
     assert "the model is not" in tab.inner_text("#answer")
+
+
+def test_going_to_another_protocol_and_back_hides_no_keys(tab):
+    ask(tab, "a fine film")
+    assert labels(tab)
+
+    def choose(engine: str) -> None:
+        tab.click("#engine input")
+        tab.get_by_role("option", name=engine).click()
+
+    choose("clear: encrypts nothing")
+    tab.wait_for_function("document.querySelector('#server').innerText.includes('nothing yet')")
+    choose("seal: CKKS")
+    tab.wait_for_function("document.querySelector('#server').innerText.includes('of this text')")
+    assert "evaluation keys: the server has them" in tab.inner_text("#client")

@@ -36,6 +36,11 @@ class Guest:
             self._clients[protocol, engine] = Caller(wire, backend=engine, tries=2), wire
         return self._clients[protocol, engine]
 
+    def key_bytes(self, protocol: str, engine: str) -> int:
+        """Size of the evaluation keys that this server has of the visitor; 0 before any."""
+        known = self._clients.get((protocol, engine))
+        return known[1].key_bytes if known else 0
+
 
 @dataclass(eq=False)
 class Guests:

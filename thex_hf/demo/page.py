@@ -32,6 +32,9 @@ PROTOCOLS = {
     "one-shot": "one-shot: both, one request, slow",
 }
 ENGINES = {"seal": "seal: CKKS", "clear": "clear: encrypts nothing"}
+SHOW_ANSWER = (
+    "() => document.querySelector('#answer').scrollIntoView({block: 'nearest', behavior: 'smooth'})"
+)
 AT_ONCE = 4
 """Texts on their way; more wait in line."""
 
@@ -68,7 +71,7 @@ class Page:
             with gradio.Row(equal_height=True):
                 panels = [gradio.HTML(shown[name], elem_id=name) for name in PANELS[:3]]
             panels.append(gradio.HTML(shown[PANELS[3]], elem_id=PANELS[3]))
-            gradio.on(
+            done = gradio.on(
                 [button.click, text.submit],
                 self._classify,
                 [text, protocol, engine],
@@ -77,6 +80,7 @@ class Page:
                 show_progress="hidden",
                 api_name="classify",
             )
+            done.then(None, js=SHOW_ANSWER)
             for choice in (protocol, engine):
                 choice.change(self._begin, [protocol, engine], panels, show_progress="hidden")
             blocks.unload(self._leave)
@@ -89,9 +93,9 @@ class Page:
         own = {"css": style, "theme": theme, "footer_links": [], "share": False}
         return self.blocks().queue(max_size=64).launch(**{**own, **options})
 
-    @staticmethod
-    def _begin(protocol: str, engine: str) -> tuple[str, ...]:
-        return render(Scene(protocol, engine))
+    def _begin(self, protocol: str, engine: str, request: gradio.Request) -> tuple[str, ...]:
+        guest = self.guests.of(str(request.session_hash))
+        return render(Scene(protocol, engine, key_bytes=guest.key_bytes(protocol, engine)))
 
     def _classify(
         self, text: str, protocol: str, engine: str, request: gradio.Request
