@@ -22,7 +22,7 @@ from common import surroundings, write
 from recipes import RECIPES
 from tasks import TASKS
 
-ARMS = [name for name in RECIPES if name not in ("the-x", "the-x-half", "polynomial")]
+ARMS = [name for name in RECIPES if name not in ("the-x", "the-x-half", "the-x-wide", "polynomial")]
 
 
 def main() -> None:
