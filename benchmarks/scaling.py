@@ -30,7 +30,8 @@ def weights_of(case: dict[str, Any]) -> Any:
     from thex_hf.weights import EncoderWeights, LayerWeights, PolynomialTerms
 
     rng = np.random.default_rng(0)
-    size, heads, wide = case["hidden"], case["hidden"] // 64, 4 * case["hidden"]
+    size, wide = case["hidden"], 4 * case["hidden"]
+    heads = case.get("heads", size // 64)
 
     def matrix(out: int, inner: int) -> Any:
         return rng.normal(size=(out, inner)) * 0.5 / np.sqrt(inner)
@@ -54,14 +55,19 @@ def weights_of(case: dict[str, Any]) -> Any:
     return EncoderWeights(heads, layers, matrix(2, size), np.zeros(2))
 
 
+def ranges_of(case: dict[str, Any]) -> list[dict[str, float]]:
+    """Calibrated ranges of ordinary size."""
+    keys = ("value", "layer_out", "scores", "ffn_pre", "stream_in", "attention_out")
+    return [dict.fromkeys(keys, 8.0)] * case["layers"]
+
+
 def measure(case: dict[str, Any]) -> dict[str, Any]:
     """One case, in a fresh process; one-shot moves to a larger ring when it must."""
     from thex_hf.backends.registry import get_backend
     from thex_hf.errors import PlanError
     from thex_hf.protocol.session import LocalSession
 
-    keys = ("value", "layer_out", "scores", "ffn_pre", "stream_in", "attention_out")
-    ranges = [dict.fromkeys(keys, 8.0)] * case["layers"]
+    ranges = ranges_of(case)
     for ring in (RINGS[case["protocol"]], 32768):
         session = LocalSession(
             weights_of(case), get_backend("seal"), protocol=case["protocol"], ring_degree=ring,
