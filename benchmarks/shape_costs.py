@@ -23,16 +23,15 @@ from thex_hf.protocol.costs import estimate, measure_costs
 
 def estimates(case: dict[str, Any], sizes: list[int]) -> tuple[list[dict[str, Any]], list[str]]:
     """What each text length costs, and why some have no plan."""
-    plans, refused = [], []
-    for size in sizes:
+    plans, refused = {}, []
+    for size in sizes:  # a larger ring may have one plan for two of them
         try:
-            plans.append(
-                plan_for(weights_of(case), size, ranges_of(case), protocol=case["protocol"])
-            )
+            plan = plan_for(weights_of(case), size, ranges_of(case), protocol=case["protocol"])
+            plans[plan.id] = plan
         except PlanError as error:
             refused.append(f"{case['protocol']}, {size} tokens: {error}")
     rows = []
-    for plan in plans:
+    for plan in plans.values():
         costs = measure_costs(get_backend("seal"), [plan])
         rows.append(estimate(plan, costs).to_json())
         print(rows[-1], flush=True)
