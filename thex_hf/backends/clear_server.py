@@ -144,7 +144,9 @@ class ClearServer:
             rules.check_size(a, 2, "rotate")
             return a
         rules.check_rotation(a, step, self._steps)
-        return self._switched(a, np.concatenate((a.values[step:], a.values[:step])))
+        turned: AnyVector = np.empty_like(a.values)
+        turned[: self.slots - step], turned[self.slots - step :] = a.values[step:], a.values[:step]
+        return self._switched(a, turned)
 
     def conjugate(self, a: ClearHandle) -> ClearHandle:
         """Complex conjugate of every slot."""
