@@ -134,3 +134,14 @@ def test_going_to_another_protocol_and_back_hides_no_keys(tab):
     choose("seal: CKKS")
     tab.wait_for_function("document.querySelector('#server').innerText.includes('of this text')")
     assert "evaluation keys: the server has them" in tab.inner_text("#client")
+
+
+def test_an_error_comes_into_view(tab):
+    tab.set_viewport_size({"width": 800, "height": 500})
+    tab.evaluate("window.scrollTo(0, 0)")
+    ask(tab, "word " * 200)
+    tab.wait_for_selector("[role=alert]")
+    tab.wait_for_function(
+        "() => { const box = document.querySelector('[role=alert]').getBoundingClientRect();"
+        " return box.top >= 0 && box.bottom <= window.innerHeight; }"
+    )
