@@ -7,7 +7,8 @@ mean and standard deviation over the seeds, stage by stage, the drop from the un
 what ``encrypted_table.py`` found (simulated: the score on all development texts, and how many
 answers were those of the clear model; executed: the same share and the largest difference of a
 logit), and THE-X's published figures (Chen et al. 2022, table 1) for BERT-tiny, unless
-``--no-paper`` is given. ``--keep`` keeps the runs that ``results/NAME.json`` has and WORK has not.
+``--no-paper`` is given. ``--keep`` keeps the runs that ``results/NAME.json`` has and WORK has not,
+and names the machines and commits that they were gathered on (``kept_from``).
 """
 
 from __future__ import annotations
@@ -158,8 +159,10 @@ def main() -> None:
         for metric in TASKS[name].metrics:
             published = paper_cells(name, metric) if args.paper else []
             table.append([*row(own, metric, stages, *both), *published])
+    kept = [before["surroundings"], *before.get("kept_from", [])] if before else []
     record = {
         "surroundings": surroundings(),
+        "kept_from": kept,
         "recipe": args.recipe,
         "mean_drop_of_first_metrics": round(statistics.mean(drops.values()), 2),
         "drop_of_first_metric": {name: round(value, 2) for name, value in drops.items()},
