@@ -265,6 +265,21 @@ def test_keys_longest_unused_make_room(model, half):
     assert len(server.keyring) == 1
 
 
+def test_keys_unused_for_too_long_go(model, half):
+    clock = Clock()
+    server = serve(model, keyring=Keyring(seconds=60, clock=clock))
+    one, two = client_of(half, server, "ann"), client_of(half, server, "bob")
+    one.classify(TEXT)
+    two.classify(TEXT)
+    clock.now = 50
+    one.classify(TEXT)
+    clock.now = 100  # bob's are unused for longer than ann's
+    assert len(server.keyring) == 1
+    assert any(name.owner == "ann" for name in server.keyring._kept)
+    two.classify(TEXT)  # sent again
+    assert len(server.keyring) == 2
+
+
 def test_a_malformed_request_leaves_no_run_behind(half, server):
     client = client_of(half, server)
     run, keys = prepared(client)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -34,39 +37,60 @@ class HeldKeys:
 
 
 @dataclass
+class _Kept:
+    keys: HeldKeys
+    used: float
+
+
+@dataclass
 class Keyring:
     """Engines by name.
 
     Args:
         most_bytes: of all key files whose engines are kept; the last one put always stays.
+        seconds: unused, after which an engine goes; seen to whenever the ring is used.
+        clock: seconds that never go back.
     """
 
     most_bytes: int = 1 << 30
-    _held: OrderedDict[KeysName, HeldKeys] = field(default_factory=OrderedDict, repr=False)
+    seconds: float = math.inf
+    clock: Callable[[], float] = time.monotonic
+    _kept: OrderedDict[KeysName, _Kept] = field(default_factory=OrderedDict, repr=False)
 
     def __len__(self) -> int:
-        return len(self._held)
+        self._drop_old()
+        return len(self._kept)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._held
+        self._drop_old()
+        return name in self._kept
 
     def put(self, name: KeysName, keys: HeldKeys) -> None:
         """Keep keys, and forget the ones longest unused that no longer fit."""
-        self._held[name] = keys
-        self._held.move_to_end(name)
-        while len(self._held) > 1 and self._bytes() > self.most_bytes:
-            self._held.popitem(last=False)
+        self._kept[name] = _Kept(keys, self.clock())
+        self._kept.move_to_end(name)
+        self._drop_old()
+        while len(self._kept) > 1 and self._bytes() > self.most_bytes:
+            self._kept.popitem(last=False)
 
     def get(self, name: KeysName) -> HeldKeys | None:
         """Keys, which count as used now; None if they are not here."""
-        held = self._held.get(name)
-        if held is not None:
-            self._held.move_to_end(name)
-        return held
+        self._drop_old()
+        kept = self._kept.get(name)
+        if kept is None:
+            return None
+        kept.used = self.clock()
+        self._kept.move_to_end(name)
+        return kept.keys
 
     def drop(self, name: KeysName) -> bool:
         """Forget keys; whether they were here."""
-        return self._held.pop(name, None) is not None
+        return self._kept.pop(name, None) is not None
 
     def _bytes(self) -> int:
-        return sum(keys.size for keys in self._held.values())
+        return sum(kept.keys.size for kept in self._kept.values())
+
+    def _drop_old(self) -> None:
+        end = self.clock() - self.seconds
+        while self._kept and next(iter(self._kept.values())).used < end:
+            self._kept.popitem(last=False)

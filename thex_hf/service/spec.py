@@ -33,6 +33,7 @@ class Spec:
         runs_of_keys: at once, under one key file, in each worker.
         run_seconds: that a client may take for a reply.
         keys_in_memory: bytes of key files whose engines a worker keeps.
+        keys_seconds: unused, after which a worker reads keys anew from the shelf.
         memory: bytes that a worker may take beside the weights that all share.
         limits: of the shelf.
 
@@ -52,6 +53,7 @@ class Spec:
     runs_of_keys: int = 8
     run_seconds: float = 600.0
     keys_in_memory: int = 1 << 30
+    keys_seconds: float = 3600.0
     memory: int = 4 << 30
     limits: Limits = DEFAULT
 
@@ -61,7 +63,7 @@ class Spec:
             raise OptionError(f"buckets should be some of {BUCKETS}, got {tuple(self.buckets)}")
         if (
             min(self.runs, self.runs_of_keys, self.run_seconds) <= 0
-            or min(self.keys_in_memory, self.memory) <= 0
+            or min(self.keys_in_memory, self.keys_seconds, self.memory) <= 0
         ):
             raise OptionError("the bounds of a server should be above zero")
 
@@ -86,7 +88,7 @@ class Spec:
             ring_degree=self.ring,
             buckets=self.buckets,
             runs=Runs(self.runs, self.runs_of_keys, self.run_seconds),
-            keyring=Keyring(self.keys_in_memory),
+            keyring=Keyring(self.keys_in_memory, self.keys_seconds),
         )
 
     def open_shelf(self) -> Shelf:
