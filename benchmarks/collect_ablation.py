@@ -6,9 +6,11 @@ r"""Gather the ablation that ``conversion_table.py`` left in its work folder.
     python benchmarks/collect_ablation.py --work WORK --name conversion_ablation
 
 Writes ``results/NAME.json`` and ``results/NAME.md``: for each recipe of ``recipes.py`` that was run
-and each task, by how many points its first metric drops, mean and standard deviation over the
-seeds. The unconverted models are the same for all recipes. ``--keep`` keeps the runs that
-``results/NAME.json`` has and WORK has not.
+on every task, by how many points the first metric of each drops, mean and standard deviation over
+the seeds; the mean of the tasks; and that mean against the recipe ``short``, of the seeds that both
+have: its unconverted models are the very same ones. ``--keep`` keeps the runs that
+``results/NAME.json`` has and WORK has not, and names the machines and commits that they were
+gathered on (``kept_from``).
 """
 
 from __future__ import annotations
@@ -16,13 +18,35 @@ from __future__ import annotations
 import argparse
 import statistics
 from pathlib import Path
+from typing import Any
 
 from collect_table import drop, earlier, runs, spread
 from common import surroundings, write
 from recipes import RECIPES
 from tasks import TASKS
 
-ARMS = [name for name in RECIPES if name not in ("the-x", "the-x-half", "the-x-wide", "polynomial")]
+WHOLE = "short"
+ARMS = [WHOLE, *(name for name in RECIPES if name.startswith(("labels-", "logits-", "no-")))]
+ARMS.append("as-published")
+
+Drops = dict[str, dict[int, float]]
+"""Points lost, by task and seed."""
+
+
+def drops_of(entries: list[dict[str, Any]], tasks: list[str]) -> Drops:
+    """Points lost in the first metric of each task."""
+    return {
+        name: {
+            run["seed"]: drop(run, TASKS[name].metrics[0]) for run in entries if run["task"] == name
+        }
+        for name in tasks
+    }
+
+
+def means(drops: Drops) -> dict[int, float]:
+    """The mean of the tasks, for each seed that was run on all of them."""
+    seeds = set.intersection(*(set(own) for own in drops.values()))
+    return {seed: statistics.mean(own[seed] for own in drops.values()) for seed in sorted(seeds)}
 
 
 def main() -> None:
@@ -35,21 +59,35 @@ def main() -> None:
     args = parser.parse_args()
     before = earlier(args.name) if args.keep else {}
     found = {arm: runs(args.work, arm, before) for arm in ARMS}
-    table = [["recipe", *(f"{name} {TASKS[name].metrics[0]}" for name in args.tasks), "mean"]]
-    summary: dict[str, dict[str, float]] = {}
-    for arm, entries in found.items():
-        drops = {
-            name: [drop(run, TASKS[name].metrics[0]) for run in entries if run["task"] == name]
-            for name in args.tasks
-        }
-        if all(drops.values()):
-            means = {name: round(statistics.mean(own), 2) for name, own in drops.items()}
-            summary[arm] = means | {"mean": round(statistics.mean(means.values()), 2)}
-            table.append([arm, *map(spread, drops.values()), f"{summary[arm]['mean']:.2f}"])
+    drops = {arm: drops_of(entries, args.tasks) for arm, entries in found.items()}
+    whole = means(drops[WHOLE])
+    if not whole:
+        raise SystemExit(f"no seed with recipe {WHOLE!r} finished on all tasks in {args.work}")
+    columns = [f"{name} {TASKS[name].metrics[0]}" for name in args.tasks]
+    table = [["recipe", "seeds", *columns, "mean", f"against {WHOLE}"]]
+    summary: dict[str, dict[str, Any]] = {}
+    for arm, own in drops.items():
+        mean = means(own)
+        seeds = sorted(mean.keys() & whole.keys())
+        if not seeds:
+            continue
+        more = spread([mean[seed] - whole[seed] for seed in seeds])
+        table.append(
+            [
+                arm,
+                str(len(mean)),
+                *(spread(list(by_seed.values())) for by_seed in own.values()),
+                spread(list(mean.values())),
+                "" if arm == WHOLE else more,
+            ]
+        )
+        summary[arm] = {"drop": own, "mean_by_seed": mean}
+    kept = [before["surroundings"], *before.get("kept_from", [])] if before else []
     record = {
         "surroundings": surroundings(),
-        "drop": summary,
-        "runs": [run for entries in found.values() for run in entries],
+        "kept_from": kept,
+        "recipes": summary,
+        "runs": [run for arm in summary for run in found[arm]],
     }
     write(args.name, record, table)
 
