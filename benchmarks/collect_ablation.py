@@ -81,7 +81,7 @@ def main() -> None:
                 "" if arm == WHOLE else more,
             ]
         )
-        summary[arm] = {"drop": own, "mean_by_seed": mean}
+        summary[arm] = {"mean_drop_by_seed": {seed: round(mean[seed], 2) for seed in mean}}
     kept = [before["surroundings"], *before.get("kept_from", [])] if before else []
     record = {
         "surroundings": surroundings(),

@@ -2,7 +2,7 @@
 
 ``the-x-half`` makes half the steps of the full one, for models that are larger; ``the-x-wide``
 does so at a third of the learning rates, which were chosen for a hidden size of 128, a third of
-MiniLM's.
+MiniLM's. ``the-x-logits`` is the full one following logits alone.
 
 The recipes of the ablation, ``short`` and all that leave something out of it, make a fifth of the
 steps of the full one, each of them the same number: what a stage left out would have made, the last
@@ -19,6 +19,7 @@ from thex_hf.conversion.flags import STAGES
 
 SHORT = 0.2
 NONE = FitOptions(epochs=0.0)
+LOGITS = {"hidden": 0.0, "scores": 0.0}
 FULL, PUBLISHED = TheXOptions(), TheXOptions.as_published()
 
 
@@ -56,16 +57,17 @@ RECIPES = {
     "the-x": ConversionOptions(the_x=replace(FULL, **_sized(FULL))),  # type: ignore[arg-type]
     "the-x-half": ConversionOptions(the_x=replace(FULL, **_sized(FULL, 0.5))),  # type: ignore[arg-type]
     "the-x-wide": ConversionOptions(the_x=replace(FULL, **_sized(FULL, 0.5, 1 / 3))),  # type: ignore[arg-type]
+    "the-x-logits": ConversionOptions(
+        the_x=replace(FULL, **_sized(FULL), losses=replace(FULL.losses, **LOGITS))  # type: ignore[arg-type]
+    ),
     "polynomial": ConversionOptions(
         form="polynomial",
         polynomial=replace(PolynomialOptions(), **_sized(PolynomialOptions())),  # type: ignore[arg-type]
     ),
     "as-published": ConversionOptions(the_x=replace(PUBLISHED, **_sized(PUBLISHED))),  # type: ignore[arg-type]
     "short": _short(),
-    "labels-only": _short(
-        follow=False, losses=replace(FULL.losses, guide=0.0, hidden=0.0, scores=0.0)
-    ),
-    "logits-only": _short(losses=replace(FULL.losses, hidden=0.0, scores=0.0)),
+    "labels-only": _short(follow=False, losses=replace(FULL.losses, guide=0.0, **LOGITS)),
+    "logits-only": _short(losses=replace(FULL.losses, **LOGITS)),
     "no-score-control": _short(losses=replace(FULL.losses, score_penalty=0.0)),
     "no-staging": _short(relu=NONE, softmax=NONE, end_to_end=_longer_end("relu", "softmax")),
     "no-layer-wise": _short(layer_wise=NONE, end_to_end=_longer_end("layer_wise")),
