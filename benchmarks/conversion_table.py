@@ -37,7 +37,7 @@ LENGTH = 64
 
 def teacher(name: str, seed: int, args: argparse.Namespace) -> Path:
     """Fine-tune the base on one task, or take the model that an earlier run left."""
-    folder = args.work / "teachers" / f"{name}-{seed}"
+    folder: Path = args.work / "teachers" / f"{name}-{seed}"
     if (folder / "model.safetensors").is_file():
         return folder
     task = TASKS[name]

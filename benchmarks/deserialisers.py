@@ -19,9 +19,9 @@ from thex_hf.protocol import keyfile
 from thex_hf.protocol.client import ClientRun
 from thex_hf.protocol.messages import Message
 from thex_hf.protocol.requests import key_request
-from thex_hf.service.keyring import Keyring
+from thex_hf.service.keyring import Keyring, KeysName
 from thex_hf.service.runs import Runs
-from thex_hf.service.server import ThexServer
+from thex_hf.service.server import ANYONE, ThexServer
 from thex_hf.service.worker import Worker
 
 
@@ -132,6 +132,8 @@ class Readers:
             raise error
 
     def _ciphertext(self, data: bytes) -> None:
-        engine = next(iter(self.server.keyring._held.values())).engine
+        held = self.server.keyring.get(KeysName(ANYONE, self.keys))
+        assert held is not None
+        engine = held.engine
         engine.load(data)
         self.engine.decrypt(data)

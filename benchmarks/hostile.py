@@ -29,14 +29,30 @@ from service import client, serving
 TEXT = "A warm, funny and beautifully acted film."
 BATCH = 5000
 """Messages that Hypothesis draws at once; it remembers each, in 5 kB."""
-STRANGE = [None, True, -1, 2**63, 1e308, "", "\0", b"", [], {}, [[]], [[b""]], "0" * 32, "f" * 64]
+STRANGE: list[Any] = [
+    None,
+    True,
+    -1,
+    2**63,
+    1e308,
+    "",
+    "\0",
+    b"",
+    [],
+    {},
+    [[]],
+    [[b""]],
+    "0" * 32,
+    "f" * 64,
+]
 
 
 class Recorder:
     """A transport that keeps what passes."""
 
     def __init__(self, inner: Any) -> None:
-        self.inner, self.passed = inner, collections.defaultdict(list)
+        self.inner = inner
+        self.passed: dict[str, list[bytes]] = collections.defaultdict(list)
 
     def info(self) -> Any:
         """Pass on."""
@@ -45,11 +61,11 @@ class Recorder:
     def send_keys(self, data: bytes) -> str:
         """Pass on and keep."""
         self.passed["keys"].append(data)
-        return self.inner.send_keys(data)
+        return str(self.inner.send_keys(data))
 
     def answer(self, data: bytes, keys: str, run: str) -> bytes:
         """Pass on and keep both ways."""
-        out = self.inner.answer(data, keys, run)
+        out: bytes = self.inner.answer(data, keys, run)
         self.passed["up"].append(data)
         self.passed["down"].append(out)
         return out

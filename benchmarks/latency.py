@@ -15,7 +15,7 @@ import sys
 import time
 from collections import defaultdict
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from common import surroundings, write
@@ -84,7 +84,7 @@ def measure(tokens: int, repeats: int, softmax: str) -> dict[str, Any]:
         timed = Timed(engine)
         run = exchange(
             ClientRun(plan, client, keys.key_id, embedded),
-            ServerRun(served, plan, timed, keys.key_id),
+            ServerRun(served, plan, cast(Any, timed), keys.key_id),
         )
         runs.append((run, sum(timed.seconds.values()), dict(timed.seconds)))
     counted = runs[1:]

@@ -74,7 +74,7 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
         "ring": plan.parameters.ring_degree,
         "modulus_bits": plan.parameters.total_bits,
         "scale_bits": plan.parameters.scale_bits,
-        "levels": first.plan.levels,
+        "levels": plan.levels,
         "padded": plan.shape.tokens,
         "server_seconds": median(server),
         "server_seconds_all": server,
@@ -86,8 +86,8 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
         "key_bytes": first.key_bytes,
         "up_bytes": first.transcript.bytes_up,
         "down_bytes": first.transcript.bytes_down,
-        "key_switches": first.plan.key_switches,
-        "rotation_keys": len(first.plan.rotations),
+        "key_switches": plan.key_switches,
+        "rotation_keys": len(plan.rotations),
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
 

@@ -131,7 +131,9 @@ def main() -> None:
     if options.plot:
         plot(json.loads((RESULTS / "scaling.json").read_text())["rows"])
         return
-    place, rows, seen = surroundings(), [], {}
+    place = surroundings()
+    rows: list[dict[str, Any]] = []
+    seen: dict[str, Any] = {}
     for name in FORM:
         for size, values in VALUES.items():
             for value in values:

@@ -47,7 +47,9 @@ def main() -> None:
     parser.add_argument("--name", required=True)
     args = parser.parse_args()
     shape = {"layers": args.layers, "hidden": args.hidden, "heads": args.heads}
-    place, rows, refused = surroundings(), [], []
+    place = surroundings()
+    rows: list[dict[str, Any]] = []
+    refused: list[str] = []
     for protocol in FORM:
         found, without = estimates({"protocol": protocol, **shape}, args.tokens)
         rows, refused = rows + found, refused + without

@@ -56,7 +56,7 @@ def part(texts: LabelledTexts, every: int, *, kept: bool) -> LabelledTexts:
     """Every so many-th text, or all others."""
     chosen = [i for i in range(len(texts)) if (i % every == 0) is kept]
     fields = ("texts", "pairs", "labels", "words")
-    picked = {
+    picked: dict[str, Any] = {
         name: tuple(values[i] for i in chosen)
         for name in fields
         if (values := getattr(texts, name)) is not None
@@ -130,4 +130,5 @@ def _entities(dev: LabelledTexts, tags: Any, logits: Any) -> float:
         truth.append([names[i] for i in own[real]])
         guess.append([names[i] for i in found.argmax(-1)[real]])
     result = SequenceF1().compute(predictions=guess, references=truth)
+    assert result is not None
     return round(100.0 * float(result["overall_f1"]), 2)

@@ -1,6 +1,6 @@
 """Concrete beside SEAL on the bundled checkpoint: accuracy simulated, sentences executed, costs.
 
-``python benchmarks/concrete.py DEV.tsv.gz [--execute 5] [--limit N]``; the file has a header row
+``python benchmarks/tfhe.py DEV.tsv.gz [--execute 5] [--limit N]``; the file has a header row
 and columns ``label`` and ``text``. Needs ``thex-hf backend install concrete``. The table of costs
 is of one text a row, both engines on one core. Writes results/concrete.json and
 results/concrete.md. Takes about an hour.
