@@ -27,7 +27,6 @@ from tasks import TASKS
 
 WHOLE = "short"
 ARMS = [WHOLE, *(name for name in RECIPES if name.startswith(("labels-", "logits-", "no-")))]
-ARMS.append("as-published")
 
 Drops = dict[str, dict[int, float]]
 """Points lost, by task and seed."""
