@@ -6,48 +6,20 @@ no label is needed, and a few thousand texts make as many questions as there are
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 import torch
 from torch import Tensor
 
 from thex_hf.conversion.batches import Batch, Encoded
 from thex_hf.conversion.fitting import FitOptions
-
-
-@dataclass(frozen=True)
-class Row:
-    """Token ids of one input: of a text, or of a pair with what the tokenizer puts around."""
-
-    head: Tensor
-    first: Tensor
-    middle: Tensor
-    second: Tensor
-    tail: Tensor
-
-    @classmethod
-    def cut(cls, ids: Tensor, mask: Tensor, span: Tensor) -> Row:
-        """Cut padded ids ``(seq,)`` where the two texts begin and end."""
-        a, b, c, d = span.tolist()
-        return cls(ids[:a], ids[a:b], ids[b:c], ids[c:d], ids[d : int(mask.sum())])
-
-    def holding(self, first: Tensor, second: Tensor, room: int) -> Row:
-        """Return the row with other texts in it, the longer one cut until ``room`` is enough."""
-        room -= len(self.head) + len(self.middle) + len(self.tail)
-        while len(first) + len(second) > room:
-            first, second = (
-                (first[:-1], second) if len(first) > len(second) else (first, second[:-1])
-            )
-        return replace(self, first=first, second=second)
-
-    def parts(self) -> tuple[Tensor, Tensor]:
-        """What belongs to the first text and what to the second."""
-        return torch.cat([self.head, self.first, self.middle]), torch.cat([self.second, self.tail])
+from thex_hf.conversion.rows import Row, write_row
+from thex_hf.conversion.strange import estrange, lengthen
 
 
 def disturb(batch: Batch, data: Encoded, options: FitOptions, generator: torch.Generator) -> Batch:
-    """Recombine texts, then swap tokens, then mask tokens, as the options say."""
+    """Recombine texts, make some strange or long, swap tokens, mask tokens, as the options say."""
+    batch = lengthen(batch, data, options.text_long, generator)
     batch = mix_texts(batch, options.text_mix, generator)
+    batch = estrange(batch, data, options.text_strange, generator)
     batch = swap_tokens(batch, options.token_swap, generator)
     return drop_tokens(batch, data, options.token_dropout, generator)
 
@@ -98,8 +70,8 @@ def mix_texts(batch: Batch, share: float, generator: torch.Generator) -> Batch:
     spans = batch.get("spans")
     if not share or spans is None:
         return batch
-    ids, mask, kinds = batch["input_ids"], batch["attention_mask"], batch["token_type_ids"]
-    rows = [Row.cut(*row) for row in zip(ids, mask, spans, strict=True)]
+    ids = batch["input_ids"]
+    rows = Row.of(batch)
     pool = torch.cat([text for row in rows for text in (row.first, row.second)])
     hit = torch.rand(len(rows), generator=generator) < share
     names = ("input_ids", "attention_mask", "token_type_ids")
@@ -107,9 +79,8 @@ def mix_texts(batch: Batch, share: float, generator: torch.Generator) -> Batch:
     for place in hit.nonzero().flatten().tolist() if len(pool) else []:
         other = rows[int(torch.randint(len(rows), (), generator=generator))]
         mix = _mixed_pair if len(rows[place].second) else _mixed_text
-        row = rows[place].holding(*mix(rows[place], other, pool, generator), ids.shape[1])
-        kind = kinds[place, [0, int(spans[place, 2])]]
-        _write(new, place, row.parts(), kind)
+        texts = mix(rows[place], other, pool, generator)
+        write_row(new, place, rows[place].holding(*texts, ids.shape[1]))
     return {**batch, **new}
 
 
@@ -139,15 +110,3 @@ def _noised(text: Tensor, pool: Tensor, generator: torch.Generator) -> Tensor:
     hit = torch.rand(len(text), generator=generator) < torch.rand((), generator=generator)
     drawn = pool[torch.randint(len(pool), text.shape, generator=generator)]
     return drawn.where(hit, text)
-
-
-def _write(batch: Batch, place: int, parts: tuple[Tensor, Tensor], kinds: Tensor) -> None:
-    """Put the two parts of a row into a batch, in place, the rest padded.
-
-    Ids beyond the end stay: the mask hides them.
-    """
-    sizes = [len(part) for part in parts]
-    end = sum(sizes)
-    batch["input_ids"][place, :end] = torch.cat(parts)
-    batch["attention_mask"][place] = (torch.arange(batch["input_ids"].shape[1]) < end).long()
-    batch["token_type_ids"][place, :end] = kinds.repeat_interleave(torch.tensor(sizes))

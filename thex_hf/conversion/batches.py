@@ -26,6 +26,8 @@ class Encoded:
     or for each text its tokens' tags. ``guide``, if present, has logits to imitate:
     ``(n, labels)``, or for each text ``(tokens, labels)``. ``outside`` is the tag ``O``. ``spans``
     says where the two texts of each row begin and end, ``(n, 4)``; the second may be empty.
+    ``words`` are the ids of all tokens that texts are made of, and ``longest`` is the most tokens
+    that a row may have.
     """
 
     ids: Ragged
@@ -37,6 +39,8 @@ class Encoded:
     kind: str = "classes"
     outside: int | None = None
     spans: Tensor | None = None
+    words: Tensor | None = None
+    longest: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -91,6 +95,18 @@ def encode(tokenizer: Any, data: LabelledTexts, max_length: int) -> Encoded:
         kind=data.kind,
         outside=names.index("O") if "O" in names else None,
         spans=_spans(out) if getattr(tokenizer, "is_fast", False) else None,
+        words=_ordinary(tokenizer),
+        longest=max_length,
+    )
+
+
+def _ordinary(tokenizer: Any) -> Tensor:
+    """Ids of the tokens that texts are made of: not special, and not kept free for later use."""
+    special = set(tokenizer.all_special_tokens)
+    names = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    return torch.tensor(
+        [i for name, i in names if name not in special and not name.startswith("[unused")],
+        dtype=torch.long,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from thex_hf.errors import DivergenceError
 
@@ -21,8 +21,10 @@ class FitOptions:
     steps are made instead. ``average`` is the decay of a running average of the weights, which
     replaces them at the end; 0 switches it off. ``token_dropout`` is the share of ``[MASK]``,
     ``token_swap`` that of tokens from other texts and ``text_mix`` that of recombined texts, see
-    :mod:`thex_hf.conversion.augment`; the last two are for following a model, since labels do
-    not fit such texts. With held-out texts the model is scored ``checks`` times on the way,
+    :mod:`thex_hf.conversion.augment`; ``text_strange`` is the share of texts such as a word
+    repeated, and ``text_long`` that of batches of very long ones, see
+    :mod:`thex_hf.conversion.strange`. All but the first are for following a model, since labels
+    do not fit such texts. With held-out texts the model is scored ``checks`` times on the way,
     evenly spread, the best one is kept, and training stops after ``patience`` scores in a row
     that are no better.
     """
@@ -35,12 +37,18 @@ class FitOptions:
     token_dropout: float = 0.0
     token_swap: float = 0.0
     text_mix: float = 0.0
+    text_strange: float = 0.0
+    text_long: float = 0.0
     gradient_norm: float = 1.0
     average: float = 0.0
     seed: int = 0
     least_steps: int = 0
     checks: int = 0
     patience: int = 3
+
+    def with_labels(self) -> FitOptions:
+        """The same for texts whose labels count: none is swapped, mixed, strange or long."""
+        return replace(self, token_swap=0.0, text_mix=0.0, text_strange=0.0, text_long=0.0)
 
     def steps(self, texts: int) -> int:
         """Training steps on a data set of that many texts."""

@@ -26,6 +26,7 @@ from thex_hf.conversion.stages import (
     follow,
     set_dropout,
 )
+from thex_hf.conversion.strange import strange_batches
 from thex_hf.modeling.calibrate import measure_ranges
 
 Model = Any
@@ -222,7 +223,9 @@ def finish(outcome: Outcome, job: Job) -> Model:
     logits = predict(model, job.dev)
     check_logits(logits, stages)
     stages[LAST] = job.look(LAST, model)
-    model.config.ranges = measure_ranges(model, sample(job.train, job.options.calibration_texts))
+    count = job.options.calibration_texts
+    strange = strange_batches(job.train, count, job.options.seed)
+    model.config.ranges = measure_ranges(model, [*sample(job.train, count), *strange])
     if model.config.form == "polynomial":
         check_values(model.config.ranges)
         check_learned(stages, job.dev)

@@ -25,6 +25,8 @@ def _fit(epochs: float, rate: float, steps: int = LEAST_STEPS) -> FitOptions:
         token_dropout=0.1,
         token_swap=0.1,
         text_mix=0.8,
+        text_strange=0.2,
+        text_long=0.05,
         average=0.99,
         least_steps=steps,
     )
@@ -127,8 +129,9 @@ class ConversionOptions:
     other in all stages but the norms' (THE-X, section 4.5), and the best is kept; with more than
     one, or with ``early_stop``, ``held_out`` of the training texts are set aside to judge by.
     ``max_length`` is in tokens; ``half`` saves float16. ``calibration_texts`` counts the texts
-    over which ranges are measured. ``seed`` overrides the seeds of the stages. ``restart`` drops
-    an unfinished conversion to the same output instead of going on with it.
+    over which ranges are measured, and as many strange ones (:mod:`thex_hf.conversion.strange`)
+    are added to them. ``seed`` overrides the seeds of the stages. ``restart`` drops an unfinished
+    conversion to the same output instead of going on with it.
     """
 
     form: str = "the-x"

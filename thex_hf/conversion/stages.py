@@ -57,10 +57,10 @@ def fine_tune(model: Model, lesson: Lesson) -> None:
     """Train on the task, with small attention scores.
 
     The data may carry logits as guide. THE-X's stage 1 if the model has ReLU and the softmax
-    estimate (Chen et al. 2022, Algorithm 1). Texts are neither swapped nor mixed: their labels
-    would not fit.
+    estimate (Chen et al. 2022, Algorithm 1). Texts are masked at most: their labels fit nothing
+    else.
     """
-    plain = replace(lesson.fitting, token_swap=0.0, text_mix=0.0)
+    plain = lesson.fitting.with_labels()
 
     def loss_of(net: Model, batch: Batch) -> Tensor:
         traces, logits = run(net, batch)
