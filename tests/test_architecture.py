@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "thex_hf"
 ROOMS = {
     "errors": set(),
     "weights": {"errors"},
+    "bounds": {"errors"},
     "_extras": {"errors"},
     "_machine": set(),
     "processes": {"errors"},
@@ -40,6 +41,7 @@ ROOMS = {
         "errors",
     },
     "client": {
+        "bounds",
         "weights",
         "_extras",
         "backends.base",
@@ -93,6 +95,7 @@ ROOMS = {
         "errors",
     },
     "pipelines": {
+        "bounds",
         "client",
         "hub",
         "protocol",

@@ -32,6 +32,10 @@ class InputError(ThexError, ValueError):
     """The text to classify cannot be used (empty, too long, wrong type)."""
 
 
+class RangeError(ThexError, ArithmeticError):
+    """Values ran away: an answer lies outside of what the model's calibration allows."""
+
+
 class BackendUnavailable(ThexError, ImportError):
     """A backend is unknown, or the library behind it is missing or broken."""
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from thex_hf.bounds import check_logits
 from thex_hf.layout.engines import Vector
 
 SEVERAL, REGRESSION = "multi_label_classification", "regression"
@@ -31,7 +32,12 @@ def scores(logits: Vector, config: Mapping[str, Any]) -> Vector:
 
 
 def best(logits: Vector, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The best label with its score; of a classifier of tokens a list, one for each token."""
+    """The best label with its score; of a classifier of tokens a list, one for each token.
+
+    Raises:
+        RangeError: the logits are larger than the model's calibration allows.
+    """
+    check_logits(logits, config.get("calibration"))
     own, names = scores(logits, config), config.get("id2label") or {}
     rows = [own] if own.ndim == 1 else list(own)
     found = [

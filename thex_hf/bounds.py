@@ -1,0 +1,57 @@
+"""Which answers a model's calibration allows.
+
+Nothing in a polynomial encoder bounds its values: on a text unlike all that calibration saw they
+can run away, in clear as on ciphertexts, where they also leave the modulus and come back as other
+numbers. The logits tell: whoever holds them checks them here before handing them on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thex_hf.errors import RangeError
+
+SAFETY = 2.0
+"""Texts may exceed what calibration saw by this factor; circuits leave room for as much."""
+
+
+def check_logits(
+    logits: NDArray[Any], calibration: Mapping[str, Any] | None, fhe: str = "execute"
+) -> None:
+    """Refuse logits that are not finite, or larger than calibration allows.
+
+    Args:
+        logits: of one text, any shape.
+        calibration: of the model's configuration; its ``logit`` is the largest absolute logit
+            that was seen. None, or without it: nothing is known, and any finite logits pass.
+        fhe: how they were computed: ``execute``, ``simulate`` or ``disable``.
+
+    Raises:
+        RangeError: says what was allowed, what came and what to do.
+    """
+    values = np.abs(np.asarray(logits, np.float64))
+    largest = float(values.max(initial=0.0)) if np.isfinite(values).all() else float("inf")
+    seen = (calibration or {}).get("logit")
+    if np.isfinite(largest) and (seen is None or largest <= SAFETY * seen):
+        return
+    expected = (
+        "finite logits were expected"
+        if seen is None
+        else f"calibration saw logits up to {seen:.3g}, and twice that is allowed"
+    )
+    came = "one is not finite" if not np.isfinite(largest) else f"one of {largest:.2g} came"
+    advice = (
+        "the clear model itself does not know what to do with this text. Convert to another form "
+        "(--form the-x is bounded by its client), or calibrate on texts like it: thex-hf calibrate"
+        if fhe == "disable"
+        else "fhe='disable' tells whether the clear model does better; if so, a larger ring may "
+        "carry the text, else another form of the model"
+    )
+    raise RangeError(
+        f"{expected}, {came}: values ran away inside the encoder and the answer would mean "
+        f"nothing. What to do: {advice}."
+    )
