@@ -20,6 +20,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import thex_hf
 from thex_hf.conversion.data import read_texts
+from thex_hf.modeling.calibrate import computed
 from thex_hf.modeling.configuration_thex_bert import RANGE_KEYS
 from thex_hf.modeling.opening import open_model
 
@@ -55,13 +56,15 @@ def measure(model: Any, tokenizer: Any, texts: list[str], source: Any) -> dict[s
         traces = model.thex_bert.run_layers(stream * mask.unsqueeze(-1), mask)
         logits = model.classify(traces[-1].layer_norm, mask)
         share = torch.zeros(len(mask))
-        for trace, limit in zip(traces, limits, strict=True):
+        for number, (trace, limit) in enumerate(zip(traces, limits, strict=True)):
+            own = computed(model, number, trace)
             for name, most in zip(RANGE_KEYS, limit, strict=True):
-                values = getattr(trace, name).abs()
+                values = own[name].abs()
                 if name == "scores":
-                    values = values * (mask[:, None, :, None] * mask[:, None, None, :])
+                    values = values * mask[:, None, : values.shape[2], None]
+                    values = values * mask[:, None, None, :]
                 else:
-                    values = values * mask.unsqueeze(-1)
+                    values = values * mask[:, : values.shape[1], None]
                 share = torch.maximum(share, values.flatten(1).amax(1) / most)
         largest = max(largest, float(logits.abs().max()))
         excess = max(excess, float(share.max()))

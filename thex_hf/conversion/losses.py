@@ -40,6 +40,24 @@ class LossOptions:
     value_penalty: float = 0.0
 
 
+STREAM_CALM, GUIDE_CALM = 4.0, 8.0
+"""Up to where distances of streams, and divergences of logits, count in full."""
+
+
+def tamed(squares: Tensor, calm: float) -> Tensor:
+    """Squares up to ``calm``, and from there on ``calm (1 + log(squares / calm))``.
+
+    Polynomials turn a strange text into an enormous value, whose square would drown all other
+    texts of the batch in the gradient; this way it has about the weight of a large one.
+
+    Args:
+        squares: not negative, any shape.
+        calm: positive.
+    """
+    far = squares.clamp_min(calm)
+    return torch.where(squares <= calm, squares, calm * (1 + torch.log(far / calm)))
+
+
 def run(model: Model, batch: Batch) -> tuple[list[LayerTrace], Tensor]:
     """Run a model and return what happened in its layers, and its logits."""
     stream = model.embed(batch["input_ids"], batch["token_type_ids"])
@@ -82,12 +100,13 @@ def _divergence(logits: Tensor, guide: Tensor, kind: str, heat: float) -> Tensor
         return functional.mse_loss(logits, guide)
     if kind == "multi_label_classification":
         return functional.binary_cross_entropy_with_logits(logits, torch.sigmoid(guide))
-    return heat**2 * functional.kl_div(
+    each = functional.kl_div(
         functional.log_softmax(logits / heat, -1),
         functional.log_softmax(guide / heat, -1),
         log_target=True,
-        reduction="batchmean",
-    )
+        reduction="none",
+    ).sum(-1)
+    return tamed(heat**2 * each, GUIDE_CALM).mean()
 
 
 def score_loss(traces: list[LayerTrace], batch: Batch, losses: LossOptions) -> Tensor:
@@ -98,7 +117,8 @@ def score_loss(traces: list[LayerTrace], batch: Batch, losses: LossOptions) -> T
     if not losses.score_penalty:
         return total
     for trace in traces:
-        excess = torch.relu(trace.scores.abs() - losses.score_limit) ** 2 * pairs
+        excess = torch.relu(trace.scores.abs() - losses.score_limit) ** 2
+        excess = tamed(excess, losses.score_limit**2) * pairs
         total = total + excess.sum() / (pairs.sum() * trace.scores.shape[1])
     return losses.score_penalty * total
 
@@ -149,21 +169,28 @@ def score_distance(
     for number, (trace, target) in enumerate(zip(traces, targets, strict=True)):
         rows = read_rows(model, number, batch)
         pairs = rows[:, None, :, None] * mask[:, None, None, :]
-        error = (trace.scores - target.scores) ** 2 * pairs
+        error = tamed((trace.scores - target.scores) ** 2, STREAM_CALM) * pairs
         total = total + error.sum() / (pairs.sum() * trace.scores.shape[1])
     return total
 
 
-def value_loss(traces: list[LayerTrace], batch: Batch, losses: LossOptions) -> Tensor:
-    """Penalise values of real tokens beyond the limit, squared: they cost modulus bits."""
-    mask = batch["attention_mask"].float().unsqueeze(-1)
+def value_loss(model: Model, traces: list[LayerTrace], batch: Batch, losses: LossOptions) -> Tensor:
+    """Penalise values that are computed beyond the limit, squared: they cost modulus bits."""
+    mask = batch["attention_mask"].float()
     total = torch.zeros((), device=mask.device)
     if not losses.value_penalty:
         return total
-    for trace in traces:
-        for values in (trace.value, trace.attention_out, trace.ffn_pre, trace.layer_out):
-            excess = torch.relu(values.abs() - losses.value_limit) ** 2 * mask
-            total = total + excess.sum() / mask.sum()
+    for number, trace in enumerate(traces):
+        rows = read_rows(model, number, batch).float()
+        for values, own in (
+            (trace.value, mask),
+            (trace.attention_out, rows),
+            (trace.ffn_pre, rows),
+            (trace.layer_out, rows),
+        ):
+            excess = torch.relu(values.abs() - losses.value_limit) ** 2
+            excess = tamed(excess, losses.value_limit**2) * own.unsqueeze(-1)
+            total = total + excess.sum() / own.sum()
     return losses.value_penalty * total
 
 
@@ -173,6 +200,7 @@ def stream_loss(
     """Sum over the layers of the mean squared error of their outputs, where they are read."""
     total = torch.zeros((), device=batch["input_ids"].device)
     for number, (trace, target) in enumerate(zip(traces, targets, strict=True)):
-        rows = read_rows(model, number, batch)
-        total = total + masked_error(trace.layer_norm, target.layer_norm, rows)
+        rows = read_rows(model, number, batch).to(trace.layer_norm.dtype)
+        each = ((trace.layer_norm - target.layer_norm) ** 2).mean(-1)
+        total = total + (tamed(each, STREAM_CALM) * rows).sum() / rows.sum()
     return total

@@ -97,7 +97,7 @@ def follow(student: Model, exact: Model, lesson: Lesson, answers: nn.Module | No
             loss = loss + losses.hidden * stream_loss(net, traces, targets, batch)
         if losses.scores:
             loss = loss + losses.scores * score_distance(net, traces, targets, batch)
-        return loss + score_loss(traces, batch, losses) + value_loss(traces, batch, losses)
+        return loss + score_loss(traces, batch, losses) + value_loss(net, traces, batch, losses)
 
     lesson.fit(student, loss_of)
     exact.requires_grad_(True)
@@ -153,7 +153,7 @@ def distil_layers(student: Model, exact: Model, lesson: Lesson) -> None:
         ]
         distance = SCORE_SHARE * score_distance(net, traces, targets, batch)
         distance = distance + stream_loss(net, traces, targets, batch)
-        return distance + value_loss(traces, batch, lesson.losses)
+        return distance + value_loss(net, traces, batch, lesson.losses)
 
     lesson.fit(student, loss_of)
     exact.requires_grad_(True)

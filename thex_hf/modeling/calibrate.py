@@ -9,6 +9,7 @@ from torch import Tensor
 
 from thex_hf.errors import ConversionError
 from thex_hf.modeling.configuration_thex_bert import RANGE_KEYS
+from thex_hf.modeling.layers import LayerTrace
 from thex_hf.modeling.modeling_thex_bert import ThexBertClassifier
 
 Inputs = dict[str, Tensor]
@@ -19,9 +20,10 @@ def measure_ranges(model: ThexBertClassifier, batches: Iterable[Inputs]) -> list
     """Record the largest absolute value of each quantity in each layer.
 
     The rows and columns of padded tokens count too, since the encrypted circuit
-    computes them as well. In polynomial form the client sends zeros for them, and so does
-    this: what the circuit makes of zeros reaches no logit, since the mask multiplies the
-    attention weights, but it must stay within the modulus like everything else.
+    computes them as well; of the last layer of a model that classifies by ``[CLS]`` only that
+    row does, as nothing computes the others. In polynomial form the client sends zeros for
+    padding, and so does this: what the circuit makes of zeros reaches no logit, since the mask
+    multiplies the attention weights, but it must stay within the modulus like everything else.
 
     Args:
         model: put in evaluation mode, left as it was found.
@@ -46,7 +48,8 @@ def measure_ranges(model: ThexBertClassifier, batches: Iterable[Inputs]) -> list
         if model.config.form == "polynomial":
             stream = stream * batch["attention_mask"].unsqueeze(-1)
         traces = model.thex_bert.run_layers(stream, batch["attention_mask"])
-        seen = [{k: float(getattr(t, k).abs().max()) for k in RANGE_KEYS} for t in traces]
+        every = [computed(model, number, trace) for number, trace in enumerate(traces)]
+        seen = [{k: float(v.abs().max()) for k, v in own.items()} for own in every]
         ranges = [_larger(*pair) for pair in zip(ranges or seen, seen, strict=True)]
     model.train(was_training)
     if not ranges:
@@ -59,6 +62,25 @@ def measure_ranges(model: ThexBertClassifier, batches: Iterable[Inputs]) -> list
                 "model diverged. Train with a lower learning rate or more weight decay."
             )
     return ranges
+
+
+def computed(model: ThexBertClassifier, layer: int, trace: LayerTrace) -> dict[str, Tensor]:
+    """What the encrypted circuit computes of a layer, by the names in ``RANGE_KEYS``.
+
+    Args:
+        model: one of our classifiers.
+        layer: number of the layer.
+        trace: what happened in it.
+
+    Returns:
+        ``scores`` ``(batch, heads, q, k)``, ``ffn_pre`` ``(batch, q, m)``, the others ``(batch, q,
+        d)``; only ``[CLS]`` asks in the last layer of a model that classifies by it.
+    """
+    found = {name: getattr(trace, name) for name in RANGE_KEYS}
+    if model.head == "cls" and layer == len(model.thex_bert.layers) - 1:
+        found |= {name: found[name][:, :1] for name in ("attention_out", "ffn_pre", "layer_out")}
+        found["scores"] = found["scores"][:, :, :1]
+    return found
 
 
 def _larger(old: dict[str, float], new: dict[str, float]) -> dict[str, float]:
