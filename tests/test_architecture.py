@@ -162,7 +162,13 @@ ROOMS = {
         "web",
         "errors",
     },
-    "": {"modeling", "conversion.pretrained", "pipelines", "errors"},  # thex_hf/__init__.py
+    "": {  # thex_hf/__init__.py
+        "conversion.calibration",
+        "conversion.pretrained",
+        "modeling",
+        "pipelines",
+        "errors",
+    },
 }
 TORCH_ROOMS = {
     "modeling",

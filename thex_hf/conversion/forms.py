@@ -26,7 +26,7 @@ from thex_hf.conversion.stages import (
     follow,
     set_dropout,
 )
-from thex_hf.modeling.calibrate import measure_ranges
+from thex_hf.modeling.calibrate import calibrate_on
 
 Model = Any
 
@@ -222,7 +222,7 @@ def finish(outcome: Outcome, job: Job) -> Model:
     logits = predict(model, job.dev)
     check_logits(logits, stages)
     stages[LAST] = job.look(LAST, model)
-    model.config.ranges = measure_ranges(model, sample(job.train, job.options.calibration_texts))
+    calibrate_on(model, sample(job.train, job.options.calibration_texts))
     if model.config.form == "polynomial":
         check_values(model.config.ranges)
         check_learned(stages, job.dev)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from thex_hf.errors import ConversionError
 from thex_hf.modeling.configuration_thex_bert import RANGE_KEYS
+from thex_hf.modeling.digest import weights_digest
 from thex_hf.modeling.modeling_thex_bert import ThexBertClassifier
 
 Inputs = dict[str, Tensor]
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 @torch.no_grad()
@@ -59,6 +61,45 @@ def measure_ranges(model: ThexBertClassifier, batches: Iterable[Inputs]) -> list
                 "model diverged. Train with a lower learning rate or more weight decay."
             )
     return ranges
+
+
+@torch.no_grad()
+def largest_logit(model: ThexBertClassifier, batches: Iterable[Inputs]) -> float:
+    """The largest absolute logit of true tokens or texts; arguments as in `measure_ranges`."""
+    was_training = model.training
+    model.eval()
+    largest = 0.0
+    for batch in batches:
+        given = {name: batch[name] for name in INPUTS if name in batch}
+        logits = model(**given, return_dict=True).logits
+        if model.every_token:
+            logits = logits[batch["attention_mask"].bool()]
+        largest = max(largest, float(logits.abs().max()))
+    model.train(was_training)
+    return largest
+
+
+def calibrate_on(model: ThexBertClassifier, batches: Sequence[Inputs]) -> None:
+    """Put ranges, and what they were measured with, into a model's configuration.
+
+    The digest is of the weights as they are now: round them before, not after.
+
+    Args:
+        model: as it will be saved.
+        batches: as in :func:`measure_ranges`.
+
+    Raises:
+        ConversionError: as :func:`measure_ranges` does, or there is something in the model that
+            the encrypted encoder would leave out; the configuration is as it was then.
+    """
+    digest = weights_digest(model.plain(), model.config)
+    ranges = measure_ranges(model, batches)
+    model.config.calibration = {
+        "weights": digest,
+        "logit": largest_logit(model, batches),
+        "texts": sum(len(batch["input_ids"]) for batch in batches),
+    }
+    model.config.ranges = ranges
 
 
 def _larger(old: dict[str, float], new: dict[str, float]) -> dict[str, float]:

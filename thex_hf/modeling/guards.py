@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
 
 from thex_hf.approx.reciprocal import load_reciprocal
-from thex_hf.errors import ConversionError, ThexError
+from thex_hf.errors import ConversionError, OptionError, ThexError
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
 from thex_hf.modeling.task_names import TASKS
 
@@ -62,6 +66,47 @@ def check_head(saved_as: str | None, tasks: Sequence[str]) -> None:
     raise ConversionError(
         f"expected a model for {' or '.join(tasks)}, got {saved_as}, one for {own}; {advice}"
     )
+
+
+def check_dtype(model: nn.Module) -> None:
+    """Refuse a model that does not compute in float32, as clients and servers do.
+
+    Raises:
+        OptionError: says what it has.
+    """
+    others = {p.dtype for p in model.parameters()} - {torch.float32}
+    if others:
+        raise OptionError(
+            f"encrypted inference needs a model in float32; this one has "
+            f"{', '.join(sorted(map(str, others)))}. Leave out dtype=..., or pass model.float()."
+        )
+
+
+def refuse_other_weights(name: str, report: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint whose weights are not those of the model that was made for it.
+
+    A classifier may be missing: a fresh one is trained then.
+
+    Args:
+        name: folder or Hub name.
+        report: of transformers, with ``missing_keys`` and ``unexpected_keys``.
+
+    Raises:
+        ConversionError: names some.
+    """
+    missing = [k for k in sorted(report["missing_keys"]) if not k.startswith("classifier.")]
+    more = sorted(report["unexpected_keys"])
+    words = [
+        f"{what} {len(keys)}, such as {keys[0]}"
+        for what, keys in (("lacks", missing), ("has more than its model reads:", more))
+        if keys
+    ]
+    if words:
+        raise ConversionError(
+            f"the weights in {name!r} are not those of the model that its config.json describes: "
+            f"it {'; it '.join(words)}. Save the model again with save_pretrained; one with an "
+            "adapter inside, after merge_and_unload()."
+        )
 
 
 def refuse_pickle(folder: Path) -> None:
