@@ -82,30 +82,37 @@ def check_dtype(model: nn.Module) -> None:
         )
 
 
-def refuse_other_weights(name: str, report: Mapping[str, Any]) -> None:
-    """Refuse a checkpoint whose weights are not those of the model that was made for it.
+def misfit(name: str, report: Mapping[str, Any]) -> str | None:
+    """What is wrong with a checkpoint whose weights are not those of its model; None if nothing.
 
     A classifier may be missing: a fresh one is trained then.
 
     Args:
         name: folder or Hub name.
         report: of transformers, with ``missing_keys`` and ``unexpected_keys``.
-
-    Raises:
-        ConversionError: names some.
     """
     missing = [k for k in sorted(report["missing_keys"]) if not k.startswith("classifier.")]
     more = sorted(report["unexpected_keys"])
     words = [
-        f"{what} {len(keys)}, such as {keys[0]}"
+        f"it {what} {len(keys)}, such as {keys[0]}"
         for what, keys in (("lacks", missing), ("has more than its model reads:", more))
         if keys
     ]
-    if words:
+    if not words:
+        return None
+    return f"the weights in {name!r} are not those of its config.json: {'; '.join(words)}"
+
+
+def refuse_misfit(model: Any) -> None:
+    """Refuse a model that was loaded from a checkpoint of other weights, so partly random.
+
+    Raises:
+        ConversionError: says which weights are not as they should be.
+    """
+    if model.misfit:
         raise ConversionError(
-            f"the weights in {name!r} are not those of the model that its config.json describes: "
-            f"it {'; it '.join(words)}. Save the model again with save_pretrained; one with an "
-            "adapter inside, after merge_and_unload()."
+            f"{model.misfit}. What is missing would be random numbers. Save the model again with "
+            "save_pretrained; one with an adapter inside, after merge_and_unload()."
         )
 
 

@@ -20,7 +20,7 @@ from thex_hf.modeling.encoder import ThexBertModel, ThexBertPreTrainedModel
 from thex_hf.modeling.exact import hooks_mark, refuse_foreign
 from thex_hf.modeling.export import export_weights, refuse_unconverted
 from thex_hf.modeling.freshness import refuse_stale_ranges
-from thex_hf.modeling.guards import refuse_other_weights, refuse_pickle
+from thex_hf.modeling.guards import misfit, refuse_misfit, refuse_pickle
 from thex_hf.modeling.notice import tell_if_stock
 from thex_hf.modeling.tasks import pool, problem_type, task_loss, token_loss
 from thex_hf.weights import EncoderWeights
@@ -45,6 +45,8 @@ class ThexBertClassifier(ThexBertPreTrainedModel):
     """Tells a Trainer that the loss is a mean over the batch, which it must divide by itself."""
     saved_as: str | None = None
     """Name of the class in the checkpoint that it was loaded from."""
+    misfit: str | None = None
+    """What was wrong with the weights that it was loaded from, if they were another model's."""
     told_clear: bool = False
     """Whether it was said that a stock pipeline encrypts nothing."""
 
@@ -69,8 +71,7 @@ class ThexBertClassifier(ThexBertPreTrainedModel):
         :attr:`saved_as` remembers what it was.
 
         Raises:
-            ConversionError: the checkpoint lacks weights of the encoder, or has some that the model
-                has no place for; or it has an adapter, and peft is not installed.
+            ConversionError: it has an adapter, and peft is not installed.
         """
         if kwargs.get("convert"):  # comes back here with the result
             return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
@@ -79,7 +80,7 @@ class ThexBertClassifier(ThexBertPreTrainedModel):
             pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
         )
         model.saved_as = next(iter(model.config.architectures or []), None)
-        refuse_other_weights(str(pretrained_model_name_or_path), report)
+        model.misfit = misfit(str(pretrained_model_name_or_path), report)
         if pretrained_model_name_or_path is not None:
             refuse_ignored_adapter(pretrained_model_name_or_path, model)
         tell_if_stock(model)
@@ -117,8 +118,10 @@ class ThexBertClassifier(ThexBertPreTrainedModel):
 
         Raises:
             ConversionError: an adapter cannot be merged, or there is something else in the model
-                that the encrypted encoder would leave out: a hook, another kind of layer, ...
+                that the encrypted encoder would leave out: a hook, another kind of layer, ...; or
+                weights were missing when it was loaded.
         """
+        refuse_misfit(self)
         found = merged(self)
         refuse_foreign(found)
         return found

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 from thex_hf.errors import ConversionError
 from thex_hf.modeling.adapters import adapter_base
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
-from thex_hf.modeling.guards import check_head, unloadable
+from thex_hf.modeling.guards import check_head, refuse_misfit, unloadable
 from thex_hf.modeling.modeling_thex_bert import (
     ThexBertClassifier,
     ThexBertForSequenceClassification,
@@ -41,6 +41,7 @@ def open_model(name: str | os.PathLike[str]) -> ThexBertClassifier:
         config = ThexBertConfig.from_pretrained(base or name)
         check_head(next(iter(config.architectures or []), None), tuple(KINDS))
         model: ThexBertClassifier = KINDS[task_of(config)].from_pretrained(name).eval()
+        refuse_misfit(model)
         return model
     except OSError as error:
         raise unloadable(os.fspath(name), error) from error

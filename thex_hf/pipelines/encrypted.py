@@ -15,7 +15,7 @@ from thex_hf.encrypted.shape import BUCKETS
 from thex_hf.errors import ConversionError, InputError, OptionError
 from thex_hf.modeling import ThexBertClassifier
 from thex_hf.modeling.adapters import unwrapped
-from thex_hf.modeling.guards import check_dtype, check_head
+from thex_hf.modeling.guards import check_dtype, check_head, refuse_misfit
 from thex_hf.modeling.opening import KINDS, check_tokenizer
 from thex_hf.modeling.switch import set_softmax
 from thex_hf.pipelines.engine import check_engine
@@ -91,6 +91,7 @@ class EncryptedMixin:
         given = unwrapped(kwargs.pop("model") if "model" in kwargs else args[0] if args else None)
         if isinstance(given, ThexBertClassifier):
             check_dtype(given)
+            refuse_misfit(given)
         args, kwargs = self._fitting(protocol, args[1:], {**kwargs, "model": given})
         model = kwargs["model"]
         if isinstance(model, ThexBertClassifier):
