@@ -17,9 +17,9 @@ ROOMS = {
     "approx": {"errors"},
     "layout": {"errors", "approx"},
     "hub": {"errors"},
-    "modeling": {"approx", "weights", "hub", "errors"},
+    "modeling": {"approx", "bounds", "weights", "hub", "errors"},
     "conversion": {"modeling", "approx", "hub", "errors", "_extras"},
-    "encrypted": {"layout", "approx", "weights", "processes", "errors"},
+    "encrypted": {"layout", "approx", "bounds", "weights", "processes", "errors"},
     "backends": {"layout", "errors", "_extras"},
     "concrete": {
         "approx",
@@ -165,7 +165,13 @@ ROOMS = {
         "web",
         "errors",
     },
-    "": {"modeling", "conversion.pretrained", "pipelines", "errors"},  # thex_hf/__init__.py
+    "": {  # thex_hf/__init__.py
+        "conversion.calibration",
+        "conversion.pretrained",
+        "modeling",
+        "pipelines",
+        "errors",
+    },
 }
 TORCH_ROOMS = {
     "modeling",

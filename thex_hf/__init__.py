@@ -26,6 +26,9 @@ def _whole() -> bool:
         return False
 
 
+if TYPE_CHECKING:
+    from thex_hf.conversion.calibration import Calibration
+
 if TYPE_CHECKING or _whole():
     from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
     from thex_hf.modeling.converter import set_converter
@@ -44,6 +47,19 @@ if TYPE_CHECKING or _whole():
         from thex_hf.conversion.pretrained import convert_pretrained
 
         return convert_pretrained(*args, **settings)
+
+    def calibrate(model: Any, texts: Any, tokenizer: Any = None, **options: Any) -> Calibration:
+        """Measure a model's ranges again, as is needed after any training of a converted model.
+
+        Args:
+            model: a THE-X classifier or its folder.
+            texts: such as it will get; a list, or the name of a data file.
+            tokenizer: the model's; that of the folder if None.
+            **options: of :func:`thex_hf.conversion.calibration.calibrate`, which has more words.
+        """
+        from thex_hf.conversion.calibration import calibrate as run
+
+        return run(model, texts, tokenizer, **options)
 
     set_converter(_convert)
     register()
@@ -71,5 +87,6 @@ __all__ = [
     "ThexTextClassificationPipeline",
     "ThexTokenClassificationPipeline",
     "bundled_checkpoint",
+    "calibrate",
     "register",
 ]

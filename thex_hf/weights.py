@@ -9,7 +9,10 @@ All matrices follow the torch convention: a linear map is ``y = x @ W.T + b`` wi
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,7 +112,12 @@ class EncoderWeights:
     head: str = "cls"
 
     def __post_init__(self) -> None:
-        """Refuse an unknown head, layers of two forms, and terms for another number of heads."""
+        """Refuse what no circuit can run: see the messages."""
+        if not self.layers:
+            raise ConversionError(
+                "a model should have at least one encoder layer; this one has none, so there is "
+                "nothing to run under encryption."
+            )
         if self.head not in HEADS:
             raise ConversionError(
                 f"head should be one of {HEADS}; got {self.head!r}. Convert again."
@@ -128,6 +136,24 @@ class EncoderWeights:
                     f"layer {number} should have a score shift for each of {self.heads} heads; "
                     f"its shape is {term.score_shift.shape}. Convert again."
                 )
+        bad = [name for name, array in self._arrays() if not np.isfinite(array).all()]
+        if bad:
+            raise ConversionError(
+                f"all weights should be finite; {', '.join(bad[:3])} "
+                f"{'is' if len(bad) == 1 else 'are'} not. The training ran away, or the file is "
+                "damaged: take an earlier checkpoint, or convert again."
+            )
+
+    def _arrays(self) -> list[tuple[str, Array]]:
+        """Every array with the name of its place."""
+        names = [f.name for f in fields(LayerWeights) if f.name != "polynomial"]
+        out = [("classifier", self.classifier), ("classifier_bias", self.classifier_bias)]
+        for number, layer in enumerate(self.layers):
+            out += [(f"layer {number} {name}", getattr(layer, name)) for name in names]
+            if (own := layer.polynomial) is not None:
+                terms = ("score_shift", "score_scale", "activation")
+                out += [(f"layer {number} {name}", getattr(own, name)) for name in terms]
+        return out
 
     @property
     def form(self) -> str:
@@ -164,3 +190,22 @@ class EncoderWeights:
         if self.head != "cls":
             digest.update(f"head:{self.head}".encode())
         return digest.hexdigest()
+
+
+def tensors_digest(facts: Sequence[Any], tensors: Iterable[tuple[str, NDArray[Any]]]) -> str:
+    """SHA-256 of named tensors as float32 numbers, and of what else decides a model's function.
+
+    The same for float16 values and for the float32 values that they stand for.
+
+    Args:
+        facts: plain values.
+        tensors: names and arrays of any float type, in the order of the names.
+
+    Returns:
+        32 hex digits.
+    """
+    digest = hashlib.sha256(json.dumps(list(facts)).encode())
+    for name, tensor in tensors:
+        digest.update(f"{name}:{tuple(tensor.shape)}:".encode())
+        digest.update(np.ascontiguousarray(tensor, dtype="<f4").tobytes())
+    return digest.hexdigest()[:32]

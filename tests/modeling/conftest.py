@@ -1,3 +1,5 @@
+import logging
+
 import pytest
 import torch
 
@@ -27,3 +29,18 @@ def make_model():
 def batch():
     ids = torch.tensor([[2, 5, 6, 7, 3, 0, 0, 0], [2, 9, 8, 3, 0, 0, 0, 0]])
     return {"input_ids": ids, "attention_mask": (ids != 0).long()}
+
+
+@pytest.fixture
+def heard():
+    """Everything that the package's loggers say, as text."""
+    lines = []
+
+    class Ear(logging.Handler):
+        def emit(self, record):
+            lines.append(record.getMessage())
+
+    ear, logger = Ear(), logging.getLogger("thex_hf")
+    logger.addHandler(ear)
+    yield lines
+    logger.removeHandler(ear)

@@ -94,7 +94,10 @@ def test_ranges_are_the_largest_values_seen(make_model, batch):
     ranges = measure_ranges(model, [batch])
     assert [set(entry) for entry in ranges] == [set(RANGE_KEYS)] * 2
     traces = model.thex_bert.run_layers(model.embed(batch["input_ids"]), batch["attention_mask"])
-    assert ranges[1]["scores"] == pytest.approx(float(traces[1].scores.detach().abs().max()))
+    assert ranges[0]["scores"] == pytest.approx(float(traces[0].scores.detach().abs().max()))
+    asked = traces[1].scores[:, :, :1].detach()  # nothing computes the other rows of the last layer
+    assert ranges[1]["scores"] == pytest.approx(float(asked.abs().max()))
+    assert ranges[1]["value"] == pytest.approx(float(traces[1].value.detach().abs().max()))
     wider = measure_ranges(model, [batch, {**batch, "input_ids": batch["input_ids"].flip(0) + 1}])
     assert all(wider[i][k] >= ranges[i][k] for i in range(2) for k in RANGE_KEYS)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -20,9 +21,14 @@ def client_half(
     The encoder's weights stay out, and the folder is read without torch.
     """
     from thex_hf.cli.loading import model_folder
-    from thex_hf.client.half import ClientHalf
+    from thex_hf.client.half import ClientHalf, is_half
 
-    half = ClientHalf.open(model_folder(model))
+    folder = model_folder(model)
+    half = ClientHalf.open(folder)
+    if find_spec("torch") and not is_half(folder):
+        from thex_hf.modeling.opening import open_model
+
+        open_model(folder).encoder_weights()  # refuses a model that no server would run
     place = half.save(output)
     size = sum(path.stat().st_size for path in place.iterdir())
     if as_json:

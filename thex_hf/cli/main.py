@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from thex_hf.cli.backend import backend
+from thex_hf.cli.calibrate import calibrate
 from thex_hf.cli.card import card
 from thex_hf.cli.classify import classify
 from thex_hf.cli.client_half import client_half
@@ -32,6 +33,7 @@ commands = typer.Typer(
     pretty_exceptions_enable=False,
 )
 commands.add_typer(backend, name="backend")
+commands.command()(calibrate)
 commands.command()(card)
 commands.command()(classify)
 commands.command()(client_half)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
+from transformers.utils import logging
 
 from thex_hf.conversion.batches import Encoded, sample
 from thex_hf.conversion.checks import check_learned, check_logits, check_values
@@ -27,7 +28,9 @@ from thex_hf.conversion.stages import (
     set_dropout,
 )
 from thex_hf.conversion.strange import strange_batches
-from thex_hf.modeling.calibrate import measure_ranges
+from thex_hf.modeling.calibrate import calibrate_on
+
+logger = logging.get_logger(__name__)
 
 Model = Any
 
@@ -225,7 +228,14 @@ def finish(outcome: Outcome, job: Job) -> Model:
     stages[LAST] = job.look(LAST, model)
     count = job.options.calibration_texts
     strange = strange_batches(job.train, count, job.options.seed)
-    model.config.ranges = measure_ranges(model, [*sample(job.train, count), *strange])
+    calibrate_on(model, sample(job.train, count), strange)
+    if beyond := model.config.calibration["beyond"]:
+        logger.warning(
+            "%d of %d texts such as a word repeated give values beyond twice the calibrated range; "
+            "answers to texts like them are refused. Longer training (--effort) makes them fewer.",
+            beyond,
+            count,
+        )
     if model.config.form == "polynomial":
         check_values(model.config.ranges)
         check_learned(stages, job.dev)

@@ -43,7 +43,7 @@ def predict(model: nn.Module, data: Encoded, size: int = 64) -> Logits:
 def ask(model: nn.Module, batch: Batch) -> Tensor:
     """Logits of one batch, which lies where the model does; it is given what it takes."""
     names = [n for n in ("input_ids", "token_type_ids", "attention_mask") if takes(model, n)]
-    logits: Tensor = model(**{name: batch[name] for name in names}).logits
+    logits: Tensor = model(**{name: batch[name] for name in names}, return_dict=True).logits
     return logits
 
 

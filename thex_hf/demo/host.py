@@ -34,7 +34,9 @@ class Hosted:
         """The answer of the model in clear, which no server computes outside this page."""
         with torch.no_grad():
             logits = self.model(
-                input_ids=torch.from_numpy(ids)[None], token_type_ids=torch.from_numpy(types)[None]
+                input_ids=torch.from_numpy(ids)[None],
+                token_type_ids=torch.from_numpy(types)[None],
+                return_dict=True,
             ).logits[0]
         values = logits.double().numpy()
         found = best(values, self.half.config)

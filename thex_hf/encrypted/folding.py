@@ -12,10 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from thex_hf.errors import PlanError
+from thex_hf.encrypted.scales import smallest_scale
 from thex_hf.weights import Array, EncoderWeights, LayerWeights
-
-SMALLEST_SCALE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -84,13 +82,8 @@ def _layer(
 
 
 def _down(layer: LayerWeights, index: int) -> Affine:
+    smallest_scale(layer, index)
     gamma = layer.attention_scale
-    if np.abs(gamma).min() < SMALLEST_SCALE:
-        raise PlanError(
-            f"layer {index}: the affine norm after attention has a scale of "
-            f"{np.abs(gamma).min():.1e}, at least {SMALLEST_SCALE} is needed to fold it; "
-            f"convert the model again (thex-hf convert keeps scales away from zero)"
-        )
     return Affine(layer.down / gamma[:, None], (layer.down_bias + layer.attention_shift) / gamma)
 
 

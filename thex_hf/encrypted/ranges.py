@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
+from thex_hf.bounds import SAFETY
 from thex_hf.encrypted.context import RangeBits
+from thex_hf.encrypted.scales import smallest_scale
 from thex_hf.weights import EncoderWeights
 
-SAFETY = 2.0  # unseen texts may exceed what calibration saw
 UNCALIBRATED = 64.0
 KEYS = ("value", "layer_out", "scores", "ffn_pre")
 
@@ -22,14 +21,18 @@ def range_bits(weights: EncoderWeights, ranges: Sequence[Mapping[str, float]] | 
         weights: the encoder; the stream is carried divided by the attention norm's scale.
         ranges: for each layer the calibrated ``value``, ``layer_out``, ``scores`` and
             ``ffn_pre``; None if the checkpoint was not calibrated: then 64 is assumed for all.
+
+    Raises:
+        PlanError: an affine norm's scale is too near zero to divide by.
     """
     value, stream, shown = [], [0], []
     for index, layer in enumerate(weights.layers):
         seen = ranges[index] if ranges else dict.fromkeys(KEYS, UNCALIBRATED)
         value.append(bits_of(seen["value"]))
-        stream.append(bits_of(seen["layer_out"] / float(np.abs(layer.attention_scale).min())))
+        if index < len(weights.layers) - 1:  # the last layer's stream is not carried on
+            stream.append(bits_of(seen["layer_out"] / smallest_scale(layer, index)))
         shown.append(bits_of(max(seen["scores"], seen["ffn_pre"])))
-    return RangeBits(tuple(value), tuple(stream[: len(weights.layers)]), tuple(shown))
+    return RangeBits(tuple(value), tuple(stream), tuple(shown))
 
 
 def bits_of(largest: float) -> int:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
+from thex_hf.bounds import SAFETY
 from thex_hf.errors import ConversionError
 from thex_hf.modeling.configuration_thex_bert import RANGE_KEYS
+from thex_hf.modeling.digest import weights_digest
 from thex_hf.modeling.layers import LayerTrace
 from thex_hf.modeling.modeling_thex_bert import ThexBertClassifier
 
 Inputs = dict[str, Tensor]
+Sizes = list[dict[str, Tensor]]
+"""For each layer, by the names in ``RANGE_KEYS``, the largest absolute value of each text."""
+
+LOGIT = "logit"
 
 
 @torch.no_grad()
@@ -40,28 +46,109 @@ def measure_ranges(model: ThexBertClassifier, batches: Iterable[Inputs]) -> list
     Raises:
         ConversionError: there is no batch, or a value is not finite.
     """
+    return _ranges(_largest(_sizes(model, batch) for batch in batches))
+
+
+def calibrate_on(
+    model: ThexBertClassifier, batches: Sequence[Inputs], strange: Iterable[Inputs] = ()
+) -> None:
+    """Put ranges, and what they were measured with, into a model's configuration.
+
+    The digest is of the weights as they are now: round them before, not after. A strange text
+    widens the ranges as long as its values stay below twice those of the others. One that goes
+    beyond has run away: it is counted, and answers like its own are refused later, see
+    :mod:`thex_hf.bounds`.
+
+    Args:
+        model: as it will be saved.
+        batches: as in :func:`measure_ranges`.
+        strange: batches of texts that nobody wrote.
+
+    Raises:
+        ConversionError: as :func:`measure_ranges` does, or there is something in the model that
+            the encrypted encoder would leave out; the configuration is as it was then.
+    """
+    digest = weights_digest(model.plain(), model.config)
+    seen = _largest(_sizes(model, batch) for batch in batches)
+    ranges = _ranges(seen)
+    count, beyond = 0, 0
+    limits = [{name: SAFETY * value for name, value in layer.items()} for layer in seen]
+    for batch in strange:
+        sizes = _sizes(model, batch)
+        near = torch.stack(
+            [sizes[i][name] <= most for i, own in enumerate(limits) for name, most in own.items()]
+        ).all(0)
+        count, beyond = count + len(near), beyond + int((~near).sum())
+        if near.any():
+            kept = [{name: value[near] for name, value in layer.items()} for layer in sizes]
+            seen = _larger(seen, _largest([kept]))
+    logit = seen[-1][LOGIT]
+    model.config.ranges = _ranges(seen) if count else ranges
+    model.config.calibration = {
+        "weights": digest,
+        "logit": logit,
+        "texts": sum(len(batch["input_ids"]) for batch in batches),
+        "strange": count,
+        "beyond": beyond,
+    }
+
+
+@torch.no_grad()
+def _sizes(model: ThexBertClassifier, batch: Inputs) -> Sizes:
+    """What a batch gives; the last layer's has the logits too."""
     was_training = model.training
     model.eval()
-    ranges: list[dict[str, float]] = []
-    for batch in batches:
-        stream = model.embed(batch["input_ids"], batch.get("token_type_ids"))
-        if model.config.form == "polynomial":
-            stream = stream * batch["attention_mask"].unsqueeze(-1)
-        traces = model.thex_bert.run_layers(stream, batch["attention_mask"])
-        every = [computed(model, number, trace) for number, trace in enumerate(traces)]
-        seen = [{k: float(v.abs().max()) for k, v in own.items()} for own in every]
-        ranges = [_larger(*pair) for pair in zip(ranges or seen, seen, strict=True)]
+    mask = batch["attention_mask"]
+    stream = model.embed(batch["input_ids"], batch.get("token_type_ids"))
+    if model.config.form == "polynomial":
+        stream = stream * mask.unsqueeze(-1)
+    traces = model.thex_bert.run_layers(stream, mask)
+    logits = model.classify(traces[-1].layer_norm, mask)
+    if model.every_token:
+        logits = torch.where(mask.bool().unsqueeze(-1), logits, 0.0)
     model.train(was_training)
-    if not ranges:
+    found = [
+        {name: _of_each(values) for name, values in computed(model, number, trace).items()}
+        for number, trace in enumerate(traces)
+    ]
+    found[-1][LOGIT] = _of_each(logits)
+    return found
+
+
+def _of_each(values: Tensor) -> Tensor:
+    """The largest absolute value of each text, ``(batch,)``; NaN wins."""
+    return values.abs().flatten(1).amax(1)
+
+
+def _largest(every: Iterable[Sizes]) -> list[dict[str, float]]:
+    """Over all texts.
+
+    Raises:
+        ConversionError: there are none.
+    """
+    found: list[dict[str, float]] = []
+    for sizes in every:
+        own = [{name: float(value.max()) for name, value in layer.items()} for layer in sizes]
+        found = _larger(found, own) if found else own
+    if not found:
         raise ConversionError("calibration needs at least one text; none was given.")
-    for number, entry in enumerate(ranges):
+    return found
+
+
+def _ranges(seen: list[dict[str, float]]) -> list[dict[str, float]]:
+    """The part of it that configurations keep.
+
+    Raises:
+        ConversionError: a value is not finite.
+    """
+    for number, entry in enumerate(seen):
         bad = [key for key, value in entry.items() if not value < float("inf")]
         if bad:
             raise ConversionError(
                 f"layer {number} gives values that are not finite ({', '.join(bad)}): the "
                 "model diverged. Train with a lower learning rate or more weight decay."
             )
-    return ranges
+    return [{name: entry[name] for name in RANGE_KEYS} for entry in seen]
 
 
 def computed(model: ThexBertClassifier, layer: int, trace: LayerTrace) -> dict[str, Tensor]:
@@ -83,6 +170,13 @@ def computed(model: ThexBertClassifier, layer: int, trace: LayerTrace) -> dict[s
     return found
 
 
-def _larger(old: dict[str, float], new: dict[str, float]) -> dict[str, float]:
+def _larger(old: list[dict[str, float]], new: list[dict[str, float]]) -> list[dict[str, float]]:
     """Take the larger of each pair; NaN wins."""
-    return {k: old[k] if not new[k] > old[k] and new[k] == new[k] else new[k] for k in old}
+
+    def one(a: float, b: float) -> float:
+        return a if not b > a and b == b else b
+
+    return [
+        {name: one(value, other[name]) for name, value in layer.items()}
+        for layer, other in zip(old, new, strict=True)
+    ]

@@ -61,6 +61,11 @@ class ThexBertConfig(PretrainedConfig):  # type: ignore[misc]
             with; a model refuses to start with another one. None: not recorded.
         ranges: per layer, the largest absolute values seen on sample texts, under
             the names in :data:`RANGE_KEYS`; None before calibration.
+        calibration: what the ranges were measured with: ``weights``, the digest of
+            :func:`thex_hf.modeling.digest.weights_digest`, and perhaps ``logit``, the largest
+            absolute logit seen, ``texts``, how many there were, ``strange``, how many that nobody
+            wrote, and ``beyond``, how many of these went beyond twice the range. None: not
+            recorded.
         **kwargs: everything a Hugging Face configuration takes.
 
     Raises:
@@ -91,6 +96,7 @@ class ThexBertConfig(PretrainedConfig):  # type: ignore[misc]
         ranges: list[dict[str, float]] | None = None,
         pooling: str = "cls",
         embedding_size: int | None = None,
+        calibration: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         self.vocab_size = vocab_size
@@ -110,6 +116,7 @@ class ThexBertConfig(PretrainedConfig):  # type: ignore[misc]
         self.attention_power = attention_power
         self.reciprocal = reciprocal
         self.ranges = ranges
+        self.calibration = calibration
         self.pooling = pooling
         self.embedding_size = None if embedding_size == hidden_size else embedding_size
         self._check()
@@ -183,6 +190,8 @@ class ThexBertConfig(PretrainedConfig):  # type: ignore[misc]
             )
         if self.ranges is not None:
             self._check_ranges(self.ranges)
+        if self.calibration is not None:
+            self._check_calibration(self.calibration)
 
     def _check_ranges(self, ranges: list[dict[str, float]]) -> None:
         """Raise unless there is one complete entry for each layer."""
@@ -196,6 +205,23 @@ class ThexBertConfig(PretrainedConfig):  # type: ignore[misc]
                     f"ranges should be a list of {wanted}; entry {number} has no "
                     f"non-negative number for {', '.join(bad)}. Calibrate the model again."
                 )
+
+    def _check_calibration(self, record: Any) -> None:
+        """Raise unless the known keys are right; those of later versions pass."""
+        known = record if isinstance(record, dict) else {}
+        logit = known.get("logit")
+        counts = [known[name] for name in ("texts", "strange", "beyond") if name in known]
+        right = (
+            isinstance(known.get("weights"), str),
+            logit is None or _is_size(logit),
+            *(_is_size(count) and isinstance(count, int) for count in counts),
+        )
+        if not all(right):
+            raise ConversionError(
+                "calibration should be a table with weights, a digest, and perhaps logit, "
+                f"texts, strange and beyond, numbers that are not negative; got {record!r}. "
+                "Calibrate the model again: thex-hf calibrate MODEL DATA."
+            )
 
 
 def _is_size(value: object) -> bool:

@@ -27,16 +27,23 @@ class Embeddings(nn.Module):
         if config.embedding_size is not None:
             self.embeddings_project = nn.Linear(size, config.hidden_size)
 
-    def forward(self, input_ids: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        input_ids: Tensor,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+    ) -> Tensor:
         """Map ids ``(batch, seq)`` to vectors ``(batch, seq, d)``.
 
-        A model with one kind of segment takes no notice of ``token_type_ids``.
+        A model with one kind of segment takes no notice of ``token_type_ids``. Positions count
+        from 0 unless ``position_ids`` ``(batch, seq)`` says otherwise.
         """
         if token_type_ids is None or self.token_type_embeddings.num_embeddings == 1:
             token_type_ids = torch.zeros_like(input_ids)
-        positions = torch.arange(input_ids.shape[1], device=input_ids.device)
+        if position_ids is None:
+            position_ids = torch.arange(input_ids.shape[1], device=input_ids.device)
         total = self.word_embeddings(input_ids) + self.token_type_embeddings(token_type_ids)
-        out: Tensor = self.dropout(self.norm(total + self.position_embeddings(positions)))
+        out: Tensor = self.dropout(self.norm(total + self.position_embeddings(position_ids)))
         if self.embeddings_project is not None:
             out = self.embeddings_project(out)
         return out

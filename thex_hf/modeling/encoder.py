@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
-from thex_hf.errors import ConversionError, InputError
+from thex_hf.errors import ConversionError, InputError, OptionError
+from thex_hf.modeling.arguments import check_mask, refuse_arguments, wanted
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
 from thex_hf.modeling.converter import converted
 from thex_hf.modeling.embeddings import Embeddings
@@ -25,13 +26,15 @@ from thex_hf.modeling.layers import (
     ThexBertLayer,
 )
 
+EAGER = "eager"
+
 
 class ThexBertPreTrainedModel(HubMixin, PreTrainedModel):  # type: ignore[misc]
     """Loading, saving and initialisation shared by the THE-X BERT models."""
 
     config_class = ThexBertConfig
     base_model_prefix = "thex_bert"
-    supports_gradient_checkpointing = False
+    supports_gradient_checkpointing = True
 
     def _init_weights(self, module: nn.Module) -> None:
         """Give a fresh module its starting values."""
@@ -45,6 +48,22 @@ class ThexBertPreTrainedModel(HubMixin, PreTrainedModel):  # type: ignore[misc]
             if getattr(module, "bias", None) is not None:
                 module.bias.zero_()  # type: ignore[operator]
 
+    def _check_and_adjust_attn_implementation(
+        self, attn_implementation: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Refuse attention kernels: they compute softmax, and these models have another function.
+
+        Raises:
+            OptionError: any but ``eager``.
+        """
+        if attn_implementation not in (None, EAGER):
+            raise OptionError(
+                f"attn_implementation should be {EAGER!r}, or be left out: THE-X models put other "
+                f"functions in the place of softmax, which no kernel knows; got "
+                f"{attn_implementation!r}."
+            )
+        return super()._check_and_adjust_attn_implementation(EAGER, *args, **kwargs)
+
     @classmethod
     def from_pretrained(
         cls,
@@ -53,6 +72,8 @@ class ThexBertPreTrainedModel(HubMixin, PreTrainedModel):  # type: ignore[misc]
         **kwargs: Any,
     ) -> Any:
         """Load a THE-X checkpoint; weights come from safetensors only.
+
+        They are float32, whatever the file has, unless ``dtype`` names another type.
 
         Args:
             pretrained_model_name_or_path: folder or Hub name.
@@ -69,7 +90,7 @@ class ThexBertPreTrainedModel(HubMixin, PreTrainedModel):  # type: ignore[misc]
         if kwargs.pop("convert", False):
             task = "tokens" if cls.__name__.endswith("TokenClassification") else "sequence"
             folder = converted(pretrained_model_name_or_path, task, kwargs)
-            return super().from_pretrained(folder, *args, use_safetensors=True)
+            return cls.from_pretrained(folder, *args)
         if kwargs.setdefault("use_safetensors", True) is not True:
             raise ConversionError(
                 "thex_hf reads safetensors only, never pickled weights: leave out "
@@ -77,6 +98,9 @@ class ThexBertPreTrainedModel(HubMixin, PreTrainedModel):  # type: ignore[misc]
             )
         if pretrained_model_name_or_path is not None:
             refuse_pickle(Path(pretrained_model_name_or_path) / kwargs.get("subfolder", ""))
+        asked = kwargs.pop("torch_dtype", None)
+        dtype = kwargs.pop("dtype", asked)
+        kwargs["dtype"] = torch.float32 if dtype in (None, "auto") else dtype
         return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
 
@@ -106,11 +130,10 @@ class ThexBertModel(ThexBertPreTrainedModel):
             stream: shape ``(batch, seq, d)``.
             mask: zeros and ones, shape ``(batch, seq)``; None for all ones.
         """
-        if mask is None:
-            mask = stream.new_ones(stream.shape[:2])
+        zeros_and_ones = check_mask(mask, stream)
         traces: list[LayerTrace] = []
         for layer in self.layers:
-            stream, trace = layer(stream, mask.to(stream.dtype))
+            stream, trace = layer(stream, zeros_and_ones)
             traces.append(trace)
         return traces
 
@@ -119,34 +142,56 @@ class ThexBertModel(ThexBertPreTrainedModel):
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
+        output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
-        **_: Any,
+        **others: Any,
     ) -> BaseModelOutput | tuple[Any, ...]:
         """Encode ids, or an input that is embedded already.
 
         Args:
             input_ids: shape ``(batch, seq)``.
             attention_mask: zeros and ones, shape ``(batch, seq)``.
-            token_type_ids: shape ``(batch, seq)``.
+            token_type_ids: shape ``(batch, seq)``; not used with ``inputs_embeds``.
+            position_ids: shape ``(batch, seq)``; counted from 0 if None.
             inputs_embeds: shape ``(batch, seq, d)``: what the embedding block returns,
                 positions, segments and layer norm included (unlike in BERT).
+            output_attentions: also return each layer's attention weights
+                ``(batch, heads, seq, seq)``; those of power attention do not sum to one.
             output_hidden_states: also return the stream before and after each layer.
             return_dict: False for a tuple.
+            **others: of other models; only None and False are taken.
 
         Raises:
-            InputError: not exactly one of ``input_ids`` and ``inputs_embeds`` is given.
+            InputError: not exactly one of ``input_ids`` and ``inputs_embeds`` is given, or the
+                mask has another shape.
+            OptionError: an argument that this model has no use for.
         """
+        refuse_arguments(others)
         if (input_ids is None) == (inputs_embeds is None):
             raise InputError("give exactly one of input_ids and inputs_embeds.")
         if inputs_embeds is None:
-            inputs_embeds = self.embeddings(input_ids, token_type_ids)
-        traces = self.run_layers(inputs_embeds, attention_mask)
-        wanted = output_hidden_states
-        if wanted is None:
-            wanted = self.config.output_hidden_states
-        last = traces[-1].layer_norm if traces else inputs_embeds
-        states = (inputs_embeds, *(t.layer_norm for t in traces)) if wanted else None
-        output = BaseModelOutput(last_hidden_state=last, hidden_states=states)
-        return output.to_tuple() if return_dict is False else output
+            stream = self.embeddings(input_ids, token_type_ids, position_ids)
+        else:
+            refuse_arguments({"position_ids with inputs_embeds": position_ids})
+            stream = inputs_embeds
+        mask = check_mask(attention_mask, stream)
+        streams, attentions = [stream], []
+        for layer in self.layers:
+            stream, trace = layer(stream, mask)
+            streams.append(stream)
+            attentions.append(trace.weights)
+            del trace  # or it would hold what gradient checkpointing means to drop
+        config = self.config
+        output = BaseModelOutput(
+            last_hidden_state=stream,
+            hidden_states=tuple(streams)
+            if wanted(output_hidden_states, config, "output_hidden_states")
+            else None,
+            attentions=tuple(attentions)
+            if wanted(output_attentions, config, "output_attentions")
+            else None,
+        )
+        return output if wanted(return_dict, config, "return_dict") else output.to_tuple()

@@ -38,13 +38,7 @@ def export_weights(
     Raises:
         ConversionError: the model is not fully converted.
     """
-    if not config.fully_converted:
-        raise ConversionError(
-            "the encrypted circuit needs activation 'relu' and norm 'affine' (THE-X form), or "
-            "activation 'quadratic', softmax 'power' and norm 'affine' or 'centred' (polynomial "
-            f"form); this model has {config.activation!r}, {config.softmax!r} and "
-            f"{config.norm!r}. Finish the conversion: run thex-hf convert."
-        )
+    refuse_unconverted(config)
     return EncoderWeights(
         heads=config.num_attention_heads,
         layers=tuple(_export_layer(layer) for layer in layers),
@@ -52,6 +46,21 @@ def export_weights(
         classifier_bias=to_array(classifier.bias),
         head=head,
     )
+
+
+def refuse_unconverted(config: ThexBertConfig) -> None:
+    """Refuse a model that no encrypted circuit runs.
+
+    Raises:
+        ConversionError: says what it has and what it should have.
+    """
+    if not config.fully_converted:
+        raise ConversionError(
+            "the encrypted circuit needs activation 'relu' and norm 'affine' (THE-X form), or "
+            "activation 'quadratic', softmax 'power' and norm 'affine' or 'centred' (polynomial "
+            f"form); this model has {config.activation!r}, {config.softmax!r} and "
+            f"{config.norm!r}. Finish the conversion: run thex-hf convert."
+        )
 
 
 def _export_layer(layer: ThexBertLayer) -> LayerWeights:

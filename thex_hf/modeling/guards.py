@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
 
 from thex_hf.approx.reciprocal import load_reciprocal
-from thex_hf.errors import ConversionError, ThexError
+from thex_hf.errors import ConversionError, OptionError, ThexError
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
 from thex_hf.modeling.task_names import TASKS
 
@@ -62,6 +66,54 @@ def check_head(saved_as: str | None, tasks: Sequence[str]) -> None:
     raise ConversionError(
         f"expected a model for {' or '.join(tasks)}, got {saved_as}, one for {own}; {advice}"
     )
+
+
+def check_dtype(model: nn.Module) -> None:
+    """Refuse a model that does not compute in float32, as clients and servers do.
+
+    Raises:
+        OptionError: says what it has.
+    """
+    others = {p.dtype for p in model.parameters()} - {torch.float32}
+    if others:
+        raise OptionError(
+            f"encrypted inference needs a model in float32; this one has "
+            f"{', '.join(sorted(map(str, others)))}. Leave out dtype=..., or pass model.float()."
+        )
+
+
+def misfit(name: str, report: Mapping[str, Any]) -> str | None:
+    """What is wrong with a checkpoint whose weights are not those of its model; None if nothing.
+
+    A classifier may be missing: a fresh one is trained then.
+
+    Args:
+        name: folder or Hub name.
+        report: of transformers, with ``missing_keys`` and ``unexpected_keys``.
+    """
+    missing = [k for k in sorted(report["missing_keys"]) if not k.startswith("classifier.")]
+    more = sorted(report["unexpected_keys"])
+    words = [
+        f"it {what} {len(keys)}, such as {keys[0]}"
+        for what, keys in (("lacks", missing), ("has more than its model reads:", more))
+        if keys
+    ]
+    if not words:
+        return None
+    return f"the weights in {name!r} are not those of its config.json: {'; '.join(words)}"
+
+
+def refuse_misfit(model: Any) -> None:
+    """Refuse a model that was loaded from a checkpoint of other weights, so partly random.
+
+    Raises:
+        ConversionError: says which weights are not as they should be.
+    """
+    if model.misfit:
+        raise ConversionError(
+            f"{model.misfit}. What is missing would be random numbers. Save the model again with "
+            "save_pretrained; one with an adapter inside, after merge_and_unload()."
+        )
 
 
 def refuse_pickle(folder: Path) -> None:

@@ -13,6 +13,7 @@ from thex_hf.errors import ConversionError
 from thex_hf.hub.remote_code import drop_remote_code, write_remote_code
 from thex_hf.hub.secrets import refuse_keys
 from thex_hf.hub.upload import fetch_files, push_folder
+from thex_hf.modeling.adapters import refuse_unsaved_adapter
 from thex_hf.modeling.card import README, is_ours, write_card
 from thex_hf.modeling.card_head import TAGS
 from thex_hf.modeling.records import RECORDS, carry_records
@@ -60,7 +61,8 @@ class HubMixin:
 
         Raises:
             KeyStoreError: the folder holds keys; nothing was written.
-            ConversionError: ``safe_serialization=False`` was asked for.
+            ConversionError: ``safe_serialization=False`` was asked for, or the model has adapters
+                that peft put there, and is not the ``PeftModel``.
         """
         folder = Path(save_directory)
         pushing = {name: kwargs.pop(name) for name in PUSH_OPTIONS if name in kwargs}
@@ -141,12 +143,13 @@ def _save(
             "safe_serialization=False."
         )
     refuse_keys(folder)
+    refuse_unsaved_adapter(model)
     # Loading through thex_remote.py marks the classes so that transformers would copy their
     # files into the folder; the shim imports the installed package instead.
     type(model)._auto_class = type(model.config)._auto_class = None
     super(HubMixin, model).save_pretrained(folder, **options)
-    if not options.get("is_main_process", True) or not folder.is_dir():
-        return
+    if not options.get("is_main_process", True) or not (folder / "config.json").is_file():
+        return  # of a model with an adapter transformers saves the adapter alone
     if remote_code:
         write_remote_code(folder, type(model).__name__)
     else:

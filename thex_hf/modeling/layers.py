@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from thex_hf.approx.activation import QUADRATIC
 from thex_hf.approx.reciprocal import load_reciprocal
@@ -17,14 +18,15 @@ from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
 class LayerTrace:
     """The values inside one layer that training and calibration look at.
 
-    ``scores`` has shape ``(batch, heads, q, k)``, ``ffn_pre`` ``(batch, seq, m)``, all
-    others ``(batch, seq, d)``. ``attention_out`` and ``layer_out`` are the inputs of the
-    two norms, ``attention_norm`` and ``layer_norm`` their outputs.
+    ``scores`` and the ``weights`` made of them have shape ``(batch, heads, q, k)``, ``ffn_pre``
+    ``(batch, seq, m)``, all others ``(batch, seq, d)``. ``attention_out`` and ``layer_out`` are
+    the inputs of the two norms, ``attention_norm`` and ``layer_norm`` their outputs.
     """
 
     stream_in: Tensor
     value: Tensor
     scores: Tensor
+    weights: Tensor
     attention_out: Tensor
     attention_norm: Tensor
     ffn_pre: Tensor
@@ -163,17 +165,17 @@ class Attention(nn.Module):
     def _split(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:-1], self.heads, -1).transpose(1, 2)
 
-    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the projected context ``(batch, seq, d)``, the scores and the values."""
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the projected context ``(batch, seq, d)``, scores, weights and values."""
         value = self.value(x)
         query, key = self._split(self.query(x)), self._split(self.key(x))
         scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
         weights = self.dropout(self.softmax(scores, mask[:, None, None, :]))
         context = (weights @ self._split(value)).transpose(1, 2).flatten(-2)
-        return self.output(context), scores, value
+        return self.output(context), scores, weights, value
 
 
-class ThexBertLayer(nn.Module):
+class ThexBertLayer(GradientCheckpointingLayer):  # type: ignore[misc]
     """One encoder layer: attention, norm, feed-forward, norm."""
 
     def __init__(self, config: ThexBertConfig) -> None:
@@ -189,13 +191,14 @@ class ThexBertLayer(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, LayerTrace]:
         """Map the stream ``(batch, seq, d)`` and the 0/1 mask ``(batch, seq)`` to the next one."""
-        attended, scores, value = self.attention(x, mask)
+        attended, scores, weights, value = self.attention(x, mask)
         attention_out = x + self.dropout(attended)
         middle = self.attention_norm(attention_out)
         ffn_pre = self.up(middle)
         layer_out = middle + self.dropout(self.down(self.activation(ffn_pre)))
         out = self.output_norm(layer_out)
-        return out, LayerTrace(x, value, scores, attention_out, middle, ffn_pre, layer_out, out)
+        inside = (scores, weights, attention_out, middle, ffn_pre, layer_out)
+        return out, LayerTrace(x, value, *inside, out)
 
 
 def make_softmax(config: ThexBertConfig) -> nn.Module:

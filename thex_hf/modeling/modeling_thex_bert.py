@@ -12,10 +12,16 @@ from transformers.modeling_outputs import (
     TokenClassifierOutput,
 )
 
+from thex_hf.modeling.adapters import adapters_mark, merged, refuse_ignored_adapter
+from thex_hf.modeling.arguments import wanted
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
+from thex_hf.modeling.digest import weights_mark
 from thex_hf.modeling.encoder import ThexBertModel, ThexBertPreTrainedModel
-from thex_hf.modeling.export import export_weights
-from thex_hf.modeling.guards import refuse_pickle
+from thex_hf.modeling.exact import hooks_mark, refuse_foreign
+from thex_hf.modeling.export import export_weights, refuse_unconverted
+from thex_hf.modeling.freshness import refuse_stale_ranges
+from thex_hf.modeling.guards import misfit, refuse_misfit, refuse_pickle
+from thex_hf.modeling.notice import tell_if_stock
 from thex_hf.modeling.tasks import pool, problem_type, task_loss, token_loss
 from thex_hf.weights import EncoderWeights
 
@@ -35,8 +41,14 @@ class ThexBertClassifier(ThexBertPreTrainedModel):
     """The encoder with a linear classifier; its two kinds differ in what the classifier reads."""
 
     every_token: ClassVar[bool] = False
+    accepts_loss_kwargs: ClassVar[bool] = False
+    """Tells a Trainer that the loss is a mean over the batch, which it must divide by itself."""
     saved_as: str | None = None
     """Name of the class in the checkpoint that it was loaded from."""
+    misfit: str | None = None
+    """What was wrong with the weights that it was loaded from, if they were another model's."""
+    told_clear: bool = False
+    """Whether it was said that a stock pipeline encrypts nothing."""
 
     def __init__(self, config: ThexBertConfig) -> None:
         super().__init__(config)
@@ -57,11 +69,22 @@ class ThexBertClassifier(ThexBertPreTrainedModel):
 
         One of another class loads too, with a fresh classifier if it has none, to be trained;
         :attr:`saved_as` remembers what it was.
+
+        Raises:
+            ConversionError: it has an adapter, and peft is not installed.
         """
-        found = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
-        model = found[0] if isinstance(found, tuple) else found
+        if kwargs.get("convert"):  # comes back here with the result
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        full = kwargs.pop("output_loading_info", False)
+        model, report = super().from_pretrained(
+            pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
+        )
         model.saved_as = next(iter(model.config.architectures or []), None)
-        return found
+        model.misfit = misfit(str(pretrained_model_name_or_path), report)
+        if pretrained_model_name_or_path is not None:
+            refuse_ignored_adapter(pretrained_model_name_or_path, model)
+        tell_if_stock(model)
+        return (model, report) if full else model
 
     @property
     def head(self) -> str:
@@ -90,14 +113,50 @@ class ThexBertClassifier(ThexBertPreTrainedModel):
         embedded: Tensor = self.thex_bert.embeddings(input_ids, token_type_ids)
         return embedded
 
+    def plain(self) -> ThexBertClassifier:
+        """The model itself; where it has adapters (LoRA), a copy with them merged.
+
+        Raises:
+            ConversionError: an adapter cannot be merged, or there is something else in the model
+                that the encrypted encoder would leave out: a hook, another kind of layer, ...; or
+                weights were missing when it was loaded.
+        """
+        refuse_misfit(self)
+        found = merged(self)
+        refuse_foreign(found)
+        return found
+
+    def merge_and_unload(self) -> ThexBertClassifier:
+        """As of a ``PeftModel``: a copy with adapters merged; the model itself if it has none.
+
+        Its ranges are still those of before: calibrate it.
+
+        Raises:
+            ConversionError: an adapter cannot be merged.
+        """
+        return merged(self)
+
     def encoder_weights(self) -> EncoderWeights:
         """Copy layers and classifier to float64 numpy for the encrypted side.
 
+        All that encrypts, simulates or plans gets the weights here.
+
         Raises:
-            ConversionError: the model is not fully converted.
+            ConversionError: the model is not fully converted, its weights changed since it was
+                calibrated, or as :meth:`plain`.
         """
-        layers: list[Any] = list(self.thex_bert.layers)
-        return export_weights(self.config, layers, self.classifier, self.head)
+        refuse_unconverted(self.config)
+        model = self.plain()
+        refuse_stale_ranges(model)
+        layers: list[Any] = list(model.thex_bert.layers)
+        return export_weights(self.config, layers, model.classifier, self.head)
+
+    def encoder_mark(self) -> tuple[Any, ...]:
+        """Something cheap that changes when :meth:`encoder_weights` would give something else."""
+        own = self.config
+        return (
+            weights_mark(self), hooks_mark(self), adapters_mark(self), own.ranges, own.calibration
+        )  # fmt: skip
 
 
 class ThexBertForSequenceClassification(ThexBertClassifier):
@@ -108,11 +167,13 @@ class ThexBertForSequenceClassification(ThexBertClassifier):
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
+        output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
-        **_: Any,
+        **others: Any,
     ) -> SequenceClassifierOutput | tuple[Any, ...]:
         """Classify; arguments as in :meth:`ThexBertModel.forward`.
 
@@ -120,26 +181,35 @@ class ThexBertForSequenceClassification(ThexBertClassifier):
             input_ids: shape ``(batch, seq)``.
             attention_mask: zeros and ones, shape ``(batch, seq)``.
             token_type_ids: shape ``(batch, seq)``.
+            position_ids: shape ``(batch, seq)``; counted from 0 if None.
             inputs_embeds: shape ``(batch, seq, d)``, embedded completely.
             labels: class ids ``(batch,)``; numbers ``(batch,)`` for regression; zeros
                 and ones ``(batch, labels)`` for several labels at once.
+            output_attentions: also return each layer's attention weights.
             output_hidden_states: also return the stream before and after each layer.
             return_dict: False for a tuple.
+            **others: of other models; only None and False are taken.
         """
+        tell_if_stock(self)
         encoded: BaseModelOutput = self.thex_bert(
             input_ids,
             attention_mask,
             token_type_ids,
+            position_ids,
             inputs_embeds,
+            output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
+            return_dict=True,
+            **others,
         )
         logits = self.classify(encoded.last_hidden_state, attention_mask)
         output = SequenceClassifierOutput(
             loss=None if labels is None else self._loss(logits, labels),
             logits=logits,
             hidden_states=encoded.hidden_states,
+            attentions=encoded.attentions,
         )
-        return output.to_tuple() if return_dict is False else output
+        return output if wanted(return_dict, self.config, "return_dict") else output.to_tuple()
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         if self.config.problem_type is None:
@@ -157,11 +227,13 @@ class ThexBertForTokenClassification(ThexBertClassifier):
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
+        output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
-        **_: Any,
+        **others: Any,
     ) -> TokenClassifierOutput | tuple[Any, ...]:
         """Classify every token; arguments as in :meth:`ThexBertModel.forward`.
 
@@ -169,25 +241,34 @@ class ThexBertForTokenClassification(ThexBertClassifier):
             input_ids: shape ``(batch, seq)``.
             attention_mask: zeros and ones, shape ``(batch, seq)``.
             token_type_ids: shape ``(batch, seq)``.
+            position_ids: shape ``(batch, seq)``; counted from 0 if None.
             inputs_embeds: shape ``(batch, seq, d)``, embedded completely.
             labels: class ids ``(batch, seq)``; -100 where a token does not count.
+            output_attentions: also return each layer's attention weights.
             output_hidden_states: also return the stream before and after each layer.
             return_dict: False for a tuple.
+            **others: of other models; only None and False are taken.
 
         Returns:
             Logits of shape ``(batch, seq, labels)``; those of padding mean nothing.
         """
+        tell_if_stock(self)
         encoded: BaseModelOutput = self.thex_bert(
             input_ids,
             attention_mask,
             token_type_ids,
+            position_ids,
             inputs_embeds,
+            output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
+            return_dict=True,
+            **others,
         )
         logits = self.classify(encoded.last_hidden_state, attention_mask)
         output = TokenClassifierOutput(
             loss=None if labels is None else token_loss(logits, labels),
             logits=logits,
             hidden_states=encoded.hidden_states,
+            attentions=encoded.attentions,
         )
-        return output.to_tuple() if return_dict is False else output
+        return output if wanted(return_dict, self.config, "return_dict") else output.to_tuple()

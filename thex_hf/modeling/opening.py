@@ -8,8 +8,9 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from thex_hf.errors import ConversionError
+from thex_hf.modeling.adapters import adapter_base
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
-from thex_hf.modeling.guards import check_head, unloadable
+from thex_hf.modeling.guards import check_head, refuse_misfit, unloadable
 from thex_hf.modeling.modeling_thex_bert import (
     ThexBertClassifier,
     ThexBertForSequenceClassification,
@@ -28,16 +29,19 @@ def open_model(name: str | os.PathLike[str]) -> ThexBertClassifier:
     """A converted classifier of texts or of tokens, whichever it is, in evaluation mode.
 
     Args:
-        name: folder or Hub name.
+        name: folder or Hub name; an adapter's folder gives its model with the adapter in it.
 
     Raises:
         ConversionError: there is none, it is another kind of model, or one without a classifier,
             or the Hub is out of reach.
     """
     try:
-        config = ThexBertConfig.from_pretrained(name)
+        alone = not os.path.isfile(os.path.join(name, "config.json"))
+        base = adapter_base(name) if alone else None
+        config = ThexBertConfig.from_pretrained(base or name)
         check_head(next(iter(config.architectures or []), None), tuple(KINDS))
         model: ThexBertClassifier = KINDS[task_of(config)].from_pretrained(name).eval()
+        refuse_misfit(model)
         return model
     except OSError as error:
         raise unloadable(os.fspath(name), error) from error

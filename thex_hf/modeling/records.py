@@ -6,15 +6,16 @@ Both are about certain weights: weights have a digest, and figures of other weig
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
 
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
+from thex_hf.weights import tensors_digest
 
 REPORT_NAME = "conversion.json"
 MEASURES_NAME = "measures.json"
@@ -36,14 +37,13 @@ def model_digest(folder: Path) -> str:
         with safe_open(path, framework="pt") as file:
             places |= dict.fromkeys(file.keys(), path)
     config = ThexBertConfig(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
-    kinds = [getattr(config, name) for name in FUNCTION]
-    digest = hashlib.sha256(json.dumps(kinds).encode())
-    for name in sorted(places):
-        with safe_open(places[name], framework="pt") as file:
-            tensor = file.get_tensor(name).float().contiguous()
-        digest.update(f"{name}:{tuple(tensor.shape)}:".encode())
-        digest.update(tensor.numpy().tobytes())
-    return digest.hexdigest()[:32]
+
+    def tensors() -> Iterator[tuple[str, Any]]:
+        for name in sorted(places):
+            with safe_open(places[name], framework="pt") as file:
+                yield name, file.get_tensor(name).float().numpy()
+
+    return tensors_digest([getattr(config, name) for name in FUNCTION], tensors())
 
 
 def read_record(folder: Path, name: str) -> dict[str, Any] | None:
@@ -56,22 +56,44 @@ def read_record(folder: Path, name: str) -> dict[str, Any] | None:
 
 
 def read_measures(folder: Path) -> dict[str, Any] | None:
-    """The measures of a folder if they are about the weights that lie there."""
+    """The measures of a folder if they are about the weights and ranges that lie there."""
     found = read_record(folder, MEASURES_NAME)
-    return found if found and found.get("weights") == model_digest(folder) else None
+    if not found or found.get("ranges", own := _ranges_digest(folder)) != own:
+        return None
+    return found if found.get("weights") == model_digest(folder) else None
 
 
 def write_measures(folder: Path, measures: dict[str, Any]) -> Path:
-    """Write ``measures.json`` with the digest of the folder's weights.
+    """Write ``measures.json`` with the digests of the folder's weights and ranges.
 
     Args:
         folder: a model's folder.
         measures: plain values; see ``docs/model_cards.md`` for the names.
     """
     path = folder / MEASURES_NAME
-    record = {"weights": model_digest(folder), **measures}
+    known = {"weights": model_digest(folder), "ranges": _ranges_digest(folder)}
+    record = {**measures, **known}
     path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
+
+
+def outdate_measures(folder: Path) -> None:
+    """Mark a folder's measures as those of the ranges that it has now, before these change.
+
+    Costs and encrypted scores depend on the ranges; measures of an earlier version do not say which
+    they had.
+    """
+    found = read_record(folder, MEASURES_NAME)
+    if found and "ranges" not in found:
+        record = {**found, "ranges": _ranges_digest(folder)}
+        text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+        (folder / MEASURES_NAME).write_text(text, encoding="utf-8")
+
+
+def _ranges_digest(folder: Path) -> str:
+    """Digest of the calibrated ranges in a folder's ``config.json``; 32 hex digits."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return tensors_digest([config.get("ranges")], ())
 
 
 def carry_records(source: Path, target: Path, *extra: str) -> None:

@@ -14,7 +14,8 @@ from thex_hf.encrypted.schedule import SOFTMAX
 from thex_hf.encrypted.shape import BUCKETS
 from thex_hf.errors import ConversionError, InputError, OptionError
 from thex_hf.modeling import ThexBertClassifier
-from thex_hf.modeling.guards import check_head
+from thex_hf.modeling.adapters import unwrapped
+from thex_hf.modeling.guards import check_dtype, check_head, refuse_misfit
 from thex_hf.modeling.opening import KINDS, check_tokenizer
 from thex_hf.modeling.switch import set_softmax
 from thex_hf.pipelines.engine import check_engine
@@ -87,8 +88,12 @@ class EncryptedMixin:
         verify: str | None = None,
         **kwargs: Any,
     ) -> None:
-        args, kwargs = self._fitting(protocol, args, kwargs)
-        model = kwargs.get("model", args[0] if args else None)
+        given = unwrapped(kwargs.pop("model") if "model" in kwargs else args[0] if args else None)
+        if isinstance(given, ThexBertClassifier):
+            check_dtype(given)
+            refuse_misfit(given)
+        args, kwargs = self._fitting(protocol, args[1:], {**kwargs, "model": given})
+        model = kwargs["model"]
         if isinstance(model, ThexBertClassifier):
             wanted = [task for task, kind in KINDS.items() if issubclass(self.model_class, kind)]
             check_head(model.saved_as, wanted)
@@ -99,7 +104,6 @@ class EncryptedMixin:
             )
         place = Elsewhere.check(backend, url=url, server_token=server_token, verify=verify)
         self.reports: list[Report] = []
-        model.float()
         folder = None if keys is None else Path(keys)
         remote = None
         if place is None:

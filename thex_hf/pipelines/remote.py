@@ -89,6 +89,10 @@ class RemoteSession:
         self.protocol = self._caller.protocol
         if protocol not in (None, self.protocol):
             raise OptionError(f"the server runs the protocol {self.protocol}, not {protocol}")
+        self.check(model)
+
+    def check(self, model: ThexBertClassifier) -> None:
+        """Refuse another model than the server's. Raises PlanMismatch, ConversionError."""
         own = model.encoder_weights().fingerprint()
         if self._caller.model != own:
             raise PlanMismatch(

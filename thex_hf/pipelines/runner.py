@@ -74,9 +74,17 @@ class Runner:
         if keys is not None:
             KeyStore(keys)  # refuses a model folder now, not at the first text
         self._sessions: dict[str, Session] = {}
+        self._mark: tuple[object, ...] = ()
 
     def session(self, fhe: str) -> Session:
-        """The session of mode ``execute`` or ``simulate``, made on first use."""
+        """The session of mode ``execute`` or ``simulate``, made on first use.
+
+        It has a copy of the weights: when the model's change, it is made anew.
+        """
+        mark = self.model.encoder_mark()
+        if mark != self._mark:
+            self._sessions.clear()
+            self._mark = mark
         if fhe not in self._sessions:
             self._sessions[fhe] = self._open(fhe)
         return self._sessions[fhe]
@@ -85,6 +93,7 @@ class Runner:
         simulate = fhe == "simulate"
         config = self.model.config
         if self._remote is not None and not simulate:
+            self._remote.check(self.model)
             return self._remote
         if isinstance(self._backend, CircuitBackend):
             return self._backend.session(
@@ -122,6 +131,7 @@ class Runner:
 
     def run(self, rows: Sequence[Row], *, fhe: str, agreement: bool) -> list[Report]:
         """Classify tokenised texts, each a batch of one; several run side by side."""
+        self.model.eval()  # one that is being trained would drop values at random
         if fhe == "disable":
             return [self._clear_report(row) for row in rows]
         session = self.session(fhe)
@@ -150,7 +160,7 @@ class Runner:
     def _clear(self, row: Row) -> Vector:
         """The clear model's logits, ``(labels,)`` or ``(n true tokens, labels)``."""
         given = {name: row[name].to(self.model.device) for name in INPUTS if name in row}
-        logits = self.model(**given).logits[0]
+        logits = self.model(**given, return_dict=True).logits[0]
         if self.model.every_token:
             logits = logits[given["attention_mask"][0].bool()]
         return np.asarray(logits.cpu().double().numpy())

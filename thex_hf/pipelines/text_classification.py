@@ -13,6 +13,7 @@ from transformers.utils import logging
 from thex_hf.encrypted.circuits import FORMS
 from thex_hf.errors import InputError
 from thex_hf.modeling import ThexBertClassifier, ThexBertForSequenceClassification
+from thex_hf.modeling.digest import weights_digest
 from thex_hf.pipelines.bundled import bundled_checkpoint
 from thex_hf.pipelines.encrypted import LONGEST as LONGEST
 from thex_hf.pipelines.encrypted import EncryptedMixin, check_length, check_text
@@ -41,10 +42,14 @@ class ThexTextClassificationPipeline(
         cls, protocol: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Exchange the bundled THE-X model for the polynomial one when the protocol needs that."""
-        model = kwargs.get("model", args[0] if args else None)
+        model: Any = kwargs.get("model", args[0] if args else None)
         name = getattr(model, "name_or_path", None)
-        if FORMS.get(str(protocol)) != "polynomial" or name != bundled_checkpoint():
+        bundled = model is not None and name == bundled_checkpoint()
+        if FORMS.get(str(protocol)) != "polynomial" or not bundled:
             return args, kwargs
+        own = ThexBertForSequenceClassification.from_pretrained(name)
+        if weights_digest(own, own.config) != weights_digest(model, model.config):
+            return args, kwargs  # it was trained since: no other model may answer in its place
         other = bundled_checkpoint("polynomial")
         logger.info("protocol %s: using the bundled model of the polynomial form", protocol)
         kwargs["model"] = ThexBertForSequenceClassification.from_pretrained(other)

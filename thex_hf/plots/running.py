@@ -17,6 +17,7 @@ from thex_hf.conversion.losses import LossOptions
 from thex_hf.conversion.sources import load_source, start_model
 from thex_hf.errors import ConversionError
 from thex_hf.modeling import ThexBertClassifier
+from thex_hf.modeling.freshness import refuse_stale_ranges
 from thex_hf.modeling.layers import PowerAttention
 from thex_hf.plots.scores import Interval, LayerScores, Scores
 
@@ -57,7 +58,8 @@ def measure_scores(
         intervals: for each layer where scores should lie; by default :func:`intervals_of`.
 
     Raises:
-        ConversionError: the intervals are of a model of another depth.
+        ConversionError: the intervals are of a model of another depth, or its weights changed
+            since it was calibrated.
     """
     batches = sample(encode(tokenizer, texts, MOST_TOKENS), limit, size=16)
     values = _scores(model.eval(), batches)
@@ -67,6 +69,8 @@ def measure_scores(
             f"{name} has {len(values)} layers and the converted model {len(own)}: give the source "
             f"that it was converted from"
         )
+    if model.config.ranges:
+        refuse_stale_ranges(model)
     ranges = model.config.ranges or [{}] * len(values)
     rows = zip(values, own, ranges, strict=True)
     return Scores(

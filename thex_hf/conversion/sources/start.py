@@ -106,7 +106,7 @@ def _changed(config: ThexBertConfig, kinds: dict[str, str]) -> ThexBertConfig:
     changed = copy.deepcopy(config)
     for name, value in kinds.items():
         setattr(changed, name, value)
-    changed.ranges = None
+    changed.ranges = changed.calibration = None
     return changed
 
 
