@@ -60,6 +60,19 @@ class Encoded:
             spans=None if self.spans is None else self.spans[torch.tensor(rows, dtype=torch.long)],
         )
 
+    def joined(self, other: Encoded) -> Encoded:
+        """Return a copy with the texts of another one, made of the same data, behind its own."""
+
+        def both(name: str) -> Any:
+            one, two = getattr(self, name), getattr(other, name)
+            if one is None or two is None:
+                return None
+            return torch.cat([one, two]) if isinstance(one, Tensor) else (*one, *two)
+
+        return replace(
+            self, **{n: both(n) for n in ("ids", "segments", "labels", "guide", "spans")}
+        )
+
 
 def _rows(values: Tensor | Ragged, rows: Sequence[int]) -> Tensor | Ragged:
     if isinstance(values, Tensor):

@@ -11,7 +11,7 @@ from thex_hf.conversion.options import ConversionOptions, PolynomialOptions, The
 from thex_hf.errors import OptionError
 
 RECIPES = ("full", "as-published")
-STAGES = ("bounding", "relu", "softmax", "norms", "layer_wise", "end_to_end")
+STAGES = ("bounding", "relu", "softmax", "norms", "layer_wise", "end_to_end", "steadying")
 
 
 def options_from(

@@ -27,6 +27,7 @@ from thex_hf.conversion.stages import (
     follow,
     set_dropout,
 )
+from thex_hf.conversion.steady import steady
 from thex_hf.conversion.strange import strange_batches
 from thex_hf.modeling.calibrate import calibrate_on
 
@@ -163,7 +164,7 @@ def to_polynomial(exact: Model, job: Job) -> Outcome:
     values, and these larger scores. So (0) a copy without pooler learns to keep its scores
     small; (1) polynomials, power attention and affine norms are fitted to what happens inside
     it; (2) each layer is trained by itself on that model's stream; (3) all are trained end to
-    end, towards its streams and logits.
+    end, towards its streams and logits, and at last on texts on which values still run away.
 
     Args:
         exact: a copy of the source with nothing replaced, its classifier refitted.
@@ -184,7 +185,14 @@ def to_polynomial(exact: Model, job: Job) -> Outcome:
     if settings.end_to_end.epochs:
         set_dropout(student, settings.dropout)
         last = job.lesson(LAST, settings.end_to_end, settings.losses)
-        stages.run(LAST, student, lambda: follow(student, exact, last))
+        calm = replace(last, fitting=replace(settings.steadying, seed=last.fitting.seed))
+
+        def train() -> None:
+            follow(student, exact, last)
+            if settings.steadying.epochs:
+                steady(student, exact, replace(calm, name="steadying", held=None), settings.rounds)
+
+        stages.run(LAST, student, train)
     return Outcome(student, stages.scores, notes)
 
 

@@ -88,7 +88,8 @@ class PolynomialOptions:
     ``activation`` names how the quadratic of each layer starts, see
     :data:`thex_hf.approx.registry.ACTIVATIONS`. ``bounding`` teaches a copy of the source,
     without its pooler, to answer as the source does with small attention scores, ``layer_wise``
-    and ``end_to_end`` are the two distillations from it; zero epochs skip a stage. ``dropout`` is
+    and ``end_to_end`` are the two distillations from it, and ``steadying`` is one round, of
+    ``rounds``, on texts that run away; zero epochs skip a stage. ``dropout`` is
     that of the end-to-end stage, whose loss ``losses`` weigh; it is best left at 0, since without
     layer norms a dropped value grows through powers and squares.
     """
@@ -99,6 +100,10 @@ class PolynomialOptions:
     bounding: FitOptions = field(default_factory=lambda: _fit(0.5, 3e-4))
     layer_wise: FitOptions = field(default_factory=lambda: _fit(0.5, 1e-3))
     end_to_end: FitOptions = field(default_factory=lambda: _fit(1.0, 3e-4, LAST_STEPS))
+    steadying: FitOptions = field(
+        default_factory=lambda: replace(_fit(0.1, 2e-4), text_mix=0.2, token_swap=0.05)
+    )
+    rounds: int = 4
     dropout: float = 0.0
     losses: LossOptions = FOLLOWING
 
@@ -116,7 +121,7 @@ class PolynomialOptions:
                     f"got {getattr(self, name)!r}."
                 )
         check_share("dropout", self.dropout)
-        check_fits(self, ("bounding", "layer_wise", "end_to_end"))
+        check_fits(self, ("bounding", "layer_wise", "end_to_end", "steadying"))
 
 
 @dataclass(frozen=True)
@@ -173,7 +178,7 @@ class ConversionOptions:
         """Return options with that weight decay in every stage but the norms'."""
 
         def change(stages: TheXOptions | PolynomialOptions) -> dict[str, FitOptions]:
-            names = ("bounding", "relu", "softmax", "layer_wise", "end_to_end")
+            names = ("bounding", "relu", "softmax", "layer_wise", "end_to_end", "steadying")
             return {
                 name: replace(getattr(stages, name), weight_decay=value)
                 for name in names

@@ -46,7 +46,7 @@ def measure_ranges(model: ThexBertClassifier, batches: Iterable[Inputs]) -> list
     Raises:
         ConversionError: there is no batch, or a value is not finite.
     """
-    return _ranges(_largest(_sizes(model, batch) for batch in batches))
+    return _ranges(_largest(text_sizes(model, batch) for batch in batches))
 
 
 def calibrate_on(
@@ -69,12 +69,12 @@ def calibrate_on(
             the encrypted encoder would leave out; the configuration is as it was then.
     """
     digest = weights_digest(model.plain(), model.config)
-    seen = _largest(_sizes(model, batch) for batch in batches)
+    seen = _largest(text_sizes(model, batch) for batch in batches)
     ranges = _ranges(seen)
     count, beyond = 0, 0
     limits = [{name: SAFETY * value for name, value in layer.items()} for layer in seen]
     for batch in strange:
-        sizes = _sizes(model, batch)
+        sizes = text_sizes(model, batch)
         near = torch.stack(
             [sizes[i][name] <= most for i, own in enumerate(limits) for name, most in own.items()]
         ).all(0)
@@ -94,8 +94,17 @@ def calibrate_on(
 
 
 @torch.no_grad()
-def _sizes(model: ThexBertClassifier, batch: Inputs) -> Sizes:
-    """What a batch gives; the last layer's has the logits too."""
+def text_sizes(model: ThexBertClassifier, batch: Inputs) -> Sizes:
+    """The largest absolute values of each text of a batch, as :func:`measure_ranges` counts them.
+
+    Args:
+        model: put in evaluation mode, left as it was found.
+        batch: one of those that :func:`measure_ranges` takes.
+
+    Returns:
+        For each layer tensors ``(batch,)`` by the names in ``RANGE_KEYS``; that of the last one
+        has ``logit`` too.
+    """
     was_training = model.training
     model.eval()
     mask = batch["attention_mask"]
