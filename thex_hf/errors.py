@@ -32,6 +32,10 @@ class InputError(ThexError, ValueError):
     """The text to classify cannot be used (empty, too long, wrong type)."""
 
 
+class DataError(ConversionError, InputError):
+    """A row of labelled texts cannot be used: its text, its label or its fields."""
+
+
 class BackendUnavailable(ThexError, ImportError):
     """A backend is unknown, or the library behind it is missing or broken."""
 
