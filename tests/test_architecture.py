@@ -114,6 +114,7 @@ ROOMS = {
         "conversion.data",
         "conversion.labels",
         "conversion.naming",
+        "conversion.regression",
         "conversion.sets",
         "conversion.table",
         "errors",
@@ -324,6 +325,7 @@ def test_imports_by_name_are_few():
         ("evaluation.libraries", "evaluate.evaluator"),
         ("evaluation.libraries", "scipy.stats"),
         ("evaluation.libraries", "seqeval.metrics"),
+        ("evaluation.libraries", "seqeval.scheme"),
         ("evaluation.libraries", "sklearn.metrics"),
         ("conversion.convert", "thex_hf"),  # for its __version__, when a report is written
     }
