@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any
 
 from thex_hf.conversion import labels as parse
 from thex_hf.conversion.columns import SEVERAL_COLUMN, WAYS, Columns, choose
 from thex_hf.conversion.hot import ids_of_hot, is_hot
 from thex_hf.conversion.naming import declared_ids, generic_order, says_nothing
+from thex_hf.conversion.regression import is_regression, numbers
 from thex_hf.conversion.table import Table, sift, unusable
 from thex_hf.conversion.texts import LabelledTexts
 from thex_hf.errors import ConversionError
 
 Names = Sequence[str] | None
-Answer = TypeVar("Answer")
 
 
 def collect(
@@ -122,19 +122,19 @@ def _labels(
         ids, classes = _several(table, lists, names)
         return ids, classes, "multi", declared
     if regression is None:
-        regression = not names and not own and _is_regression(table, column, raw)
+        regression = not names and not own and is_regression(column, raw, table.wrong)
     if regression:
         if own:
             raise ConversionError(
                 f"{table.source}: labels should be numbers for a regression model; the data set "
                 f"has the classes {', '.join(own[:10])}."
             )
-        return parse.numbers(raw, table.wrong), None, "numbers", None
+        return numbers(raw, table.wrong), None, "numbers", None
     if own:
         classes = tuple(names or own)
         return declared_ids(raw, own, classes, table.source, table.wrong), classes, "", declared
     texts = parse.all_written(raw, column, table.wrong)
-    classes = _class_names(table, texts, names)
+    classes = tuple(names or parse.class_names(texts, table.wrong))
     return parse.class_ids(texts, classes, table.wrong, WAYS.get(column)), classes, "", None
 
 
@@ -174,30 +174,11 @@ def _grouped(
         ids = declared_ids(flat, own, classes, table.source, refuse)
     else:
         texts = parse.all_written(flat, column, refuse)
-        classes = _class_names(table, texts, names, plain=column == SEVERAL_COLUMN)
+        tags = column != SEVERAL_COLUMN and not all(map(str.isdigit, texts))
+        classes = tuple(names or (sorted(set(texts)) if tags else parse.class_names(texts, refuse)))
         ids = parse.class_ids(texts, classes, refuse)
     left = iter(ids)
     return [tuple(next(left) for _ in some) for some in lists], classes
-
-
-def _class_names(
-    table: Table, texts: Sequence[str], names: Names, *, plain: bool = True
-) -> tuple[str, ...]:
-    if names is None and not plain and any(parse.position(text) is None for text in texts):
-        return tuple(sorted(set(texts)))  # tags may be named as they like
-    return _with_source(table, lambda: parse.class_names(texts, names))
-
-
-def _is_regression(table: Table, column: str, raw: Sequence[Any]) -> bool:
-    return _with_source(table, lambda: parse.is_regression(column, raw))
-
-
-def _with_source(table: Table, question: Callable[[], Answer]) -> Answer:
-    """An answer; errors then name the source."""
-    try:
-        return question()
-    except ConversionError as error:
-        raise ConversionError(f"{table.source}: {error}.") from error
 
 
 def _entries(table: Table, index: int, column: str, separator: str | None) -> list[Any]:
@@ -209,7 +190,9 @@ def _entries(table: Table, index: int, column: str, separator: str | None) -> li
         return parse.entries(value, separator)
     except TypeError as error:
         raise table.wrong(
-            index, f"has something else than a list of labels in column {column}: {error}"
+            index,
+            f"has something else than a list in column {column}: {error}; one label of a text "
+            f"stands in a column named label",
         ) from error
 
 

@@ -111,4 +111,4 @@ def _texts(table: Table) -> tuple[str, str | None]:
 
 
 def _shown(table: Table) -> str:
-    return ", ".join(map(repr if "" in table.columns else str, table.columns)) or "none"
+    return ", ".join(table.columns) or "none"

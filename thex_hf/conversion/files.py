@@ -13,9 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from transformers.utils import logging
+
 from thex_hf.conversion.table import Place, Table, wrong
 from thex_hf.errors import ConversionError, DataError
 
+logger = logging.get_logger(__name__)
 SUFFIXES = (".tsv", ".csv", ".jsonl")
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 WORDS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars"}
@@ -47,7 +50,21 @@ def read_file(path: Path) -> Table:
         if line is not None:
             rows.append(row)
             places.append(Place(len(rows), line))
+    if kind == ".tsv":
+        _look_for_quotes(rows, path.name)
     return Table(repr(path.name), tuple(columns), rows, places)
+
+
+def _look_for_quotes(rows: list[dict[str, Any]], name: str) -> None:
+    """Warn if quotation marks seem to stand around fields and not in them."""
+    marked = [field for row in rows for field in row.values() if '"' in field]
+    if marked and all(len(field) > 1 and field[0] == field[-1] == '"' for field in marked):
+        logger.warning(
+            "%s: %d fields stand between quotation marks, which TSV has no need of: they are taken "
+            "as part of the text. Save the file as .csv if they are not.",
+            name,
+            len(marked),
+        )
 
 
 def _text(path: Path, kind: str) -> str:
@@ -134,8 +151,8 @@ def _count(found: int, wanted: int, kind: str) -> str:
 
 def _objects(text: str, name: str, kind: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """For each object its line and its values."""
-    for line, written in enumerate(io.StringIO(text, newline=""), start=1):
-        if not written.strip():
+    for line, written in enumerate(map(str.rstrip, io.StringIO(text, newline="")), start=1):
+        if not written:
             continue
         where = f"{name!r}, line {line}: "
         try:
@@ -148,8 +165,7 @@ def _objects(text: str, name: str, kind: str) -> Iterator[tuple[int, dict[str, A
         except (ValueError, RecursionError) as error:
             raise DataError(f"{where}cannot be read as JSON ({error}).") from error
         if not isinstance(row, dict):
-            shown = written.strip()[:80]
-            raise DataError(f"{where}each line should be a JSON object; got {shown!r}.")
+            raise DataError(f"{where}each line should be a JSON object; got {written[:80]!r}.")
         yield line, row
 
 

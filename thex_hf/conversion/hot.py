@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from thex_hf.conversion.labels import Refuse, as_number
+from thex_hf.conversion.regression import as_number
+from thex_hf.conversion.table import Refuse
 
 
 def is_hot(lists: Sequence[Sequence[Any]], count: int | None, refuse: Refuse) -> bool:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
+from thex_hf.conversion.regression import not_finite
+from thex_hf.conversion.table import Refuse
 from thex_hf.errors import ConversionError
 
 KINDS = ("classes", "numbers", "multi", "tags")
@@ -28,12 +30,8 @@ SEPARATOR = "|"
 """Between several labels of one text, in files that have no lists."""
 
 POSITION = re.compile(r"(0|[1-9][0-9]*)(\.0+)?")
-MOST_FLOAT = 3.4e38
 MOST_GAPS = 1000
 """How many class numbers may be missing where nothing but the numbers says what classes are."""
-
-Refuse = Callable[[int, str], Exception]
-"""Makes the error for a row, from its index and what is wrong with it."""
 
 
 def written(value: Any) -> str | None:
@@ -90,30 +88,35 @@ def position(label: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def class_names(found: Iterable[str], names: Sequence[str] | None) -> tuple[str, ...]:
-    """Names of the classes in order: those given, else as many as the labels show.
+def class_names(labels: Sequence[str], refuse: Refuse) -> tuple[str, ...]:
+    """Names of the classes in order, where nothing but the labels says what they are.
 
     Args:
-        found: labels as text.
-        names: what to match them to, if known.
+        labels: as text.
+        refuse: makes the error for the row of a label, from its index.
+
+    Returns:
+        ``LABEL_0`` and so on, if all are numbers; else the labels in alphabetical order.
 
     Raises:
-        ConversionError: class numbers with large gaps, or ``nan`` or ``inf`` among them.
+        DataError: class numbers with large gaps, or ``nan`` or ``inf`` among them.
     """
-    if names is not None:
-        return tuple(names)
-    values = set(found)
-    places = [position(value) for value in values]
-    numbers = [place for place in places if place is not None]
-    odd = sorted(v for v in values if not_finite(v) and (numbers or "nan" in v.lower()))
-    if odd:
-        raise ConversionError(f"labels should be names or whole numbers, got also {odd[0]!r}")
-    if not values or len(numbers) < len(values):
-        return tuple(sorted(values))
+    places = {label: position(label) for label in labels}
+    numbers = [place for place in places.values() if place is not None]
+    for label in places:
+        if not_finite(label) and (numbers or label.casefold().endswith("nan")):
+            raise refuse(
+                labels.index(label),
+                f"has the label {label!r}; labels should be names or whole numbers",
+            )
+    if not places or len(numbers) < len(places):
+        return tuple(sorted(places))
     if max(numbers) >= len(numbers) + MOST_GAPS:
-        raise ConversionError(
-            f"class numbers should count from 0, and the largest of {len(numbers)} is "
-            f"{max(numbers)}"
+        index = next(i for i, label in enumerate(labels) if places[label] == max(numbers))
+        raise refuse(
+            index,
+            f"has the label {labels[index]}, and there are only {len(numbers)} classes; class "
+            f"numbers should count from 0",
         )
     return tuple(f"LABEL_{i}" for i in range(max(numbers) + 1))
 
@@ -167,71 +170,6 @@ def by_name(labels: Iterable[str], names: Sequence[str]) -> dict[str, int]:
         for label in distinct
         if label not in fits and _plain(label) in loose
     }
-
-
-def numbers(raw: Sequence[Any], refuse: Refuse) -> list[float]:
-    """Labels as numbers, for regression.
-
-    Raises:
-        DataError: one is no number, or not finite.
-    """
-    found = []
-    for index, value in enumerate(raw):
-        number = as_number(value)
-        if number is None or not abs(number) < MOST_FLOAT:
-            raise refuse(
-                index,
-                f"has the label {value!r}; expected a number to predict, such as 2.5: labels "
-                f"should be numbers for a regression model",
-            )
-        found.append(number)
-    return found
-
-
-def as_number(value: Any) -> float | None:
-    """A value as a number, perhaps not finite; None if it is none."""
-    item = getattr(value, "item", None)
-    if callable(item) and getattr(value, "ndim", None) == 0:
-        value = item()
-    if isinstance(value, bool) or not isinstance(value, str | Real):
-        return None
-    try:
-        return None if isinstance(value, str) and "_" in value else float(value)
-    except (ValueError, OverflowError):
-        return None
-
-
-def not_finite(label: str) -> bool:
-    """Whether a label is ``nan`` or infinite."""
-    number = as_number(label)
-    return number is not None and not math.isfinite(number)
-
-
-def is_regression(column: str, raw: Sequence[Any]) -> bool:
-    """Whether labels of which nothing is known are numbers to predict.
-
-    They are in a column named ``score``; or if all are numbers, of JSON or of a data set, and one
-    of them has a fraction.
-
-    Raises:
-        ConversionError: numbers with a fraction, as text: they may be names of classes.
-    """
-    if column == "score":
-        return True
-    values = [as_number(value) for value in raw]
-    broken = [
-        own
-        for own, value in zip(raw, values, strict=True)
-        if value is not None and math.isfinite(value) and not value.is_integer()
-    ]
-    if not broken or None in values:
-        return False
-    if any(isinstance(value, str) for value in broken):
-        raise ConversionError(
-            f"labels such as {broken[0]!r} may be numbers to predict or names of classes: call "
-            f"the column score for a regression, or give classes names that are no numbers"
-        )
-    return True
 
 
 def refuse_one_class(labels: Sequence[object], source: str) -> None:

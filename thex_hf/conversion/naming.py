@@ -9,8 +9,9 @@ from typing import Any
 
 from transformers.utils import logging
 
-from thex_hf.conversion.labels import MOST_FLOAT, Refuse, as_number, by_name
-from thex_hf.conversion.table import sift, unusable, wrong
+from thex_hf.conversion.labels import by_name
+from thex_hf.conversion.regression import MOST_FLOAT, as_number
+from thex_hf.conversion.table import Refuse, sift, unusable, wrong
 from thex_hf.conversion.texts import LabelledTexts
 from thex_hf.errors import DataError
 

@@ -34,6 +34,8 @@ def local_folder(name: str) -> Path | None:
     Raises:
         ConversionError: a path of this machine that holds nothing to read.
     """
+    if not name.strip():
+        raise ConversionError("the name of the data is empty: give a file or the name of a set.")
     try:
         path = Path(name).expanduser()
     except RuntimeError:  # no such user

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,9 @@ from thex_hf.errors import DataError, OptionError
 
 ON_ERROR = ("raise", "skip")
 """What to do about a text that cannot be used."""
+
+Refuse = Callable[[int, str], Exception]
+"""Makes the error for a row, from its index and what is wrong with it."""
 
 
 @dataclass(frozen=True)
