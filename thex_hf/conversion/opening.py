@@ -35,9 +35,10 @@ def open_both(
         names = _names(found)
         own = _read(train, "train", found, names)
         return found, [own, _like(own, dev, found, names)]
-    first = train
-    if not isinstance(first, LabelledTexts):
-        first = read_texts(first, split="train", regression=None)
+    if isinstance(train, LabelledTexts):
+        first = checked(train)
+    else:
+        first = read_texts(train, split="train", regression=None)
     names = first.label_names
     with torch.random.fork_rng():
         torch.manual_seed(options.seed)  # of a fresh classifier

@@ -92,12 +92,12 @@ def table_of(data: Any, source: str, columns: tuple[str, ...]) -> Table:
         columns: those that may be wanted; others are not read.
     """
     features = data.features or {}
-    there = tuple(data.column_names or ())
-    wanted = [name for name in columns if name in there]
     plain = data.with_format(None)
+    there = data.column_names or list(next(iter(plain), {}))  # not known of every stream
+    wanted = [name for name in columns if name in there]
     rows = list(plain.select_columns(wanted) if wanted else plain)
     declared = {name: names for name in wanted if (names := declared_names(features.get(name)))}
-    return Table(source, there, rows, [Place(i) for i in range(1, len(rows) + 1)], declared)
+    return Table(source, tuple(there), rows, [Place(i) for i in range(1, len(rows) + 1)], declared)
 
 
 def declared_names(feature: Any) -> tuple[str, ...] | None:
