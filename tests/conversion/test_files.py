@@ -62,6 +62,7 @@ def test_what_spreadsheets_and_pandas_write(tmp_path, content):
         ("a.jsonl", '{"text": NaN, "label": 0}\n', "row 1 has no text, got nan"),
         ("a.jsonl", '{"text": 5, "label": 0}\n', r"row 1 should have a text \(str\), got 5"),
         ("a.jsonl", '{"text": "\\ud800", "label": 0}\n', "row 1 has a text with half of a char"),
+        ("a.csv", "text,label\na,1\n\u200b,0\n", "line 3: row 2 .*that cannot be seen"),
         ("a.csv", "text,label\na,1\n ,0\n", "line 3: row 2 has an empty text"),
         (
             "a.jsonl",

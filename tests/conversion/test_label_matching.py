@@ -152,6 +152,29 @@ def test_texts_alone_need_no_labels(tmp_path):
     assert read_texts(tmp_path / "a.csv", labelled=False).texts == ("x",)
 
 
+def test_names_beside_class_numbers(tmp_path):
+    def read(rows, **options):
+        lines = [f"x,{label},{name}" for label, name in rows]
+        (tmp_path / "a.csv").write_text("\n".join(["text,label,label_text", *lines]))
+        return read_texts(tmp_path / "a.csv", **options)
+
+    rows = [(0, "positive"), (1, "negative")]
+    assert read(rows, label_names=["NEGATIVE", "POSITIVE"]).labels == (1, 0)
+    assert read(rows).label_names == ("positive", "negative")
+    assert read([("negative", "x"), ("positive", "y")], label_names=["negative", "positive"]).labels
+    with pytest.raises(DataError, match="the data have positive, negative"):
+        read(rows, label_names=["good", "bad"])
+    with pytest.raises(DataError, match="line 4: row 3 has the label 0 and the label_text 'neu"):
+        read([*rows, (0, "neutral")])
+
+
+def test_one_column_of_numbers_to_predict(tmp_path):
+    (tmp_path / "a.csv").write_text("text,label,score\nx,1,2.5\ny,0,1.5\n")
+    assert read_texts(tmp_path / "a.csv", label_names=["no", "yes"]).labels == (1, 0)
+    with pytest.raises(ConversionError, match="has columns label and score"):
+        read_texts(tmp_path / "a.csv", regression=True)
+
+
 @given(
     names=st.lists(st.text("01ab", min_size=1, max_size=2), min_size=1, max_size=4, unique=True),
     data=st.data(),

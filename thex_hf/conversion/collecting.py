@@ -7,11 +7,11 @@ from itertools import chain
 from typing import Any
 
 from thex_hf.conversion import labels as parse
-from thex_hf.conversion.columns import SEVERAL_COLUMN, WAYS, Columns, choose
+from thex_hf.conversion.columns import NAME_COLUMN, SEVERAL_COLUMN, WAYS, Columns, choose
 from thex_hf.conversion.hot import ids_of_hot, is_hot
-from thex_hf.conversion.naming import declared_ids, generic_order, says_nothing
+from thex_hf.conversion.naming import declared_ids, generic_order, says_nothing, spelled
 from thex_hf.conversion.regression import is_regression, numbers
-from thex_hf.conversion.table import Table, sift, unusable
+from thex_hf.conversion.table import WORD, Table, sift, unusable
 from thex_hf.conversion.texts import LabelledTexts
 from thex_hf.errors import ConversionError
 
@@ -84,7 +84,7 @@ def words_of(value: Any) -> list[str] | str:
         return f"should have a list of words, got {value!r}"
     if not plain:
         return "has an empty text (0 words)"
-    odd = next((reason for word in plain if (reason := unusable(word, "word"))), None)
+    odd = next((reason for word in plain if (reason := unusable(word, WORD))), None)
     return odd or list(plain)
 
 
@@ -103,7 +103,7 @@ def _labels(
     if column is None:
         labels = [0] * count if words is None else [(0,) * len(own) for own in words]
         return labels, ("LABEL_0",), "classes" if words is None else "tags", None
-    own = table.declared.get(column)
+    own = table.declared.get(column) or _spelled(table, column, regression)
     declared = own if own and names and says_nothing(names) and not generic_order(own) else None
     raw = table.column(column)
     if words is not None:
@@ -121,6 +121,11 @@ def _labels(
         lists = [_entries(table, i, column, parse.SEPARATOR) for i in range(count)]
         ids, classes = _several(table, lists, names)
         return ids, classes, "multi", declared
+    if regression and {"label", "score"} <= set(table.columns):
+        raise ConversionError(
+            f"{table.source} has columns label and score, and each could hold the numbers to "
+            f"predict: leave one of them out."
+        )
     if regression is None:
         regression = not names and not own and is_regression(column, raw, table.wrong)
     if regression:
@@ -132,10 +137,20 @@ def _labels(
         return numbers(raw, table.wrong), None, "numbers", None
     if own:
         classes = tuple(names or own)
+        if column not in table.declared:
+            raw = [parse.position(text) for text in parse.all_written(raw, column, table.wrong)]
         return declared_ids(raw, own, classes, table.source, table.wrong), classes, "", declared
     texts = parse.all_written(raw, column, table.wrong)
     classes = tuple(names or parse.class_names(texts, table.wrong))
     return parse.class_ids(texts, classes, table.wrong, WAYS.get(column)), classes, "", None
+
+
+def _spelled(table: Table, column: str, regression: bool | None) -> tuple[str, ...] | None:
+    """Names of the classes from a column that has them beside the class numbers."""
+    if column != "label" or NAME_COLUMN not in table.columns or regression:
+        return None
+    labels = parse.all_written(table.column(column), column, table.wrong)
+    return spelled(labels, table.column(NAME_COLUMN), table.wrong)
 
 
 def _several(

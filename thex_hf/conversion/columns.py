@@ -21,6 +21,8 @@ PAIR_COLUMNS = (
 WAYS = {"label_name": "name", "label_id": "position"}
 """Columns that say how their labels are to be read."""
 LABEL_COLUMNS = ("label", "score", *WAYS)
+NAME_COLUMN = "label_text"
+"""Beside a column ``label`` of class numbers: the name of each row's class."""
 SEVERAL_COLUMN = "labels"
 TAG_COLUMNS = ("tags", "ner_tags")
 LIST_COLUMNS = ("tokens", "words")
@@ -31,6 +33,7 @@ KNOWN = tuple(
             *TEXT_COLUMNS,
             *(name for pair in PAIR_COLUMNS for name in pair),
             *LABEL_COLUMNS,
+            NAME_COLUMN,
             SEVERAL_COLUMN,
             *TAG_COLUMNS,
             *WORD_COLUMNS,

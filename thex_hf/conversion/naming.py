@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers.utils import logging
 
-from thex_hf.conversion.labels import by_name
+from thex_hf.conversion.labels import MOST_GAPS, by_name, position
 from thex_hf.conversion.regression import MOST_FLOAT, as_number
 from thex_hf.conversion.table import Refuse, sift, unusable, wrong
 from thex_hf.conversion.texts import LabelledTexts
@@ -72,6 +72,36 @@ def positions(
         f"{', '.join(own[:10])}; take data of the model's task, or give their classes the model's "
         f"names."
     )
+
+
+def spelled(labels: Sequence[str], names: Sequence[Any], refuse: Refuse) -> tuple[str, ...] | None:
+    """Names of classes in order, from a second column that has the name of each row's class.
+
+    Args:
+        labels: of the rows, as text.
+        names: of the same rows' classes.
+        refuse: makes the error for a row.
+
+    Returns:
+        A name for each position, ``LABEL_3`` for one that no row has; None if labels are no
+        positions.
+
+    Raises:
+        DataError: one class has two names, or none.
+    """
+    places = [position(label) for label in labels]
+    found: dict[int, str] = {}
+    for index, (place, name) in enumerate(zip(places, names, strict=True)):
+        if place is None or place > len(places) + MOST_GAPS:
+            return None
+        text = name.strip() if isinstance(name, str) else ""
+        if not text or found.setdefault(place, text) != text:
+            raise refuse(
+                index,
+                f"has the label {place} and the label_text {name!r}; each label should have one "
+                f"name in all rows",
+            )
+    return tuple(found.get(i, f"LABEL_{i}") for i in range(max(found, default=0) + 1))
 
 
 def declared_ids(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,8 @@ from thex_hf.errors import DataError, OptionError
 
 ON_ERROR = ("raise", "skip")
 """What to do about a text that cannot be used."""
+
+WORD = "word"
 
 Refuse = Callable[[int, str], Exception]
 """Makes the error for a row, from its index and what is wrong with it."""
@@ -103,9 +106,17 @@ def unusable(text: Any, what: str = "text") -> str | None:
         return f"should have a {what} (str), got {text!r} ({type(text).__name__})"
     if not text.strip():
         return f"has an empty {what}"
+    if what != WORD and all(map(_invisible, text)):
+        return (
+            f"has a {what} of characters that cannot be seen ({text[:10]!r}), as if it were empty"
+        )
     if any("\ud800" <= letter <= "\udfff" for letter in text):
         return f"has a {what} with half of a character (a lone surrogate), which no encoding has"
     return None
+
+
+def _invisible(letter: str) -> bool:
+    return letter.isspace() or unicodedata.category(letter) in ("Cf", "Cc")
 
 
 def check_on_error(on_error: str) -> str:
