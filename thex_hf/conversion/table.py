@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ ON_ERROR = ("raise", "skip")
 """What to do about a text that cannot be used."""
 
 WORD = "word"
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 Refuse = Callable[[int, str], Exception]
 """Makes the error for a row, from its index and what is wrong with it."""
@@ -110,7 +112,7 @@ def unusable(text: Any, what: str = "text") -> str | None:
         return (
             f"has a {what} of characters that cannot be seen ({text[:10]!r}), as if it were empty"
         )
-    if any("\ud800" <= letter <= "\udfff" for letter in text):
+    if SURROGATE.search(text):
         return f"has a {what} with half of a character (a lone surrogate), which no encoding has"
     return None
 
