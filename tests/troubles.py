@@ -21,7 +21,8 @@ from thex_hf.client.half import ClientHalf
 from thex_hf.client.http import open_transport
 from thex_hf.concrete import environment
 from thex_hf.conversion import checks, convert, options_from
-from thex_hf.conversion.data import read_texts
+from thex_hf.conversion.data import LabelledTexts, read_texts
+from thex_hf.conversion.naming import aligned
 from thex_hf.conversion.resume import Work
 from thex_hf.layout.parameters import Parameters
 from thex_hf.modeling.guards import refuse_pickle
@@ -60,9 +61,9 @@ def half_of_a_pair(gone):
     return Path("my-keys", f"{gone}.{PLAN[:8]}.key")
 
 
-def rows(text):
+def rows(text, **options):
     Path("train.tsv").write_text(text, encoding="utf-8")
-    read_texts("train.tsv")
+    read_texts("train.tsv", **options)
 
 
 @under("The text is empty")
@@ -228,6 +229,33 @@ def no_half():
 @under("A column is missing")
 def missing_column():
     rows("sentence\tsentiment\na fine film\t1\n")
+
+
+@under("A row has too many fields")
+def too_many_fields():
+    Path("train.csv").write_text("text,label\na film,1\nGreat film, not dull,1\n")
+    read_texts("train.csv")
+
+
+@under("A text is missing")
+def missing_text():
+    rows("text\tlabel\na film\t1\n \t0\n")
+
+
+@under("A label is no class of the model")
+def unknown_label():
+    rows("text\tlabel\na film\tgood\nthe plot\tfine\n", label_names=["bad", "good"])
+
+
+@under("Labels could be names or positions")
+def names_or_positions():
+    rows("text\tlabel\na film\t1\nthe plot\t2\n", label_names=["1", "2", "3"])
+
+
+@under("The data have other class names")
+def other_names():
+    texts = LabelledTexts(("a film", "the plot"), None, (0, 1), ("bad", "good"))
+    aligned(texts, ["NEGATIVE", "POSITIVE"])
 
 
 @under("Every text has the same label")

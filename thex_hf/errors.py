@@ -36,6 +36,10 @@ class RangeError(ThexError, ArithmeticError):
     """Values ran away: an answer lies outside of what the model's calibration allows."""
 
 
+class DataError(ConversionError, InputError):
+    """A row of labelled texts cannot be used: its text, its label or its fields."""
+
+
 class BackendUnavailable(ThexError, ImportError):
     """A backend is unknown, or the library behind it is missing or broken."""
 

@@ -42,11 +42,6 @@ def test_pairs_from_gzipped_json_lines(tmp_path):
     assert data.labels == (0, 2)
 
 
-def test_labels_by_name_or_number(tmp_path):
-    path = put(tmp_path / "a.tsv", "text\tlabel\na\tyes\nb\t0\n")
-    assert read_texts(path, label_names=["no", "yes"]).labels == (1, 0)
-
-
 def test_regression(tmp_path):
     path = put(tmp_path / "a.tsv", "text_a\ttext_b\tscore\na\tb\t2.5\nc\td\t0\n")
     data = read_texts(path, regression=True)

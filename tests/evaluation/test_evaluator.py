@@ -84,7 +84,10 @@ def test_options_of_the_pipeline_go_with_a_model(scorer, classifier):
     [
         (["positive", "Positive", "POSITIVE", "negative", "NEGATIVE", "negative"], None),
         ([0, 0, 0, 1, 1, 1], datasets.ClassLabel(names=["positive", "negative"])),
-        ([1, 1, 1, 0, 0, 0], datasets.ClassLabel(names=["bad", "good"])),
+        ([1.0, 1.0, 1.0, 0.0, 0.0, 0.0], None),
+        (["1", "1", "1", "0", "0", "0"], None),
+        ([1, 1, 1, 0, 0, 0], datasets.ClassLabel(names=["0", "1"])),
+        ([1, 1, 1, 0, 0, 0], datasets.ClassLabel(names=["LABEL_0", "LABEL_1"])),
     ],
 )
 def test_labels_are_matched_to_the_models(scorer, classifier, labels, feature):

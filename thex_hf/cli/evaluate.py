@@ -59,6 +59,10 @@ def evaluate(
     ring: Annotated[
         int | None, typer.Option(help="Ring degree N for refresh and one-shot.")
     ] = None,
+    on_error: Annotated[
+        str,
+        typer.Option(help="A text that is missing or cannot be served: raise, or skip the row."),
+    ] = "raise",
     as_json: Json = False,
 ) -> None:
     """Score MODEL on labelled texts, and compare it with itself in clear.
@@ -86,6 +90,7 @@ def evaluate(
         softmax=softmax,
         relu=relu,
         ring=ring,
+        on_error=on_error,
         **(server.options() if server else {}),
     )
     if as_json:
@@ -100,6 +105,8 @@ def _show(scores: Scores) -> None:
     cut = f", {scores.cut} cut to 128 tokens" if scores.cut else ""
     typer.echo(f"{scores.model}: {texts}{cut}, {costs['fhe']}, {costs['protocol']}")
     heads = [costs["fhe"]] + (["in clear"] if scores.clear_metrics is not None else [])
+    for skipped in scores.skipped:
+        typer.echo(f"left out: {skipped}")
     typer.echo(f"{'':26}" + "".join(f"{head:>10}" for head in heads) + "   95 % interval")
     for name, value in scores.metrics.items():
         row = [value] if scores.clear_metrics is None else [value, scores.clear_metrics[name]]

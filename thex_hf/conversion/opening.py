@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from thex_hf.conversion.data import LabelledTexts, read_texts
 from thex_hf.conversion.labels import PROBLEMS
+from thex_hf.conversion.naming import aligned, checked
 from thex_hf.conversion.options import ConversionOptions
 from thex_hf.conversion.sources import Source, load_source
 from thex_hf.conversion.sources.files import read_config
@@ -31,10 +33,12 @@ def open_both(
     if not options.fine_tuning.epochs or _fits(source, train):
         found = load_source(source, task=task, pooling=pooling)
         names = _names(found)
-        return found, [_read(data, split, found, names) for data, split in _both(train, dev)]
-    first = train
-    if not isinstance(first, LabelledTexts):
-        first = read_texts(first, split="train", regression=None)
+        own = _read(train, "train", found, names)
+        return found, [own, _like(own, dev, found, names)]
+    if isinstance(train, LabelledTexts):
+        first = checked(train)
+    else:
+        first = read_texts(train, split="train", regression=None)
     names = first.label_names
     with torch.random.fork_rng():
         torch.manual_seed(options.seed)  # of a fresh classifier
@@ -64,17 +68,25 @@ def _fits(source: str | Path, train: Data) -> bool:
     if head_of(config, str(source)) == "headless" or not table:
         return False
     names = [str(name) for _, name in sorted(table.items(), key=lambda item: int(item[0]))]
-    if isinstance(train, LabelledTexts):
-        return len(train.label_names or (0,)) == len(names)
     try:
+        if isinstance(train, LabelledTexts):
+            aligned(train, names)
+            return len(train.label_names or (0,)) == len(names)
         read_texts(train, label_names=names, regression=len(names) == 1)
     except ConversionError:
         return False
     return True
 
 
-def _both(train: Data, dev: Data) -> list[tuple[Data, str]]:
-    return [(train, "train"), (dev, "validation")]
+def _like(
+    first: LabelledTexts, dev: Data, source: Source, names: Sequence[str] | None
+) -> LabelledTexts:
+    """Read development texts so that their classes are those of the training texts.
+
+    Where the model has no names for its classes and the training texts have, those count.
+    """
+    found = _read(dev, "validation", source, first.declared or names)
+    return found if names is None else replace(found, label_names=tuple(names))
 
 
 def _names(source: Source) -> Sequence[str] | None:
@@ -88,7 +100,7 @@ def _names(source: Source) -> Sequence[str] | None:
 def _read(data: Data, split: str, source: Source, names: Sequence[str] | None) -> LabelledTexts:
     """Read labelled texts and match their labels to the model's."""
     if isinstance(data, LabelledTexts):
-        found = data
+        found = checked(data)
     else:
         found = read_texts(data, split=split, label_names=names, regression=names is None)
     wants = "tags" if source.task == "tokens" else None
@@ -107,4 +119,4 @@ def _read(data: Data, split: str, source: Source, names: Sequence[str] | None) -
             f"the model has {source.model.config.num_labels} labels and the data have {count}: "
             "convert a model that was fine-tuned on this task."
         )
-    return found
+    return aligned(found, names or ())

@@ -73,6 +73,6 @@ def save_model(
     state = {k: v.half() if half else v for k, v in model.state_dict().items()}
     model.save_pretrained(folder, state_dict=state, safe_serialization=True)
     tokenizer.save_pretrained(folder)
-    text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False)
+    text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
     (folder / REPORT_NAME).write_text(text + "\n", encoding="utf-8")
     write_card(folder, report.to_dict())

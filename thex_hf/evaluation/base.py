@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers.utils import logging
 
-from thex_hf.errors import InputError
+from thex_hf.errors import InputError, OptionError, ThexError
 from thex_hf.evaluation.libraries import datasets, evaluate
 
 logger = logging.get_logger(__name__)
@@ -24,6 +24,9 @@ class OfflineMetric(evaluate.Metric):  # type: ignore[misc]
         **options: as in :class:`evaluate.Metric`.
     """
 
+    takes: ClassVar[tuple[str, ...]] = ()
+    """Keywords of :meth:`compute`, which are those of evaluate's metric of that name."""
+
     def __init__(
         self,
         config_name: str | None = None,
@@ -39,15 +42,35 @@ class OfflineMetric(evaluate.Metric):  # type: ignore[misc]
     ) -> dict[str, Any] | None:
         """Score the predictions, and those added before, against the references.
 
+        Args:
+            predictions: one for each text.
+            references: one for each text.
+            **options: see :attr:`takes`; they mean what they mean for evaluate's metric.
+
         Raises:
             InputError: there is nothing to score.
+            OptionError: a keyword is not on offer, or its value cannot be used.
         """
+        unknown = sorted(set(options) - set(self.takes))
+        if unknown:
+            offered = ", ".join(self.takes) or "none"
+            raise OptionError(
+                f"{self.name}: compute takes no {', '.join(unknown)}; on offer: {offered}"
+            )
         given = predictions is not None and references is not None
         if (given and len(predictions) == 0) or (not given and len(self) == 0):
             raise InputError(f"{self.name}: nothing to score; there are no predictions")
-        found: dict[str, Any] | None = super().compute(
-            predictions=predictions, references=references, **options
-        )
+        try:
+            found: dict[str, Any] | None = super().compute(
+                predictions=predictions, references=references, **options
+            )
+        except (ValueError, TypeError) as error:
+            if isinstance(error, ThexError) or not options:
+                raise
+            raise OptionError(
+                f"{self.name}: {', '.join(f'{k}={v!r}' for k, v in options.items())} cannot be "
+                f"used: {error}"
+            ) from error
         return found
 
 

@@ -12,23 +12,39 @@ from thex_hf.evaluation.libraries import datasets, statistics
 
 
 class Pearson(OfflineMetric):
-    """Pearson correlation, -1 to 1: how close to a line; NaN if one side is constant."""
+    """Pearson correlation, -1 to 1: how close to a line; NaN if one side is constant.
+
+    ``compute`` takes ``return_pvalue``.
+    """
+
+    takes = ("return_pvalue",)
 
     def _info(self) -> Any:
         return describe("Pearson correlation coefficient.", datasets.Value("float64"))
 
-    def _compute(self, predictions: list[float], references: list[float]) -> dict[str, float]:
-        return {"pearsonr": _correlation(statistics.pearsonr, predictions, references)}
+    def _compute(
+        self, predictions: list[float], references: list[float], return_pvalue: bool = False
+    ) -> dict[str, float]:
+        value, chance = _correlation(statistics.pearsonr, predictions, references)
+        return {"pearsonr": value} | ({"p-value": chance} if return_pvalue else {})
 
 
 class Spearman(OfflineMetric):
-    """Spearman correlation, -1 to 1: how well the order fits; NaN if one side is constant."""
+    """Spearman correlation, -1 to 1: how well the order fits; NaN if one side is constant.
+
+    ``compute`` takes ``return_pvalue``.
+    """
+
+    takes = ("return_pvalue",)
 
     def _info(self) -> Any:
         return describe("Spearman rank correlation coefficient.", datasets.Value("float64"))
 
-    def _compute(self, predictions: list[float], references: list[float]) -> dict[str, float]:
-        return {"spearmanr": _correlation(statistics.spearmanr, predictions, references)}
+    def _compute(
+        self, predictions: list[float], references: list[float], return_pvalue: bool = False
+    ) -> dict[str, float]:
+        value, chance = _correlation(statistics.spearmanr, predictions, references)
+        return {"spearmanr": value} | ({"spearmanr_pvalue": chance} if return_pvalue else {})
 
 
 class PearsonSpearman(OfflineMetric):
@@ -39,14 +55,15 @@ class PearsonSpearman(OfflineMetric):
 
     def _compute(self, predictions: list[float], references: list[float]) -> dict[str, float]:
         return {
-            "pearsonr": _correlation(statistics.pearsonr, predictions, references),
-            "spearmanr": _correlation(statistics.spearmanr, predictions, references),
+            "pearsonr": _correlation(statistics.pearsonr, predictions, references)[0],
+            "spearmanr": _correlation(statistics.spearmanr, predictions, references)[0],
         }
 
 
 def _correlation(
     measure: Callable[..., Any], predictions: Sequence[float], references: Sequence[float]
-) -> float:
+) -> tuple[float, float]:
+    """The correlation, and the chance of one as large where there is none."""
     if len(references) < 2:
         raise InputError(
             f"a correlation needs two texts at least, got {len(references)}; take more texts"
@@ -56,7 +73,8 @@ def _correlation(
             "a correlation with a constant is not defined (nan): all predictions or all "
             "references are equal. Take data with different numbers."
         )
-        return float("nan")
+        return float("nan"), float("nan")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", statistics.NearConstantInputWarning)
-        return float(measure(references, predictions).statistic)
+        found = measure(references, predictions)
+    return float(found.statistic), float(found.pvalue)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from thex_hf.conversion.table import Place
 from thex_hf.errors import OptionError
 from thex_hf.evaluation.answers import Answers
 from thex_hf.evaluation.libraries import evaluate
-from thex_hf.evaluation.references import references_of
+from thex_hf.evaluation.references import references_of, usable_rows
 from thex_hf.evaluation.shared import EvaluatorMixin
 
 
@@ -48,6 +49,7 @@ class ThexTextClassificationEvaluator(
         fhe: str | None = None,
         agreement: bool = True,
         batch_size: int | None = None,
+        on_error: str = "raise",
         **options: Any,
     ) -> dict[str, Any]:
         """Score a model or a pipeline.
@@ -74,18 +76,21 @@ class ThexTextClassificationEvaluator(
             fhe: ``execute``, ``simulate`` or ``disable``; the pipeline's by default.
             agreement: also run the clear model on the same texts, unless ``disable``.
             batch_size: texts at once; by default one for ``execute``.
+            on_error: ``raise`` refuses the data if a text is missing or empty, before anything
+                is computed; ``skip`` scores the other texts.
             **options: of the pipeline, where none is given: ``protocol``, ``backend``,
                 ``keys``, ``softmax``, ``relu``, ``ring``, ``processes``.
 
         Returns:
             The metrics; ``total_time_in_seconds``, ``samples_per_second`` and
             ``latency_in_seconds`` as in evaluate; and under ``thex`` what
-            :func:`thex_hf.evaluation.runs.costs` gives, with ``agreement`` and
-            ``max_logit_difference`` if compared.
+            :func:`thex_hf.evaluation.runs.costs` gives, with ``skipped`` (row and reason of each
+            text left out), and ``agreement`` and ``max_logit_difference`` if compared.
 
         Raises:
             OptionError: an option or metric that is not on offer or does not suit the model.
-            InputError: labels that fit nothing, or a text that cannot be classified.
+            InputError: labels that fit nothing, class names of the data that are not the model's,
+                or a text that cannot be classified.
             ThexError: as the pipeline raises.
             ValueError: from evaluate: no data set, or no such column.
         """
@@ -99,15 +104,22 @@ class ThexTextClassificationEvaluator(
         scorer = self.prepare_metric(metric, answers.kind)
         table = self.load_data(data=data, subset=subset, split=split)
         _, inputs = self.prepare_data(table, input_column, second_input_column, label_column)
-        references = references_of(table, label_column, answers.kind, answers.names, label_mapping)
+        columns = [input_column, *([second_input_column] if second_input_column else [])]
+        kept, skipped = usable_rows(table, columns, on_error)
+        references = references_of(
+            table, label_column, answers.kind, answers.names, label_mapping, kept
+        )
         values = None  # of each class, where they are not its number
         if label_mapping is not None and answers.kind == "classes":
             values = [label_mapping[name] for name in answers.names]
         return self._score(
             pipe,
-            list(inputs),
+            [inputs[i] for i in kept],
             references,
-            answers,
+            lambda _: answers,
+            skipped=skipped,
+            places=[Place(i + 1) for i in kept],
+            on_error=on_error,
             metric=scorer,
             values=values,
             fhe=fhe,

@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from thex_hf.errors import OptionError
 from thex_hf.evaluation.base import (
     MULTILABEL,
@@ -20,13 +22,22 @@ AVERAGES = ("binary", "macro", "micro", "weighted")
 
 
 class Accuracy(OfflineMetric):
-    """Share of texts with the right class; with ``multilabel``, with exactly the right classes."""
+    """Share of texts with the right class; with ``multilabel``, with exactly the right classes.
+
+    ``compute`` takes ``normalize`` (False: their number) and ``sample_weight``.
+    """
+
+    takes = ("normalize", "sample_weight")
 
     def _info(self) -> Any:
         return describe("Share of predictions that are right.", class_feature(self.config_name))
 
-    def _compute(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
-        return {"accuracy": float(classification.accuracy_score(references, predictions))}
+    def _compute(
+        self, predictions: Sequence[Any], references: Sequence[Any], **options: Any
+    ) -> dict[str, float]:
+        return {
+            "accuracy": float(classification.accuracy_score(references, predictions, **options))
+        }
 
 
 class F1(OfflineMetric):
@@ -39,12 +50,17 @@ class F1(OfflineMetric):
         config_name: ``multilabel`` where a text has any number of classes.
         **options: as in :class:`evaluate.Metric`.
 
-    The answer is named ``f1``, or ``f1_macro`` and so on if another average was asked for.
+    The answer is named ``f1``, or ``f1_macro`` and so on if another average was asked for here.
+    ``compute`` takes ``average`` (None: a figure for each class), ``labels``, ``pos_label``,
+    ``sample_weight`` and ``zero_division``, as scikit-learn's ``f1_score``; the answer to another
+    average is named ``f1``, as evaluate names it.
 
     Raises:
         OptionError: an average that is not on offer, or at :meth:`compute` ``binary`` with
             more than two classes.
     """
+
+    takes = ("average", "labels", "pos_label", "sample_weight", "zero_division")
 
     def __init__(
         self, average: str | None = None, config_name: str | None = None, **options: Any
@@ -58,29 +74,43 @@ class F1(OfflineMetric):
     def _info(self) -> Any:
         return describe("Harmonic mean of precision and recall.", class_feature(self.config_name))
 
-    def _compute(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
+    def _compute(
+        self, predictions: Sequence[Any], references: Sequence[Any], **options: Any
+    ) -> dict[str, Any]:
         warn_if_one_class(references, "f1")
+        asked = {"average": self.average, "zero_division": 0.0} | options
+        average = asked["average"]
+        if average not in (*AVERAGES, "samples", None):
+            raise OptionError(f"average must be one of {', '.join(AVERAGES)}, got {average!r}")
         try:
-            value = classification.f1_score(
-                references, predictions, average=self.average, zero_division=0.0
-            )
+            value = classification.f1_score(references, predictions, **asked)
         except ValueError as error:
+            if average != "binary":
+                raise
             raise OptionError(
-                f"f1 with average {self.average!r} scores class 1 of the classes 0 and 1 only "
-                f"({error}); use f1_macro, f1_micro or f1_weighted"
+                f"f1 with average {average!r} scores one class of two only ({error}); use "
+                f"f1_macro, f1_micro or f1_weighted"
             ) from error
-        return {self.key: float(value)}
+        key = self.key if average == self.average else "f1"
+        return {key: float(value) if np.size(value) == 1 else value}
 
 
 class MatthewsCorrelation(OfflineMetric):
-    """Matthews correlation, -1 to 1: 0 for a model at chance, whatever the class sizes."""
+    """Matthews correlation, -1 to 1: 0 for a model at chance, whatever the class sizes.
+
+    ``compute`` takes ``sample_weight``.
+    """
+
+    takes = ("sample_weight",)
 
     def _info(self) -> Any:
         return describe("Matthews correlation coefficient.", datasets.Value("int32"))
 
-    def _compute(self, predictions: Sequence[int], references: Sequence[int]) -> dict[str, float]:
+    def _compute(
+        self, predictions: Sequence[int], references: Sequence[int], **options: Any
+    ) -> dict[str, float]:
         warn_if_one_class(references, "matthews_correlation")
         with warnings.catch_warnings():  # ours has said it already
             warnings.filterwarnings("ignore", "A single label")
-            value = classification.matthews_corrcoef(references, predictions)
+            value = classification.matthews_corrcoef(references, predictions, **options)
         return {"matthews_correlation": float(value)}

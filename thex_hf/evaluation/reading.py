@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from thex_hf.conversion.collecting import collect
+from thex_hf.conversion.columns import KNOWN
 from thex_hf.conversion.data import LabelledTexts, read_texts
-from thex_hf.conversion.labels import class_ids, numbers
+from thex_hf.conversion.naming import aligned, checked
+from thex_hf.conversion.sets import is_data_set, table_of
+from thex_hf.conversion.table import Place, Table
 from thex_hf.errors import InputError, OptionError
 
 Data: TypeAlias = str | os.PathLike[str] | LabelledTexts | Iterable[Mapping[str, Any]]
@@ -34,44 +37,57 @@ def label_names(config: Any) -> list[str]:
     return [str(config.id2label[i]) for i in range(config.num_labels)]
 
 
-def read(data: Data, config: Any, split: str, *, every_token: bool = False) -> LabelledTexts:
+def read(
+    data: Data, config: Any, split: str, *, every_token: bool = False, on_error: str = "raise"
+) -> LabelledTexts:
     """Texts whose labels fit the model.
 
     Args:
-        data: a file or the name of a data set, see
+        data: a file, the name or folder of a data set, or a data set of ``datasets``, see
             :func:`thex_hf.conversion.data.read_texts`; texts read before, whose class names
-            are the model's in any order, or else stand for its classes by position; or rows with
-            ``text``, perhaps ``text_pair``, and ``label`` (a class id or name, a number for a
-            regression model, a list for one with several classes a text); or, for a model that
+            are the model's in any order; or rows with
+            ``text``, perhaps ``text_pair``, and ``label`` (a class position or name, a number for
+            a regression model, a list for one with several classes a text); or, for a model that
             classifies tokens, ``tokens`` and ``tags``.
         config: of the model.
         split: which split of a named data set.
         every_token: the model classifies tokens.
+        on_error: ``skip`` leaves out rows whose text is missing or empty; ``raise`` refuses.
 
     Raises:
-        ConversionError: missing file or column, no rows, or a label that fits nothing.
-        InputError: labels of another kind than the model's, an empty text, or odd rows.
+        ConversionError: missing file or column, no rows, or class names that are not the model's.
+        DataError: a row with an unusable text, or with a label that fits nothing.
+        InputError: labels of another kind than the model's, or odd rows.
+        OptionError: ``on_error`` is not on offer.
     """
-    kind = kind_of(config, every_token)
+    kind, names = kind_of(config, every_token), label_names(config)
+    wanted = None if kind == "numbers" else names
+    if isinstance(data, Mapping) and split in data:  # all splits of a data set
+        data = data[split]
     if isinstance(data, LabelledTexts):
-        found = data
+        if not len(data):
+            raise InputError("there are no texts to score; the data are empty")
+        found = checked(data, on_error)
     elif isinstance(data, str | os.PathLike):
         found = read_texts(
             Path(data) if isinstance(data, os.PathLike) else data,
             split=split,
-            label_names=None if kind == "numbers" else label_names(config),
-            regression=kind == "numbers",
+            label_names=wanted,
+            regression=wanted is None,
             one_class=True,
+            on_error=on_error,
         )
     else:
-        found = _from_rows(list(data), label_names(config), kind)
+        table = (
+            table_of(data, "the data set", KNOWN) if is_data_set(data) else _rows(list(data), kind)
+        )
+        found = collect(table, wanted, wanted is None, one_class=True, on_error=on_error)
     if found.kind != kind:
         raise InputError(
             f"the model answers with {kind}, the labels of the data are {found.kind}; take data "
             f"of the model's task"
         )
-    _check(found)
-    return _aligned(found, label_names(config))
+    return aligned(found, names)
 
 
 def spread(texts: LabelledTexts, limit: int | None) -> LabelledTexts:
@@ -85,14 +101,7 @@ def spread(texts: LabelledTexts, limit: int | None) -> LabelledTexts:
     if limit < 1:
         raise OptionError(f"limit must be at least 1, got {limit}")
     total = len(texts)
-    rows = [i * total // limit for i in range(limit)] if limit < total else range(total)
-    return replace(
-        texts,
-        texts=tuple(texts.texts[i] for i in rows),
-        pairs=None if texts.pairs is None else tuple(texts.pairs[i] for i in rows),
-        labels=tuple(texts.labels[i] for i in rows),
-        words=None if texts.words is None else tuple(texts.words[i] for i in rows),
-    )
+    return texts.pick([i * total // limit for i in range(limit)] if limit < total else range(total))
 
 
 def inputs_of(texts: LabelledTexts) -> list[Any]:
@@ -105,63 +114,22 @@ def inputs_of(texts: LabelledTexts) -> list[Any]:
     ]
 
 
-def _aligned(texts: LabelledTexts, names: list[str]) -> LabelledTexts:
-    """Class ids in the order of the model's names."""
-    own = texts.label_names
-    if own is None or list(own) == names:
-        return texts
-    if len(own) > len(names):
-        raise InputError(
-            f"the model has the labels {', '.join(names)}, the data have {', '.join(own)}; take "
-            "data of the model's task"
-        )
-    if not set(own) <= set(names):
-        return texts
-    place = [names.index(name) for name in own]
-    one_each = texts.kind == "classes"
-    labels = tuple(place[x] if one_each else tuple(place[i] for i in x) for x in texts.labels)
-    return replace(texts, labels=labels, label_names=tuple(names))
-
-
-def _check(texts: LabelledTexts) -> None:
-    if not len(texts):
-        raise InputError("there are no texts to score; the data are empty")
-    for number, text in enumerate(texts.texts, start=1):
-        if not text.strip():
-            raise InputError(f"row {number} has an empty text; remove it from the data")
-
-
-def _from_rows(rows: Sequence[Any], names: Sequence[str], kind: str) -> LabelledTexts:
+def _rows(rows: Sequence[Any], kind: str) -> Table:
+    """A table of rows that were given, with the columns that suit the model."""
     text, label = ("tokens", "tags") if kind == "tags" else ("text", "label")
-    for row in rows:
+    if not rows:
+        raise InputError("there are no texts to score; the data are empty")
+    for number, row in enumerate(rows, start=1):
         if not isinstance(row, Mapping) or not {text, label} <= {*row}:
             raise InputError(
-                f"each row should be a dictionary with {text!r} and {label!r}, got {row!r}"
+                f"each row should be a dictionary with {text!r} and {label!r}, got {row!r} as row "
+                f"{number}"
             )
-    paired = bool(rows) and rows[0].get("text_pair") is not None
-    words = tuple(_words(row[text]) for row in rows) if kind == "tags" else None
-    for own, row in zip(words or (), rows, strict=bool(words)):
-        if len(own) != len(row[label]):
-            raise InputError(f"each row should have one tag for each word, got {row!r}")
-    return LabelledTexts(
-        texts=tuple(str(row[text]) for row in rows)
-        if words is None
-        else tuple(" ".join(own) for own in words),
-        pairs=tuple(str(row["text_pair"]) for row in rows) if paired else None,
-        labels=tuple(_labels([row[label] for row in rows], names, kind)),
-        label_names=None if kind == "numbers" else tuple(names),
-        kind=kind,
-        words=words,
-    )
-
-
-def _words(entry: Any) -> tuple[str, ...]:
-    return tuple(entry.split() if isinstance(entry, str) else map(str, entry))
-
-
-def _labels(raw: Sequence[Any], names: Sequence[str], kind: str) -> Sequence[Any]:
-    if kind == "numbers":
-        return numbers(raw, "the rows")
-    if kind == "classes":
-        return class_ids([str(x) for x in raw], names, "the rows")
-    return [tuple(class_ids([str(x) for x in own], names, "the rows")) for own in raw]
+    column = "labels" if kind == "multi" else label
+    paired = kind != "tags" and any(row.get("text_pair") is not None for row in rows)
+    found = [
+        {text: row[text], column: row[label]}
+        | ({"text_pair": row.get("text_pair")} if paired else {})
+        for row in rows
+    ]
+    return Table("", tuple(found[0]), found, [Place(i) for i in range(1, len(rows) + 1)])

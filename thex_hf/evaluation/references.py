@@ -1,12 +1,51 @@
-"""True labels of a data set, in the terms of the model."""
+"""True labels of a data set, in the terms of the model, and the texts that can be scored."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from thex_hf.conversion.collecting import words_of
+from thex_hf.conversion.labels import all_written, class_ids, written
+from thex_hf.conversion.naming import declared_ids
+from thex_hf.conversion.regression import numbers
+from thex_hf.conversion.sets import declared_names
+from thex_hf.conversion.table import Place, Skipped, sift, unusable, wrong
 from thex_hf.errors import InputError
-from thex_hf.evaluation.libraries import datasets
+
+
+def usable_rows(
+    table: Any, columns: Sequence[str], on_error: str, *, words: bool = False
+) -> tuple[list[int], tuple[Skipped, ...]]:
+    """Which rows of a data set have texts that can be scored, and what is left out.
+
+    Args:
+        table: the data set.
+        columns: of texts; of lists of words, if ``words``.
+        on_error: ``raise`` or ``skip``.
+        words: the column holds lists of words.
+
+    Raises:
+        DataError: with ``raise``, a text is missing or empty; with ``skip``, all are.
+        InputError: there are no rows, or none holds a list of words.
+    """
+    if not len(table):
+        raise InputError("there are no texts to score; the data are empty")
+    reasons: list[str | None] = [None] * len(table)
+    for column in columns:
+        values = list(table[column])
+        if words and not any(isinstance(value, list) for value in values):
+            raise InputError(f"column {column!r} should hold lists, one entry for each word")
+        for row, value in enumerate(values):
+            reasons[row] = reasons[row] or (_of_words(value) if words else unusable(value, column))
+    return sift(reasons, "", [Place(i) for i in range(1, len(table) + 1)], on_error)
+
+
+def _of_words(value: Any) -> str | None:
+    if isinstance(value, str):
+        return f"should have a list of words, got {value!r}"
+    found = words_of(value)
+    return found if isinstance(found, str) else None
 
 
 def references_of(
@@ -15,6 +54,7 @@ def references_of(
     kind: str,
     names: Sequence[str],
     mapping: Mapping[str, float] | None,
+    rows: Sequence[int],
 ) -> list[Any]:
     """True labels as the metric compares them.
 
@@ -24,18 +64,26 @@ def references_of(
         kind: ``classes`` or ``numbers``.
         names: the model's class names in order.
         mapping: given by the user: then labels stay as they are.
+        rows: those that are wanted.
 
     Returns:
         Numbers; or class ids of the model. Class names are matched to the model's, whatever
-        their case; ids of a data set that names its classes as the model does, but in another
-        order, are put into the model's order.
+        their case; ids of a data set that names its classes are matched by those names.
 
     Raises:
-        InputError: a label is missing, fits no class, or has no value in ``mapping``.
+        DataError: a label is missing or fits no class, or the names of the classes differ.
+        InputError: a class has no value in ``mapping``.
     """
-    raw = list(table[column])
+    raw = _picked(table, column, rows)
+    refuse = _refusing(rows)
+    own = declared_names(table.features[column])
     if kind == "numbers":
-        return [_number(value) for value in raw]
+        if own:
+            raise InputError(
+                f"column {column!r} should hold numbers to predict, and the data set has the "
+                f"classes {', '.join(own[:10])}"
+            )
+        return numbers(raw, refuse)
     if mapping is not None:
         missing = sorted(set(names) - set(mapping))
         if missing:
@@ -43,35 +91,65 @@ def references_of(
                 f"label_mapping should have a value for {', '.join(names)}; {', '.join(missing)} "
                 f"missing"
             )
+        gone = next((i for i, label in enumerate(raw) if written(label) is None), None)
+        if gone is not None:
+            raise refuse(gone, f"has no {column}, got {raw[gone]!r}; labels should all be there")
         return raw
-    ids = {name.casefold(): i for i, name in enumerate(names)}
-    feature = table.features[column]
-    own = (
-        [name.casefold() for name in feature.names]
-        if isinstance(feature, datasets.ClassLabel)
-        else []
-    )
-    if set(own) == set(ids):
-        found = [ids[own[value]] if value is not None and value >= 0 else None for value in raw]
+    if own:
+        return declared_ids(raw, own, names, f"column {column!r}", refuse)
+    return class_ids(all_written(raw, column, refuse), names, refuse)
+
+
+def tags_in(
+    table: Any,
+    column: str,
+    words: Sequence[Sequence[str]],
+    names: Sequence[str],
+    rows: Sequence[int],
+) -> list[list[str]]:
+    """The tags of a data set by the model's names.
+
+    Args:
+        table: the data set.
+        column: of lists of tags. Ids are named by the data set, or else by the model.
+        words: of each text that is wanted.
+        names: the model's tags in order.
+        rows: those that are wanted.
+
+    Raises:
+        InputError: the column holds no lists.
+        DataError: not one tag a word, a tag that fits none of the model's, or other names.
+    """
+    lists = _picked(table, column, rows)
+    if not all(isinstance(own, list) for own in lists):
+        raise InputError(f"column {column!r} should hold lists, one entry for each word")
+    refuse = _refusing(rows)
+    for index, (own, tags) in enumerate(zip(words, lists, strict=True)):
+        if len(own) != len(tags):
+            raise refuse(
+                index,
+                f"should have tags: expected one tag for each of {len(own)} words, got {len(tags)}",
+            )
+    flat = [tag for tags in lists for tag in tags]
+    of_row = [rows[i] for i, tags in enumerate(lists) for _ in tags]
+    declared = declared_names(table.features[column])
+    if declared:
+        ids = declared_ids(flat, declared, names, f"column {column!r}", _refusing(of_row))
     else:
-        found = [_class(value, ids, len(names)) for value in raw]
-    if None in found:
-        odd = raw[found.index(None)]
-        raise InputError(
-            f"column {column!r}: expected labels among {', '.join(names)} or 0 to "
-            f"{len(names) - 1}, got {odd!r}; choose a split that has labels, or pass label_mapping"
-        )
-    return found
+        ids = class_ids(all_written(flat, column, _refusing(of_row)), names, _refusing(of_row))
+    left = iter(ids)
+    return [[names[next(left)] for _ in tags] for tags in lists]
 
 
-def _class(value: Any, ids: Mapping[str, int], count: int) -> int | None:
-    if isinstance(value, str):
-        return ids.get(value.casefold())
-    return int(value) if value is not None and value in range(count) else None
+def _picked(table: Any, column: str, rows: Sequence[int]) -> list[Any]:
+    values = list(table[column])
+    return [values[row] for row in rows]
 
 
-def _number(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"expected a number to predict, got {value!r}") from error
+def _refusing(rows: Sequence[int]) -> Callable[[int, str], Exception]:
+    """Makes errors for rows, of which ``rows`` are those that are wanted."""
+
+    def refuse(index: int, reason: str) -> Exception:
+        return wrong("", Place(rows[index] + 1), reason)
+
+    return refuse

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from thex_hf.conversion.table import Skipped
 from thex_hf.evaluation.answers import Answers, share_interval
 from thex_hf.evaluation.base import logger
 from thex_hf.evaluation.machine import machine_facts
 from thex_hf.evaluation.opening import open_pipeline
 from thex_hf.evaluation.reading import Data, inputs_of, read, spread
 from thex_hf.evaluation.registry import DEFAULTS, load_metrics, resolve
-from thex_hf.evaluation.runs import classify, costs, count_cut
+from thex_hf.evaluation.runs import costs, count_cut, run_both, tell
 from thex_hf.pipelines.options import FHE_MODES, one_of
 from thex_hf.pipelines.text_classification import LONGEST
 
@@ -30,7 +31,7 @@ class Scores:
         clear_metrics: the same of the clear model on the same texts; None if not compared.
         intervals: 95 % intervals (Wilson) of those figures that are a share of texts.
         texts: how many were scored.
-        texts_in_data: how many there were.
+        texts_in_data: how many there were, those included that were left out.
         cut: of how many only the first 128 tokens were read.
         agreement: share of texts (of words, for tags) with the answer of the clear model; None
             if not compared, or if answers are numbers.
@@ -38,6 +39,7 @@ class Scores:
         speed: seconds, and texts a second, by evaluate's names.
         costs: see :func:`thex_hf.evaluation.runs.costs`.
         entities: for tags, the figures of each type of entity.
+        skipped: rows that were left out, with ``on_error="skip"``.
         machine: what it ran on.
     """
 
@@ -54,6 +56,7 @@ class Scores:
     speed: dict[str, float]
     costs: dict[str, Any]
     entities: dict[str, dict[str, float]] = field(default_factory=dict)
+    skipped: tuple[Skipped, ...] = ()
     machine: dict[str, Any] = field(default_factory=machine_facts)
 
     def to_json(self) -> dict[str, Any]:
@@ -69,6 +72,7 @@ class Scores:
             "texts": self.texts,
             "texts_in_data": self.texts_in_data,
             "cut": self.cut,
+            "skipped": [row.to_json() for row in self.skipped],
             "agreement": self.agreement,
             "max_logit_difference": self.max_logit_difference,
             **self.speed,
@@ -88,6 +92,7 @@ def evaluate_model(
     metrics: Iterable[str] | None = None,
     batch_size: int | None = None,
     compare: bool = True,
+    on_error: str = "raise",
     **options: Any,
 ) -> Scores:
     """Score a model on labelled texts.
@@ -95,7 +100,8 @@ def evaluate_model(
     Args:
         model: a folder or Hub name, a model (with ``tokenizer``), a pipeline, or None for the
             bundled model.
-        data: a TSV, CSV or JSON-lines file, the name of a data set, texts read before, or rows;
+        data: a TSV, CSV or JSON-lines file, the name or folder of a data set, a data set of
+            ``datasets``, texts read before, or rows;
             see :func:`thex_hf.evaluation.reading.read`.
         tokenizer: of ``model``, where that is a model.
         split: which split of a named data set.
@@ -107,6 +113,9 @@ def evaluate_model(
         batch_size: texts at once; more are faster. By default one for ``execute``, so that
             seconds are those of one text.
         compare: also run the clear model on the same texts; not for ``disable``.
+        on_error: ``raise`` refuses the data if a text is missing or empty, before anything is
+            computed; ``skip`` leaves out such rows and those that the pipeline refuses, scores
+            the others, and says which they were.
         **options: of the pipeline: ``protocol``, ``backend``, ``keys``, ``softmax``, ``relu``,
             ``ring``, ``processes``.
 
@@ -118,13 +127,24 @@ def evaluate_model(
     """
     mode = one_of("fhe", fhe, FHE_MODES)
     pipe = open_pipeline(None, model, tokenizer, **options)
-    found = read(data, pipe.model.config, split, every_token=pipe.model.every_token)
+    every_token = pipe.model.every_token
+    found = read(data, pipe.model.config, split, every_token=every_token, on_error=on_error)
     texts = spread(found, limit)
     inputs = inputs_of(texts)
+    names = _metric_names(metrics, Answers(pipe).kind)
+    both = run_both(
+        pipe,
+        inputs,
+        texts.places,
+        fhe=mode,
+        compare=compare,
+        batch_size=batch_size,
+        on_error=on_error,
+    )
+    run, clear, texts = both.run, both.clear, texts.pick(both.kept)
+    skipped = (*found.skipped, *both.skipped)
+    tell(skipped)
     answers = Answers(pipe, texts.words)
-    names = _metric_names(metrics, answers.kind)
-    run = classify(pipe, inputs, fhe=mode, batch_size=batch_size)
-    clear = classify(pipe, inputs, fhe="disable") if compare and mode != "disable" else None
     measured, entities = _measure(names, answers, run.logits, texts.labels)
     gap = {} if clear is None else answers.gap(run.logits, clear.logits)
     if gap.get("agreement", 1.0) < 1.0:
@@ -138,13 +158,14 @@ def evaluate_model(
         else _measure(names, answers, clear.logits, texts.labels)[0],
         intervals=_intervals({**measured, **gap}, len(texts), answers.kind),
         texts=len(texts),
-        texts_in_data=len(found),
-        cut=count_cut(pipe, inputs, LONGEST),
+        texts_in_data=len(found) + len(found.skipped),
+        cut=count_cut(pipe, inputs_of(texts), LONGEST),
         agreement=gap.get("agreement"),
         max_logit_difference=gap.get("max_logit_difference"),
-        speed=run.speed(),
+        speed=both.speed,
         costs=costs(run.reports),
         entities=entities,
+        skipped=skipped,
     )
 
 

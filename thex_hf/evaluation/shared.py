@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from thex_hf.conversion.sets import local_folder
+from thex_hf.conversion.table import Place, Skipped
+from thex_hf.errors import ConversionError
 from thex_hf.evaluation.answers import Answers
 from thex_hf.evaluation.libraries import evaluate
 from thex_hf.evaluation.opening import open_pipeline
 from thex_hf.evaluation.registry import DEFAULTS, load_metrics, resolve
-from thex_hf.evaluation.runs import classify, costs, mode_of
+from thex_hf.evaluation.runs import costs, mode_of, run_both, tell
 from thex_hf.pipelines.options import FHE_MODES, one_of
 
 
@@ -65,8 +68,11 @@ class EvaluatorMixin:
         pipe: Any,
         inputs: Sequence[Any],
         references: Sequence[Any],
-        answers: Answers,
+        answers: Callable[[Sequence[int]], Answers],
         *,
+        skipped: Sequence[Skipped],
+        places: Sequence[Place],
+        on_error: str,
         metric: Any,
         values: Sequence[Any] | None = None,
         fhe: str | None,
@@ -80,7 +86,10 @@ class EvaluatorMixin:
             pipe: open pipeline.
             inputs: what it takes.
             references: true labels.
-            answers: reads the logits.
+            answers: gives for the inputs that could be served what reads their logits.
+            skipped: rows that were left out already.
+            places: of the inputs, in the data.
+            on_error: what to do about inputs that cannot be served.
             metric: an object with ``compute``.
             values: what the references hold for each class; None: its number.
             fhe: mode; the pipeline's by default.
@@ -89,18 +98,52 @@ class EvaluatorMixin:
             **strategy: of evaluate: bootstrap or not.
         """
         mode = one_of("fhe", mode_of(pipe, fhe), FHE_MODES)
-        run = classify(pipe, inputs, fhe=mode, batch_size=batch_size)
-        predictions = answers.predictions(run.logits)
+        both = run_both(
+            pipe,
+            inputs,
+            places,
+            fhe=mode,
+            compare=agreement,
+            batch_size=batch_size,
+            on_error=on_error,
+        )
+        reader = answers(both.kept)
+        predictions = reader.predictions(both.run.logits)
         found = self.compute_metric(
             metric=metric,
             metric_inputs={
-                "references": references,
+                "references": [references[i] for i in both.kept],
                 "predictions": [values[i] for i in predictions] if values else predictions,
             },
             **strategy,
         )
-        ours = costs(run.reports)
-        if agreement and mode != "disable":
-            clear = classify(pipe, inputs, fhe="disable")
-            ours |= answers.gap(run.logits, clear.logits)
-        return {**found, **run.speed(), "thex": ours}
+        left_out = (*skipped, *both.skipped)
+        tell(left_out)
+        ours = costs(both.run.reports) | {"skipped": [row.to_json() for row in left_out]}
+        if both.clear is not None:
+            ours |= reader.gap(both.run.logits, both.clear.logits)
+        return {**found, **both.speed, "thex": ours}
+
+    def load_data(self, data: Any, subset: str | None = None, split: str | None = None) -> Any:
+        """A data set, or the one of that name.
+
+        Args:
+            data: of ``datasets``, the name of one on the Hub, or a folder.
+            subset: configuration of a named data set.
+            split: of a named data set.
+
+        Raises:
+            ConversionError: a path that is not there, or a data set that cannot be loaded.
+            ValueError: from evaluate: something else.
+        """
+        if not isinstance(data, str):
+            return super().load_data(data=data, subset=subset, split=split)  # type: ignore[misc]
+        folder = local_folder(data)
+        try:
+            return super().load_data(  # type: ignore[misc]
+                data=data if folder is None else str(folder), subset=subset, split=split
+            )
+        except Exception as error:
+            raise ConversionError(
+                f"the data set {data!r} cannot be loaded ({type(error).__name__}: {error})."
+            ) from error

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from thex_hf.errors import InputError
+from thex_hf.conversion.table import Place
 from thex_hf.evaluation.answers import Answers
-from thex_hf.evaluation.libraries import datasets, evaluate
+from thex_hf.evaluation.libraries import evaluate
+from thex_hf.evaluation.references import tags_in, usable_rows
 from thex_hf.evaluation.shared import EvaluatorMixin
 
 
@@ -44,6 +45,7 @@ class ThexTokenClassificationEvaluator(
         fhe: str | None = None,
         agreement: bool = True,
         batch_size: int | None = None,
+        on_error: str = "raise",
         **options: Any,
     ) -> dict[str, Any]:
         """Score a model or a pipeline.
@@ -66,6 +68,8 @@ class ThexTokenClassificationEvaluator(
             fhe: ``execute``, ``simulate`` or ``disable``; the pipeline's by default.
             agreement: also run the clear model on the same texts, unless ``disable``.
             batch_size: texts at once; by default one for ``execute``.
+            on_error: ``raise`` refuses the data if a text has no words or an empty one, before
+                anything is computed; ``skip`` scores the other texts.
             **options: of the pipeline, where none is given, such as ``protocol``.
 
         Returns:
@@ -73,7 +77,8 @@ class ThexTokenClassificationEvaluator(
 
         Raises:
             OptionError: an option or metric that is not on offer or does not suit the model.
-            InputError: columns that hold no lists, tags that are unknown or too few.
+            InputError: columns that hold no lists, tags that are unknown or too few, or names of
+                tags that are not the model's.
             ThexError: as the pipeline raises.
             ValueError: from evaluate: no data set, or no such column.
         """
@@ -83,13 +88,18 @@ class ThexTokenClassificationEvaluator(
         self.check_required_columns(
             table, {"input_column": input_column, "label_column": label_column}
         )
-        words = _lists(table, input_column)
-        answers = Answers(pipe, words, join_by)
+        kept, skipped = usable_rows(table, [input_column], on_error, words=True)
+        column = list(table[input_column])
+        words = [column[i] for i in kept]
+        names = Answers(pipe).names
         return self._score(
             pipe,
             [join_by.join(own) for own in words],
-            tags_in(table, label_column, words, answers.names),
-            answers,
+            tags_in(table, label_column, words, names, kept),
+            lambda rows: Answers(pipe, [words[i] for i in rows], join_by),
+            skipped=skipped,
+            places=[Place(i + 1) for i in kept],
+            on_error=on_error,
             metric=scorer,
             fhe=fhe,
             agreement=agreement,
@@ -99,40 +109,3 @@ class ThexTokenClassificationEvaluator(
             n_resamples=n_resamples,
             random_state=random_state,
         )
-
-
-def tags_in(table: Any, column: str, words: list[list[Any]], names: list[str]) -> list[list[str]]:
-    """The tags of a data set by name.
-
-    Args:
-        table: the data set.
-        column: of lists of tags. Ids are named by the data set, or else by the model.
-        words: of each text.
-        names: the model's tags in order.
-
-    Raises:
-        InputError: not one tag a word, or an id that has no name.
-    """
-    feature = getattr(table.features[column], "feature", None)
-    known = feature.names if isinstance(feature, datasets.ClassLabel) else names
-    found = []
-    for number, (own, tags) in enumerate(zip(words, _lists(table, column), strict=True), start=1):
-        if len(own) != len(tags):
-            raise InputError(
-                f"row {number}: expected one tag for each of {len(own)} words, got {len(tags)}"
-            )
-        odd = [tag for tag in tags if not isinstance(tag, str) and tag not in range(len(known))]
-        if odd:
-            raise InputError(
-                f"row {number}: expected tags 0 to {len(known) - 1}, got {odd[0]!r}; choose a "
-                "split that has tags"
-            )
-        found.append([tag if isinstance(tag, str) else known[tag] for tag in tags])
-    return found
-
-
-def _lists(table: Any, column: str) -> list[list[Any]]:
-    found = list(table[column])
-    if not all(isinstance(own, list) for own in found):
-        raise InputError(f"column {column!r} should hold lists, one entry for each word")
-    return found

@@ -32,7 +32,7 @@ def score_texts(data: str | Path, split: str = "validation") -> LabelledTexts:
     Raises:
         ConversionError: they cannot be read.
     """
-    return read_texts(data, split=split, regression=None, one_class=True)
+    return read_texts(data, split=split, labelled=False)
 
 
 def measure_scores(

@@ -65,7 +65,9 @@ def read_stages(folder: Path) -> Stages:
     try:
         # reports of older versions have some stages outside of "stages"
         found = report.get("stages") or {n: report[n] for n in ORDER if report.get(n) is not None}
-        scores = {str(name): float(value) for name, value in found.items()}
+        scores = {
+            str(name): float(value) for name, value in found.items() if value is not None
+        }  # None: not defined
         if len(scores) < 2:
             raise ValueError(f"{len(scores)} stages, where two are the least")
         return Stages(

@@ -1,0 +1,159 @@
+"""A table of labelled texts as it was found, and how to speak of its rows."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from thex_hf.errors import DataError, OptionError
+
+ON_ERROR = ("raise", "skip")
+"""What to do about a text that cannot be used."""
+
+WORD = "word"
+SURROGATE = re.compile("[\ud800-\udfff]")
+
+Refuse = Callable[[int, str], Exception]
+"""Makes the error for a row, from its index and what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a text stands: which row, the first being 1, and in a file its line."""
+
+    row: int
+    line: int | None = None
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A row that was left out, and why."""
+
+    place: Place
+    reason: str
+
+    def __str__(self) -> str:
+        line = "" if self.place.line is None else f" (line {self.place.line})"
+        return f"row {self.place.row}{line} {self.reason}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"row": self.place.row, "line": self.place.line, "reason": self.reason}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of a file, of a data set, or as they were given.
+
+    Args:
+        source: what to call it in a message; may be empty.
+        columns: names of all columns, also of those that the rows lack.
+        rows: from column to value.
+        places: of each row.
+        declared: names of the classes, in order, of each column for which a data set declares
+            them; the values of that column are positions among them.
+    """
+
+    source: str
+    columns: tuple[str, ...]
+    rows: Sequence[Mapping[str, Any]]
+    places: Sequence[Place]
+    declared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def column(self, name: str) -> list[Any]:
+        """The values of a column, None where a row has none."""
+        return [row.get(name) for row in self.rows]
+
+    def pick(self, kept: Sequence[int]) -> Table:
+        """A copy with some of the rows."""
+        return Table(
+            self.source,
+            self.columns,
+            [self.rows[i] for i in kept],
+            [self.places[i] for i in kept],
+            self.declared,
+        )
+
+    def wrong(self, index: int, reason: str) -> DataError:
+        """The error to raise for a row.
+
+        Args:
+            index: of the row in ``rows``.
+            reason: what is wrong, to be read after "row 3 ".
+        """
+        return wrong(self.source, self.places[index], reason)
+
+
+def wrong(source: str, place: Place, reason: str) -> DataError:
+    """The error to raise for a row: it names the source, the line and the row."""
+    line = "" if place.line is None else f"line {place.line}"
+    where = ", ".join(part for part in (source, line) if part)
+    return DataError(f"{where}{': ' if where else ''}row {place.row} {reason}.")
+
+
+def unusable(text: Any, what: str = "text") -> str | None:
+    """Why a value cannot be used as a text, to be read after "row 3 "; None if it can.
+
+    Args:
+        text: any value.
+        what: what to call it.
+    """
+    if text is None or (isinstance(text, float) and math.isnan(text)):
+        return f"has no {what}, got {text!r}"
+    if not isinstance(text, str):
+        return f"should have a {what} (str), got {text!r} ({type(text).__name__})"
+    if not text.strip():
+        return f"has an empty {what}"
+    if what != WORD and all(map(_invisible, text)):
+        return (
+            f"has a {what} of characters that cannot be seen ({text[:10]!r}), as if it were empty"
+        )
+    if SURROGATE.search(text):
+        return f"has a {what} with half of a character (a lone surrogate), which no encoding has"
+    return None
+
+
+def _invisible(letter: str) -> bool:
+    return letter.isspace() or unicodedata.category(letter) in ("Cf", "Cc")
+
+
+def check_on_error(on_error: str) -> str:
+    """Return ``on_error`` if it is on offer.
+
+    Raises:
+        OptionError: it is not.
+    """
+    if on_error not in ON_ERROR:
+        raise OptionError(f"on_error must be one of {', '.join(ON_ERROR)}, got {on_error!r}")
+    return on_error
+
+
+def sift(
+    reasons: Sequence[str | None], source: str, places: Sequence[Place], on_error: str
+) -> tuple[list[int], tuple[Skipped, ...]]:
+    """Which rows can be used, and what is left out.
+
+    Args:
+        reasons: for each row why its text cannot be used, or None.
+        source: what to call the data in a message.
+        places: of each row.
+        on_error: ``raise`` or ``skip``.
+
+    Raises:
+        DataError: with ``raise``, a text cannot be used; with ``skip``, none can.
+    """
+    check_on_error(on_error)
+    kept = [i for i, reason in enumerate(reasons) if reason is None]
+    skipped = tuple(
+        Skipped(place, reason)
+        for place, reason in zip(places, reasons, strict=True)
+        if reason is not None
+    )
+    if skipped and (on_error == "raise" or not kept):
+        more = f", and {len(skipped) - 1} rows more cannot be used" if len(skipped) > 1 else ""
+        raise wrong(source, skipped[0].place, f"{skipped[0].reason}{more}; mend or remove it")
+    return kept, skipped
