@@ -16,8 +16,9 @@ ROOMS = {
     "approx": {"errors"},
     "layout": {"errors", "approx"},
     "hub": {"errors"},
+    "tokens": {"encrypted.shape", "errors"},
     "modeling": {"approx", "weights", "hub", "errors"},
-    "conversion": {"modeling", "approx", "hub", "errors", "_extras"},
+    "conversion": {"modeling", "tokens", "approx", "hub", "errors", "_extras"},
     "encrypted": {"layout", "approx", "weights", "processes", "errors"},
     "backends": {"layout", "errors", "_extras"},
     "concrete": {
@@ -41,6 +42,7 @@ ROOMS = {
     },
     "client": {
         "weights",
+        "tokens",
         "_extras",
         "backends.base",
         "backends.registry",
@@ -94,6 +96,7 @@ ROOMS = {
     },
     "pipelines": {
         "client",
+        "tokens",
         "hub",
         "protocol",
         "backends.registry",
@@ -107,6 +110,7 @@ ROOMS = {
     },
     "evaluation": {
         "pipelines",
+        "tokens",
         "protocol.progress",
         "modeling",
         "conversion.data",
