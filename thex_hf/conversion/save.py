@@ -72,6 +72,8 @@ def save_model(
     """
     state = {k: v.half() if half else v for k, v in model.state_dict().items()}
     model.save_pretrained(folder, state_dict=state, safe_serialization=True)
+    # Which inputs a class of tokenizers gives by default differs between versions of transformers.
+    tokenizer.init_kwargs["model_input_names"] = list(tokenizer.model_input_names)
     tokenizer.save_pretrained(folder)
     text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False)
     (folder / REPORT_NAME).write_text(text + "\n", encoding="utf-8")

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from thex_hf.conversion.data import LabelledTexts, read_texts
 from thex_hf.conversion.labels import class_ids, numbers
 from thex_hf.errors import InputError, OptionError
+from thex_hf.tokens.words import join_words
 
 Data: TypeAlias = str | os.PathLike[str] | LabelledTexts | Iterable[Mapping[str, Any]]
 
@@ -96,7 +97,12 @@ def spread(texts: LabelledTexts, limit: int | None) -> LabelledTexts:
 
 
 def inputs_of(texts: LabelledTexts) -> list[Any]:
-    """What the pipeline takes: texts, or dictionaries where there are pairs."""
+    """What the pipeline takes: texts, or dictionaries where there are pairs.
+
+    Words are joined by blanks, as they are for training.
+    """
+    if texts.words is not None:
+        return [join_words(own)[0] for own in texts.words]
     if texts.pairs is None:
         return list(texts.texts)
     return [

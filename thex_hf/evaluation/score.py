@@ -15,7 +15,6 @@ from thex_hf.evaluation.reading import Data, inputs_of, read, spread
 from thex_hf.evaluation.registry import DEFAULTS, load_metrics, resolve
 from thex_hf.evaluation.runs import classify, costs, count_cut
 from thex_hf.pipelines.options import FHE_MODES, one_of
-from thex_hf.pipelines.text_classification import LONGEST
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Scores:
         intervals: 95 % intervals (Wilson) of those figures that are a share of texts.
         texts: how many were scored.
         texts_in_data: how many there were.
-        cut: of how many only the first 128 tokens were read.
+        cut: of how many only the beginning was read: 128 tokens, or what the model takes.
         agreement: share of texts (of words, for tags) with the answer of the clear model; None
             if not compared, or if answers are numbers.
         max_logit_difference: largest absolute difference to the clear model's logits.
@@ -139,7 +138,7 @@ def evaluate_model(
         intervals=_intervals({**measured, **gap}, len(texts), answers.kind),
         texts=len(texts),
         texts_in_data=len(found),
-        cut=count_cut(pipe, inputs, LONGEST),
+        cut=count_cut(pipe, inputs, pipe.limit),
         agreement=gap.get("agreement"),
         max_logit_difference=gap.get("max_logit_difference"),
         speed=run.speed(),

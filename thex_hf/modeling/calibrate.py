@@ -42,7 +42,9 @@ def measure_ranges(model: ThexBertClassifier, batches: Iterable[Inputs]) -> list
     model.eval()
     ranges: list[dict[str, float]] = []
     for batch in batches:
-        stream = model.embed(batch["input_ids"], batch.get("token_type_ids"))
+        stream = model.embed(
+            batch["input_ids"], batch.get("token_type_ids"), batch["attention_mask"]
+        )
         if model.config.form == "polynomial":
             stream = stream * batch["attention_mask"].unsqueeze(-1)
         traces = model.thex_bert.run_layers(stream, batch["attention_mask"])

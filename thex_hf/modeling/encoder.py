@@ -136,12 +136,13 @@ class ThexBertModel(ThexBertPreTrainedModel):
             return_dict: False for a tuple.
 
         Raises:
-            InputError: not exactly one of ``input_ids`` and ``inputs_embeds`` is given.
+            InputError: not exactly one of ``input_ids`` and ``inputs_embeds`` is given, or more
+                tokens than the model has positions for.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise InputError("give exactly one of input_ids and inputs_embeds.")
         if inputs_embeds is None:
-            inputs_embeds = self.embeddings(input_ids, token_type_ids)
+            inputs_embeds = self.embeddings(input_ids, token_type_ids, attention_mask)
         traces = self.run_layers(inputs_embeds, attention_mask)
         wanted = output_hidden_states
         if wanted is None:
