@@ -1,4 +1,4 @@
-"""Whatever the tokenizer: training, scores, pipelines and the client's half read the same tokens."""
+"""Whatever the tokenizer: training, scores, pipelines and clients read the same tokens."""
 
 import numpy as np
 import pytest
