@@ -5,44 +5,26 @@ import copy
 import numpy as np
 import pytest
 import torch
-from transformers import AutoTokenizer, pipeline
+from tiny_pipelines import KINDS, make, open_tokens
 
-import thex_hf
 from thex_hf.conversion.batches import encode
 from thex_hf.conversion.data import LabelledTexts
 from thex_hf.conversion.scores import predict
 from thex_hf.errors import InputError
 from thex_hf.evaluation.runs import classify
-from thex_hf.modeling import (
-    ThexBertConfig,
-    ThexBertForSequenceClassification,
-    ThexBertForTokenClassification,
-)
 
 TEXTS = ["loud film", "A warm, funny and beautifully acted film that nobody should miss.", "dull"]
-KINDS = {
-    "text": ThexBertForSequenceClassification,
-    "token": ThexBertForTokenClassification,
-}
 HEADS = [("text", "cls"), ("text", "mean"), ("token", "cls")]
 
 
-def make(task, padding, pooling="cls", positions=64, **options):
-    torch.manual_seed(1)
-    tokenizer = AutoTokenizer.from_pretrained(thex_hf.bundled_checkpoint(), padding_side=padding)
-    config = ThexBertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=positions,
-        initializer_range=0.3,
+def padding(task, side, pooling="cls", positions=64):
+    return make(
+        task,
+        open_tokens(padding_side=side),
         pooling=pooling,
+        max_position_embeddings=positions,
         id2label={0: "O", 1: "B-X", 2: "I-X"},
     )
-    model = KINDS[task](config).eval()
-    return pipeline(f"thex-{task}-classification", model=model, tokenizer=tokenizer, **options)
 
 
 def logits_of(pipe, texts, **options):
@@ -53,7 +35,7 @@ def logits_of(pipe, texts, **options):
 @pytest.mark.parametrize(("task", "pooling"), HEADS)
 @pytest.mark.parametrize("fhe", ["disable", "simulate"])
 def test_in_clear_and_simulated(task, pooling, fhe):
-    left, right = (make(task, side, pooling) for side in ("left", "right"))
+    left, right = (padding(task, side, pooling) for side in ("left", "right"))
     alone = [logits_of(right, text, fhe=fhe)[0] for text in TEXTS]
     for pipe in (left, right):
         together = logits_of(pipe, TEXTS, fhe=fhe, batch_size=3)
@@ -68,7 +50,7 @@ def test_in_clear_and_simulated(task, pooling, fhe):
 
 @pytest.mark.parametrize("task", KINDS)
 def test_on_ciphertexts(task):
-    pipe = make(task, "left")
+    pipe = padding(task, "left")
     want = [logits_of(pipe, text, fhe="disable")[0] for text in TEXTS[::2]]
     found = logits_of(pipe, TEXTS[::2], fhe="execute", batch_size=2)
     for mine, clear in zip(found, want, strict=True):
@@ -76,7 +58,7 @@ def test_on_ciphertexts(task):
 
 
 def test_tags_stay_with_their_tokens():
-    left, right = (make("token", side) for side in ("left", "right"))
+    left, right = (padding("token", side) for side in ("left", "right"))
     for strategy in ("none", "first"):
         options = {"fhe": "disable", "ignore_labels": [], "aggregation_strategy": strategy}
         alone = [right(text, **options) for text in TEXTS]
@@ -86,7 +68,7 @@ def test_tags_stay_with_their_tokens():
 
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
 def test_conversion_scores_what_the_pipeline_says(pooling):
-    pipe = make("text", "left", pooling)
+    pipe = padding("text", "left", pooling)
     data = LabelledTexts(tuple(TEXTS), None, (0, 1, 2), ("O", "B-X", "I-X"))
     found = predict(pipe.model, encode(pipe.tokenizer, data, 64), size=3).numpy()
     np.testing.assert_allclose(found, logits_of(pipe, TEXTS, fhe="disable"), atol=1e-5)
@@ -94,7 +76,7 @@ def test_conversion_scores_what_the_pipeline_says(pooling):
 
 @pytest.mark.parametrize(("task", "pooling"), HEADS)
 def test_the_bare_model_counts_positions_from_the_first_token(task, pooling):
-    pipe = make(task, "left", pooling, positions=20)
+    pipe = padding(task, "left", pooling, positions=20)
     batch = pipe.tokenizer(TEXTS, padding="max_length", max_length=40, return_tensors="pt")
     found = pipe.model(**batch).logits  # 40 columns, 20 positions, and no text is as long
     for row, text in enumerate(TEXTS):
@@ -104,7 +86,7 @@ def test_the_bare_model_counts_positions_from_the_first_token(task, pooling):
 
 
 def test_a_hole_in_a_mask_hides_a_token_and_moves_nothing():
-    model = make("text", "right").model
+    model = padding("text", "right").model
     ids = torch.tensor([[101, 2307, 3185, 2204, 102]])
     mask = torch.tensor([[1, 1, 0, 1, 1]])
     other = copy.deepcopy(ids)
@@ -115,7 +97,7 @@ def test_a_hole_in_a_mask_hides_a_token_and_moves_nothing():
 
 
 def test_more_tokens_than_positions_are_refused_by_the_bare_model():
-    model = make("text", "right", positions=20).model
+    model = padding("text", "right", positions=20).model
     with pytest.raises(InputError, match="has 21 tokens, the model has positions for 20"):
         model(torch.ones((1, 21), dtype=torch.long))
     mask = torch.ones((2, 30), dtype=torch.long)

@@ -11,6 +11,7 @@ from transformers import pipeline
 from thex_hf.client.half import ClientHalf
 from thex_hf.conversion.batches import encode
 from thex_hf.conversion.data import LabelledTexts
+from thex_hf.conversion.scores import predict
 from thex_hf.errors import ConversionError, InputError
 from thex_hf.evaluation.words import word_logits
 from thex_hf.modeling import (
@@ -154,3 +155,25 @@ def test_cut_texts_have_the_same_tokens_everywhere(place):
     assert 0 < len(cut) < 100
     left = place.tokenizer.truncation_side == "left"
     assert cut == [*range(len(cut))] if left else cut == [*range(100 - len(cut), 100)]
+
+
+def test_the_tags_that_conversion_scores_are_those_that_evaluation_finds(place):
+    texts = (("Anna", "lives", "in", "Berlin"), ("a", "film", "near", "Zoë", "\u200b", "Paris"))
+    tags = tuple(tuple(range(len(words))) for words in texts)
+    data = LabelledTexts(("",) * 2, None, tags, NAMES, "tags", texts)
+    encoded = encode(place.tokenizer, data, 64)
+    logits = predict(place.tagger.model, encoded)
+    scored = [
+        {int(tag): row.tolist() for tag, row in zip(*both, strict=True) if tag != IGNORED}
+        for both in zip(encoded.labels, logits, strict=True)
+    ]
+    place.tagger([" ".join(words) for words in texts], fhe="disable", batch_size=2)
+    reports = [report.logits for report in place.tagger.reports]
+    found = [
+        {word: row for word, row in enumerate(rows) if row is not None}
+        for rows in word_logits(place.tokenizer, texts, reports)
+    ]
+    for own, other in zip(found, scored, strict=True):
+        assert set(own) == set(other)
+        for word, row in own.items():
+            assert row == pytest.approx(other[word], abs=1e-5)
