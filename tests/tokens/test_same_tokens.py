@@ -11,6 +11,7 @@ from transformers import pipeline
 from thex_hf.client.half import ClientHalf
 from thex_hf.conversion.batches import encode
 from thex_hf.conversion.data import LabelledTexts
+from thex_hf.conversion.save import save_tokenizer
 from thex_hf.conversion.scores import predict
 from thex_hf.errors import ConversionError, InputError
 from thex_hf.evaluation.words import word_logits
@@ -55,7 +56,7 @@ class Place:
         )
         for kind in (ThexBertForSequenceClassification, ThexBertForTokenClassification):
             kind(config).save_pretrained(folder / kind.__name__)
-            self.tokenizer.save_pretrained(folder / kind.__name__)
+            save_tokenizer(self.tokenizer, folder / kind.__name__)
         texts, words = (str(folder / kind.__name__) for kind in (
             ThexBertForSequenceClassification, ThexBertForTokenClassification
         ))  # fmt: skip
@@ -176,4 +177,4 @@ def test_the_tags_that_conversion_scores_are_those_that_evaluation_finds(place):
     for own, other in zip(found, scored, strict=True):
         assert set(own) == set(other)
         for word, row in own.items():
-            assert row == pytest.approx(other[word], abs=1e-5)
+            assert row == pytest.approx(other[word], rel=1e-4, abs=1e-4)

@@ -22,6 +22,8 @@ from thex_hf.errors import ConversionError, InputError
 from thex_hf.tokens.embedding import embed_rows
 from thex_hf.tokens.limits import check_length, limit_of
 from thex_hf.tokens.settings import (
+    NAME,
+    SEGMENTS,
     most_tokens,
     read_settings,
     special_as_text,
@@ -136,7 +138,12 @@ class ClientHalf:
         if pair is not None:
             check_text(pair, "the second text")
         told = told_of_segments(self.settings)
-        found = tokens_of(self.tokenizer.encode(text, pair), pair, segments=told)
+        found = tokens_of(self.tokenizer.encode(text, pair), pair, segments=told is not False)
+        if told is None and any(found.segments) and len(self._table(REQUIRED[2])) > 1:
+            raise InputError(
+                f"{str(self.folder / NAME)!r} does not say whether the model is told which text a "
+                f'token is of: add "model_input_names", with or without "{SEGMENTS}"'
+            )
         check_length(len(found), self.limit, "shorten it")
         return np.array(found.ids, np.int64), np.array(found.segments, np.int64)
 

@@ -13,6 +13,8 @@ NAME = "tokenizer_config.json"
 SEGMENTS = "token_type_ids"
 TOLD = ("Bert", "Electra")
 """Beginnings of the tokenizer classes whose models are told of segments, unless the file says."""
+OPEN = "PreTrainedTokenizerFast"
+"""Transformers 4 tells the models of such tokenizers of segments, and transformers 5 does not."""
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
@@ -33,13 +35,16 @@ def read_settings(folder: Path) -> dict[str, Any]:
     return found
 
 
-def told_of_segments(settings: Mapping[str, Any]) -> bool:
-    """Whether the model is told which of two texts a token is of, as transformers decides it."""
+def told_of_segments(settings: Mapping[str, Any]) -> bool | None:
+    """Whether the model is told which of two texts a token is of, as transformers decides it.
+
+    None where that depends on the version of transformers.
+    """
     names = settings.get("model_input_names")
     if isinstance(names, list):
         return SEGMENTS in names
     kind = settings.get("tokenizer_class")
-    return kind is None or str(kind).startswith(TOLD)
+    return None if kind == OPEN else kind is None or str(kind).startswith(TOLD)
 
 
 def most_tokens(settings: Mapping[str, Any]) -> float | None:
