@@ -178,3 +178,13 @@ def test_the_tags_that_conversion_scores_are_those_that_evaluation_finds(place):
         assert set(own) == set(other)
         for word, row in own.items():
             assert row == pytest.approx(other[word], rel=1e-4, abs=1e-4)
+
+
+def test_conversion_scores_the_row_that_the_classifier_reads(place):
+    """Also without [CLS], where that is the first token of the text."""
+    texts = ("Anna lives in Berlin", "near Paris", "a funny film")
+    data = LabelledTexts(texts, None, (0, 1, 2), NAMES)
+    scored = predict(place.classifier.model, encode(place.tokenizer, data, 64))
+    place.classifier(list(texts), fhe="simulate", batch_size=3)
+    for row, report in zip(scored.tolist(), place.classifier.reports, strict=True):
+        assert report.logits == pytest.approx(row, rel=0.01, abs=0.02)

@@ -5,11 +5,13 @@ import shutil
 
 import pytest
 from tokenizer_zoo import ZOO, tokenizer_of
+from transformers import AutoTokenizer
 
 import thex_hf
 from thex_hf.client.half import ClientHalf
 from thex_hf.conversion.save import save_tokenizer
 from thex_hf.errors import ConversionError, InputError
+from thex_hf.tokens.consistent import check_consistent
 from thex_hf.tokens.settings import most_tokens, read_settings, special_as_text, told_of_segments
 
 
@@ -44,3 +46,28 @@ def test_nothing_is_guessed_where_versions_differ(tmp_path):
         path.write_text(text)
         with pytest.raises(ConversionError, match="get it again"):
             ClientHalf.open(folder)
+
+
+@pytest.mark.parametrize("setting", ["do_lower_case", "tokenize_chinese_chars", "strip_accents"])
+def test_files_that_differ_are_refused(setting, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(thex_hf.bundled_checkpoint(), folder)
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text()) | {setting: False}
+    path.write_text(json.dumps(settings))
+    with pytest.raises(ConversionError, match=f"says {setting}=False.*Save the tokenizer anew"):
+        ClientHalf.open(folder)
+    AutoTokenizer.from_pretrained(folder).save_pretrained(folder)  # as the message says
+    text = "Ünïcode 漢字 WORDS"
+    ids = ClientHalf.open(folder).tokenise(text)[0]
+    assert ids.tolist() == AutoTokenizer.from_pretrained(folder)(text)["input_ids"]
+
+
+def test_a_blank_before_the_text_is_a_setting_too():
+    tokenizer = tokenizer_of("byte level").backend_tokenizer.to_str()
+    check_consistent({"add_prefix_space": False}, tokenizer, "here")
+    check_consistent(
+        {"tokenizer_class": "TokenizersBackend", "add_prefix_space": True}, tokenizer, ""
+    )
+    with pytest.raises(ConversionError, match="add_prefix_space=True, and ByteLevel"):
+        check_consistent({"add_prefix_space": True}, tokenizer, "here")

@@ -19,6 +19,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from thex_hf.errors import ConversionError, InputError
+from thex_hf.tokens.consistent import check_consistent
 from thex_hf.tokens.embedding import embed_rows
 from thex_hf.tokens.limits import check_length, limit_of
 from thex_hf.tokens.settings import (
@@ -83,7 +84,8 @@ class ClientHalf:
         """From a folder that :meth:`save` wrote, or from a whole model's; only tables are read.
 
         Raises:
-            ConversionError: a file is missing or damaged, or it is no THE-X model.
+            ConversionError: a file is missing or damaged, it is no THE-X model, or the tokenizer's
+                two files differ.
         """
         from tokenizers import Tokenizer
 
@@ -104,6 +106,7 @@ class ClientHalf:
             raise ConversionError(f"{str(place)!r} is damaged: {error}; get it again") from error
         half = cls(config, tables, tokenizer, place, read_settings(place))
         half._check()
+        check_consistent(half.settings, tokenizer.to_str(), str(place))
         tokenizer.no_truncation()
         tokenizer.no_padding()
         tokenizer.encode_special_tokens = special_as_text(half.settings)
