@@ -142,6 +142,21 @@ class EncryptedMixin:
     def check_model_type(self, supported_models: Any) -> None:
         """Accept THE-X models, which the stock name table does not know."""
 
+    def get_iterator(self, inputs: Any, num_workers: int, batch_size: int, *rest: Any) -> Any:
+        """As in transformers; a batch is padded on its way, so there should be padding.
+
+        Raises:
+            OptionError: several texts at once, and the tokenizer has no padding token.
+        """
+        if batch_size > 1 and self.tokenizer.pad_token_id is None:
+            raise OptionError(
+                f"batch_size={batch_size} needs a tokenizer with a padding token; set one "
+                f"(tokenizer.pad_token = ...; any will do), or leave batch_size out"
+            )
+        return super().get_iterator(  # type: ignore[misc]
+            inputs, num_workers, batch_size, *rest
+        )
+
     def _own_options(
         self, options: dict[str, Any], fhe: str | None, agreement: bool | None
     ) -> dict[str, Any]:

@@ -90,19 +90,25 @@ def _check_asked(count: int, limit: int, asked: int | None) -> None:
 
 
 def _cut(tokenizer: Any, text: str, pair: str | None, most: int, options: TokenOptions) -> Tokens:
+    cut = {"truncation": options.cut, "max_length": most}
     try:
-        found = _run(
-            tokenizer, text, pair, options.add_special_tokens, truncation=options.cut,
-            max_length=most,
-        )  # fmt: skip
+        found = _run(tokenizer, text, pair, options.add_special_tokens, **cut)
     except Exception as error:  # what tokenizers raises where one text is too short to be cut
-        raise InputError(
-            f"truncation={options.truncation!r} cannot cut this pair to {most} tokens; shorten the "
-            f"texts, or pass truncation=True to cut both"
-        ) from error
-    check_length(len(found), most, "the special tokens alone are as many; raise max_length")
+        raise _uncut(pair, most, options) from error
+    if len(found) > most:
+        raise _uncut(pair, most, options)
     _check_left(found, pair, f"when it is cut to {most} tokens")
     return found
+
+
+def _uncut(pair: str | None, most: int, options: TokenOptions) -> InputError:
+    what = "this text" if pair is None else "this pair"
+    cures = ["raise max_length"] if options.max_length is not None else []
+    cures += ["pass truncation=True to cut both texts"] if options.cut != "longest_first" else []
+    return InputError(
+        f"truncation={options.truncation!r} cannot cut {what} to {most} tokens: what may be cut is "
+        f"shorter than what has to go; {' or '.join(cures) or 'shorten it'}"
+    )
 
 
 def _run(tokenizer: Any, text: str, pair: str | None, special: bool, **cut: Any) -> Tokens:
