@@ -17,8 +17,9 @@ ROOMS = {
     "approx": {"errors"},
     "layout": {"errors", "approx"},
     "hub": {"errors"},
+    "tokens": {"encrypted.shape", "errors"},
     "modeling": {"approx", "bounds", "weights", "hub", "errors"},
-    "conversion": {"modeling", "approx", "hub", "errors", "_extras"},
+    "conversion": {"modeling", "tokens", "approx", "hub", "errors", "_extras"},
     "encrypted": {"layout", "approx", "bounds", "weights", "processes", "errors"},
     "backends": {"layout", "errors", "_extras"},
     "concrete": {
@@ -43,6 +44,7 @@ ROOMS = {
     "client": {
         "bounds",
         "weights",
+        "tokens",
         "_extras",
         "backends.base",
         "backends.registry",
@@ -97,6 +99,7 @@ ROOMS = {
     "pipelines": {
         "bounds",
         "client",
+        "tokens",
         "hub",
         "protocol",
         "backends.registry",
@@ -110,6 +113,7 @@ ROOMS = {
     },
     "evaluation": {
         "pipelines",
+        "tokens",
         "protocol.progress",
         "modeling",
         "conversion.collecting",

@@ -76,6 +76,16 @@ def long_text():
     bundled()("word " * 200, fhe="simulate")
 
 
+@under("Nothing is left of the text")
+def dropped_text():
+    bundled()("\u200b", fhe="simulate")
+
+
+@under("The text is no Unicode")
+def half_a_character():
+    bundled()(f"great{chr(0xD83D)}", fhe="simulate")
+
+
 @under("An option has a wrong value")
 def wrong_value():
     bundled()("a fine film", fhe="simulated")

@@ -19,6 +19,19 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from thex_hf.errors import ConversionError, InputError
+from thex_hf.tokens.consistent import check_consistent
+from thex_hf.tokens.embedding import embed_rows
+from thex_hf.tokens.limits import check_length, limit_of
+from thex_hf.tokens.settings import (
+    NAME,
+    SEGMENTS,
+    most_tokens,
+    read_settings,
+    special_as_text,
+    told_of_segments,
+)
+from thex_hf.tokens.texts import check_text
+from thex_hf.tokens.tokenise import tokens_of
 from thex_hf.weights import Array
 
 if TYPE_CHECKING:
@@ -57,19 +70,22 @@ class ClientHalf:
         tables: the embedding block's tensors by name, as they are stored.
         tokenizer: of the ``tokenizers`` library.
         folder: where it came from.
+        settings: of the tokenizer, as JSON values.
     """
 
     config: Mapping[str, Any] = field(repr=False)
     tables: Mapping[str, NDArray[Any]] = field(repr=False)
     tokenizer: Tokenizer = field(repr=False)
     folder: Path
+    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def open(cls, folder: str | Path) -> ClientHalf:
         """From a folder that :meth:`save` wrote, or from a whole model's; only tables are read.
 
         Raises:
-            ConversionError: a file is missing or damaged, or it is no THE-X model.
+            ConversionError: a file is missing or damaged, it is no THE-X model, or the tokenizer's
+                two files differ.
         """
         from tokenizers import Tokenizer
 
@@ -88,10 +104,12 @@ class ClientHalf:
                 tables = {name.removeprefix(PREFIX): file.get_tensor(name) for name in names}
         except Exception as error:  # the two libraries raise what they like
             raise ConversionError(f"{str(place)!r} is damaged: {error}; get it again") from error
-        half = cls(config, tables, tokenizer, place)
+        half = cls(config, tables, tokenizer, place, read_settings(place))
         half._check()
+        check_consistent(half.settings, tokenizer.to_str(), str(place))
         tokenizer.no_truncation()
         tokenizer.no_padding()
+        tokenizer.encode_special_tokens = special_as_text(half.settings)
         return half
 
     @property
@@ -105,45 +123,60 @@ class ClientHalf:
         """Size of an embedding, d."""
         return int(self.config["hidden_size"])
 
+    @property
+    def limit(self) -> int:
+        """The most tokens of a text: the circuit's, the model's and the tokenizer's."""
+        return limit_of(len(self._table(REQUIRED[1])), most_tokens(self.settings))
+
     def tokenise(self, text: str, pair: str | None = None) -> tuple[Ids, Ids]:
         """Token ids and segment numbers of a text or pair, ``(n,)`` each, special tokens included.
 
+        They are those of the pipeline.
+
         Raises:
-            InputError: no text, or an empty one.
+            InputError: no text, one that is empty or of which nothing is left, or one that is too
+                long.
         """
-        for one in (text, "-" if pair is None else pair):
-            if not isinstance(one, str):
-                raise InputError(f"expected a text (str), got {type(one).__name__}")
-            if not one.strip():
-                raise InputError("the text is empty; there is nothing to classify")
-        found = self.tokenizer.encode(text, pair)
-        return np.array(found.ids, np.int64), np.array(found.type_ids, np.int64)
+        check_text(text)
+        if pair is not None:
+            check_text(pair, "the second text")
+        told = told_of_segments(self.settings)
+        found = tokens_of(self.tokenizer.encode(text, pair), pair, segments=told is not False)
+        if told is None and any(found.segments) and len(self._table(REQUIRED[2])) > 1:
+            raise InputError(
+                f"{str(self.folder / NAME)!r} does not say whether the model is told which text a "
+                f'token is of: add "model_input_names", with or without "{SEGMENTS}"'
+            )
+        check_length(len(found), self.limit, "shorten it")
+        return np.array(found.ids, np.int64), np.array(found.segments, np.int64)
 
     def embed(self, ids: Ids, types: Ids | None = None) -> Array:
         """Word, position and segment embeddings, normed and perhaps projected: ``(n, d)``.
 
-        The same numbers as the torch model's to about 1e-6, which computes in float32.
+        The same numbers as the pipeline's, and as the torch model's to about 1e-6, which computes
+        in float32.
 
         Raises:
-            InputError: more tokens than the model has positions, or an id outside the vocabulary.
+            InputError: more tokens than the model has positions, or an id outside a table.
         """
-        words, positions = self._table(REQUIRED[0]), self._table(REQUIRED[1])
-        segments = self._table(REQUIRED[2])
+        words, positions, segments = (self._table(name) for name in REQUIRED[:3])
         if len(ids) > len(positions):
             raise InputError(f"{len(ids)} tokens, the model has positions for {len(positions)}")
-        if len(ids) and not 0 <= ids.min() <= ids.max() < len(words):
-            raise InputError(f"token ids should be below {len(words)}, got {ids.max()}")
         if types is None or len(segments) == 1:
             types = np.zeros_like(ids)
-        total = words[ids].astype(np.float64)  # sums in float16 would be too coarse
-        total += segments[types]
-        total += positions[: len(ids)]
-        centred = total - total.mean(-1, keepdims=True)
-        deviation = np.sqrt((centred**2).mean(-1, keepdims=True) + self.config["layer_norm_eps"])
-        out: Array = centred / deviation * self._wide(REQUIRED[3]) + self._wide(REQUIRED[4])
+        for name, own, table in (("token", ids, words), ("segment", types, segments)):
+            if len(own) and not 0 <= own.min() <= own.max() < len(table):
+                raise InputError(f"{name} ids should be below {len(table)}, got {own.max()}")
+        project = None
         if PROJECT[0] in self.tables:
-            out = out @ self._wide(PROJECT[0]).T + self._wide(PROJECT[1])
-        return out
+            project = self._table(PROJECT[0]), self._table(PROJECT[1])
+        return embed_rows(
+            words[ids],
+            segments[types],
+            positions[: len(ids)],
+            (self._table(REQUIRED[3]), self._table(REQUIRED[4]), self.config["layer_norm_eps"]),
+            project,
+        )
 
     def save(self, folder: str | Path) -> Path:
         """Write the half into a new folder: tables, tokenizer and configuration.
@@ -179,6 +212,3 @@ class ClientHalf:
 
     def _table(self, name: str) -> NDArray[Any]:
         return self.tables[name]
-
-    def _wide(self, name: str) -> Array:
-        return self.tables[name].astype(np.float64)

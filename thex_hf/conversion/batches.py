@@ -10,9 +10,14 @@ import torch
 from torch import Tensor
 
 from thex_hf.conversion.data import LabelledTexts
-from thex_hf.errors import ConversionError
+from thex_hf.errors import ConversionError, InputError
 from thex_hf.modeling.tasks import IGNORED
+from thex_hf.tokens.limits import limit_of
+from thex_hf.tokens.options import TokenOptions
+from thex_hf.tokens.tokenise import Tokens, tokenise
+from thex_hf.tokens.words import first_tokens, join_words, tags_of_tokens
 
+TRUNCATED = TokenOptions(truncation=True)
 Batch = dict[str, Tensor]
 Ragged: TypeAlias = tuple[Tensor, ...]
 """For each text a tensor whose first axis are its tokens."""
@@ -81,33 +86,36 @@ def _rows(values: Tensor | Ragged, rows: Sequence[int]) -> Tensor | Ragged:
 
 
 def encode(tokenizer: Any, data: LabelledTexts, max_length: int) -> Encoded:
-    """Tokenise every text, cut to ``max_length`` tokens.
+    """Tokenise every text as inference does, cut to ``max_length`` tokens.
+
+    Words are tokenised as the text that they make with blanks between, and a word's tag goes to the
+    first token that shares a character with it. A word without a token is left out.
+
+    Args:
+        tokenizer: of transformers.
+        data: texts and labels.
+        max_length: the most tokens; fewer if the tokenizer says so, and never more than 128.
 
     Raises:
-        ConversionError: the tokenizer has no padding token, or cannot tell words apart.
+        ConversionError: the tokenizer has no padding token, or cannot tell words apart; or a text
+            is empty to it (its row is named).
     """
     if tokenizer.pad_token_id is None:
         raise ConversionError("the tokenizer should have a padding token; this one has none.")
-    limits = {"truncation": True, "max_length": max_length, "padding": False}
-    if data.words is not None:
-        if not getattr(tokenizer, "is_fast", False):
-            raise ConversionError("token classification needs a fast tokenizer; this one is slow.")
-        words = [list(entry) for entry in data.words]
-        out = tokenizer(words, is_split_into_words=True, **limits)
-    else:
-        pairs = None if data.pairs is None else list(data.pairs)
-        out = tokenizer(list(data.texts), pairs, **limits)
+    if data.words is not None and not getattr(tokenizer, "is_fast", False):
+        raise ConversionError("token classification needs a fast tokenizer; this one is slow.")
+    limit = limit_of(max_length, tokenizer.model_max_length)
+    found = [_tokens(tokenizer, data, row, limit) for row in range(len(data))]
     names = data.label_names or ()
-    segments = out.get("token_type_ids") or [[0] * len(ids) for ids in out["input_ids"]]
     return Encoded(
-        ids=tuple(torch.tensor(ids) for ids in out["input_ids"]),
-        segments=tuple(torch.tensor(s) for s in segments),
-        labels=_targets(data, out),
+        ids=tuple(torch.tensor(own.ids) for own in found),
+        segments=tuple(torch.tensor(own.segments) for own in found),
+        labels=_targets(data, found),
         pad_id=tokenizer.pad_token_id,
         mask_id=tokenizer.mask_token_id,
         kind=data.kind,
         outside=names.index("O") if "O" in names else None,
-        spans=_spans(out) if getattr(tokenizer, "is_fast", False) else None,
+        spans=_spans(found) if getattr(tokenizer, "is_fast", False) else None,
         words=_ordinary(tokenizer),
         longest=max_length,
     )
@@ -123,22 +131,30 @@ def _ordinary(tokenizer: Any) -> Tensor:
     )
 
 
-def _spans(out: Any) -> Tensor:
+def _tokens(tokenizer: Any, data: LabelledTexts, row: int, limit: int) -> Tokens:
+    text = data.texts[row] if data.words is None else join_words(data.words[row])[0]
+    pair = None if data.pairs is None else data.pairs[row]
+    try:
+        return tokenise(tokenizer, text, pair, limit=limit, options=TRUNCATED)
+    except InputError as error:
+        raise ConversionError(f"row {row + 1} of the texts: {error}; leave it out.") from error
+
+
+def _spans(found: Sequence[Tokens]) -> Tensor:
     """Where the first text and the second begin and end, ``(n, 4)``."""
-    found = []
-    for row, ids in enumerate(out["input_ids"]):
-        of = out.sequence_ids(row)
+    rows = []
+    for own in found:
+        of = own.texts or ()
         places = [[i for i, text in enumerate(of) if text == number] for number in (0, 1)]
-        ends = [(own[0], own[-1] + 1) if own else (len(ids) - 1,) * 2 for own in places]
-        found.append([*ends[0], *ends[1]])
-    return torch.tensor(found, dtype=torch.long).view(-1, 4)
+        ends = [(at[0], at[-1] + 1) if at else (len(own) - 1,) * 2 for at in places]
+        rows.append([*ends[0], *ends[1]])
+    return torch.tensor(rows, dtype=torch.long).view(-1, 4)
 
 
-def _targets(data: LabelledTexts, out: Any) -> Tensor | Ragged:
-    if data.kind == "tags":
-        return tuple(
-            torch.tensor(_token_tags(out.word_ids(i), tags)) for i, tags in enumerate(data.labels)
-        )
+def _targets(data: LabelledTexts, found: Sequence[Tokens]) -> Tensor | Ragged:
+    if data.words is not None:
+        rows = zip(found, data.words, data.labels, strict=True)
+        return tuple(torch.tensor(_token_tags(*row)) for row in rows)
     if data.kind == "multi":
         hot = torch.zeros(len(data), len(data.label_names or ()))
         for row, ids in enumerate(data.labels):
@@ -147,13 +163,9 @@ def _targets(data: LabelledTexts, out: Any) -> Tensor | Ragged:
     return torch.tensor(data.labels, dtype=torch.float if data.kind == "numbers" else torch.long)
 
 
-def _token_tags(words: Sequence[int | None], tags: Sequence[int]) -> list[int]:
-    """The tag of each token: its word's at the word's first token, elsewhere ``IGNORED``."""
-    before: list[int | None] = [None, *words[:-1]]
-    return [
-        tags[word] if word is not None and word != last else IGNORED
-        for word, last in zip(words, before, strict=True)
-    ]
+def _token_tags(tokens: Tokens, words: Sequence[str], tags: Sequence[int]) -> list[int]:
+    firsts = first_tokens(tokens.spans or (), join_words(words)[1])
+    return tags_of_tokens(firsts, tags, len(tokens), IGNORED)
 
 
 def collate(data: Encoded, rows: Tensor, multiple: int = 4) -> Batch:

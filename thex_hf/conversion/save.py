@@ -72,7 +72,16 @@ def save_model(
     """
     state = {k: v.half() if half else v for k, v in model.state_dict().items()}
     model.save_pretrained(folder, state_dict=state, safe_serialization=True)
-    tokenizer.save_pretrained(folder)
+    save_tokenizer(tokenizer, folder)
     text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
     (folder / REPORT_NAME).write_text(text + "\n", encoding="utf-8")
     write_card(folder, report.to_dict())
+
+
+def save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Save a tokenizer so that every version of transformers, and a client without it, agree.
+
+    Which inputs a class of tokenizers gives by default differs between versions: the file says it.
+    """
+    tokenizer.init_kwargs["model_input_names"] = list(tokenizer.model_input_names)
+    tokenizer.save_pretrained(folder)

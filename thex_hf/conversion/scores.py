@@ -41,8 +41,14 @@ def predict(model: nn.Module, data: Encoded, size: int = 64) -> Logits:
 
 
 def ask(model: nn.Module, batch: Batch) -> Tensor:
-    """Logits of one batch, which lies where the model does; it is given what it takes."""
+    """Logits of one batch, which lies where the model does; it is given what it takes.
+
+    A model with one kind of segment is not told of others.
+    """
     names = [n for n in ("input_ids", "token_type_ids", "attention_mask") if takes(model, n)]
+    own = getattr(model, "module", model)  # where several processes train it
+    if getattr(getattr(own, "config", None), "type_vocab_size", 2) < 2:
+        names = [name for name in names if name != "token_type_ids"]
     logits: Tensor = model(**{name: batch[name] for name in names}, return_dict=True).logits
     return logits
 

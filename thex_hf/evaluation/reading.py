@@ -14,6 +14,7 @@ from thex_hf.conversion.naming import aligned, checked
 from thex_hf.conversion.sets import is_data_set, table_of
 from thex_hf.conversion.table import Place, Table
 from thex_hf.errors import InputError, OptionError
+from thex_hf.tokens.words import join_words
 
 Data: TypeAlias = str | os.PathLike[str] | LabelledTexts | Iterable[Mapping[str, Any]]
 
@@ -105,7 +106,12 @@ def spread(texts: LabelledTexts, limit: int | None) -> LabelledTexts:
 
 
 def inputs_of(texts: LabelledTexts) -> list[Any]:
-    """What the pipeline takes: texts, or dictionaries where there are pairs."""
+    """What the pipeline takes: texts, or dictionaries where there are pairs.
+
+    Words are joined by blanks, as they are for training.
+    """
+    if texts.words is not None:
+        return [join_words(own)[0] for own in texts.words]
     if texts.pairs is None:
         return list(texts.texts)
     return [

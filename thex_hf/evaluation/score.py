@@ -16,7 +16,6 @@ from thex_hf.evaluation.reading import Data, inputs_of, read, spread
 from thex_hf.evaluation.registry import DEFAULTS, load_metrics, resolve
 from thex_hf.evaluation.runs import costs, count_cut, run_both, tell
 from thex_hf.pipelines.options import FHE_MODES, one_of
-from thex_hf.pipelines.text_classification import LONGEST
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Scores:
         intervals: 95 % intervals (Wilson) of those figures that are a share of texts.
         texts: how many were scored.
         texts_in_data: how many there were, those included that were left out.
-        cut: of how many only the first 128 tokens were read.
+        cut: of how many only the beginning was read: 128 tokens, or what the model takes.
         agreement: share of texts (of words, for tags) with the answer of the clear model; None
             if not compared, or if answers are numbers.
         max_logit_difference: largest absolute difference to the clear model's logits.
@@ -159,7 +158,7 @@ def evaluate_model(
         intervals=_intervals({**measured, **gap}, len(texts), answers.kind),
         texts=len(texts),
         texts_in_data=len(found) + len(found.skipped),
-        cut=count_cut(pipe, inputs_of(texts), LONGEST),
+        cut=count_cut(pipe, inputs_of(texts), pipe.limit),
         agreement=gap.get("agreement"),
         max_logit_difference=gap.get("max_logit_difference"),
         speed=both.speed,

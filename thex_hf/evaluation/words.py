@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from thex_hf.errors import InputError
-from thex_hf.pipelines.text_classification import LONGEST
+from thex_hf.tokens.options import TokenOptions
+from thex_hf.tokens.tokenise import tokenise
+from thex_hf.tokens.words import first_tokens, join_words
 
 OUTSIDE = "O"
 
@@ -22,47 +24,34 @@ def word_logits(
         tokenizer: a fast one.
         words: of each text.
         logits: of each text's true tokens, shape ``(tokens, labels)``, special ones included,
-            where the text was the words joined, cut to 128 tokens.
+            where the text was the words joined, perhaps cut.
         join_by: what stood between the words.
 
     Returns:
-        For each text and word one number a label; None for words without a token, which are
-        those beyond the cut.
+        For each text and word one number a label; None for words without a token: those beyond
+        the cut, and those that the tokenizer drops.
 
     Raises:
-        InputError: a tokenizer that cannot tell where its tokens stand.
+        InputError: a tokenizer that cannot tell where its tokens stand, or logits of other texts.
     """
     if not tokenizer.is_fast:
         raise InputError("tags of words need a fast tokenizer (tokenizer.json); this one is slow")
-    longest = min(LONGEST, int(tokenizer.model_max_length))
-    found = []
-    for own, rows in zip(words, logits, strict=True):
-        encoded = tokenizer(
-            join_by.join(own), truncation=True, max_length=longest, return_offsets_mapping=True
-        )
-        spans = encoded["offset_mapping"]
-        starts = {
-            start: row
-            for (start, end), row in reversed([*zip(spans, rows, strict=True)])
-            if end > start
-        }
-        found.append(_of_words(own, starts, len(join_by)))
+    found: list[list[list[float] | None]] = []
+    for number, (own, rows) in enumerate(zip(words, logits, strict=True), start=1):
+        text, places = join_words(own, join_by)
+        tokens = tokenise(tokenizer, text, limit=len(rows), options=TokenOptions(truncation=True))
+        if len(tokens) != len(rows):
+            raise InputError(
+                f"text {number} has {len(tokens)} tokens and logits for {len(rows)}: these logits "
+                f"are of other texts, or of another tokenizer"
+            )
+        firsts = first_tokens(tokens.spans or (), places)
+        found.append([None if first is None else list(rows[first]) for first in firsts])
     return found
 
 
 def tags_of(rows: Sequence[Sequence[list[float] | None]], names: Sequence[str]) -> list[list[str]]:
-    """The tag of each word: its largest logit's, and ``O`` for words beyond the cut."""
+    """The tag of each word: its largest logit's, and ``O`` for words without a token."""
     return [
         [OUTSIDE if own is None else names[int(np.argmax(own))] for own in text] for text in rows
     ]
-
-
-def _of_words(
-    words: Sequence[str], starts: dict[int, list[float]], gap: int
-) -> list[list[float] | None]:
-    found, begin = [], 0
-    for word in words:
-        places = range(begin, begin + len(word))
-        found.append(next((starts[place] for place in places if place in starts), None))
-        begin += len(word) + gap
-    return found

@@ -108,7 +108,7 @@ def text_sizes(model: ThexBertClassifier, batch: Inputs) -> Sizes:
     was_training = model.training
     model.eval()
     mask = batch["attention_mask"]
-    stream = model.embed(batch["input_ids"], batch.get("token_type_ids"))
+    stream = model.embed(batch["input_ids"], batch.get("token_type_ids"), mask)
     if model.config.form == "polynomial":
         stream = stream * mask.unsqueeze(-1)
     traces = model.thex_bert.run_layers(stream, mask)

@@ -165,15 +165,15 @@ class ThexBertModel(ThexBertPreTrainedModel):
             **others: of other models; only None and False are taken.
 
         Raises:
-            InputError: not exactly one of ``input_ids`` and ``inputs_embeds`` is given, or the
-                mask has another shape.
+            InputError: not exactly one of ``input_ids`` and ``inputs_embeds`` is given, more
+                tokens than the model has positions for, or a mask of another shape.
             OptionError: an argument that this model has no use for.
         """
         refuse_arguments(others)
         if (input_ids is None) == (inputs_embeds is None):
             raise InputError("give exactly one of input_ids and inputs_embeds.")
         if inputs_embeds is None:
-            stream = self.embeddings(input_ids, token_type_ids, position_ids)
+            stream = self.embeddings(input_ids, token_type_ids, attention_mask, position_ids)
         else:
             refuse_arguments({"position_ids with inputs_embeds": position_ids})
             stream = inputs_embeds

@@ -108,9 +108,17 @@ class ThexBertClassifier(ThexBertPreTrainedModel):
         logits: Tensor = self.classifier(self.dropout(self.read(stream, mask)))
         return logits
 
-    def embed(self, input_ids: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
-        """Return the exact embeddings ``(batch, seq, d)``, norm and projection included."""
-        embedded: Tensor = self.thex_bert.embeddings(input_ids, token_type_ids)
+    def embed(
+        self,
+        input_ids: Tensor,
+        token_type_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Return the exact embeddings ``(batch, seq, d)``, norm and projection included.
+
+        The mask tells where each text begins, if there is padding on the left.
+        """
+        embedded: Tensor = self.thex_bert.embeddings(input_ids, token_type_ids, attention_mask)
         return embedded
 
     def plain(self) -> ThexBertClassifier:

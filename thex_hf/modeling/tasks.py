@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from thex_hf.errors import ConversionError
+from thex_hf.modeling.embeddings import first_true
 
 IGNORED = -100
 """Label of a token that has none: padding, special tokens, later pieces of a word."""
@@ -17,11 +18,14 @@ def pool(stream: Tensor, mask: Tensor | None, pooling: str) -> Tensor:
     Args:
         stream: output of the last layer.
         mask: zeros and ones, shape ``(batch, seq)``; None for all ones.
-        pooling: ``"cls"``, the first row, or ``"mean"``, the mean over rows of true tokens.
+        pooling: ``"cls"``, the row of the first true token, or ``"mean"``, the mean over rows of
+            true tokens.
 
     Raises:
         ConversionError: another pooling.
     """
+    if pooling == "cls" and mask is not None:
+        return stream[torch.arange(len(stream), device=stream.device), first_true(mask)]
     if pooling == "cls":
         return stream[:, 0]
     if pooling != "mean":

@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from torch import Tensor
 from transformers.utils import logging
 
 from thex_hf.encrypted.schedule import SOFTMAX
-from thex_hf.encrypted.shape import BUCKETS
 from thex_hf.errors import ConversionError, InputError, OptionError
 from thex_hf.modeling import ThexBertClassifier
 from thex_hf.modeling.adapters import unwrapped
@@ -27,11 +25,13 @@ from thex_hf.pipelines.options import (
 )
 from thex_hf.pipelines.remote import Elsewhere, RemoteSession, refuse_local
 from thex_hf.pipelines.report import Report
+from thex_hf.pipelines.rows import rows_of
 from thex_hf.pipelines.runner import Runner
+from thex_hf.tokens.limits import CUT, limit_of
+from thex_hf.tokens.options import TokenOptions
+from thex_hf.tokens.tokenise import PLAIN, Tokens, tokenise
 
 logger = logging.get_logger(__name__)
-LONGEST = BUCKETS[-1]
-"""Tokens of the longest text, special tokens included."""
 
 
 class EncryptedMixin:
@@ -146,6 +146,21 @@ class EncryptedMixin:
     def check_model_type(self, supported_models: Any) -> None:
         """Accept THE-X models, which the stock name table does not know."""
 
+    def get_iterator(self, inputs: Any, num_workers: int, batch_size: int, *rest: Any) -> Any:
+        """As in transformers; a batch is padded on its way, so there should be padding.
+
+        Raises:
+            OptionError: several texts at once, and the tokenizer has no padding token.
+        """
+        if batch_size > 1 and self.tokenizer.pad_token_id is None:
+            raise OptionError(
+                f"batch_size={batch_size} needs a tokenizer with a padding token; set one "
+                f"(tokenizer.pad_token = ...; any will do), or leave batch_size out"
+            )
+        return super().get_iterator(  # type: ignore[misc]
+            inputs, num_workers, batch_size, *rest
+        )
+
     def _own_options(
         self, options: dict[str, Any], fhe: str | None, agreement: bool | None
     ) -> dict[str, Any]:
@@ -158,21 +173,49 @@ class EncryptedMixin:
             forward["agreement"] = bool(agreement)
         return forward
 
-    def _limit(self) -> int:
-        """The most tokens that protocol and tokenizer take."""
-        return min(LONGEST, int(self.tokenizer.model_max_length))
+    @property
+    def limit(self) -> int:
+        """The most tokens of a text: the circuit's, the model's, the tokenizer's, the server's."""
+        return min(self._own_limit(), self.runner.longest)
+
+    def _own_limit(self) -> int:
+        positions = self.runner.model.config.max_position_embeddings
+        return limit_of(positions, self.tokenizer.model_max_length)
+
+    def _tokenise(
+        self, text: str, pair: str | None = None, options: TokenOptions = PLAIN
+    ) -> Tokens:
+        """Tokenise as everything else of this package does.
+
+        Raises:
+            InputError: no text, one of which nothing is left, or one that is too long.
+        """
+        limit = self.limit if options.cut else self._own_limit()
+        found = tokenise(self.tokenizer, text, pair, limit=limit, options=options)
+        if len(found) > self.runner.longest:
+            raise InputError(
+                f"the text has {len(found)} tokens, the server takes {self.runner.longest} at "
+                f"most; {CUT}"
+            )
+        kinds = self.runner.model.config.type_vocab_size
+        if max(found.segments) >= kinds > 1:
+            raise InputError(
+                f"the tokenizer gives segment {max(found.segments)}, the model has {kinds}: they "
+                f"do not belong together"
+            )
+        if found.all_are(self.tokenizer.unk_token_id):
+            logger.warning(
+                "the tokenizer knows no part of a text: all it holds is unknown to the model, "
+                "which can only guess"
+            )
+        return found
 
     def _classify(self, model_inputs: Mapping[str, Any], fhe: str, agreement: bool) -> list[Report]:
         """Run each row of a batch by itself and keep its report."""
         if fhe != "disable" and not self._told:
             self._told = True
             logger.warning(self.runner.learns)
-        tensors = {name: x for name, x in model_inputs.items() if isinstance(x, Tensor)}
-        rows = [
-            {name: tensor[index : index + 1] for name, tensor in tensors.items()}
-            for index in range(len(tensors["input_ids"]))
-        ]
-        reports = self.runner.run(rows, fhe=fhe, agreement=agreement)
+        reports = self.runner.run(rows_of(model_inputs), fhe=fhe, agreement=agreement)
         self.reports += reports
         return reports
 
@@ -184,28 +227,3 @@ class EncryptedMixin:
     def plan(self, tokens: int) -> dict[str, Any]:
         """The plan for texts of ``tokens`` tokens, as JSON values."""
         return self.runner.session("execute").plan(tokens).to_json()
-
-
-def check_text(text: Any) -> None:
-    """Refuse what is no text, or an empty one.
-
-    Raises:
-        InputError: says what came.
-    """
-    if not isinstance(text, str):
-        raise InputError(f"expected a text (str), got {type(text).__name__}")
-    if not text.strip():
-        raise InputError("the text is empty; there is nothing to classify")
-
-
-def check_length(count: int, limit: int) -> None:
-    """Refuse a text with more tokens than the circuit takes.
-
-    Raises:
-        InputError: says how many there are and what to do.
-    """
-    if count > limit:
-        raise InputError(
-            f"the text has {count} tokens, {limit} are the most; shorten it, or pass "
-            f"truncation=True to classify its beginning"
-        )

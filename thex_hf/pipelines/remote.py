@@ -100,6 +100,11 @@ class RemoteSession:
                 f"checkpoint that it serves"
             )
 
+    @property
+    def longest(self) -> int:
+        """The most tokens that the server takes."""
+        return max(self._caller.plans)
+
     def plan(self, tokens: int) -> Planned:
         """The plan for a text of ``tokens`` tokens. Raises InputError."""
         return self._caller.plan(tokens)

@@ -1,15 +1,14 @@
-"""Runs one tokenised text in one of the three modes and writes its report."""
+"""Runs tokenised texts in one of the three modes and writes their reports."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from thex_hf.backends.registry import find_backend, get_backend
 from thex_hf.encrypted.shape import bucket
@@ -19,13 +18,14 @@ from thex_hf.modeling import ThexBertClassifier
 from thex_hf.pipelines.agreement import compare
 from thex_hf.pipelines.remote import RemoteSession
 from thex_hf.pipelines.report import Agreement, Bytes, Report, Seconds
+from thex_hf.pipelines.rows import Row, embed_row
 from thex_hf.protocol.engines import CircuitBackend, Session
 from thex_hf.protocol.keys import KeyStore
 from thex_hf.protocol.learns import LEARNS
 from thex_hf.protocol.local import Outcome
 from thex_hf.protocol.session import LocalSession
+from thex_hf.tokens.limits import LONGEST
 
-Row = Mapping[str, Tensor]
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -119,6 +119,11 @@ class Runner:
         )
 
     @property
+    def longest(self) -> int:
+        """The most tokens that the circuit takes, or the server elsewhere."""
+        return LONGEST if self._remote is None else self._remote.longest
+
+    @property
     def learns(self) -> str:
         """What each side learns."""
         own = self._backend
@@ -135,7 +140,7 @@ class Runner:
         if fhe == "disable":
             return [self._clear_report(row) for row in rows]
         session = self.session(fhe)
-        embedded = [self._embed(row) for row in rows]
+        embedded = [embed_row(self.model, row) for row in rows]
         outcomes = session.run_many(embedded) if len(rows) > 1 else [session.run(embedded[0])]
         reports = [self._report(r, o, fhe) for r, o in zip(rows, outcomes, strict=True)]
         if not agreement:
@@ -146,30 +151,17 @@ class Runner:
         ]
 
     @torch.no_grad()
-    def _embed(self, row: Row) -> Vector:
-        """Exact embeddings of the true tokens, ``(n, d)``: the client's own work."""
-        device = self.model.device
-        types = row.get("token_type_ids")
-        embedded = self.model.embed(
-            row["input_ids"].to(device), None if types is None else types.to(device)
-        )
-        kept = row["attention_mask"][0].bool().to(device)
-        return np.asarray(embedded[0][kept].cpu().double().numpy())
-
-    @torch.no_grad()
     def _clear(self, row: Row) -> Vector:
-        """The clear model's logits, ``(labels,)`` or ``(n true tokens, labels)``."""
+        """The clear model's logits, ``(labels,)`` or ``(n tokens, labels)``."""
         given = {name: row[name].to(self.model.device) for name in INPUTS if name in row}
         logits = self.model(**given, return_dict=True).logits[0]
-        if self.model.every_token:
-            logits = logits[given["attention_mask"][0].bool()]
         return np.asarray(logits.cpu().double().numpy())
 
     def _report(self, row: Row, outcome: Outcome, fhe: str) -> Report:
         transcript, facts = outcome.transcript, outcome.plan.facts
         return Report(
             logits=transcript.logits.tolist(),
-            tokens=int(row["attention_mask"].sum()),
+            tokens=row["input_ids"].shape[1],
             bucket=facts.bucket,
             protocol=self.protocol,
             backend=self._engine(fhe),
@@ -194,7 +186,7 @@ class Runner:
     def _clear_report(self, row: Row) -> Report:
         begin = time.perf_counter()
         logits = self._clear(row)
-        tokens = int(row["attention_mask"].sum())
+        tokens = row["input_ids"].shape[1]
         return Report(
             logits=logits.tolist(),
             tokens=tokens,
@@ -207,8 +199,6 @@ class Runner:
 
     def _compare(self, row: Row, report: Report) -> Agreement:
         special = row.get("special_tokens_mask")
-        if special is not None:
-            special = special[0][row["attention_mask"][0].bool()]
         own = np.asarray(report.logits)
-        marks = None if special is None else special.tolist()
+        marks = None if special is None else special[0].tolist()
         return compare(self._clear(row), own, self.model.config, marks)

@@ -11,14 +11,15 @@ from transformers import AutoTokenizer, TextClassificationPipeline
 from transformers.utils import logging
 
 from thex_hf.encrypted.circuits import FORMS
-from thex_hf.errors import InputError
 from thex_hf.modeling import ThexBertClassifier, ThexBertForSequenceClassification
 from thex_hf.modeling.digest import weights_digest
 from thex_hf.pipelines.bundled import bundled_checkpoint
-from thex_hf.pipelines.encrypted import LONGEST as LONGEST
-from thex_hf.pipelines.encrypted import EncryptedMixin, check_length, check_text
+from thex_hf.pipelines.encrypted import EncryptedMixin
 from thex_hf.pipelines.options import CALL_OPTIONS
+from thex_hf.pipelines.rows import inputs_of
 from thex_hf.pipelines.sharing import SharingMixin
+from thex_hf.tokens.options import TokenOptions
+from thex_hf.tokens.texts import text_and_pair
 
 logger = logging.get_logger(__name__)
 
@@ -72,35 +73,11 @@ class ThexTextClassificationPipeline(
 
     def preprocess(self, inputs: Any, **tokenizer_kwargs: Any) -> Any:
         """Tokenise one text or pair, refusing what cannot be classified."""
-        _check_inputs(inputs)
-        if tokenizer_kwargs.get("truncation"):
-            limit = self._limit()
-            tokenizer_kwargs["max_length"] = min(tokenizer_kwargs.get("max_length") or limit, limit)
-        if isinstance(inputs, Mapping):
-            inputs = {name: text for name, text in inputs.items() if text is not None}
-        encoded = super().preprocess(inputs, **tokenizer_kwargs)
-        check_length(int(encoded["attention_mask"].sum()), LONGEST)
-        return encoded
+        options = TokenOptions(**tokenizer_kwargs)
+        return inputs_of(self._tokenise(*text_and_pair(inputs), options))
 
     def _forward(
         self, model_inputs: Mapping[str, Tensor], fhe: str = "execute", agreement: bool = False
     ) -> dict[str, Tensor]:
         reports = self._classify(model_inputs, fhe, agreement)
         return {"logits": torch.tensor([r.logits for r in reports], dtype=torch.float32)}
-
-
-def _check_inputs(inputs: Any) -> None:
-    """Refuse what is neither a text nor a pair of texts."""
-    texts = [inputs]
-    if isinstance(inputs, Mapping):
-        unknown = set(inputs) - {"text", "text_pair"}
-        if unknown or "text" not in inputs:
-            raise InputError(
-                f"expected a dictionary with 'text' and perhaps 'text_pair', "
-                f"got keys {sorted(inputs)}"
-            )
-        texts = [inputs["text"], inputs.get("text_pair") or "-"]
-    elif isinstance(inputs, list | tuple):  # the old [[text, pair]] form, checked by transformers
-        return
-    for text in texts:
-        check_text(text)

@@ -12,10 +12,14 @@ from transformers import TokenClassificationPipeline
 
 from thex_hf.errors import InputError
 from thex_hf.modeling import ThexBertClassifier, ThexBertForTokenClassification
-from thex_hf.pipelines.encrypted import EncryptedMixin, check_length, check_text
+from thex_hf.pipelines.encrypted import EncryptedMixin
 from thex_hf.pipelines.options import TOKEN_OPTIONS, one_of
 from thex_hf.pipelines.report import Report
+from thex_hf.pipelines.rows import inputs_of, rows_of
 from thex_hf.pipelines.sharing import SharingMixin
+from thex_hf.tokens.options import TokenOptions
+from thex_hf.tokens.texts import check_text
+from thex_hf.tokens.words import join_words, moved
 
 AGGREGATIONS = ("none", "simple", "first", "average", "max")
 
@@ -40,7 +44,7 @@ class ThexTokenClassificationPipeline(
         self,
         fhe: str | None = None,
         agreement: bool | None = None,
-        truncation: bool | None = None,
+        truncation: Any = None,
         stride: int | None = None,
         **options: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
@@ -53,7 +57,7 @@ class ThexTokenClassificationPipeline(
             options["aggregation_strategy"] = one_of("aggregation_strategy", name, AGGREGATIONS)
         pre, forward, post = super()._sanitize_parameters(**options)
         if truncation is not None:
-            pre["truncation"] = bool(truncation)
+            pre["truncation"] = TokenOptions(truncation=truncation).truncation
         return pre, {**forward, **own}, post
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
@@ -75,32 +79,55 @@ class ThexTokenClassificationPipeline(
         return super().__call__(inputs, **kwargs)
 
     def preprocess(
-        self, sentence: Any, offset_mapping: Any = None, truncation: bool = False, **options: Any
+        self,
+        sentence: Any,
+        offset_mapping: Any = None,
+        truncation: Any = False,
+        is_split_into_words: bool = False,
+        delimiter: str = " ",
     ) -> Iterator[dict[str, Any]]:
-        """Tokenise one text, refusing what cannot be classified."""
-        split = options.get("is_split_into_words", False)
-        _check_sentence(sentence, split)
-        limit = self._limit()
-        # The stock pipeline always truncates: one token more than fits shows that it did.
-        longest = {"max_length": limit if truncation else limit + 1}
-        for found in super().preprocess(
-            sentence, offset_mapping, **options, tokenizer_params=longest
-        ):
-            if int(found["attention_mask"].sum()) > limit:
-                whole = self.tokenizer(sentence, is_split_into_words=split, verbose=False)
-                check_length(len(whole["input_ids"]), limit)
-            yield found
+        """Tokenise one text, refusing what cannot be classified.
+
+        Words are tokenised as the text that they make with blanks between, as in training. The
+        delimiter is for the places in the answer only.
+        """
+        _check_sentence(sentence, is_split_into_words)
+        words = sentence if is_split_into_words else [sentence]
+        text, _ = join_words(words)
+        found = self._tokenise(text, options=TokenOptions(truncation=truncation))
+        spans = None if found.spans is None else torch.tensor([found.spans])
+        yield {
+            **inputs_of(found),
+            "special_tokens_mask": torch.tensor([found.special], dtype=torch.long),
+            "offset_mapping": spans if offset_mapping is None else offset_mapping,
+            "sentence": text,
+            "shown": (words, delimiter),
+            "is_last": True,
+        }
 
     def _forward(
         self, model_inputs: Mapping[str, Any], fhe: str = "execute", agreement: bool = False
     ) -> dict[str, Any]:
         reports = self._classify(model_inputs, fhe, agreement)
-        absent = dict.fromkeys(("offset_mapping", "word_ids", "word_to_chars_map"))
         return {
             "logits": _spread(reports, model_inputs["attention_mask"]),
-            **absent,
+            **dict.fromkeys(("word_ids", "word_to_chars_map")),  # the text is no list of words
             **model_inputs,
         }
+
+    def postprocess(self, all_outputs: Any, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
+        """Name tokens or group them; places are those in the words joined by the delimiter."""
+        own = [{**output, **rows_of(output)[0]} for output in all_outputs]  # without padding
+        found: list[dict[str, Any]] = super().postprocess(own, *args, **kwargs)
+        words, delimiter = all_outputs[0]["shown"]
+        if delimiter != " " and len(words) > 1:
+            _, old = join_words(words)
+            _, new = join_words(words, delimiter)
+            for entry in found:
+                if entry["start"] is not None:
+                    place = moved((entry["start"], entry["end"]), old, new)
+                    entry["start"], entry["end"] = place
+        return found
 
 
 def _check_sentence(sentence: Any, split: bool) -> None:

@@ -61,7 +61,8 @@ def measure_scores(
         ConversionError: the intervals are of a model of another depth, or its weights changed
             since it was calibrated.
     """
-    batches = sample(encode(tokenizer, texts, MOST_TOKENS), limit, size=16)
+    most = min(MOST_TOKENS, model.config.max_position_embeddings)
+    batches = sample(encode(tokenizer, texts, most), limit, size=16)
     values = _scores(model.eval(), batches)
     own = intervals_of(model) if intervals is None else intervals
     if len(own) != len(values):

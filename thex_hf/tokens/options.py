@@ -1,0 +1,56 @@
+"""Options of tokenising that a pipeline takes, as transformers spells them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from thex_hf.errors import OptionError
+
+CUTS = ("longest_first", "only_first", "only_second", "do_not_truncate")
+PADDINGS = ("longest", "max_length", "do_not_pad")
+
+
+@dataclass(frozen=True)
+class TokenOptions:
+    """What to do with a text on its way to tokens.
+
+    Args:
+        truncation: cut a text that is too long: True or ``longest_first``, ``only_first`` or
+            ``only_second`` of a pair; False, None or ``do_not_truncate`` to refuse it.
+        max_length: the most tokens; None for as many as model and circuit take.
+        padding: taken and of no effect: each text is computed by itself.
+        add_special_tokens: False leaves out ``[CLS]`` and the like.
+
+    Raises:
+        OptionError: a value that is not on offer.
+    """
+
+    truncation: Any = False
+    max_length: int | None = None
+    padding: Any = False
+    add_special_tokens: bool = True
+
+    def __post_init__(self) -> None:
+        for name, offered in (("truncation", CUTS), ("padding", PADDINGS)):
+            value = getattr(self, name)
+            if not (value is None or isinstance(value, bool) or value in offered):
+                raise OptionError(
+                    f"{name} must be True, False or one of {', '.join(offered)}, got {value!r}"
+                )
+        most = self.max_length
+        if most is not None and (type(most) is not int or most < 1):
+            raise OptionError(f"max_length must be a positive whole number, got {most!r}")
+        if not isinstance(self.add_special_tokens, bool):
+            raise OptionError(
+                f"add_special_tokens must be True or False, got {self.add_special_tokens!r}"
+            )
+
+    @property
+    def cut(self) -> str | None:
+        """How to cut a text that is too long; None to refuse it."""
+        if self.truncation in (None, False, "do_not_truncate"):
+            return None
+        if self.truncation is True:
+            return CUTS[0]
+        return str(getattr(self.truncation, "value", self.truncation))
