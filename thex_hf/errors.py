@@ -7,9 +7,24 @@ ordinary ``except ValueError`` code keeps working.
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class ThexError(Exception):
     """Base class of all errors raised by this package."""
+
+    row: int | None = None
+    """Which of several texts or rows it is about, from 1; None: the only one, or none."""
+
+
+class TextError(ThexError, ValueError):
+    """One text cannot be served; others can. What ``on_error="skip"`` skips."""
+
+    def at(self, row: int) -> Self:
+        """The same error, with the place of its text among several, from 1."""
+        error = type(self)(f"text {row}: {self}")
+        error.row = row
+        return error
 
 
 class ConversionError(ThexError, ValueError):
@@ -28,7 +43,7 @@ class OptionError(ThexError, ValueError):
     """An option is unknown, misspelt or has a value that is not on offer."""
 
 
-class InputError(ThexError, ValueError):
+class InputError(TextError):
     """The text to classify cannot be used (empty, too long, wrong type)."""
 
 

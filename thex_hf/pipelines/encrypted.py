@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,12 +13,15 @@ from transformers.utils import logging
 
 from thex_hf.encrypted.schedule import SOFTMAX
 from thex_hf.encrypted.shape import BUCKETS
-from thex_hf.errors import ConversionError, InputError, OptionError
+from thex_hf.errors import ConversionError, InputError, OptionError, TextError
 from thex_hf.modeling import ThexBertClassifier
 from thex_hf.modeling.guards import check_head
 from thex_hf.modeling.opening import KINDS, check_tokenizer
 from thex_hf.modeling.switch import set_softmax
+from thex_hf.pipelines.call import ON_ERROR, Answers, Call
+from thex_hf.pipelines.call_options import check_machinery, check_mode, yes_or_no
 from thex_hf.pipelines.engine import check_engine
+from thex_hf.pipelines.given import read_given
 from thex_hf.pipelines.options import (
     FHE_MODES,
     choose_protocol,
@@ -27,6 +31,7 @@ from thex_hf.pipelines.options import (
 from thex_hf.pipelines.remote import Elsewhere, RemoteSession, refuse_local
 from thex_hf.pipelines.report import Report
 from thex_hf.pipelines.runner import Runner
+from thex_hf.pipelines.turns import TOKENISING, LastReports, Turn
 
 logger = logging.get_logger(__name__)
 LONGEST = BUCKETS[-1]
@@ -57,10 +62,14 @@ class EncryptedMixin:
         verify: file of certificates to trust for that server, instead of the usual ones.
         **kwargs: of the stock pipeline; ``fhe`` is ``execute`` (ciphertexts), ``simulate``
             (the same circuit on numbers, with modelled noise) or ``disable`` (the clear torch
-            model), ``agreement`` also runs the clear model and reports the difference. These two
-            can be given at each call too.
+            model), ``agreement`` also runs the clear model and reports the difference;
+            ``on_error`` is ``raise`` (the default) or ``skip``, which answers None for a text
+            that cannot be served. These three can be given at each call too.
 
-    After a call :attr:`reports` holds one :class:`~thex_hf.pipelines.report.Report` a text.
+    A list is checked before anything is computed: the error of a text that cannot be served names
+    its place, also as ``error.row``, from 1. A stream is checked as it comes. After a call
+    :attr:`reports` holds one :class:`~thex_hf.pipelines.report.Report` a text. Several threads may
+    use one pipeline: each finds the reports of its own last call there.
 
     Raises:
         OptionError: an option is unknown or has a value not on offer.
@@ -71,6 +80,14 @@ class EncryptedMixin:
     model_class: ClassVar[type[ThexBertClassifier]]
     call_options: ClassVar[tuple[str, ...]]
     tokenizer: Any
+    # of the stock pipeline, which comes after this class
+    preprocess: Any
+    postprocess: Any
+    _sanitize_parameters: Any
+    _preprocess_params: dict[str, Any]
+    _forward_params: dict[str, Any]
+    _postprocess_params: dict[str, Any]
+    _batch_size: int | None
 
     def __init__(
         self,
@@ -98,9 +115,10 @@ class EncryptedMixin:
                 f"{type(model).__name__}; convert it first: thex-hf convert"
             )
         place = Elsewhere.check(backend, url=url, server_token=server_token, verify=verify)
-        self.reports: list[Report] = []
+        check_machinery(kwargs)
+        self._last, self._turn = LastReports(), Turn()
         model.float()
-        folder = None if keys is None else Path(keys)
+        folder = None if keys is None else Path(keys).expanduser()
         remote = None
         if place is None:
             self.protocol = choose_protocol(protocol, model.config.form)
@@ -143,7 +161,11 @@ class EncryptedMixin:
         """Accept THE-X models, which the stock name table does not know."""
 
     def _own_options(
-        self, options: dict[str, Any], fhe: str | None, agreement: bool | None
+        self,
+        options: dict[str, Any],
+        fhe: str | None,
+        agreement: bool | None,
+        on_error: str | None,
     ) -> dict[str, Any]:
         """Refuse unknown options and return the parameters of ``_forward``."""
         refuse_unknown(options, self.call_options, loading=not hasattr(self, "_forward_params"))
@@ -151,26 +173,99 @@ class EncryptedMixin:
         if fhe is not None:
             forward["fhe"] = one_of("fhe", fhe, FHE_MODES)
         if agreement is not None:
-            forward["agreement"] = bool(agreement)
+            forward["agreement"] = yes_or_no("agreement", agreement)
+        if on_error is not None:
+            forward["on_error"] = one_of("on_error", on_error, ON_ERROR)
         return forward
 
     def _limit(self) -> int:
         """The most tokens that protocol and tokenizer take."""
         return min(LONGEST, int(self.tokenizer.model_max_length))
 
-    def _classify(self, model_inputs: Mapping[str, Any], fhe: str, agreement: bool) -> list[Report]:
-        """Run each row of a batch by itself and keep its report."""
-        if fhe != "disable" and not self._told:
-            self._told = True
+    def _serve(self, inputs: Any, options: dict[str, Any]) -> Any:
+        """One call: answers to what it was given, reports where this thread finds them."""
+        reports = self._last.begin()
+        batch, workers = options.pop("batch_size", None), options.pop("num_workers", None)
+        check_machinery({"batch_size": batch, "num_workers": workers})
+        given = read_given(inputs)
+        pre, forward, post = self._sanitize_parameters(**options)
+        pre, post = {**self._preprocess_params, **pre}, {**self._postprocess_params, **post}
+        forward = {"fhe": "execute", "agreement": False, **self._forward_params, **forward}
+        skip = forward.pop("on_error", ON_ERROR[0]) == "skip"
+        check_mode(**forward)
+        call = Call(
+            partial(self._prepare, forward["fhe"], pre),
+            partial(self._run, **forward),
+            partial(self._answer, post),
+            partial(self.runner.refused, fhe=forward["fhe"]),
+            reports,
+            batch=batch or self._batch_size or 1,
+            skip=skip,
+            named=not given.single,
+        )
+        if given.stream:
+            return Answers(given, call)
+        answers = call.together(given.texts)
+        return answers[0] if given.single else answers
+
+    def _prepare(self, fhe: str, options: dict[str, Any], text: Any) -> Mapping[str, Any]:
+        """Tokenise one text. Raises TextError."""
+        with TOKENISING:
+            found = self.preprocess(text, **options)
+            (encoded,) = [found] if isinstance(found, Mapping) else list(found)
+        kept = encoded["attention_mask"][0].bool()  # the circuit pads, and to its own length
+        self.runner.check(int(kept.sum()), fhe)
+        return {name: x[:, kept] if isinstance(x, Tensor) else x for name, x in encoded.items()}
+
+    def _run(
+        self, rows: Sequence[Mapping[str, Any]], fhe: str, agreement: bool
+    ) -> list[Report | TextError]:
+        """Run tokenised texts, each by itself."""
+        with self._turn:
+            news = fhe != "disable" and not self._told
+            self._told = self._told or news
+        if news:
             logger.warning(self.runner.learns)
-        tensors = {name: x for name, x in model_inputs.items() if isinstance(x, Tensor)}
-        rows = [
-            {name: tensor[index : index + 1] for name, tensor in tensors.items()}
-            for index in range(len(tensors["input_ids"]))
-        ]
-        reports = self.runner.run(rows, fhe=fhe, agreement=agreement)
-        self.reports += reports
-        return reports
+        tensors = [{name: x for name, x in row.items() if isinstance(x, Tensor)} for row in rows]
+        return self.runner.run(tensors, fhe=fhe, agreement=agreement)
+
+    def _answer(self, options: dict[str, Any], row: Mapping[str, Any], report: Report) -> Any:
+        """What is returned for one text."""
+        with TOKENISING:
+            return self.postprocess(self._outputs(row, report), **options)
+
+    def _output(self, row: Mapping[str, Any], report: Report) -> dict[str, Any]:
+        """What the stock pipeline has of its model for one text."""
+        raise NotImplementedError
+
+    def _outputs(self, row: Mapping[str, Any], report: Report) -> Any:
+        """What the stock pipeline makes the answer of."""
+        return self._output(row, report)
+
+    def _forward(
+        self,
+        model_inputs: Mapping[str, Any],
+        fhe: str = "execute",
+        agreement: bool = False,
+        **_: Any,
+    ) -> dict[str, Any]:
+        """Run one tokenised text, for those who call the steps of a pipeline by themselves.
+
+        Raises:
+            InputError: there are several.
+        """
+        if len(model_inputs["input_ids"]) != 1:
+            raise InputError(f"expected one tokenised text, got {len(model_inputs['input_ids'])}")
+        (found,) = self._run([model_inputs], fhe, agreement)
+        if isinstance(found, TextError):
+            raise found
+        self.reports.append(found)
+        return self._output(model_inputs, found)
+
+    @property
+    def reports(self) -> list[Report]:
+        """One report a text of this thread's last call; other threads have theirs."""
+        return self._last.last()
 
     @property
     def report(self) -> Report | None:
@@ -192,6 +287,13 @@ def check_text(text: Any) -> None:
         raise InputError(f"expected a text (str), got {type(text).__name__}")
     if not text.strip():
         raise InputError("the text is empty; there is nothing to classify")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"the text has half a character (a lone surrogate) at position {error.start}; "
+            f"read it again as what it is, most often UTF-8"
+        ) from None
 
 
 def check_length(count: int, limit: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -14,9 +14,11 @@ from thex_hf.encrypted.circuits import FORMS
 from thex_hf.errors import InputError
 from thex_hf.modeling import ThexBertClassifier, ThexBertForSequenceClassification
 from thex_hf.pipelines.bundled import bundled_checkpoint
+from thex_hf.pipelines.call_options import check_text_options
 from thex_hf.pipelines.encrypted import LONGEST as LONGEST
 from thex_hf.pipelines.encrypted import EncryptedMixin, check_length, check_text
 from thex_hf.pipelines.options import CALL_OPTIONS
+from thex_hf.pipelines.report import Report
 from thex_hf.pipelines.sharing import SharingMixin
 
 logger = logging.get_logger(__name__)
@@ -52,18 +54,21 @@ class ThexTextClassificationPipeline(
         return (), kwargs
 
     def _sanitize_parameters(
-        self, fhe: str | None = None, agreement: bool | None = None, **options: Any
+        self,
+        fhe: str | None = None,
+        agreement: bool | None = None,
+        on_error: str | None = None,
+        **options: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        own = self._own_options(options, fhe, agreement)
+        own = self._own_options(options, fhe, agreement, on_error)
+        check_text_options(options, LONGEST)
         pre, forward, post = super()._sanitize_parameters(**options)
         return pre, {**forward, **own}, post
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         """Classify; see the class and the stock pipeline."""
-        self.reports = []
-        if isinstance(inputs, list | tuple) and len(inputs) == 0:
-            return []
-        return super().__call__(inputs, **kwargs)
+        found = self._serve(inputs, dict(kwargs))
+        return [found] if isinstance(inputs, str) and "top_k" not in kwargs else found
 
     def preprocess(self, inputs: Any, **tokenizer_kwargs: Any) -> Any:
         """Tokenise one text or pair, refusing what cannot be classified."""
@@ -77,11 +82,9 @@ class ThexTextClassificationPipeline(
         check_length(int(encoded["attention_mask"].sum()), LONGEST)
         return encoded
 
-    def _forward(
-        self, model_inputs: Mapping[str, Tensor], fhe: str = "execute", agreement: bool = False
-    ) -> dict[str, Tensor]:
-        reports = self._classify(model_inputs, fhe, agreement)
-        return {"logits": torch.tensor([r.logits for r in reports], dtype=torch.float32)}
+    def _output(self, row: Mapping[str, Any], report: Report) -> dict[str, Tensor]:
+        """What the stock pipeline takes from its model: logits ``(1, labels)``."""
+        return {"logits": torch.tensor([report.logits], dtype=torch.float32)}
 
 
 def _check_inputs(inputs: Any) -> None:
@@ -92,10 +95,26 @@ def _check_inputs(inputs: Any) -> None:
         if unknown or "text" not in inputs:
             raise InputError(
                 f"expected a dictionary with 'text' and perhaps 'text_pair', "
-                f"got keys {sorted(inputs)}"
+                f"got keys {list(inputs)}"
             )
-        texts = [inputs["text"], inputs.get("text_pair") or "-"]
-    elif isinstance(inputs, list | tuple):  # the old [[text, pair]] form, checked by transformers
-        return
+        pair = inputs.get("text_pair")
+        texts = [inputs["text"]] if pair is None else [inputs["text"], pair]
+    elif isinstance(inputs, list | tuple):
+        texts = list(_old_pair(inputs))
     for text in texts:
         check_text(text)
+
+
+def _old_pair(inputs: Sequence[Any]) -> Sequence[Any]:
+    """The texts of the old form ``[[text, pair]]``, which transformers still reads.
+
+    Raises:
+        InputError: it is another list or tuple.
+    """
+    inner = inputs[0] if type(inputs) is list and len(inputs) == 1 else None
+    if type(inner) is list and len(inner) == 2:
+        return inner
+    raise InputError(
+        f"expected a text, got a {type(inputs).__name__}; several texts are one flat list, a pair "
+        f"is a dictionary: {{'text': ..., 'text_pair': ...}}"
+    )
