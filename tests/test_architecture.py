@@ -12,12 +12,13 @@ ROOMS = {
     "weights": {"errors"},
     "_extras": {"errors"},
     "_machine": set(),
+    "_paths": {"errors"},
     "processes": {"errors"},
     "approx": {"errors"},
     "layout": {"errors", "approx"},
     "hub": {"errors"},
     "modeling": {"approx", "weights", "hub", "errors"},
-    "conversion": {"modeling", "approx", "hub", "errors", "_extras"},
+    "conversion": {"_paths", "modeling", "approx", "hub", "errors", "_extras"},
     "encrypted": {"layout", "approx", "weights", "processes", "errors"},
     "backends": {"layout", "errors", "_extras"},
     "concrete": {
@@ -31,6 +32,7 @@ ROOMS = {
         "errors",
     },
     "protocol": {
+        "_paths",
         "encrypted",
         "backends.base",
         "backends.registry",
@@ -40,6 +42,7 @@ ROOMS = {
         "errors",
     },
     "client": {
+        "_paths",
         "weights",
         "_extras",
         "backends.base",
@@ -56,6 +59,7 @@ ROOMS = {
         "errors",
     },
     "service": {
+        "_paths",
         "weights",
         "_extras",
         "backends.base",
@@ -68,8 +72,9 @@ ROOMS = {
         "protocol.server",
         "errors",
     },
-    "web": {"service", "protocol.learns", "errors"},
+    "web": {"_paths", "service", "protocol.learns", "errors"},
     "endpoint": {
+        "_paths",
         "encrypted.shape",
         "modeling",
         "pipelines.engine",
@@ -93,6 +98,8 @@ ROOMS = {
         "errors",
     },
     "pipelines": {
+        "_paths",
+        "processes",
         "client",
         "hub",
         "protocol",
@@ -130,6 +137,7 @@ ROOMS = {
         "errors",
     },
     "plots": {
+        "_paths",
         "_extras",
         "approx.softmax",
         "conversion.batches",
@@ -142,6 +150,7 @@ ROOMS = {
         "errors",
     },
     "cli": {
+        "_paths",
         "",
         "_extras",
         "client",

@@ -20,9 +20,14 @@ class ThexError(Exception):
 class TextError(ThexError, ValueError):
     """One text cannot be served; others can. What ``on_error="skip"`` skips."""
 
-    def at(self, row: int) -> Self:
-        """The same error, with the place of its text among several, from 1."""
-        error = type(self)(f"text {row}: {self}")
+    def at(self, row: int, place: str | None = None) -> Self:
+        """The same error, with the place of its text among several, from 1.
+
+        Args:
+            row: its number.
+            place: what to call it in the message, ``text ROW`` if None.
+        """
+        error = type(self)(f"{place or f'text {row}'}: {self}")
         error.row = row
         return error
 

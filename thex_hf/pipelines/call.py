@@ -52,14 +52,18 @@ class Call:
             TextError: unless they are skipped, of the first text that cannot be served.
         """
         entries = [self._prepared(text) for text in texts]
-        for row, entry in enumerate(entries, 1):
-            if isinstance(entry, TextError) and not self.skip:
-                raise self._at(entry, row)
+        for row, error in _refused(entries).items():
+            if not self.skip:
+                raise self._at(error, row)
         out: list[Any] = []
         for start in range(0, len(entries), self.batch):
             out += self._some(entries[start : start + self.batch], start + 1)
         self._tell()
         return out
+
+    def check(self, texts: Iterable[Any]) -> dict[int, TextError]:
+        """The errors of texts that cannot be served, by their places, from 1."""
+        return _refused([self._prepared(text) for text in texts])
 
     def one_by_one(self, texts: Iterable[Any]) -> Iterator[Any]:
         """Answers to a stream of texts, each checked as it comes.
@@ -117,6 +121,10 @@ class Call:
             "; ".join(self._skipped[:SHOWN]),
             more,
         )
+
+
+def _refused(entries: Sequence[Prepared | TextError]) -> dict[int, TextError]:
+    return {row: own for row, own in enumerate(entries, 1) if isinstance(own, TextError)}
 
 
 class Answers(Iterator[Any]):

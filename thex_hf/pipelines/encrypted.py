@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor
 from transformers.utils import logging
 
+from thex_hf._paths import user_path
 from thex_hf.encrypted.schedule import SOFTMAX
 from thex_hf.encrypted.shape import BUCKETS
 from thex_hf.errors import ConversionError, InputError, OptionError, TextError
@@ -21,7 +22,7 @@ from thex_hf.modeling.switch import set_softmax
 from thex_hf.pipelines.call import ON_ERROR, Answers, Call
 from thex_hf.pipelines.call_options import check_machinery, check_mode, yes_or_no
 from thex_hf.pipelines.engine import check_engine
-from thex_hf.pipelines.given import read_given
+from thex_hf.pipelines.given import Given, read_given
 from thex_hf.pipelines.options import (
     FHE_MODES,
     choose_protocol,
@@ -118,11 +119,14 @@ class EncryptedMixin:
         check_machinery(kwargs)
         self._last, self._turn = LastReports(), Turn()
         model.float()
-        folder = None if keys is None else Path(keys).expanduser()
+        folder = None if keys is None else user_path("keys", keys)
         remote = None
         if place is None:
             self.protocol = choose_protocol(protocol, model.config.form)
-            check_engine(backend, self.protocol, softmax=softmax, relu=relu, keys=keys, ring=ring)
+            check_engine(
+                backend, self.protocol, softmax=softmax, relu=relu, keys=keys, ring=ring,
+                processes=processes,
+            )  # fmt: skip
         else:
             own = None if relu == "client" else relu
             refuse_local(softmax=softmax, ring=ring, processes=processes, relu=own)
@@ -132,7 +136,11 @@ class EncryptedMixin:
             if self.protocol != "client-aided":
                 raise OptionError(f"softmax is an option of client-aided, not of {self.protocol}")
             one_of("softmax", softmax, SOFTMAX)
-            set_softmax(model, "exact" if softmax == "exact" else "estimate")
+            kind = "exact" if softmax == "exact" else "estimate"
+            if kind != model.config.softmax:  # another pipeline may have the same model
+                model = copy.deepcopy(model)
+                set_softmax(model, kind)
+                args, kwargs = args[1:], {**kwargs, "model": model}
         self.runner = Runner(
             model,
             backend=backend,
@@ -182,18 +190,43 @@ class EncryptedMixin:
         """The most tokens that protocol and tokenizer take."""
         return min(LONGEST, int(self.tokenizer.model_max_length))
 
+    def check(self, inputs: Any, **options: Any) -> dict[int, TextError]:
+        """Find the texts that a call would refuse; nothing is computed.
+
+        Args:
+            inputs: as for a call.
+            **options: as for a call.
+
+        Returns:
+            By their places, from 1, the errors of texts that cannot be served.
+
+        Raises:
+            OptionError: as a call.
+        """
+        given = read_given(inputs)
+        return self._call(given, options, []).check(given.texts)
+
     def _serve(self, inputs: Any, options: dict[str, Any]) -> Any:
         """One call: answers to what it was given, reports where this thread finds them."""
         reports = self._last.begin()
-        batch, workers = options.pop("batch_size", None), options.pop("num_workers", None)
-        check_machinery({"batch_size": batch, "num_workers": workers})
         given = read_given(inputs)
-        pre, forward, post = self._sanitize_parameters(**options)
+        call = self._call(given, options, reports)
+        if given.stream:
+            return Answers(given, call)
+        answers = call.together(given.texts)
+        return answers[0] if given.single else answers
+
+    def _call(self, given: Given, options: dict[str, Any], reports: list[Report]) -> Call:
+        """What a call with these options does."""
+        rest = dict(options)
+        batch, workers = rest.pop("batch_size", None), rest.pop("num_workers", None)
+        check_machinery({"batch_size": batch, "num_workers": workers})
+        pre, forward, post = self._sanitize_parameters(**rest)
         pre, post = {**self._preprocess_params, **pre}, {**self._postprocess_params, **post}
         forward = {"fhe": "execute", "agreement": False, **self._forward_params, **forward}
         skip = forward.pop("on_error", ON_ERROR[0]) == "skip"
         check_mode(**forward)
-        call = Call(
+        return Call(
             partial(self._prepare, forward["fhe"], pre),
             partial(self._run, **forward),
             partial(self._answer, post),
@@ -203,10 +236,6 @@ class EncryptedMixin:
             skip=skip,
             named=not given.single,
         )
-        if given.stream:
-            return Answers(given, call)
-        answers = call.together(given.texts)
-        return answers[0] if given.single else answers
 
     def _prepare(self, fhe: str, options: dict[str, Any], text: Any) -> Mapping[str, Any]:
         """Tokenise one text. Raises TextError."""

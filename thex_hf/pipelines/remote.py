@@ -84,7 +84,8 @@ class RemoteSession:
     def __init__(
         self, place: Elsewhere, model: ThexBertClassifier, protocol: str | None, keys: Path | None
     ) -> None:
-        transport = open_transport(str(place.url), place.server_token, verify=place.verify or True)
+        verify = True if place.verify is None else place.verify
+        transport = open_transport(str(place.url), place.server_token, verify=verify)
         self._caller = Caller(transport, keys)
         self.protocol = self._caller.protocol
         if protocol not in (None, self.protocol):
