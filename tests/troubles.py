@@ -17,6 +17,7 @@ from transformers import AutoModelForSequenceClassification, pipeline
 
 import thex_hf
 from thex_hf.backends import KeyRequest, get_backend
+from thex_hf.cli.texts import read_texts as read_given_texts
 from thex_hf.client.half import ClientHalf
 from thex_hf.client.http import open_transport
 from thex_hf.concrete import environment
@@ -73,6 +74,22 @@ def empty_text():
 @under("The text is too long")
 def long_text():
     bundled()("word " * 200, fhe="simulate")
+
+
+@under("The name of a file was given as a text")
+def file_name():
+    Path("reviews.tsv").write_text("text\ngood\n")
+    read_given_texts(["reviews.tsv"], None)
+
+
+@under("Half a character is in the text")
+def half_a_character():
+    bundled()("caf\udce9", fhe="simulate")
+
+
+@under("An option does not go with another")
+def ring_without_choice():
+    bundled(ring=8192)
 
 
 @under("An option has a wrong value")

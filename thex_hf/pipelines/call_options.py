@@ -86,12 +86,13 @@ def check_mode(fhe: str, agreement: bool) -> None:
         )
 
 
-def check_text_options(options: dict[str, Any], longest: int) -> None:
+def check_text_options(options: dict[str, Any], longest: int, special: int) -> None:
     """Refuse values that mean nothing; the name of a function is put in lower case.
 
     Args:
         options: of one call, or of the constructor.
         longest: the most tokens that a text can have.
+        special: how many of them the tokenizer adds.
 
     Raises:
         OptionError: says which one, and what is on offer.
@@ -112,15 +113,17 @@ def check_text_options(options: dict[str, Any], longest: int) -> None:
     if options.get("add_special_tokens") is not None:
         yes_or_no("add_special_tokens", options["add_special_tokens"])
     if options.get("max_length") is not None:
-        _check_max_length(options, longest)
+        _check_max_length(options, longest, special)
 
 
-def _check_max_length(options: Mapping[str, Any], longest: int) -> None:
+def _check_max_length(options: Mapping[str, Any], longest: int, special: int) -> None:
     most = whole_number("max_length", options["max_length"])
     if options.get("truncation") in (None, False, UNCUT) and options.get("padding") != "max_length":
         raise OptionError("max_length goes with truncation=True, which cuts texts to it")
     if most > longest:
         raise OptionError(f"max_length can be {longest} at most, the circuit's length, got {most}")
+    if most <= special:
+        raise OptionError(f"max_length={most} leaves no token of a text, {special} are special")
 
 
 def check_token_options(options: Mapping[str, Any]) -> None:

@@ -61,7 +61,8 @@ class ThexTextClassificationPipeline(
         **options: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         own = self._own_options(options, fhe, agreement, on_error)
-        check_text_options(options, LONGEST)
+        special = self.tokenizer.num_special_tokens_to_add() if "max_length" in options else 0
+        check_text_options(options, LONGEST, special)
         pre, forward, post = super()._sanitize_parameters(**options)
         return pre, {**forward, **own}, post
 
@@ -78,7 +79,12 @@ class ThexTextClassificationPipeline(
             tokenizer_kwargs["max_length"] = min(tokenizer_kwargs.get("max_length") or limit, limit)
         if isinstance(inputs, Mapping):
             inputs = {name: text for name, text in inputs.items() if text is not None}
-        encoded = super().preprocess(inputs, **tokenizer_kwargs)
+        try:
+            encoded = super().preprocess(inputs, **tokenizer_kwargs)
+        except Exception as error:  # the library of tokenizers has no class of its own for it
+            if "Truncation error" not in str(error):
+                raise
+            raise InputError(f"the text cannot be cut that way: {error}") from error
         check_length(int(encoded["attention_mask"].sum()), LONGEST)
         return encoded
 
