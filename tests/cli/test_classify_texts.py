@@ -124,6 +124,8 @@ def test_skipping_keeps_the_order_and_ends_well(tmp_path):
         (["--fhe", "disable", "--ring", "8192"], "--ring has no use"),
         (["--fhe", "disable", "--agreement"], "what fhe='disable' runs"),
         (["--ring", "1000"], "ring is for refresh and one-shot"),
+        (["--softmax", "exakt"], "did you mean 'exact'"),
+        (["--protocol", "refresh", "--softmax", "exact"], "option of client-aided"),
         (["--url", ""], "go with --backend remote"),
         (["--token", "x"], "go with --backend remote"),
         (["--backend", "remote"], "needs --url"),

@@ -12,9 +12,8 @@ from torch import Tensor
 from transformers.utils import logging
 
 from thex_hf._paths import user_path
-from thex_hf.encrypted.schedule import SOFTMAX
 from thex_hf.encrypted.shape import BUCKETS
-from thex_hf.errors import ConversionError, InputError, OptionError, TextError
+from thex_hf.errors import ConversionError, InputError, TextError
 from thex_hf.modeling import ThexBertClassifier
 from thex_hf.modeling.guards import check_head
 from thex_hf.modeling.opening import KINDS, check_tokenizer
@@ -133,9 +132,6 @@ class EncryptedMixin:
             remote = RemoteSession(place, model, protocol, folder)
             self.protocol = remote.protocol
         if softmax is not None:
-            if self.protocol != "client-aided":
-                raise OptionError(f"softmax is an option of client-aided, not of {self.protocol}")
-            one_of("softmax", softmax, SOFTMAX)
             kind = "exact" if softmax == "exact" else "estimate"
             if kind != model.config.softmax:  # another pipeline may have the same model
                 model = copy.deepcopy(model)

@@ -6,6 +6,7 @@ from typing import Any
 
 from thex_hf.backends.registry import find_backend
 from thex_hf.encrypted.circuits import RINGS
+from thex_hf.encrypted.schedule import SOFTMAX
 from thex_hf.errors import OptionError
 from thex_hf.pipelines.options import one_of
 from thex_hf.processes.pool import check_processes
@@ -37,6 +38,10 @@ def check_engine(backend: str, protocol: str, **options: Any) -> None:
             f"relu='server' needs tables on ciphertext, which backend 'concrete' has; with "
             f"backend {backend!r} the client rectifies, or polynomials take the place of ReLU"
         )
+    if softmax is not None:
+        if protocol != "client-aided":
+            raise OptionError(f"softmax is an option of client-aided, not of {protocol}")
+        one_of("softmax", softmax, SOFTMAX)
     if softmax == "estimate-on-server" and softmax not in can.softmax:
         raise OptionError(
             f"with backend {backend!r} the client finishes the softmax: "
