@@ -13,13 +13,14 @@ ROOMS = {
     "bounds": {"errors"},
     "_extras": {"errors"},
     "_machine": set(),
+    "_paths": {"errors"},
     "processes": {"errors"},
     "approx": {"errors"},
     "layout": {"errors", "approx"},
     "hub": {"errors"},
     "tokens": {"encrypted.shape", "errors"},
     "modeling": {"approx", "bounds", "weights", "hub", "errors"},
-    "conversion": {"modeling", "tokens", "approx", "hub", "errors", "_extras"},
+    "conversion": {"_paths", "modeling", "tokens", "approx", "hub", "errors", "_extras"},
     "encrypted": {"layout", "approx", "bounds", "weights", "processes", "errors"},
     "backends": {"layout", "errors", "_extras"},
     "concrete": {
@@ -33,6 +34,7 @@ ROOMS = {
         "errors",
     },
     "protocol": {
+        "_paths",
         "encrypted",
         "backends.base",
         "backends.registry",
@@ -42,6 +44,7 @@ ROOMS = {
         "errors",
     },
     "client": {
+        "_paths",
         "bounds",
         "weights",
         "tokens",
@@ -60,6 +63,7 @@ ROOMS = {
         "errors",
     },
     "service": {
+        "_paths",
         "weights",
         "_extras",
         "backends.base",
@@ -72,8 +76,9 @@ ROOMS = {
         "protocol.server",
         "errors",
     },
-    "web": {"service", "protocol.learns", "errors"},
+    "web": {"_paths", "service", "protocol.learns", "errors"},
     "endpoint": {
+        "_paths",
         "encrypted.shape",
         "modeling",
         "pipelines.engine",
@@ -97,7 +102,9 @@ ROOMS = {
         "errors",
     },
     "pipelines": {
+        "_paths",
         "bounds",
+        "processes",
         "client",
         "tokens",
         "hub",
@@ -143,6 +150,7 @@ ROOMS = {
         "errors",
     },
     "plots": {
+        "_paths",
         "_extras",
         "approx.softmax",
         "conversion.batches",
@@ -155,6 +163,7 @@ ROOMS = {
         "errors",
     },
     "cli": {
+        "_paths",
         "",
         "_extras",
         "client",

@@ -17,6 +17,7 @@ from transformers import AutoModelForSequenceClassification, pipeline
 
 import thex_hf
 from thex_hf.backends import KeyRequest, get_backend
+from thex_hf.cli.texts import read_texts as read_given_texts
 from thex_hf.client.half import ClientHalf
 from thex_hf.client.http import open_transport
 from thex_hf.concrete import environment
@@ -84,6 +85,17 @@ def dropped_text():
 @under("The text is no Unicode")
 def half_a_character():
     bundled()(f"great{chr(0xD83D)}", fhe="simulate")
+
+
+@under("The name of a file was given as a text")
+def file_name():
+    Path("reviews.tsv").write_text("text\ngood\n")
+    read_given_texts(["reviews.tsv"], None)
+
+
+@under("An option does not go with another")
+def ring_without_choice():
+    bundled(ring=8192)
 
 
 @under("An option has a wrong value")

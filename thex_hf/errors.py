@@ -7,9 +7,29 @@ ordinary ``except ValueError`` code keeps working.
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class ThexError(Exception):
     """Base class of all errors raised by this package."""
+
+    row: int | None = None
+    """Which of several texts or rows it is about, from 1; None: the only one, or none."""
+
+
+class TextError(ThexError, ValueError):
+    """One text cannot be served; others can. What ``on_error="skip"`` skips."""
+
+    def at(self, row: int, place: str | None = None) -> Self:
+        """The same error, with the place of its text among several, from 1.
+
+        Args:
+            row: its number.
+            place: what to call it in the message, ``text ROW`` if None.
+        """
+        error = type(self)(f"{place or f'text {row}'}: {self}")
+        error.row = row
+        return error
 
 
 class ConversionError(ThexError, ValueError):
@@ -28,11 +48,11 @@ class OptionError(ThexError, ValueError):
     """An option is unknown, misspelt or has a value that is not on offer."""
 
 
-class InputError(ThexError, ValueError):
+class InputError(TextError):
     """The text to classify cannot be used (empty, too long, wrong type)."""
 
 
-class RangeError(ThexError, ArithmeticError):
+class RangeError(TextError, ArithmeticError):
     """Values ran away: an answer lies outside of what the model's calibration allows."""
 
 

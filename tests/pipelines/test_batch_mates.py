@@ -10,7 +10,7 @@ from tiny_pipelines import KINDS, make, open_tokens
 from thex_hf.conversion.batches import encode
 from thex_hf.conversion.data import LabelledTexts
 from thex_hf.conversion.scores import predict
-from thex_hf.errors import InputError, OptionError
+from thex_hf.errors import InputError
 from thex_hf.evaluation.runs import classify
 
 TEXTS = ["loud film", "A warm, funny and beautifully acted film that nobody should miss.", "dull"]
@@ -107,16 +107,12 @@ def test_more_tokens_than_positions_are_refused_by_the_bare_model():
 
 
 @pytest.mark.parametrize("task", KINDS)
-def test_any_padding_token_will_do_and_none_is_refused(task):
+def test_any_padding_token_will_do_and_none_too(task):
     pipe = padding(task, "left")
     want = logits_of(pipe, TEXTS, fhe="disable")
     for token in ("[SEP]", "film", None):
         pipe.tokenizer.pad_token = token
         alone = logits_of(pipe, TEXTS, fhe="disable")
         assert [own.tolist() for own in alone] == [own.tolist() for own in want]
-        if token is None:
-            with pytest.raises(OptionError, match="batch_size=3 needs a tokenizer with a padding"):
-                pipe(TEXTS, fhe="disable", batch_size=3)
-        else:
-            together = logits_of(pipe, TEXTS, fhe="disable", batch_size=3)
-            assert [own.tolist() for own in together] == [own.tolist() for own in want]
+        together = logits_of(pipe, TEXTS, fhe="disable", batch_size=3)
+        assert [own.tolist() for own in together] == [own.tolist() for own in want]

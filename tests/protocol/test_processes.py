@@ -13,7 +13,8 @@ from thex_hf.errors import ChildError, InputError, OptionError, WireError
 from thex_hf.processes.channel import Channel
 from thex_hf.processes.child import Child, can_fork
 from thex_hf.processes.pool import share, usable_cores
-from thex_hf.protocol.many import process_count
+from thex_hf.protocol.local import Transcript
+from thex_hf.protocol.many import classify_all, process_count
 from thex_hf.protocol.session import LocalSession
 
 pytestmark = [
@@ -95,9 +96,27 @@ def test_children_do_not_repeat_the_parents_randomness(weights, texts):
     assert len({bytes(noise) for _, noise in seen}) == len(seen)
 
 
-def test_a_bad_text_is_refused_before_any_child(session, texts):
-    with pytest.raises(InputError, match="NaN"):
-        session.run_many([texts[0], np.full((3, 16), np.nan)])
+def test_a_bad_text_is_refused_before_any_child_and_the_others_are_served(session, texts):
+    good, bad, other = session.run_many([texts[0], np.full((3, 16), np.nan), texts[1]])
+    assert type(bad) is InputError
+    assert "NaN" in str(bad)
+    np.testing.assert_allclose(
+        good.transcript.logits, session.run(texts[0]).transcript.logits, atol=1e-3
+    )
+    assert other.transcript.rounds == 3
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_one_texts_error_on_the_way_does_not_end_the_others(processes):
+    def classify(index):
+        if index == 1:
+            raise InputError("this one cannot be served")
+        return Transcript(np.array([float(index)]), 1, 0, 0, 0.0, 0.0)
+
+    found = classify_all(4, classify, processes)
+    assert type(found[1]) is InputError
+    assert str(found[1]) == "this one cannot be served"
+    assert [found[i].logits[0] for i in (0, 2, 3)] == [0.0, 2.0, 3.0]
 
 
 def test_an_error_comes_back_with_the_number_of_its_text():

@@ -9,7 +9,9 @@ import typer
 from thex_hf.cli.output import Json, show_json
 
 backend = typer.Typer(
-    help="Install or remove an engine that needs an environment of its own.", no_args_is_help=True
+    help="Install or remove an engine that needs an environment of its own.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 Name = Annotated[str, typer.Argument(help="concrete")]
 

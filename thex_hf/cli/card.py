@@ -25,13 +25,15 @@ def card(
         ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(help="Score so many texts, spread evenly; all if none.")
+        int | None, typer.Option(min=1, help="Score so many texts, spread evenly; all if none.")
     ] = None,
     protocol: Annotated[
         list[str] | None,
         typer.Option(help="Only this protocol; may be given again. All that suit if none."),
     ] = None,
-    tokens: Annotated[int, typer.Option(help="Text length whose costs are estimated.")] = 32,
+    tokens: Annotated[
+        int, typer.Option(min=1, max=128, help="Text length whose costs are estimated.")
+    ] = 32,
     ring: Annotated[
         int | None, typer.Option(help="Ring degree N for refresh and one-shot.")
     ] = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,11 +10,24 @@ import typer
 
 from thex_hf.cli.elsewhere import Token, Url, Verify, classify_with_half, server_of
 from thex_hf.cli.output import Json, mebibytes, show_json
-from thex_hf.errors import InputError
+from thex_hf.cli.texts import Found, Text, read_texts
+from thex_hf.errors import InputError, OptionError, TextError
 
 
 def classify(
-    texts: Annotated[list[str], typer.Argument(help="Texts to classify.")],
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(help="Texts to classify; - alone reads standard input, one text a line."),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file",
+            "-f",
+            help="Texts to classify: .txt, one a line; or .tsv, .csv, .jsonl with a column text "
+            "and perhaps text_pair.",
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(help="Folder or Hub name of a THE-X model; the bundled one if none."),
@@ -50,23 +64,33 @@ def classify(
     truncation: Annotated[
         bool, typer.Option("--truncation", help="Cut long texts instead of refusing them.")
     ] = False,
+    on_error: Annotated[
+        str,
+        typer.Option(help="raise, or skip texts that cannot be classified and go on."),
+    ] = "raise",
     as_json: Json = False,
 ) -> None:
     """Classify TEXTS; by default the encoder runs on encrypted data."""
     from thex_hf.client.half import is_half
 
+    if on_error not in ("raise", "skip"):
+        raise OptionError(f"--on-error must be raise or skip, got {on_error!r}")
+    skip = on_error == "skip"
     server = server_of(backend, url, token, verify)
-    show = _print_json if as_json else _show
-    if not texts:
-        raise InputError("give at least one text to classify")
+    wanted = read_texts(texts or [], file)
     if server is not None and model is not None and is_half(model):
         refused = {
             "agreement": agreement,
             "truncation": truncation,
             f"fhe {fhe}": fhe != "execute",
             "protocol": protocol is not None,
+            "softmax": softmax is not None,
+            "relu": relu != "client",
+            "ring": ring is not None,
+            "processes": processes is not None,
         }
-        classify_with_half(model, server, texts, keys=keys, refused=refused, show=show)
+        found = classify_with_half(model, server, wanted, keys=keys, refused=refused, skip=skip)
+        _print(wanted, found, as_json)
         return
     from transformers import pipeline
 
@@ -77,6 +101,7 @@ def classify(
     from thex_hf.pipelines.options import FHE_MODES, PROTOCOLS, choose_protocol, one_of
 
     one_of("fhe", fhe, FHE_MODES)
+    _refuse_unused(fhe, keys=keys, processes=processes, ring=ring if fhe == "disable" else None)
     form = FORMS[one_of("protocol", protocol, PROTOCOLS)] if protocol else "the-x"
     if server is None:
         find_backend(backend)
@@ -99,16 +124,53 @@ def classify(
         processes=processes,
         **(server.options() if server else {}),
     )
-    for text in texts:
-        result = classifier(text, fhe=fhe, agreement=agreement, truncation=truncation)[0]
-        show(text, {**result, **classifier.report.to_json()})
+    options = {"fhe": fhe, "agreement": agreement, "truncation": truncation, "on_error": on_error}
+    _print(wanted, _classify(classifier, wanted, options), as_json)
 
 
-def _print_json(text: str, record: dict[str, Any]) -> None:
-    show_json(record)
+def _refuse_unused(fhe: str, **options: Any) -> None:
+    """Refuse what is for ciphertexts only where there will be none."""
+    for name, value in options.items():
+        if fhe != "execute" and value is not None:
+            raise OptionError(f"--{name} has no use with --fhe {fhe}: leave it out")
 
 
-def _show(text: str, record: dict[str, Any]) -> None:
+def _classify(classifier: Any, texts: Sequence[Text], options: dict[str, Any]) -> Iterator[Found]:
+    """Records of texts as they are classified; all are checked before the first."""
+    given = [text.given for text in texts]
+    for row, error in classifier.check(given, **options).items():
+        if options["on_error"] == "raise":
+            raise texts[row - 1].refused(error, row)
+    answers = classifier(iter(given), **{**options, "on_error": "skip"})
+    for row, result in enumerate(answers, 1):
+        report = answers.reports[-1]
+        if result is not None:
+            yield {**result, **report.to_json()}
+        elif options["on_error"] == "raise":
+            raise texts[row - 1].refused(InputError(report.error), row)
+        else:
+            yield InputError(report.error)
+
+
+def _print(texts: Sequence[Text], found: Iterable[Found], as_json: bool) -> None:
+    """Print each record as it comes, and how many texts were skipped."""
+    skipped = 0
+    for row, (text, record) in enumerate(zip(texts, found, strict=True), 1):
+        if isinstance(record, TextError):
+            skipped += 1
+            if as_json:
+                show_json({"error": str(record), "row": row})
+            else:
+                typer.echo(f"not classified: {text.refused(record, row)}")
+        elif as_json:
+            show_json(record)
+        else:
+            _show(str(text.text) if text.pair is None else f"{text.text} | {text.pair}", record)
+    if skipped:
+        typer.echo(f"{skipped} of {len(texts)} texts were not classified", err=True)
+
+
+def _show(text: str, record: Mapping[str, Any]) -> None:
     seconds, sizes = record["seconds"], record["bytes"]
     spent = f", {record['levels']} levels, {record['key_switches']} key switches"
     typer.echo(f"{record['label']}  {record['score']:.4f}  {text}")

@@ -13,7 +13,7 @@ def demo(
         typer.Argument(help="Folder or Hub name of a THE-X model, one of each form; the bundled."),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port.")] = 7860,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port.")] = 7860,
 ) -> None:
     """Serve a page that shows client, wire and server of an encrypted classification.
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from thex_hf.errors import OptionError
+from thex_hf.cli.texts import Found, Text
+from thex_hf.errors import OptionError, TextError
 
 REMOTE = "remote"
 Url = Annotated[str | None, typer.Option(help="Of a thex-hf serve, for --backend remote.")]
-Token = Annotated[str | None, typer.Option(help="That it asks for.", envvar="THEX_HF_TOKEN")]
+TOKEN = "THEX_HF_TOKEN"
+Token = Annotated[
+    str | None, typer.Option(help=f"That it asks for; better in the environment, as {TOKEN}.")
+]
 Verify = Annotated[
     Path | None, typer.Option(help="Certificates to trust, for an https server of your own.")
 ]
@@ -61,23 +66,23 @@ def server_of(
         OptionError: an address without ``--backend remote``, or the other way round.
     """
     if backend != REMOTE:
-        if url or verify:
-            raise OptionError("--url and --verify go with --backend remote")
+        if any(option is not None for option in (url, token, verify)):
+            raise OptionError("--url, --token and --verify go with --backend remote")
         return None
     if not url:
         raise OptionError("--backend remote needs --url https://host:port of a thex-hf serve")
-    return Server(url, token, verify)
+    return Server(url, os.environ.get(TOKEN) or None if token is None else token, verify)
 
 
 def classify_with_half(
     folder: str,
     server: Server,
-    texts: Sequence[str],
+    texts: Sequence[Text],
     *,
     keys: Path | None,
     refused: dict[str, bool],
-    show: Callable[[str, dict[str, Any]], None],
-) -> None:
+    skip: bool,
+) -> Iterator[Found]:
     """Classify texts with the client's half of a model.
 
     Args:
@@ -86,7 +91,10 @@ def classify_with_half(
         texts: to classify.
         keys: directory to keep keys in.
         refused: options that need the whole model, and whether they were given.
-        show: called with each text and its record.
+        skip: go on after a text that cannot be served; else all are checked first.
+
+    Yields:
+        Each text's record, or why it has none.
 
     Raises:
         OptionError: one of those options was given.
@@ -99,5 +107,16 @@ def classify_with_half(
         if given:
             raise OptionError(f"--{name} needs the whole model; {folder!r} is the client's half")
     client = ThexClient(ClientHalf.open(folder), server.transport(), keys)
-    for text in texts:
-        show(text, client.classify(text).to_json())
+    for row, text in enumerate(texts, 1):
+        try:
+            client.check(*text.halves)
+        except TextError as error:
+            if not skip:
+                raise text.refused(error, row) from error
+    for row, text in enumerate(texts, 1):
+        try:
+            yield client.classify(*text.halves).to_json()
+        except TextError as error:
+            if not skip:
+                raise text.refused(error, row) from error
+            yield error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,7 +20,8 @@ def estimate(
         typer.Argument(help="Folder or Hub name of a THE-X model; the bundled ones if none."),
     ] = None,
     tokens: Annotated[
-        list[int] | None, typer.Option(help="Text length in tokens; may be given again.")
+        list[int] | None,
+        typer.Option(min=1, max=128, help="Text length in tokens; may be given again."),
     ] = None,
     protocol: Annotated[
         list[str] | None, typer.Option(help="Only this protocol; may be given again.")
@@ -35,10 +37,11 @@ def estimate(
 ) -> None:
     """Compare the protocols for MODEL: rounds, bytes, expected seconds, who learns what.
 
-    Primitives are timed on this machine, one thread, with throwaway keys; nothing is kept.
+    Primitives are timed on this machine, one thread, with throwaway keys; nothing is kept. Texts
+    are padded: lengths that are padded to the same one share a line, which names them.
     """
     from thex_hf.backends.registry import find_backend, get_backend
-    from thex_hf.encrypted.shape import BUCKETS, bucket
+    from thex_hf.encrypted.shape import BUCKETS
     from thex_hf.pipelines.engine import check_engine
     from thex_hf.pipelines.options import PROTOCOLS, one_of
     from thex_hf.protocol.engines import CircuitBackend
@@ -49,12 +52,16 @@ def estimate(
     learns: dict[str, str] = dict(LEARNS)
     refused: list[str] = []
     for name in protocol or ["client-aided"]:
-        check_engine(backend, name, softmax=None, relu=relu, keys=None, ring=ring)
+        check_engine(backend, name, softmax=None, relu=relu, keys=None, ring=None)
+    if ring is not None:  # protocols without a choice are estimated beside those that have one
+        able = [name for name in wanted if name != "client-aided"] or wanted
+        own = wanted[0] if isinstance(found, CircuitBackend) else able[0]
+        check_engine(backend, own, softmax=None, relu=relu, keys=None, ring=ring)
     if isinstance(found, CircuitBackend):
         learns["client-aided"] = found.learns
         rows = _circuits(found, model, sorted(set(tokens or found.buckets)), relu)
     else:
-        sizes = sorted({bucket(n) for n in tokens}) if tokens else list(BUCKETS)
+        sizes = sorted(set(tokens or BUCKETS))
         rows, refused = _slots(get_backend(backend), model, wanted, sizes, ring)
     if as_json:
         for row in rows:
@@ -65,6 +72,15 @@ def estimate(
         typer.echo(learns[name])
     for reason in refused:
         typer.echo(reason)
+
+
+def _joined(rows: Iterable[tuple[int, dict[str, Any]]]) -> list[dict[str, Any]]:
+    """One row for lengths that are padded to the same one; ``lengths`` are those asked for."""
+    out: dict[tuple[str, int], dict[str, Any]] = {}
+    for length, row in rows:
+        own = out.setdefault((row["protocol"], row["tokens"]), {"lengths": [], **row})
+        own["lengths"].append(length)
+    return list(out.values())
 
 
 def _circuits(
@@ -78,7 +94,7 @@ def _circuits(
     ranges, softmax = loaded.config.ranges, loaded.config.softmax
     weights = loaded.encoder_weights()
     found = backend.estimate(weights, sizes, ranges=ranges, softmax=softmax, relu=relu)
-    return [one.to_json() for one in found]
+    return _joined((size, one.to_json()) for size, one in zip(sizes, found, strict=True))
 
 
 def _slots(
@@ -89,18 +105,22 @@ def _slots(
     from thex_hf.protocol.costs import measure_costs
 
     plans, refused = _plans(model, wanted, sizes, ring)
-    groups: dict[Any, list[Any]] = {}
-    for plan in plans:
-        groups.setdefault(plan.parameters, []).append(plan)
-    costs = {parameters: measure_costs(engine, own) for parameters, own in groups.items()}
-    return [add_up(plan, costs[plan.parameters]).to_json() for plan in plans], refused
+    groups: dict[Any, dict[str, Any]] = {}
+    for _, plan in plans:
+        groups.setdefault(plan.parameters, {})[plan.id] = plan
+    costs = {
+        parameters: measure_costs(engine, list(own.values())) for parameters, own in groups.items()
+    }
+    rows = [(size, add_up(plan, costs[plan.parameters]).to_json()) for size, plan in plans]
+    return _joined(rows), refused
 
 
 def _plans(
     model: str | None, wanted: list[str], sizes: list[int], ring: int | None
-) -> tuple[list[Any], list[str]]:
-    """Plans of each protocol and size, and why some protocols have none."""
+) -> tuple[list[tuple[int, Any]], list[str]]:
+    """Each size with its plan, by protocol, and why some protocols have none."""
     from thex_hf.encrypted.circuits import FORMS, plan_for
+    from thex_hf.encrypted.shape import bucket
     from thex_hf.errors import PlanError
     from thex_hf.modeling.opening import open_model
     from thex_hf.pipelines.bundled import bundled_checkpoint
@@ -116,10 +136,10 @@ def _plans(
         for size in sizes:
             try:
                 plan = plan_for(
-                    weights, size, config.ranges, protocol=name, softmax=config.softmax,
+                    weights, bucket(size), config.ranges, protocol=name, softmax=config.softmax,
                     ring_degree=ring,
                 )  # fmt: skip
-                plans.append(plan)
+                plans.append((size, plan))
             except PlanError as error:
                 refused.append(f"{name}, {size} tokens: {error}")
                 break
@@ -128,15 +148,21 @@ def _plans(
     return plans, refused
 
 
+def _lengths(row: dict[str, Any]) -> str:
+    return ", ".join(str(length) for length in row["lengths"])
+
+
 def _table(rows: list[dict[str, Any]]) -> None:
+    wide = max(9, *(2 + len(_lengths(row)) for row in rows))
     typer.echo(
-        f"{'protocol':13}{'tokens':>7}{'rounds':>7}{'server s':>9}{'up':>11}{'down':>11}"
+        f"{'protocol':13}{'lengths':>{wide}}{'padded':>8}{'rounds':>7}{'server s':>9}"
+        f"{'up':>11}{'down':>11}"
         f"{'keys, once':>12}{'encoding, once':>22}{'levels':>7}{'key sw.':>8}{'N':>7}{'bits':>5}"
     )
     for row in rows:
         encoding = f"{row['prepare_seconds']:.1f} s, {mebibytes(row['plaintext_bytes'])}"
         typer.echo(
-            f"{row['protocol']:13}{row['tokens']:>7}{row['rounds']:>7}"
+            f"{row['protocol']:13}{_lengths(row):>{wide}}{row['tokens']:>8}{row['rounds']:>7}"
             f"{row['server_seconds']:>9.1f}{mebibytes(row['up_bytes']):>11}"
             f"{mebibytes(row['down_bytes']):>11}{mebibytes(row['key_bytes']):>12}"
             f"{encoding:>22}{row['levels']:>7}{row['key_switches']:>8}{row['ring_degree']:>7}"

@@ -12,6 +12,7 @@ from thex_hf.cli.calibrate import calibrate
 from thex_hf.cli.card import card
 from thex_hf.cli.classify import classify
 from thex_hf.cli.client_half import client_half
+from thex_hf.cli.console import check_arguments, speak_plainly
 from thex_hf.cli.convert import convert
 from thex_hf.cli.demo import demo
 from thex_hf.cli.endpoint_handler import endpoint_handler
@@ -31,6 +32,7 @@ commands = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # brackets, as in 'thex_hf[evaluate]', are shown as they are
 )
 commands.add_typer(backend, name="backend")
 commands.command()(calibrate)
@@ -67,7 +69,9 @@ def options(
 
 def app() -> None:
     """Run the command; an error of ours ends with exit code 1 and one message."""
+    speak_plainly(sys.stdout, sys.stderr)
     try:
+        check_arguments(sys.argv[1:])
         commands()
     except (ThexError, OSError) as error:
         sys.stderr.write(f"thex-hf: {type(error).__name__}: {error}\n")

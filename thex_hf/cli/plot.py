@@ -41,7 +41,9 @@ def plot(
     ] = None,
     tokens: Annotated[
         int | None,
-        typer.Option(min=1, help="Text length. cost, levels: 32 if none. protocols: all if none."),
+        typer.Option(
+            min=1, max=128, help="Text length. cost, levels: 32 if none. protocols: all if none."
+        ),
     ] = None,
     ring: Annotated[
         int | None, typer.Option(help="Ring degree N for refresh and one-shot.")

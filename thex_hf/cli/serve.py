@@ -15,7 +15,7 @@ def serve(
         str | None, typer.Argument(help="Folder or Hub name of a THE-X model; the bundled one.")
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
     protocol: Annotated[
         str | None,
         typer.Option(help="client-aided, refresh or one-shot; what suits the model if none."),
@@ -47,13 +47,13 @@ def serve(
     certificate: Annotated[Path | None, typer.Option(help="Certificate, for https.")] = None,
     private_key: Annotated[Path | None, typer.Option(help="Private key of it.")] = None,
     run_seconds: Annotated[
-        float, typer.Option(help="Seconds that a client may take for a reply.")
+        float, typer.Option(min=0.001, help="Seconds that a client may take for a reply.")
     ] = 600.0,
     step_seconds: Annotated[
-        float, typer.Option(help="Seconds that one step of a text may take.")
+        float, typer.Option(min=0.001, help="Seconds that one step of a text may take.")
     ] = 300.0,
     worker_memory: Annotated[
-        float, typer.Option(help="GB that a worker may take beside the shared weights.")
+        float, typer.Option(min=0.001, help="GB that a worker may take beside the shared weights.")
     ] = 4.0,
     as_json: Json = False,
 ) -> None:

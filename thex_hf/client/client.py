@@ -91,6 +91,15 @@ class ThexClient:
                     f"half {self.half.hidden}; they are of different models"
                 )
 
+    def check(self, text: str, pair: str | None = None) -> None:
+        """Refuse a text that cannot be classified; nothing is sent.
+
+        Raises:
+            InputError: no text, or one that no bucket of the server takes.
+        """
+        ids, _ = self.half.tokenise(text, pair)
+        self.caller.plan(len(ids))
+
     def classify(self, text: str, pair: str | None = None) -> Answer:
         """Tokenise, embed, encrypt, answer the server's visits, decrypt.
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from thex_hf._paths import user_path
 from thex_hf.errors import ConversionError, InputError
 from thex_hf.tokens.consistent import check_consistent
 from thex_hf.tokens.embedding import embed_rows
@@ -55,9 +56,9 @@ Ids = NDArray[np.int64]
 def is_half(folder: str | Path) -> bool:
     """Whether a folder holds the client's half of a model and no more."""
     try:
-        config = json.loads((Path(folder) / PLAIN[0]).read_text(encoding="utf-8"))
+        config = json.loads((Path(folder).expanduser() / PLAIN[0]).read_text(encoding="utf-8"))
         return bool(config["part"] == "client")
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError):
         return False
 
 
@@ -89,7 +90,7 @@ class ClientHalf:
         """
         from tokenizers import Tokenizer
 
-        place = Path(folder)
+        place = user_path("model", folder)
         missing = [name for name in (*PLAIN[:2], WEIGHTS) if not (place / name).is_file()]
         if missing:
             raise ConversionError(
@@ -184,7 +185,7 @@ class ClientHalf:
         Raises:
             ConversionError: the folder is there and not empty.
         """
-        place = Path(folder)
+        place = user_path("output", folder)
         if place.exists() and (not place.is_dir() or any(place.iterdir())):
             raise ConversionError(f"{str(place)!r} is there already; name a new folder")
         place.mkdir(parents=True, exist_ok=True)

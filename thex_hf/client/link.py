@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
+import re
 import ssl
 import time
 from dataclasses import dataclass, field
@@ -11,9 +13,11 @@ from urllib.parse import urlsplit
 
 from thex_hf import errors
 from thex_hf._extras import require
+from thex_hf._paths import user_path
 from thex_hf.errors import BusyError, ConnectionLost, OptionError, ThexError, WireError
 
-NEAR = ("localhost", "127.0.0.1", "::1")
+_TOKEN = re.compile(r"[!-~]+")
+_EVERY = ("all://", "http://", "https://")
 SMALL = 16 << 20
 """Bytes that an answer which is no message may have."""
 
@@ -24,7 +28,8 @@ class Link:
 
     Args:
         url: ``http://host:port`` or ``https://...``.
-        token: sent over ``https``, or to this machine, only.
+        token: sent over ``https``, or to this machine, only. Requests to this machine go through no
+            proxy; those over ``https`` go through a proxy's tunnel if the environment names one.
         verify: a file of certificates to trust instead of the usual ones, or False for none.
         seconds: to wait for an answer.
         patience: seconds to try again for while the server is busy.
@@ -45,22 +50,38 @@ class Link:
         self._httpx: Any = require(
             "httpx", install="'thex_hf[client]'", purpose="a server elsewhere"
         )
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise OptionError(f"url should be like http://host:8000, got {self.url!r}")
-        if self.token and parts.scheme == "http" and parts.hostname not in NEAR:
+        scheme, host = _address(self.url)
+        near = _is_near(host)
+        if self.token is not None and not _TOKEN.fullmatch(self.token):
+            raise OptionError("the token should be one or more visible ASCII characters")
+        if self.token and scheme == "http" and not near:
             raise OptionError("a token must not be sent in clear: use an https address")
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
-        limit = self._httpx.Timeout(self.seconds, connect=30.0)
-        verify: Any = self.verify
-        if isinstance(verify, str):
-            try:
-                verify = ssl.create_default_context(cafile=verify)
-            except OSError as error:
-                raise OptionError(f"verify should be a file of certificates: {error}") from error
-        self._http = self._httpx.Client(
-            base_url=self.url.rstrip("/"), headers=headers, timeout=limit, verify=verify
-        )
+        verify = self._certificates(scheme)
+        try:
+            self._http = self._httpx.Client(
+                base_url=self.url.rstrip("/"),
+                headers=headers,
+                timeout=self._httpx.Timeout(self.seconds, connect=30.0),
+                verify=verify,
+                mounts=dict.fromkeys(_EVERY) if near else None,  # no proxy, even if there is one
+                trust_env=not near,
+            )
+        except (ImportError, ValueError) as error:
+            raise OptionError(f"the proxy in the environment cannot be used: {error}") from error
+
+    def _certificates(self, scheme: str) -> Any:
+        """What httpx takes as ``verify``."""
+        if self.verify is True:
+            return self._httpx.create_ssl_context()  # by the environment, if that names any
+        if scheme == "http":
+            raise OptionError("verify is for an https address; this one is http, leave it out")
+        if self.verify is False:
+            return False
+        try:
+            return ssl.create_default_context(cafile=user_path("verify", self.verify))
+        except OSError as error:
+            raise OptionError(f"verify should be a file of certificates: {error}") from error
 
     def send(self, method: str, path: str, most: int = SMALL, **options: Any) -> bytes:
         """One request, again while the server is busy; the body of its answer.
@@ -128,6 +149,33 @@ class Link:
         return found or ConnectionLost(
             f"{self.url} answered with status {status}, not as a thex_hf server does"
         )
+
+
+def _address(url: str) -> tuple[str, str]:
+    """Scheme and host of an address; it is not repeated where it holds a password.
+
+    Raises:
+        OptionError: it is none.
+    """
+    try:
+        parts = urlsplit(url)
+        scheme, host, secret = parts.scheme, parts.hostname, parts.username or parts.password
+        _ = parts.port
+    except ValueError as error:
+        raise OptionError(f"url should be like http://host:8000: {error}") from None
+    if secret is not None:
+        raise OptionError("url must not hold a name or password; give the token instead")
+    if scheme not in ("http", "https") or not host:
+        raise OptionError(f"url should be like http://host:8000, got {url!r}")
+    return scheme, host
+
+
+def _is_near(host: str) -> bool:
+    """Whether a host is this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def told(answer: Any) -> ThexError | None:

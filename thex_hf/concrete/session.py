@@ -14,8 +14,8 @@ from thex_hf.concrete.client import Asks, classify, drive
 from thex_hf.concrete.quantise import Block, Frame, Integers, Linear
 from thex_hf.concrete.roles import ClientRole, ServerRole
 from thex_hf.encrypted.facts import Facts
-from thex_hf.errors import PlanError
-from thex_hf.protocol.local import Outcome, Transcript
+from thex_hf.errors import PlanError, TextError
+from thex_hf.protocol.local import Answer, Outcome, Transcript
 from thex_hf.protocol.progress import progress
 from thex_hf.weights import Array, EncoderWeights
 
@@ -143,12 +143,15 @@ class ConcreteSession:
         transcript = Transcript(logits, len(circuit.maps), 0, 0, 0.0, seconds)
         return Outcome(transcript, circuit, 0, 0.0, 0.0)
 
-    def run_many(self, embeddings: Sequence[Array]) -> list[Outcome]:
-        """Classify several texts, one after the other."""
+    def run_many(self, embeddings: Sequence[Array]) -> list[Answer]:
+        """Classify several texts, one after the other: an outcome each, or why it has none."""
         with progress(len(embeddings), "texts") as bar:
-            outcomes = []
+            outcomes: list[Answer] = []
             for text in embeddings:
-                outcomes.append(self.run(text))
+                try:
+                    outcomes.append(self.run(text))
+                except TextError as error:
+                    outcomes.append(error)
                 bar.update()
         return outcomes
 

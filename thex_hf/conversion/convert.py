@@ -11,6 +11,7 @@ from pathlib import Path
 
 from transformers.utils import logging
 
+from thex_hf._paths import user_path
 from thex_hf.conversion.batches import Encoded, encode, hold_out
 from thex_hf.conversion.forms import WAYS, Job, Outcome, Watch, finish
 from thex_hf.conversion.norms import copied
@@ -71,7 +72,7 @@ def convert(
     """
     options = options or ConversionOptions()
     start = time.perf_counter()
-    output = check_output(Path(output), overwrite=options.overwrite)
+    output = check_output(user_path("output", output), overwrite=options.overwrite)
     found, texts = open_both(source, train, dev, options, task, pooling)
     length = min(options.max_length, positions_of(found))
     encoded = [encode(found.tokenizer, part, length) for part in texts]

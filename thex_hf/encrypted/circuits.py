@@ -18,6 +18,7 @@ from thex_hf.encrypted.batch.planner import (
 from thex_hf.encrypted.client_aided import make_plan, thex_program
 from thex_hf.encrypted.folding import FoldedLayer, fold
 from thex_hf.encrypted.plan import Plan
+from thex_hf.encrypted.planner import RINGS
 from thex_hf.encrypted.polynomial.folding import PolynomialLayers, fold_polynomial
 from thex_hf.encrypted.polynomial.planner import (
     make_polynomial_plan,
@@ -34,6 +35,7 @@ from thex_hf.weights import EncoderWeights
 __all__ = [
     "BATCH_HEAD",
     "FORMS",
+    "RINGS",
     "Folded",
     "batch_plan_for",
     "check_form",

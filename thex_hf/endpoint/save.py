@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
+from thex_hf._paths import user_path
 from thex_hf.errors import ConversionError
 
 HANDLER, REQUIREMENTS = "handler.py", "requirements.txt"
@@ -25,7 +26,7 @@ def save_handler(folder: str | Path, version: str, *, overwrite: bool = False) -
     Raises:
         ConversionError: no model there, or a file is in the way.
     """
-    place = Path(folder)
+    place = user_path("folder", folder)
     if not (place / "config.json").is_file():
         raise ConversionError(f"{str(place)!r} should be a model's folder, but has no config.json")
     contents = {

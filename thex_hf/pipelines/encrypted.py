@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
+from torch import Tensor
 from transformers.utils import logging
 
-from thex_hf.encrypted.schedule import SOFTMAX
-from thex_hf.errors import ConversionError, InputError, OptionError
+from thex_hf._paths import user_path
+from thex_hf.errors import ConversionError, InputError, TextError
 from thex_hf.modeling import ThexBertClassifier
 from thex_hf.modeling.adapters import unwrapped
 from thex_hf.modeling.guards import check_dtype, check_head, refuse_misfit
 from thex_hf.modeling.opening import KINDS, check_tokenizer
 from thex_hf.modeling.switch import set_softmax
+from thex_hf.pipelines.call import ON_ERROR, Answers, Call
+from thex_hf.pipelines.call_options import check_machinery, check_mode, yes_or_no
 from thex_hf.pipelines.engine import check_engine
+from thex_hf.pipelines.given import Given, read_given
 from thex_hf.pipelines.options import (
     FHE_MODES,
     choose_protocol,
@@ -25,8 +30,8 @@ from thex_hf.pipelines.options import (
 )
 from thex_hf.pipelines.remote import Elsewhere, RemoteSession, refuse_local
 from thex_hf.pipelines.report import Report
-from thex_hf.pipelines.rows import rows_of
 from thex_hf.pipelines.runner import Runner
+from thex_hf.pipelines.turns import TOKENISING, LastReports, Turn
 from thex_hf.tokens.limits import CUT, limit_of
 from thex_hf.tokens.options import TokenOptions
 from thex_hf.tokens.tokenise import PLAIN, Tokens, tokenise
@@ -58,10 +63,14 @@ class EncryptedMixin:
         verify: file of certificates to trust for that server, instead of the usual ones.
         **kwargs: of the stock pipeline; ``fhe`` is ``execute`` (ciphertexts), ``simulate``
             (the same circuit on numbers, with modelled noise) or ``disable`` (the clear torch
-            model), ``agreement`` also runs the clear model and reports the difference. These two
-            can be given at each call too.
+            model), ``agreement`` also runs the clear model and reports the difference;
+            ``on_error`` is ``raise`` (the default) or ``skip``, which answers None for a text
+            that cannot be served. These three can be given at each call too.
 
-    After a call :attr:`reports` holds one :class:`~thex_hf.pipelines.report.Report` a text.
+    A list is checked before anything is computed: the error of a text that cannot be served names
+    its place, also as ``error.row``, from 1. A stream is checked as it comes. After a call
+    :attr:`reports` holds one :class:`~thex_hf.pipelines.report.Report` a text. Several threads may
+    use one pipeline: each finds the reports of its own last call there.
 
     Raises:
         OptionError: an option is unknown or has a value not on offer.
@@ -72,6 +81,14 @@ class EncryptedMixin:
     model_class: ClassVar[type[ThexBertClassifier]]
     call_options: ClassVar[tuple[str, ...]]
     tokenizer: Any
+    # of the stock pipeline, which comes after this class
+    preprocess: Any
+    postprocess: Any
+    _sanitize_parameters: Any
+    _preprocess_params: dict[str, Any]
+    _forward_params: dict[str, Any]
+    _postprocess_params: dict[str, Any]
+    _batch_size: int | None
 
     def __init__(
         self,
@@ -103,22 +120,27 @@ class EncryptedMixin:
                 f"{type(model).__name__}; convert it first: thex-hf convert"
             )
         place = Elsewhere.check(backend, url=url, server_token=server_token, verify=verify)
-        self.reports: list[Report] = []
-        folder = None if keys is None else Path(keys)
+        check_machinery(kwargs)
+        self._last, self._turn = LastReports(), Turn()
+        folder = None if keys is None else user_path("keys", keys)
         remote = None
         if place is None:
             self.protocol = choose_protocol(protocol, model.config.form)
-            check_engine(backend, self.protocol, softmax=softmax, relu=relu, keys=keys, ring=ring)
+            check_engine(
+                backend, self.protocol, softmax=softmax, relu=relu, keys=keys, ring=ring,
+                processes=processes,
+            )  # fmt: skip
         else:
             own = None if relu == "client" else relu
             refuse_local(softmax=softmax, ring=ring, processes=processes, relu=own)
             remote = RemoteSession(place, model, protocol, folder)
             self.protocol = remote.protocol
         if softmax is not None:
-            if self.protocol != "client-aided":
-                raise OptionError(f"softmax is an option of client-aided, not of {self.protocol}")
-            one_of("softmax", softmax, SOFTMAX)
-            set_softmax(model, "exact" if softmax == "exact" else "estimate")
+            kind = "exact" if softmax == "exact" else "estimate"
+            if kind != model.config.softmax:  # another pipeline may have the same model
+                model = copy.deepcopy(model)
+                set_softmax(model, kind)
+                args, kwargs = args[1:], {**kwargs, "model": model}
         self.runner = Runner(
             model,
             backend=backend,
@@ -146,23 +168,12 @@ class EncryptedMixin:
     def check_model_type(self, supported_models: Any) -> None:
         """Accept THE-X models, which the stock name table does not know."""
 
-    def get_iterator(self, inputs: Any, num_workers: int, batch_size: int, *rest: Any) -> Any:
-        """As in transformers; a batch is padded on its way, so there should be padding.
-
-        Raises:
-            OptionError: several texts at once, and the tokenizer has no padding token.
-        """
-        if batch_size > 1 and self.tokenizer.pad_token_id is None:
-            raise OptionError(
-                f"batch_size={batch_size} needs a tokenizer with a padding token; set one "
-                f"(tokenizer.pad_token = ...; any will do), or leave batch_size out"
-            )
-        return super().get_iterator(  # type: ignore[misc]
-            inputs, num_workers, batch_size, *rest
-        )
-
     def _own_options(
-        self, options: dict[str, Any], fhe: str | None, agreement: bool | None
+        self,
+        options: dict[str, Any],
+        fhe: str | None,
+        agreement: bool | None,
+        on_error: str | None,
     ) -> dict[str, Any]:
         """Refuse unknown options and return the parameters of ``_forward``."""
         refuse_unknown(options, self.call_options, loading=not hasattr(self, "_forward_params"))
@@ -170,7 +181,9 @@ class EncryptedMixin:
         if fhe is not None:
             forward["fhe"] = one_of("fhe", fhe, FHE_MODES)
         if agreement is not None:
-            forward["agreement"] = bool(agreement)
+            forward["agreement"] = yes_or_no("agreement", agreement)
+        if on_error is not None:
+            forward["on_error"] = one_of("on_error", on_error, ON_ERROR)
         return forward
 
     @property
@@ -210,14 +223,111 @@ class EncryptedMixin:
             )
         return found
 
-    def _classify(self, model_inputs: Mapping[str, Any], fhe: str, agreement: bool) -> list[Report]:
-        """Run each row of a batch by itself and keep its report."""
-        if fhe != "disable" and not self._told:
-            self._told = True
+    def check(self, inputs: Any, **options: Any) -> dict[int, TextError]:
+        """Find the texts that a call would refuse; nothing is computed.
+
+        Args:
+            inputs: as for a call.
+            **options: as for a call.
+
+        Returns:
+            By their places, from 1, the errors of texts that cannot be served.
+
+        Raises:
+            OptionError: as a call.
+        """
+        given = read_given(inputs)
+        return self._call(given, options, []).check(given.texts)
+
+    def _serve(self, inputs: Any, options: dict[str, Any]) -> Any:
+        """One call: answers to what it was given, reports where this thread finds them."""
+        reports = self._last.begin()
+        given = read_given(inputs)
+        call = self._call(given, options, reports)
+        if given.stream:
+            return Answers(given, call)
+        answers = call.together(given.texts)
+        return answers[0] if given.single else answers
+
+    def _call(self, given: Given, options: dict[str, Any], reports: list[Report]) -> Call:
+        """What a call with these options does."""
+        rest = dict(options)
+        batch, workers = rest.pop("batch_size", None), rest.pop("num_workers", None)
+        check_machinery({"batch_size": batch, "num_workers": workers})
+        pre, forward, post = self._sanitize_parameters(**rest)
+        pre, post = {**self._preprocess_params, **pre}, {**self._postprocess_params, **post}
+        forward = {"fhe": "execute", "agreement": False, **self._forward_params, **forward}
+        skip = forward.pop("on_error", ON_ERROR[0]) == "skip"
+        check_mode(**forward)
+        return Call(
+            partial(self._prepare, forward["fhe"], pre),
+            partial(self._run, **forward),
+            partial(self._answer, post),
+            partial(self.runner.refused, fhe=forward["fhe"]),
+            reports,
+            batch=batch or self._batch_size or 1,
+            skip=skip,
+            named=not given.single,
+        )
+
+    def _prepare(self, fhe: str, options: dict[str, Any], text: Any) -> Mapping[str, Any]:
+        """Tokenise one text. Raises TextError."""
+        with TOKENISING:
+            found = self.preprocess(text, **options)
+            (encoded,) = [found] if isinstance(found, Mapping) else list(found)
+        kept = encoded["attention_mask"][0].bool()  # the circuit pads, and to its own length
+        self.runner.check(int(kept.sum()), fhe)
+        return {name: x[:, kept] if isinstance(x, Tensor) else x for name, x in encoded.items()}
+
+    def _run(
+        self, rows: Sequence[Mapping[str, Any]], fhe: str, agreement: bool
+    ) -> list[Report | TextError]:
+        """Run tokenised texts, each by itself."""
+        with self._turn:
+            news = fhe != "disable" and not self._told
+            self._told = self._told or news
+        if news:
             logger.warning(self.runner.learns)
-        reports = self.runner.run(rows_of(model_inputs), fhe=fhe, agreement=agreement)
-        self.reports += reports
-        return reports
+        tensors = [{name: x for name, x in row.items() if isinstance(x, Tensor)} for row in rows]
+        return self.runner.run(tensors, fhe=fhe, agreement=agreement)
+
+    def _answer(self, options: dict[str, Any], row: Mapping[str, Any], report: Report) -> Any:
+        """What is returned for one text."""
+        with TOKENISING:
+            return self.postprocess(self._outputs(row, report), **options)
+
+    def _output(self, row: Mapping[str, Any], report: Report) -> dict[str, Any]:
+        """What the stock pipeline has of its model for one text."""
+        raise NotImplementedError
+
+    def _outputs(self, row: Mapping[str, Any], report: Report) -> Any:
+        """What the stock pipeline makes the answer of."""
+        return self._output(row, report)
+
+    def _forward(
+        self,
+        model_inputs: Mapping[str, Any],
+        fhe: str = "execute",
+        agreement: bool = False,
+        **_: Any,
+    ) -> dict[str, Any]:
+        """Run one tokenised text, for those who call the steps of a pipeline by themselves.
+
+        Raises:
+            InputError: there are several.
+        """
+        if len(model_inputs["input_ids"]) != 1:
+            raise InputError(f"expected one tokenised text, got {len(model_inputs['input_ids'])}")
+        (found,) = self._run([model_inputs], fhe, agreement)
+        if isinstance(found, TextError):
+            raise found
+        self.reports.append(found)
+        return self._output(model_inputs, found)
+
+    @property
+    def reports(self) -> list[Report]:
+        """One report a text of this thread's last call; other threads have theirs."""
+        return self._last.last()
 
     @property
     def report(self) -> Report | None:

@@ -14,6 +14,7 @@ PROTOCOLS = tuple(FORMS)
 CALL_OPTIONS = (
     "fhe",
     "agreement",
+    "on_error",
     "top_k",
     "function_to_apply",
     "truncation",
@@ -24,6 +25,7 @@ CALL_OPTIONS = (
 TOKEN_OPTIONS = (
     "fhe",
     "agreement",
+    "on_error",
     "aggregation_strategy",
     "ignore_labels",
     "is_split_into_words",

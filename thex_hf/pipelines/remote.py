@@ -11,10 +11,10 @@ from typing import Any
 from thex_hf.client.caller import Call, Caller
 from thex_hf.client.http import open_transport
 from thex_hf.encrypted.facts import Planned
-from thex_hf.errors import OptionError, PlanMismatch
+from thex_hf.errors import OptionError, PlanMismatch, TextError
 from thex_hf.layout.engines import Vector
 from thex_hf.modeling import ThexBertClassifier
-from thex_hf.protocol.local import Outcome, Transcript
+from thex_hf.protocol.local import Answer, Outcome, Transcript
 from thex_hf.protocol.progress import progress
 
 REMOTE = "remote"
@@ -84,7 +84,8 @@ class RemoteSession:
     def __init__(
         self, place: Elsewhere, model: ThexBertClassifier, protocol: str | None, keys: Path | None
     ) -> None:
-        transport = open_transport(str(place.url), place.server_token, verify=place.verify or True)
+        verify = True if place.verify is None else place.verify
+        transport = open_transport(str(place.url), place.server_token, verify=verify)
         self._caller = Caller(transport, keys)
         self.protocol = self._caller.protocol
         if protocol not in (None, self.protocol):
@@ -113,14 +114,17 @@ class RemoteSession:
         """Classify one text from its embeddings ``(tokens, d)``."""
         return _outcome(self._caller.run(embeddings))
 
-    def run_many(self, embeddings: Sequence[Vector]) -> list[Outcome]:
-        """Classify several texts, some at once; outcomes in their order."""
+    def run_many(self, embeddings: Sequence[Vector]) -> list[Answer]:
+        """Classify several texts, some at once: in their order an outcome, or why it has none."""
         with ThreadPoolExecutor(AT_ONCE) as pool, progress(len(embeddings), "texts") as bar:
 
-            def one(text: Vector) -> Outcome:
-                out = self.run(text)
-                bar.update()
-                return out
+            def one(text: Vector) -> Answer:
+                try:
+                    return self.run(text)
+                except TextError as error:
+                    return error
+                finally:
+                    bar.update()
 
             return list(pool.map(one, embeddings))
 

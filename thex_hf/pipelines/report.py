@@ -65,6 +65,7 @@ class Report:
         ring_degree: N; 0 when no circuit ran.
         modulus_bits: bits of the whole modulus, within the 128-bit limit of N.
         agreement: see :class:`Agreement`.
+        error: why the text has no answer; its logits are empty then, and the numbers 0.
     """
 
     logits: list[Any]
@@ -82,10 +83,12 @@ class Report:
     ring_degree: int = 0
     modulus_bits: int = 0
     agreement: Agreement | None = None
+    error: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; ``agreement`` only when it was asked for."""
+        """Plain JSON values; ``agreement`` and ``error`` only where there is one."""
         fields = asdict(self)
-        if self.agreement is None:
-            del fields["agreement"]
+        for name in ("agreement", "error"):
+            if fields[name] is None:
+                del fields[name]
         return fields

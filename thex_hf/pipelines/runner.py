@@ -11,18 +11,20 @@ import numpy as np
 import torch
 
 from thex_hf.backends.registry import find_backend, get_backend
+from thex_hf.bounds import check_logits
 from thex_hf.encrypted.shape import bucket
-from thex_hf.errors import OptionError
+from thex_hf.errors import OptionError, TextError
 from thex_hf.layout.engines import Vector
 from thex_hf.modeling import ThexBertClassifier
 from thex_hf.pipelines.agreement import compare
 from thex_hf.pipelines.remote import RemoteSession
 from thex_hf.pipelines.report import Agreement, Bytes, Report, Seconds
 from thex_hf.pipelines.rows import Row, embed_row
+from thex_hf.pipelines.turns import Turn
 from thex_hf.protocol.engines import CircuitBackend, Session
 from thex_hf.protocol.keys import KeyStore
 from thex_hf.protocol.learns import LEARNS
-from thex_hf.protocol.local import Outcome
+from thex_hf.protocol.local import Answer, Outcome
 from thex_hf.protocol.session import LocalSession
 from thex_hf.tokens.limits import LONGEST
 
@@ -75,19 +77,30 @@ class Runner:
             KeyStore(keys)  # refuses a model folder now, not at the first text
         self._sessions: dict[str, Session] = {}
         self._mark: tuple[object, ...] = ()
+        self._turn = Turn()
 
     def session(self, fhe: str) -> Session:
         """The session of mode ``execute`` or ``simulate``, made on first use.
 
         It has a copy of the weights: when the model's change, it is made anew.
         """
-        mark = self.model.encoder_mark()
-        if mark != self._mark:
-            self._sessions.clear()
-            self._mark = mark
-        if fhe not in self._sessions:
-            self._sessions[fhe] = self._open(fhe)
-        return self._sessions[fhe]
+        with self._turn:
+            mark = self.model.encoder_mark()
+            if mark != self._mark:
+                self._sessions.clear()
+                self._mark = mark
+            if fhe not in self._sessions:
+                self._sessions[fhe] = self._open(fhe)
+            return self._sessions[fhe]
+
+    def check(self, tokens: int, fhe: str) -> None:
+        """Refuse a text with more tokens than a server elsewhere takes.
+
+        Raises:
+            InputError: says how many it takes.
+        """
+        if self._remote is not None and fhe == "execute":
+            self._remote.plan(tokens)
 
     def _open(self, fhe: str) -> Session:
         simulate = fhe == "simulate"
@@ -131,24 +144,62 @@ class Runner:
 
     def _engine(self, fhe: str) -> str:
         """Name of the engine that runs a mode."""
+        if fhe == "disable":
+            return "torch"
         slots = not isinstance(self._backend, CircuitBackend)
         return "clear" if slots and fhe == "simulate" else self._name
 
-    def run(self, rows: Sequence[Row], *, fhe: str, agreement: bool) -> list[Report]:
-        """Classify tokenised texts, each a batch of one; several run side by side."""
+    def run(self, rows: Sequence[Row], *, fhe: str, agreement: bool) -> list[Report | TextError]:
+        """Classify tokenised texts, each a batch of one; several run side by side.
+
+        Any thread may call it. Sessions in this process take one call after the other: each uses
+        all processes that it may.
+
+        Returns:
+            For each text its report, or the error of a text that cannot be served.
+
+        Raises:
+            ThexError: of other kinds, which end the call.
+        """
         self.model.eval()  # one that is being trained would drop values at random
-        if fhe == "disable":
-            return [self._clear_report(row) for row in rows]
-        session = self.session(fhe)
-        embedded = [embed_row(self.model, row) for row in rows]
-        outcomes = session.run_many(embedded) if len(rows) > 1 else [session.run(embedded[0])]
-        reports = [self._report(r, o, fhe) for r, o in zip(rows, outcomes, strict=True)]
-        if not agreement:
-            return reports
+        answers: Sequence[Answer | None] = [None] * len(rows)
+        if fhe != "disable":
+            answers = self._answers([embed_row(self.model, row) for row in rows], fhe)
         return [
-            replace(report, agreement=self._compare(row, report))
-            for row, report in zip(rows, reports, strict=True)
+            self._finish(row, answer, fhe, agreement)
+            for row, answer in zip(rows, answers, strict=True)
         ]
+
+    def _answers(self, embedded: Sequence[Vector], fhe: str) -> Sequence[Answer]:
+        session = self.session(fhe)
+        if session is self._remote:
+            return _several(session, embedded)
+        with self._turn:
+            return _several(session, embedded)
+
+    def _finish(
+        self, row: Row, answer: Answer | None, fhe: str, agreement: bool
+    ) -> Report | TextError:
+        """The report of one text. A result that must not be believed is refused here.
+
+        Args:
+            row: the text.
+            answer: of the session; None: there was none, the clear model runs now.
+            fhe: the mode.
+            agreement: compare with the clear model.
+        """
+        if isinstance(answer, TextError):
+            return answer
+        try:
+            report = self._clear_report(row) if answer is None else self._report(row, answer, fhe)
+            check_logits(np.asarray(report.logits), self.model.config.calibration, fhe)
+            return replace(report, agreement=self._compare(row, report)) if agreement else report
+        except TextError as error:
+            return error
+
+    def refused(self, error: TextError, fhe: str) -> Report:
+        """The report of a text that has no answer."""
+        return Report([], 0, 0, self.protocol, self._engine(fhe), fhe, error=str(error))
 
     @torch.no_grad()
     def _clear(self, row: Row) -> Vector:
@@ -192,7 +243,7 @@ class Runner:
             tokens=tokens,
             bucket=bucket(tokens),
             protocol=self.protocol,
-            backend="torch",
+            backend=self._engine("disable"),
             fhe="disable",
             seconds=Seconds(client=time.perf_counter() - begin),
         )
@@ -202,3 +253,13 @@ class Runner:
         own = np.asarray(report.logits)
         marks = None if special is None else special[0].tolist()
         return compare(self._clear(row), own, self.model.config, marks)
+
+
+def _several(session: Session, embedded: Sequence[Vector]) -> Sequence[Answer]:
+    """Answers to all texts; a single one has all processes to itself."""
+    if len(embedded) > 1:
+        return session.run_many(embedded)
+    try:
+        return [session.run(embedded[0])]
+    except TextError as error:
+        return [error]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 from huggingface_hub import CommitInfo
 
+from thex_hf._paths import user_path
 from thex_hf.hub.upload import push_folder
 from thex_hf.modeling.hub import PUSH_OPTIONS
 
@@ -35,7 +35,7 @@ class SharingMixin:
         Raises:
             KeyStoreError: the folder holds keys; nothing was written.
         """
-        folder = Path(save_directory)
+        folder = user_path("save_directory", save_directory)
         pushing = {name: kwargs.pop(name) for name in PUSH_OPTIONS if name in kwargs}
         self.model.save_pretrained(folder, **kwargs)
         self.tokenizer.save_pretrained(folder)

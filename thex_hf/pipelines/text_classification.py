@@ -14,10 +14,13 @@ from thex_hf.encrypted.circuits import FORMS
 from thex_hf.modeling import ThexBertClassifier, ThexBertForSequenceClassification
 from thex_hf.modeling.digest import weights_digest
 from thex_hf.pipelines.bundled import bundled_checkpoint
+from thex_hf.pipelines.call_options import check_text_options
 from thex_hf.pipelines.encrypted import EncryptedMixin
 from thex_hf.pipelines.options import CALL_OPTIONS
+from thex_hf.pipelines.report import Report
 from thex_hf.pipelines.rows import inputs_of
 from thex_hf.pipelines.sharing import SharingMixin
+from thex_hf.tokens.limits import LONGEST
 from thex_hf.tokens.options import TokenOptions
 from thex_hf.tokens.texts import text_and_pair
 
@@ -58,26 +61,29 @@ class ThexTextClassificationPipeline(
         return (), kwargs
 
     def _sanitize_parameters(
-        self, fhe: str | None = None, agreement: bool | None = None, **options: Any
+        self,
+        fhe: str | None = None,
+        agreement: bool | None = None,
+        on_error: str | None = None,
+        **options: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        own = self._own_options(options, fhe, agreement)
+        own = self._own_options(options, fhe, agreement, on_error)
+        special = self.tokenizer.num_special_tokens_to_add() if "max_length" in options else 0
+        check_text_options(options, LONGEST, special)
         pre, forward, post = super()._sanitize_parameters(**options)
+        TokenOptions(**pre)
         return pre, {**forward, **own}, post
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         """Classify; see the class and the stock pipeline."""
-        self.reports = []
-        if isinstance(inputs, list | tuple) and len(inputs) == 0:
-            return []
-        return super().__call__(inputs, **kwargs)
+        found = self._serve(inputs, dict(kwargs))
+        return [found] if isinstance(inputs, str) and "top_k" not in kwargs else found
 
     def preprocess(self, inputs: Any, **tokenizer_kwargs: Any) -> Any:
         """Tokenise one text or pair, refusing what cannot be classified."""
         options = TokenOptions(**tokenizer_kwargs)
         return inputs_of(self._tokenise(*text_and_pair(inputs), options))
 
-    def _forward(
-        self, model_inputs: Mapping[str, Tensor], fhe: str = "execute", agreement: bool = False
-    ) -> dict[str, Tensor]:
-        reports = self._classify(model_inputs, fhe, agreement)
-        return {"logits": torch.tensor([r.logits for r in reports], dtype=torch.float32)}
+    def _output(self, row: Mapping[str, Any], report: Report) -> dict[str, Tensor]:
+        """What the stock pipeline takes from its model: logits ``(1, labels)``."""
+        return {"logits": torch.tensor([report.logits], dtype=torch.float32)}

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from types import GeneratorType
 from typing import Any, ClassVar
 
 import torch
-from torch.utils.data import Dataset
 from transformers import TokenClassificationPipeline
 
-from thex_hf.errors import InputError
+from thex_hf.errors import InputError, OptionError
 from thex_hf.modeling import ThexBertClassifier, ThexBertForTokenClassification
+from thex_hf.pipelines.call_options import check_token_options
 from thex_hf.pipelines.encrypted import EncryptedMixin
 from thex_hf.pipelines.options import TOKEN_OPTIONS, one_of
 from thex_hf.pipelines.report import Report
@@ -21,6 +20,8 @@ from thex_hf.tokens.options import TokenOptions
 from thex_hf.tokens.texts import check_text
 from thex_hf.tokens.words import join_words, moved
 
+SPLIT = "is_split_into_words"
+WORDS = (SPLIT, "delimiter")
 AGGREGATIONS = ("none", "simple", "first", "average", "max")
 
 
@@ -44,13 +45,15 @@ class ThexTokenClassificationPipeline(
         self,
         fhe: str | None = None,
         agreement: bool | None = None,
+        on_error: str | None = None,
         truncation: Any = None,
         stride: int | None = None,
         **options: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         if stride is not None:
             options["stride"] = stride  # refused below
-        own = self._own_options(options, fhe, agreement)
+        own = self._own_options(options, fhe, agreement, on_error)
+        check_token_options(options)
         strategy = options.get("aggregation_strategy")
         if strategy is not None:
             name = getattr(strategy, "value", strategy)
@@ -68,15 +71,19 @@ class ThexTokenClassificationPipeline(
                 ``is_split_into_words=True`` lists of words.
             **kwargs: see the class.
         """
-        self.reports = []
-        if not isinstance(inputs, str | list | tuple | GeneratorType | Dataset):
-            raise InputError(
-                f"expected a text (str), or a list, generator or torch data set of texts, got "
-                f"{type(inputs).__name__}"
-            )
-        if isinstance(inputs, list | tuple) and len(inputs) == 0:
-            return []
-        return super().__call__(inputs, **kwargs)
+        made = {name: x for name, x in self._preprocess_params.items() if name in WORDS}
+        options = {**made, **kwargs}
+        words = options.get(SPLIT, False)
+        several = isinstance(inputs, list | tuple) and all(
+            isinstance(text, list | tuple) for text in inputs
+        )
+        if words and inputs and isinstance(inputs, list | tuple) and not several:
+            inputs = [inputs]  # the words of one text
+        elif isinstance(inputs, tuple):
+            inputs = list(inputs)
+        if kwargs.get("offset_mapping") is not None and not isinstance(inputs, str):
+            raise OptionError("offset_mapping is of one text: call with one text (str) at a time")
+        return self._serve(inputs, options)
 
     def preprocess(
         self,
@@ -105,15 +112,15 @@ class ThexTokenClassificationPipeline(
             "is_last": True,
         }
 
-    def _forward(
-        self, model_inputs: Mapping[str, Any], fhe: str = "execute", agreement: bool = False
-    ) -> dict[str, Any]:
-        reports = self._classify(model_inputs, fhe, agreement)
-        return {
-            "logits": _spread(reports, model_inputs["attention_mask"]),
-            **dict.fromkeys(("word_ids", "word_to_chars_map")),  # the text is no list of words
-            **model_inputs,
-        }
+    def _output(self, row: Mapping[str, Any], report: Report) -> dict[str, Any]:
+        """What the stock pipeline has of its model: logits ``(1, tokens, labels)`` and the row."""
+        absent = dict.fromkeys(("word_ids", "word_to_chars_map"))  # the text is no list of words
+        logits = torch.tensor([report.logits], dtype=torch.float32)
+        return {"logits": logits, **absent, **row}
+
+    def _outputs(self, row: Mapping[str, Any], report: Report) -> list[dict[str, Any]]:
+        """The windows of a text; here always one."""
+        return [self._output(row, report)]
 
     def postprocess(self, all_outputs: Any, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
         """Name tokens or group them; places are those in the words joined by the delimiter."""
@@ -139,25 +146,9 @@ def _check_sentence(sentence: Any, split: bool) -> None:
     if not split:
         check_text(sentence)
         return
-    if not isinstance(sentence, list | tuple) or not sentence:
+    if not isinstance(sentence, list) or not sentence:
         raise InputError(
             f"with is_split_into_words=True a text is a list of words, not {sentence!r:.80}"
         )
     for word in sentence:
         check_text(word)
-
-
-def _spread(reports: list[Report], mask: torch.Tensor) -> torch.Tensor:
-    """Put logits of true tokens at their places in the batch; zeros at padding.
-
-    Args:
-        reports: one a text, with logits ``(n true tokens, labels)``.
-        mask: ``(batch, seq)``, 1 for true tokens.
-
-    Returns:
-        Shape ``(batch, seq, labels)``, float32.
-    """
-    found = mask.new_zeros((*mask.shape, len(reports[0].logits[0])), dtype=torch.float32)
-    for row, report in enumerate(reports):
-        found[row, mask[row].bool()] = torch.tensor(report.logits, dtype=torch.float32)
-    return found.cpu()

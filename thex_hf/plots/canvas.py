@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thex_hf._extras import require
+from thex_hf._paths import user_path
 from thex_hf.errors import OptionError
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def check_place(path: Path) -> Path:
         OptionError: matplotlib knows no format of that ending, or there is no such folder.
         BackendUnavailable: matplotlib is not installed.
     """
+    path = user_path("out", path)
     known = sorted(new_figure("", 1.0).canvas.get_supported_filetypes())
     if path.suffix.removeprefix(".").lower() not in known:
         raise OptionError(

@@ -11,7 +11,7 @@ from thex_hf.encrypted.facts import Planned
 from thex_hf.encrypted.schedule import SOFTMAX
 from thex_hf.layout.engines import Vector
 from thex_hf.protocol.costs import Estimate
-from thex_hf.protocol.local import Outcome
+from thex_hf.protocol.local import Answer, Outcome
 from thex_hf.weights import EncoderWeights
 
 
@@ -26,8 +26,8 @@ class Session(Protocol):
         """Classify one text from its embeddings ``(tokens, d)``."""
         ...
 
-    def run_many(self, embeddings: Sequence[Vector]) -> list[Outcome]:
-        """Classify several texts, outcomes in their order."""
+    def run_many(self, embeddings: Sequence[Vector]) -> list[Answer]:
+        """Classify several texts: in their order an outcome, or why that text has none."""
         ...
 
 

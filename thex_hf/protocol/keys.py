@@ -11,6 +11,7 @@ import os
 import re
 from pathlib import Path
 
+from thex_hf._paths import user_path
 from thex_hf.backends.base import EvaluationKeys, SecretKeys
 from thex_hf.errors import KeyMismatch, KeyStoreError, PlanMismatch, WireError
 from thex_hf.protocol.keyfile import KeyFile, is_key_file, read_file, write_file
@@ -26,10 +27,11 @@ class KeyStore:
 
     Raises:
         KeyStoreError: the directory is a file, or holds a model.
+        OptionError: the path is empty, or begins with ``~`` and nobody has such a home.
     """
 
     def __init__(self, directory: str | Path) -> None:
-        self.directory = Path(directory)
+        self.directory = user_path("keys", directory)
         self._refuse_model_folder()
 
     def path(self, kind: str, plan_id: str) -> Path:

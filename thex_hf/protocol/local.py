@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from thex_hf.encrypted.facts import Planned
+from thex_hf.errors import TextError
 from thex_hf.layout.engines import Vector
 from thex_hf.protocol.client import Conversation
 from thex_hf.protocol.server import ServerRun
@@ -40,6 +42,21 @@ class Outcome:
     keygen_seconds: float  # 0 when the keys were there already
     prepare_seconds: float  # 0 when the weights were encoded already
     batch: int = 1  # texts in the same request
+
+
+Answer: TypeAlias = Outcome | TextError
+"""Of one of many texts: its outcome, or why it has none while others have."""
+
+
+def served(answer: Answer) -> Outcome:
+    """The outcome.
+
+    Raises:
+        TextError: there is none.
+    """
+    if isinstance(answer, TextError):
+        raise answer
+    return answer
 
 
 def exchange(client: Conversation, server: ServerRun) -> Transcript:

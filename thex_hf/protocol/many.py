@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from thex_hf.backends.base import SlotBackend
-from thex_hf.errors import OptionError
+from thex_hf.errors import OptionError, TextError
 from thex_hf.processes.child import can_fork
+from thex_hf.processes.faults import from_message, to_message
 from thex_hf.processes.pool import share, usable_cores
 from thex_hf.protocol.local import Transcript
 from thex_hf.protocol.progress import progress
@@ -67,32 +68,48 @@ def shares(transcript: Transcript) -> list[Transcript]:
 
 def classify_all(
     count: int, classify: Callable[[int], Transcript], processes: int
-) -> list[Transcript]:
-    """Transcripts of texts ``0`` to ``count - 1``, in order, with a progress bar.
+) -> list[Transcript | TextError]:
+    """Transcripts of requests ``0`` to ``count - 1``, in order, with a progress bar.
+
+    In place of a transcript stands the error of a text that cannot be served; others go on.
 
     Args:
-        count: how many texts.
+        count: how many requests.
         classify: runs one; its keys and weights must be there already.
         processes: how many children; 1: none.
 
     Raises:
-        ThexError: as ``classify`` raises; from a child with the text's number.
+        ThexError: as ``classify`` raises, if it is no :class:`TextError`; from a child with the
+            request's number.
     """
+
+    def attempt(index: int) -> Transcript | TextError:
+        try:
+            return classify(index)
+        except TextError as error:
+            return error
+
     with progress(count, "classifying") as bar:
         if min(count, processes) > 1:
-            messages = share(count, lambda i: _to_message(classify(i)), processes, bar.update)
+            messages = share(count, lambda i: _to_message(attempt(i)), processes, bar.update)
             return [_from_message(message) for message in messages]
         out = []
         for index in range(count):
-            out.append(classify(index))
+            out.append(attempt(index))
             bar.update()
         return out
 
 
-def _to_message(transcript: Transcript) -> dict[str, Any]:
-    message = {field.name: getattr(transcript, field.name) for field in fields(transcript)}
-    return {**message, "logits": transcript.logits.tolist()}
+def _to_message(found: Transcript | TextError) -> dict[str, Any]:
+    if isinstance(found, TextError):
+        return {"error": to_message(found)}
+    message = {field.name: getattr(found, field.name) for field in fields(found)}
+    return {**message, "logits": found.logits.tolist()}
 
 
-def _from_message(message: dict[str, Any]) -> Transcript:
+def _from_message(message: dict[str, Any]) -> Transcript | TextError:
+    if "error" in message:
+        error = from_message(message["error"])
+        assert isinstance(error, TextError)  # the only kind that is sent so
+        return error
     return Transcript(**{**message, "logits": np.array(message["logits"], dtype=np.float64)})

@@ -26,12 +26,13 @@ from thex_hf.encrypted.plan import Plan
 from thex_hf.encrypted.preparation import prepare
 from thex_hf.encrypted.shape import bucket
 from thex_hf.encrypted.together import together
+from thex_hf.errors import TextError
 from thex_hf.layout.engines import ClientEngine, ServerEngine, Vector
 from thex_hf.processes.pool import check_processes
 from thex_hf.protocol.batch_client import BatchClientRun
-from thex_hf.protocol.client import ClientRun, Conversation
+from thex_hf.protocol.client import ClientRun, Conversation, check_embeddings
 from thex_hf.protocol.keys import KeyStore
-from thex_hf.protocol.local import Outcome, Transcript, exchange
+from thex_hf.protocol.local import Answer, Outcome, Transcript, exchange
 from thex_hf.protocol.many import check_packing, classify_all, process_count, shares
 from thex_hf.protocol.progress import progress
 from thex_hf.protocol.requests import key_request
@@ -152,7 +153,7 @@ class LocalSession:
         processes = process_count(self.backend, self._processes, pieces=True)
         return ready.outcomes(self._exchange(ready, processes))[0]
 
-    def run_many(self, embeddings: Sequence[Vector], processes: int | None = None) -> list[Outcome]:
+    def run_many(self, embeddings: Sequence[Vector], processes: int | None = None) -> list[Answer]:
         """Classify several texts, each from its embeddings ``(tokens, d)``.
 
         Texts of one bucket share a request where that pays; requests run side by side. Keys
@@ -163,32 +164,44 @@ class LocalSession:
             processes: how many children; None: what the session was made with.
 
         Returns:
-            The outcomes in the order of the texts. One-time costs stand in the first outcome
-            that needed them.
+            In the order of the texts an outcome, or the error of a text that cannot be served.
+            One-time costs stand in the first outcome that needed them.
 
         Raises:
-            ThexError: as :meth:`run`; from a child with the text's number.
+            ThexError: as :meth:`run`, if it is about more than one text.
         """
         wanted = check_processes(processes) or self._processes
         side = process_count(self.backend, wanted, pieces=False)
-        requests = self._requests([len(text) for text in embeddings], side)
+        out: dict[int, Answer] = self._refused(embeddings)
+        able = [index for index in range(len(embeddings)) if index not in out]
+        requests = [
+            (plan, [able[index] for index in group])
+            for plan, group in self._requests([len(embeddings[index]) for index in able], side)
+        ]
         ready = [
             self._ready_batch(plan, [embeddings[i] for i in texts])
             if plan
             else self._ready(embeddings[texts[0]])
             for plan, texts in requests
         ]
-        if len(ready) == 1:
-            pieces = process_count(self.backend, wanted, pieces=True)
-            transcripts = [self._exchange(ready[0], pieces)]
-        else:
-            transcripts = classify_all(
-                len(ready), lambda index: self._exchange(ready[index], 1), side
-            )
-        out: dict[int, Outcome] = {}
-        for (_, texts), one, transcript in zip(requests, ready, transcripts, strict=True):
-            out |= dict(zip(texts, one.outcomes(transcript), strict=True))
+        pieces = process_count(self.backend, wanted, pieces=True) if len(ready) == 1 else 1
+        transcripts = classify_all(
+            len(ready), lambda index: self._exchange(ready[index], pieces), side
+        )
+        for (_, texts), one, found in zip(requests, ready, transcripts, strict=True):
+            each = [found] * len(texts) if isinstance(found, TextError) else one.outcomes(found)
+            out |= dict(zip(texts, each, strict=True))
         return [out[index] for index in range(len(embeddings))]
+
+    def _refused(self, embeddings: Sequence[Vector]) -> dict[int, Answer]:
+        """The texts that no request can take, and why."""
+        out: dict[int, Answer] = {}
+        for index, text in enumerate(embeddings):
+            try:
+                check_embeddings(self.plan(len(text)), text)
+            except TextError as error:
+                out[index] = error
+        return out
 
     def _requests(self, lengths: Sequence[int], side: int) -> list[tuple[Plan | None, list[int]]]:
         """What goes into each request: a batch plan with many texts, or None with one."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from thex_hf._paths import user_path
 from thex_hf.errors import OptionError
 from thex_hf.service.disk_shelf import DiskShelf
 from thex_hf.service.shelf import Limits, Shelf
@@ -22,4 +21,4 @@ def open_shelf(place: str, limits: Limits) -> Shelf:
         raise OptionError("name a folder or the address of a database for clients' keys")
     if "://" in place:
         return SqlShelf(place, limits)
-    return DiskShelf(Path(place), limits)
+    return DiskShelf(user_path("keys", place), limits)

@@ -12,6 +12,7 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
+from thex_hf._paths import user_path
 from thex_hf.errors import OptionError, SecurityError
 from thex_hf.service.cradle import Cradle
 from thex_hf.service.hands import ForkedHands
@@ -56,9 +57,14 @@ class Listening:
             )
         if (self.certificate is None) != (self.private_key is None):
             raise OptionError("https needs both a certificate and its private key")
-        for path in (self.certificate, self.private_key):
-            if path is not None and not path.is_file():
+        for name in ("certificate", "private_key"):
+            given = getattr(self, name)
+            if given is None:
+                continue
+            path = user_path(name, given)
+            if not path.is_file():
                 raise OptionError(f"there is no file {path}")
+            object.__setattr__(self, name, path)
 
 
 def serve(

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from thex_hf._paths import user_path
 from thex_hf.errors import AccessError, SecurityError
 
 SHORTEST = 16
@@ -33,6 +34,7 @@ class Tokens:
         Raises:
             SecurityError: others may read the file, a token is short, or a line is no such line.
         """
+        path = user_path("tokens", path)
         try:
             mode, text = path.stat().st_mode, path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:

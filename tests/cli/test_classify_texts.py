@@ -1,0 +1,141 @@
+"""Where ``thex-hf classify`` has its texts from, and what becomes of bad ones."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from thex_hf.cli.main import commands
+from thex_hf.cli.texts import read_texts
+from thex_hf.errors import InputError, OptionError
+
+CLEAR = ("--fhe", "disable", "--json")
+
+
+def run(*arguments, **options):
+    return CliRunner().invoke(commands, ["classify", *map(str, arguments)], **options)
+
+
+def records(result):
+    assert result.exit_code == 0, (result.output, result.exception)
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def texts_of(path, content):
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return [(text.text, text.pair) for text in read_texts([], path)]
+
+
+def test_standard_input_has_one_text_a_line():
+    rows = records(run("-", *CLEAR, input="\ufeffa charming film\r\na dull mess\n"))
+    assert [row["label"] for row in rows] == ["POSITIVE", "NEGATIVE"]
+    assert rows[0] == {**records(run("a charming film", *CLEAR))[0], "seconds": rows[0]["seconds"]}
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        (b"", "standard input is empty"),
+        (b"good\n\nbad\n", "^standard input, line 2: the text is empty"),
+        (b"good\ncaf\xe9\n", "should be UTF-8, and line 2 is not"),
+        ("good".encode("utf-16"), "should be UTF-8"),
+    ],
+)
+def test_bad_input_is_named_by_its_line(sent, reason):
+    error = run("-", *CLEAR, input=sent).exception
+    assert isinstance(error, InputError)
+    with pytest.raises(InputError, match=reason):
+        raise error
+
+
+def test_the_name_of_a_file_is_no_text(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "reviews").write_text("good\n")
+    for arguments, reason in [
+        (["reviews"], "is the name of a file.*--file reviews"),
+        (["good", "./reviews"], "is the name of a file"),
+        (["reviews.TSV"], "looks like the name of a file, and there is none"),
+        (["data/x.csv.gz"], "looks like the name of a file"),
+        (["-", "good"], "no other text"),
+        ([], "at least one text"),
+        (["good", "--file", "reviews"], "not both"),
+        (["--file", "reviews"], "ending in .txt, .tsv, .csv, .jsonl"),
+        (["--file", "none.txt"], "cannot be read: No such file"),
+    ]:
+        result = run(*arguments, *CLEAR)
+        with pytest.raises(InputError, match=reason):
+            raise result.exception
+    assert records(run("a good film in reviews.", *CLEAR))
+
+
+def test_files_of_texts(tmp_path):
+    crlf = texts_of(tmp_path / "a.txt", "\ufeffone\r\ntwo\u2028still two\r\n")
+    assert crlf == [("one", None), ("two\u2028still two", None)]
+    assert texts_of(tmp_path / "a.tsv", 'label\ttext\n1\tsay "hi\n') == [('say "hi', None)]
+    assert texts_of(tmp_path / "a.csv", 'text,label\n"one, two",1\n') == [("one, two", None)]
+    pairs = "text\ttext_pair\none\ttwo\n"
+    assert texts_of(tmp_path / "b.tsv", pairs) == [("one", "two")]
+    lines = '{"text": "one"}\n\n{"text": "two", "text_pair": "three"}\n'
+    assert texts_of(tmp_path / "a.jsonl", lines) == [("one", None), ("two", "three")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.tsv", "text\none\ttwo\n", "line 2: as many fields as the header"),
+        ("a.csv", "text,label\none\n", "line 2: as many fields as the header"),
+        ("a.csv", "sentence,label\none,1\n", "line 2: expected a column text.*sentence"),
+        ("a.csv", "", "has no texts"),
+        ("a.jsonl", '{"text": "one"}\n{"text"\n', "line 2 should be a JSON object"),
+        ("a.jsonl", "[1]\n", "line 1: expected a column text.*got list"),
+        ("a.txt", "", "is empty"),
+        ("a.txt", b"\xff\xfe", "should be UTF-8"),
+    ],
+)
+def test_files_that_are_refused(tmp_path, name, content, reason):
+    with pytest.raises(InputError, match=reason):
+        texts_of(tmp_path / name, content)
+
+
+def test_skipping_keeps_the_order_and_ends_well(tmp_path):
+    path = tmp_path / "texts.jsonl"
+    path.write_text('{"text": "a charming film"}\n{"text": null}\n\n{"text": "a dull mess"}\n')
+    done = run("--file", path, "--on-error", "skip", *CLEAR)
+    rows = records(done)
+    assert [row.get("label") for row in rows] == ["POSITIVE", None, "NEGATIVE"]
+    assert rows[1] == {"error": "expected a text (str), got NoneType", "row": 2}
+    assert "1 of 3 texts were not classified" in done.stderr
+    people = run("good", "", "--fhe", "disable", "--on-error", "skip")
+    assert "not classified: text 2: the text is empty" in people.stdout
+    refused = run("--file", path, *CLEAR)
+    assert refused.stdout == ""
+    with pytest.raises(InputError, match=r"texts\.jsonl, line 2: expected a text") as caught:
+        raise refused.exception
+    assert caught.value.row == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--on-error", "ignore"], "raise or skip"),
+        (["--fhe", "disable", "--keys", "k"], "--keys has no use with --fhe disable"),
+        (["--fhe", "simulate", "--keys", "k"], "--keys has no use with --fhe simulate"),
+        (["--fhe", "simulate", "--processes", "2"], "--processes has no use"),
+        (["--fhe", "disable", "--ring", "8192"], "--ring has no use"),
+        (["--fhe", "disable", "--agreement"], "what fhe='disable' runs"),
+        (["--ring", "1000"], "ring is for refresh and one-shot"),
+        (["--softmax", "exakt"], "did you mean 'exact'"),
+        (["--protocol", "refresh", "--softmax", "exact"], "option of client-aided"),
+        (["--url", ""], "go with --backend remote"),
+        (["--token", "x"], "go with --backend remote"),
+        (["--backend", "remote"], "needs --url"),
+    ],
+)
+def test_options_are_used_or_refused(options, reason):
+    with pytest.raises(OptionError, match=reason):
+        raise run("good", *options).exception
+
+
+def test_a_token_in_the_environment_is_for_a_server_only(monkeypatch):
+    monkeypatch.setenv("THEX_HF_TOKEN", "0123456789abcdef")
+    assert records(run("a charming film", *CLEAR))

@@ -1,0 +1,166 @@
+"""One call of a pipeline: texts in, answers and reports out, and what becomes of bad texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from transformers.utils import logging
+
+from thex_hf.errors import TextError
+from thex_hf.pipelines.given import Given
+from thex_hf.pipelines.report import Report
+
+logger = logging.get_logger(__name__)
+ON_ERROR = ("raise", "skip")
+SHOWN = 3
+"""Reasons in a warning."""
+
+Prepared: TypeAlias = Mapping[str, Any]
+
+
+@dataclass
+class Call:
+    """What one call does with its texts.
+
+    Args:
+        prepare: tokenises a text; raises TextError.
+        classify: the report of each prepared text, or its error.
+        answer: what the pipeline returns for a prepared text with that report.
+        refused: the report of a text that has none.
+        reports: where reports go, one a text.
+        batch: texts at once.
+        skip: answer None for a text that cannot be served, instead of raising.
+        named: name the text in errors, there are several.
+    """
+
+    prepare: Callable[[Any], Prepared]
+    classify: Callable[[Sequence[Prepared]], list[Report | TextError]]
+    answer: Callable[[Prepared, Report], Any]
+    refused: Callable[[TextError], Report]
+    reports: list[Report]
+    batch: int
+    skip: bool
+    named: bool
+    _skipped: list[str] = field(default_factory=list)
+
+    def together(self, texts: Iterable[Any]) -> list[Any]:
+        """Answers to several texts, all of which are checked before anything is computed.
+
+        Raises:
+            TextError: unless they are skipped, of the first text that cannot be served.
+        """
+        entries = [self._prepared(text) for text in texts]
+        for row, error in _refused(entries).items():
+            if not self.skip:
+                raise self._at(error, row)
+        out: list[Any] = []
+        for start in range(0, len(entries), self.batch):
+            out += self._some(entries[start : start + self.batch], start + 1)
+        self._tell()
+        return out
+
+    def check(self, texts: Iterable[Any]) -> dict[int, TextError]:
+        """The errors of texts that cannot be served, by their places, from 1."""
+        return _refused([self._prepared(text) for text in texts])
+
+    def one_by_one(self, texts: Iterable[Any]) -> Iterator[Any]:
+        """Answers to a stream of texts, each checked as it comes.
+
+        Raises:
+            TextError: unless they are skipped, after the answers to all texts before it.
+        """
+        self.reports.clear()
+        self._skipped.clear()
+        entries: list[Prepared | TextError] = []
+        first = 1
+        for text in texts:
+            entries.append(self._prepared(text))
+            ends = isinstance(entries[-1], TextError) and not self.skip
+            if ends or len(entries) == self.batch:
+                yield from self._some(entries, first)
+                first, entries = first + len(entries), []
+        yield from self._some(entries, first)
+        self._tell()
+
+    def _prepared(self, text: Any) -> Prepared | TextError:
+        try:
+            return self.prepare(text)
+        except TextError as error:
+            return error
+
+    def _some(self, entries: Sequence[Prepared | TextError], first: int) -> Iterator[Any]:
+        """Compute some texts at once, keep all their reports, then give the answers in order."""
+        able = [entry for entry in entries if not isinstance(entry, TextError)]
+        computed = iter(self.classify(able) if able else [])
+        found = [own if isinstance(own, TextError) else next(computed) for own in entries]
+        self.reports += [self.refused(own) if isinstance(own, TextError) else own for own in found]
+        for row, (entry, own) in enumerate(zip(entries, found, strict=True), first):
+            if isinstance(own, TextError):
+                if not self.skip:
+                    raise self._at(own, row)
+                self._skipped.append(str(self._at(own, row)))
+                yield None
+            else:
+                assert not isinstance(entry, TextError)
+                yield self.answer(entry, own)
+
+    def _at(self, error: TextError, row: int) -> TextError:
+        return error.at(row) if self.named else error
+
+    def _tell(self) -> None:
+        """Say how many texts were skipped, and why the first of them."""
+        if not self._skipped:
+            return
+        more = "; ..." if len(self._skipped) > SHOWN else ""
+        logger.warning(
+            "skipped %d of %d texts, whose answers are None: %s%s",
+            len(self._skipped),
+            len(self.reports),
+            "; ".join(self._skipped[:SHOWN]),
+            more,
+        )
+
+
+def _refused(entries: Sequence[Prepared | TextError]) -> dict[int, TextError]:
+    return {row: own for row, own in enumerate(entries, 1) if isinstance(own, TextError)}
+
+
+class Answers(Iterator[Any]):
+    """Answers to a stream of texts, computed as they are asked for.
+
+    Those to a data set have a length, and each ``for`` loop begins at its first text.
+
+    Args:
+        given: the stream.
+        call: what answers it.
+
+    Attributes:
+        reports: of the texts answered so far.
+    """
+
+    def __init__(self, given: Given, call: Call) -> None:
+        self._given, self._call = given, call
+        self._running = call.one_by_one(given.texts)
+        self.reports = call.reports
+
+    def __iter__(self) -> Iterator[Any]:
+        """All answers of a data set from the first on; of other streams those still to come."""
+        if self._given.size is not None:
+            self._running = self._call.one_by_one(self._given.texts)
+        return self
+
+    def __next__(self) -> Any:
+        """The answer to the next text."""
+        return next(self._running)
+
+    def __len__(self) -> int:
+        """How many texts there are.
+
+        Raises:
+            TypeError: nobody knows.
+        """
+        if self._given.size is None:
+            raise TypeError("a stream of texts has no length")
+        return self._given.size
