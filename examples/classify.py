@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         model=thex_hf.bundled_checkpoint(),
         fhe=options.fhe,
         keys=options.keys,
-        agreement=True,
+        agreement=options.fhe != "disable",
     )
     results = classify(options.texts)
     for text, result, report in zip(options.texts, results, classify.reports, strict=True):

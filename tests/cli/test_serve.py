@@ -86,6 +86,22 @@ def test_a_client_without_torch_needs_its_half_only(address, half, tmp_path):
     assert "OptionError: --agreement needs the whole model" in refused.stderr
 
 
+def test_a_client_without_torch_skips_or_names_texts_too(address, half):
+    texts = ("Dull.", " ", "word " * 40)
+    arguments = ("--model", half, *texts)
+    done = remote(address, *arguments, "--on-error", "skip", THEX_HF_NO_TORCH="1")
+    assert done.returncode == 0, done.stderr
+    first, *rest = (json.loads(line) for line in done.stdout.splitlines())
+    assert first["label"] == "NEGATIVE"
+    assert [row["row"] for row in rest] == [2, 3]
+    assert "42 tokens, the server takes 16" in rest[1]["error"]
+    refused = remote(address, *arguments, THEX_HF_NO_TORCH="1")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "InputError: text 2: the text is empty" in refused.stderr
+    wrong = remote(address, *arguments, "--ring", "8192", THEX_HF_NO_TORCH="1")
+    assert "--ring needs the whole model" in wrong.stderr
+
+
 @pytest.mark.parametrize(("token", "words"), [("", "send Authorization"), ("other", "not known")])
 def test_a_token_is_asked_for(address, half, token, words):
     done = remote(address, "--model", half, "Dull.", token=token, THEX_HF_NO_TORCH="1")

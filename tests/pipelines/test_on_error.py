@@ -19,12 +19,12 @@ class OutOfRange(TextError):
 
 @pytest.fixture
 def doubtful(classifier, monkeypatch):
-    """A classifier that believes no result for texts of five tokens (BAD)."""
+    """A classifier that believes no negative result."""
     finish = type(classifier.runner)._report
 
     def check(self, row, outcome, fhe):
         report = finish(self, row, outcome, fhe)
-        if report.tokens == len(classifier.tokenizer(BAD)["input_ids"]):
+        if report.logits[0] > report.logits[1]:
             raise OutOfRange("the result is out of range")
         return report
 
@@ -116,13 +116,17 @@ def test_an_error_on_the_way_costs_no_other_answer(doubtful, fhe, batch_size):
     assert labels(got) == ["POSITIVE"]
 
 
-def test_texts_that_share_a_request(monkeypatch):
+def test_texts_that_share_a_request(doubtful):
     pipe = pipeline(TASK, protocol="refresh", fhe="simulate", on_error="skip")
-    texts = [GOOD, "", *[f"film {i}" for i in range(30)]]
-    rows = pipe(texts, batch_size=len(texts))
-    assert rows[1] is None
-    assert all(row for index, row in enumerate(rows) if index != 1)
-    assert max(report.batch for report in pipe.reports) > 1
+    pipe.runner.session("simulate")._packing = "batch"  # so few would go one by one
+    rows = pipe([GOOD, "", BAD, LONG, GOOD], batch_size=5)
+    assert labels(rows) == ["POSITIVE", None, None, None, "POSITIVE"]
+    assert [report.batch for report in pipe.reports] == [3, 1, 1, 1, 3]
+    assert pipe.reports[2].error == "the result is out of range"
+    with pytest.raises(OutOfRange, match="text 2: ") as caught:
+        pipe([GOOD, BAD, GOOD], batch_size=3, on_error="raise")
+    assert caught.value.row == 2
+    assert [bool(report.logits) for report in pipe.reports] == [True, False, True]
 
 
 def test_what_a_server_elsewhere_does_not_take(tmp_path):

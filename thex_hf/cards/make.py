@@ -14,6 +14,7 @@ from thex_hf.errors import ConversionError
 from thex_hf.modeling.card import write_card
 from thex_hf.modeling.opening import open_model, open_tokenizer
 from thex_hf.modeling.records import read_measures, write_measures
+from thex_hf.pipelines.engine import check_engine
 from thex_hf.pipelines.options import FHE_MODES, choose_protocol, one_of
 
 SAME = ("machine", "versions", "backend")
@@ -65,6 +66,10 @@ def make_card(
     _check_folder(place)
     model = open_model(place)
     wanted = [choose_protocol(p, model.config.form) for p in protocols or protocols_of(model)]
+    for name in wanted:
+        check_engine(
+            backend, name, softmax=None, relu="client", keys=None, ring=ring, processes=processes
+        )
     measures: dict[str, Any] = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "backend": backend_words(backend),

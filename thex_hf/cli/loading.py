@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from thex_hf._paths import user_path
 from thex_hf.errors import ConversionError
 
 
@@ -16,8 +17,9 @@ def model_folder(name: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
-    if Path(name).is_dir():
-        return Path(name)
+    place = user_path("model", name)
+    if place.is_dir():
+        return place
     try:
         found = snapshot_download(name, allow_patterns=["*.json", "*.safetensors"])
     except (OSError, HFValidationError) as error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from thex_hf._paths import user_path
 from thex_hf.errors import InputError
 
 if TYPE_CHECKING:
@@ -106,7 +107,9 @@ def _protocols(wanted: Wanted) -> Drawn:
 def _text(data: str) -> str:
     """A file's text, or that of standard input for ``-``."""
     try:
-        return sys.stdin.read() if data == "-" else Path(data).read_text(encoding="utf-8")
+        return (
+            sys.stdin.read() if data == "-" else user_path("data", data).read_text(encoding="utf-8")
+        )
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"{data} should be a file of costs, and cannot be read: {error}"

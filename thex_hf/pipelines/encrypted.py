@@ -19,7 +19,7 @@ from thex_hf.modeling.guards import check_dtype, check_head, refuse_misfit
 from thex_hf.modeling.opening import KINDS, check_tokenizer
 from thex_hf.modeling.switch import set_softmax
 from thex_hf.pipelines.call import ON_ERROR, Answers, Call
-from thex_hf.pipelines.call_options import check_machinery, check_mode, yes_or_no
+from thex_hf.pipelines.call_options import check_machinery, check_mode, whole_number, yes_or_no
 from thex_hf.pipelines.engine import check_engine
 from thex_hf.pipelines.given import Given, read_given
 from thex_hf.pipelines.options import (
@@ -335,5 +335,11 @@ class EncryptedMixin:
         return self.reports[-1] if self.reports else None
 
     def plan(self, tokens: int) -> dict[str, Any]:
-        """The plan for texts of ``tokens`` tokens, as JSON values."""
+        """The plan for texts of ``tokens`` tokens, as JSON values.
+
+        Raises:
+            OptionError: not a whole number, 1 or more.
+            PlanError: no parameters carry so many.
+        """
+        whole_number("tokens", tokens)
         return self.runner.session("execute").plan(tokens).to_json()
