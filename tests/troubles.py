@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 import torch
 from source_models import make_tokenizer, save_source
-from transformers import AutoModelForSequenceClassification, pipeline
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 import thex_hf
 from thex_hf.backends import KeyRequest, get_backend
@@ -27,6 +27,7 @@ from thex_hf.conversion.naming import aligned
 from thex_hf.conversion.resume import Work
 from thex_hf.layout.parameters import Parameters
 from thex_hf.modeling.guards import refuse_pickle
+from thex_hf.modeling.opening import open_model
 from thex_hf.protocol.keyfile import read_file
 from thex_hf.protocol.keys import KeyStore
 from thex_hf.service.runs import RunName, Runs
@@ -113,6 +114,27 @@ def unconverted():
     save_source("my-bert")
     model = AutoModelForSequenceClassification.from_pretrained("my-bert")
     pipeline(TASK, model=model, tokenizer=make_tokenizer())
+
+
+@under("The weights changed since the conversion")
+def _():
+    model = open_model(thex_hf.bundled_checkpoint())
+    tokenizer = AutoTokenizer.from_pretrained(thex_hf.bundled_checkpoint())
+    thex_hf.calibrate(model, ["good"], tokenizer)
+    model.classifier.weight.data.mul_(2)
+    pipeline(TASK, model=model, tokenizer=tokenizer)("good", fhe="simulate")
+
+
+@under("A layer that cannot be encrypted")
+def _():
+    model = open_model(thex_hf.bundled_checkpoint())
+    model.thex_bert.layers[0].register_forward_hook(lambda *_: None)
+    model.encoder_weights()
+
+
+@under("The model is to be computed in float16")
+def _():
+    bundled(dtype=torch.float16)
 
 
 @under("The protocol does not fit the model")
