@@ -56,7 +56,7 @@ def load_model(
         )
     except Exception as error:  # whatever transformers says of files that it does not take
         reason = " ".join(str(error).split())
-        if "ignore_mismatched_sizes" in reason:
+        if "ignore_mismatched_sizes" in reason or "size mismatch" in reason:
             reason = (
                 "the shapes of its tensors are not those that config.json says (is id2label as "
                 f"long as the classifier?). {reason}"
@@ -80,7 +80,7 @@ def _check_complete(
     encoder = (f"{family.prefix}.", "embeddings.", "encoder.", "transformer.")
     found = {
         "missing": set(info["missing_keys"]) - given,
-        "of another shape": {str(entry[0]) for entry in info["mismatched_keys"]} - given,
+        "of another shape": {_name(entry) for entry in info["mismatched_keys"]} - given,
         "without counterpart": [
             name
             for name in info["unexpected_keys"]
@@ -93,6 +93,11 @@ def _check_complete(
             f"{str(source)!r} is not a complete, plain {family.name} model; tensors "
             f"{'; '.join(wrong)}. {SUPPORTED}"
         )
+
+
+def _name(entry: str | tuple[str, Any, Any]) -> str:
+    """The tensor in a report of shapes; before transformers 5 there is nothing but its name."""
+    return entry if isinstance(entry, str) else entry[0]
 
 
 @torch.no_grad()
