@@ -3,6 +3,7 @@
 Each function runs in an empty directory and must raise.
 """
 
+import json
 import os
 import socket
 import subprocess
@@ -12,7 +13,8 @@ from pathlib import Path
 from unittest.mock import patch
 
 import torch
-from source_models import make_tokenizer, save_source
+from safetensors.torch import save_file
+from source_models import make_source, make_tokenizer, save_source
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 import thex_hf
@@ -25,6 +27,7 @@ from thex_hf.conversion import checks, convert, options_from
 from thex_hf.conversion.data import LabelledTexts, read_texts
 from thex_hf.conversion.naming import aligned
 from thex_hf.conversion.resume import Work
+from thex_hf.conversion.sources import load_source, start_model
 from thex_hf.layout.parameters import Parameters
 from thex_hf.modeling.guards import refuse_pickle
 from thex_hf.modeling.opening import open_model
@@ -329,10 +332,40 @@ def folder_in_use():
     convert("my-bert", "my-thex-bert", train="train.tsv", dev="dev.tsv")
 
 
+@under("The output is the source")
+def output_is_source():
+    save_source("my-bert")
+    options = options_from(overwrite=True)
+    convert("my-bert", "my-bert", train="train.tsv", dev="dev.tsv", options=options)
+
+
+@under("There is no such model")
+def no_such_model():
+    convert("./my-bert", "my-thex-bert", train="train.tsv", dev="dev.tsv")
+
+
+@under("The source is an adapter")
+def adapter_without_base():
+    Path("my-adapter").mkdir()
+    described = json.dumps({"base_model_name_or_path": "./my-bert", "task_type": "SEQ_CLS"})
+    Path("my-adapter", "adapter_config.json").write_text(described)
+    save_file({"lora": torch.ones(1)}, "my-adapter/adapter_model.safetensors")
+    load_source("my-adapter")
+
+
 @under("An unfinished conversion is in the way")
 def other_options():
     for effort in (1, 2):
-        Work.open(Path("out.partial"), {"effort": effort}, restart=False, writes=True)
+        Work.open(Path("out.partial"), {"options": effort}, restart=False, writes=True)
+
+
+@under("Nothing can run the result")
+def nothing_runs_it():
+    source = make_source("bert", num_labels=2, initializer_range=1.0)
+    model = start_model(source, norm="affine")
+    seen = dict.fromkeys(("value", "layer_out", "scores"), 1.0)
+    model.config.ranges = [{**seen, "ffn_pre": 1.0}, {**seen, "ffn_pre": 4e6}]
+    checks.check_served(model)
 
 
 @under("The polynomials ran away")

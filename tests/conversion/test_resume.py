@@ -90,8 +90,10 @@ def test_damaged_work_is_kept_until_restart(bert_folder, files, short, tmp_path,
 
 def test_other_options_are_refused_until_restart(bert_folder, files, short, tmp_path):
     folder = work_folder(tmp_path / "out")
-    Work.open(folder, {"other": 1}, restart=False, writes=True)
-    with pytest.raises(ConversionError, match=r"unfinished conversion with other options.*restart"):
+    Work.open(folder, {"options": 1}, restart=False, writes=True)
+    with pytest.raises(
+        ConversionError, match=r"unfinished conversion with other .*options.*restart"
+    ):
         convert(bert_folder, tmp_path / "out", **files, options=short)
     assert folder.is_dir()
     convert(bert_folder, tmp_path / "out", **files, options=replace(short, restart=True))

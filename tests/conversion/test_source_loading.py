@@ -243,7 +243,7 @@ def test_pickled_weights_are_refused(bert):
 
 
 def test_nothing_there(tmp_path):
-    with pytest.raises(ConversionError, match="model folder or a Hub name"):
+    with pytest.raises(ConversionError, match="no model folder"):
         load_source(tmp_path / "nowhere")
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ConversionError, match="model folder or a Hub name"):

@@ -1,4 +1,4 @@
-"""What counts as a conversion that diverged."""
+"""What counts as a conversion that diverged, or ended as a model that nothing can run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import torch
 
 from thex_hf.conversion.batches import Encoded
 from thex_hf.conversion.scores import Logits
-from thex_hf.errors import DivergenceError
+from thex_hf.encrypted.circuits import FORMS, plan_for
+from thex_hf.encrypted.shape import BUCKETS
+from thex_hf.errors import DivergenceError, PlanError
+from thex_hf.modeling import ThexBertClassifier
 
 LARGEST_VALUE = 1024.0
 """A polynomial model with larger values inside counts as diverged: they cost a bit a doubling."""
@@ -66,6 +69,33 @@ def check_learned(stages: dict[str, float], dev: Encoded) -> None:
         f"the converted model is at chance ({chance:.2f}): training diverged. Scores by stage: "
         f"{_listed(stages)}. Lower the learning rate of the first stage that fell, or train it "
         "for longer. Nothing was saved."
+    )
+
+
+def check_served(model: ThexBertClassifier) -> None:
+    """Raise unless one of the protocols for the model's form can run it.
+
+    What decides is how large the values inside get: any shape has a plan if they are moderate.
+
+    Args:
+        model: converted and calibrated.
+
+    Raises:
+        DivergenceError: says why each protocol cannot.
+    """
+    config, weights = model.config, model.encoder_weights()
+    refused = []
+    for protocol in (name for name, form in FORMS.items() if form == config.form):
+        try:
+            plan_for(weights, BUCKETS[0], config.ranges, protocol=protocol, softmax=config.softmax)
+        except PlanError as error:
+            refused.append(f"{protocol}: {error}")
+        else:
+            return
+    raise DivergenceError(
+        "the converted model could not be run on ciphertext, its values inside are too large. "
+        f"{'; '.join(refused)}. Train for longer (a larger --effort) or with more weight decay, "
+        "or start from a source that was trained. Nothing was saved."
     )
 
 

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
 import importlib.metadata
+import math
 import time
 from dataclasses import asdict
 from pathlib import Path
 
 from transformers.utils import logging
 
-from thex_hf._paths import user_path
-from thex_hf.conversion.batches import Encoded, encode, hold_out
+from thex_hf.conversion import fingerprint
+from thex_hf.conversion.batches import hold_out
+from thex_hf.conversion.checks import check_served
 from thex_hf.conversion.forms import WAYS, Job, Outcome, Watch, finish
 from thex_hf.conversion.norms import copied
-from thex_hf.conversion.opening import Data, open_both, positions_of
+from thex_hf.conversion.opening import Data, Opened, open_all, places
 from thex_hf.conversion.options import ConversionOptions
+from thex_hf.conversion.output import check_output, output_folder
 from thex_hf.conversion.report import ConversionReport
 from thex_hf.conversion.resume import Work, work_folder
-from thex_hf.conversion.save import check_output, save_model
+from thex_hf.conversion.save import save_model
 from thex_hf.conversion.scores import METRICS, predict, score
-from thex_hf.conversion.sources import Source
 from thex_hf.conversion.start import begin, fine_tune_source
 from thex_hf.conversion.trainer import make_accelerator
 from thex_hf.errors import DivergenceError
@@ -29,7 +29,7 @@ from thex_hf.errors import DivergenceError
 logger = logging.get_logger(__name__)
 
 MOST_HELD = 1000
-LATER = ("half", "calibration_texts", "overwrite", "restart")
+LATER = ("half", "calibration_texts")
 """Options that change nothing in the stages, so unfinished work goes on if they differ."""
 
 
@@ -53,8 +53,10 @@ def convert(
 
     Args:
         source: folder or Hub name of the fine-tuned model, with its tokenizer; or of an encoder
-            without a classifier, if ``options.fine_tuning`` has epochs.
-        output: folder for model, tokenizer and model card; must be empty or new.
+            without a classifier, if ``options.fine_tuning`` has epochs; or folder of an adapter
+            of PEFT, which is merged into its base model.
+        output: folder for model, tokenizer and model card; must be empty or new, and apart from
+            what is read.
         train: labelled texts, a file or the name of a data set (its ``train`` split);
             see :func:`thex_hf.conversion.data.read_texts`.
         dev: texts to measure the score on (a named data set's ``validation`` split).
@@ -67,57 +69,62 @@ def convert(
         What was measured; also written to ``conversion.json`` in the folder.
 
     Raises:
-        ConversionError: the source or the data are not supported, the output folder is
-            in use, or training diverged. Nothing is saved then.
+        ConversionError: the source or the data are not supported, the output folder is in use,
+            cannot be written to or is not apart from source and data, training diverged, or no
+            protocol can run the result. Nothing is saved then.
     """
     options = options or ConversionOptions()
+    folder = output_folder(output)
+    check_output(folder, overwrite=options.overwrite, places=places(source, train, dev))
+    return convert_opened(open_all(source, train, dev, options, task, pooling), folder, watch)
+
+
+def convert_opened(opened: Opened, output: Path, watch: Watch | None = None) -> ConversionReport:
+    """As :func:`convert`, for a source and texts that are open already.
+
+    Args:
+        opened: both, and the options.
+        output: folder that :func:`thex_hf.conversion.output.check_output` has passed.
+        watch: as for :func:`convert`.
+
+    Raises:
+        ConversionError: as :func:`convert` raises.
+    """
     start = time.perf_counter()
-    output = check_output(user_path("output", output), overwrite=options.overwrite)
-    found, texts = open_both(source, train, dev, options, task, pooling)
-    length = min(options.max_length, positions_of(found))
-    encoded = [encode(found.tokenizer, part, length) for part in texts]
+    options = opened.options
     accelerator = make_accelerator()
     main = accelerator.is_main_process
-    facts = {
-        "source": [str(source), task, pooling],
-        "texts": [_digest(part) for part in encoded],
-        "options": {k: v for k, v in asdict(options).items() if k not in LATER},
-    }
+    facts = {**opened.facts, "options": fingerprint.of_options(options, *LATER)}
     work = Work.open(work_folder(output), facts, restart=options.restart, writes=main)
     accelerator.wait_for_everyone()
     try:
-        outcome, search, job = _run(found, encoded[0], encoded[1], options, work, watch)
+        outcome, search, job = _run(opened, work, watch)
         model = finish(outcome, job)
+        check_served(model)
     except DivergenceError:  # going on would end there again
         work.close()
         raise
     logger.info("scores: %s", outcome.stages)
-    seconds = round(time.perf_counter() - start, 1)
-    report = _report(str(source), found, outcome, search, options, encoded, seconds)
+    report = _report(opened, outcome, search, round(time.perf_counter() - start, 1))
     if main:
-        save_model(model, found.tokenizer, output, report, half=options.half)
+        save_model(model, opened.source.tokenizer, output, report, half=options.half)
     accelerator.wait_for_everyone()
     work.close()
     return report
 
 
 def _report(
-    name: str,
-    source: Source,
-    outcome: Outcome,
-    search: dict[str, float],
-    options: ConversionOptions,
-    texts: list[Encoded],
-    seconds: float,
+    opened: Opened, outcome: Outcome, search: dict[str, float], seconds: float
 ) -> ConversionReport:
     """Collect what was done."""
+    source, options = opened.source, opened.options
     return ConversionReport(
-        source=Path(name).name,
-        metric=METRICS[texts[1].kind],
+        source=Path(opened.name).name,
+        metric=METRICS[opened.dev.kind],
         unconverted=outcome.stages["unconverted"],
         converted=outcome.stages["converted"],
-        train_texts=len(texts[0]),
-        dev_texts=len(texts[1]),
+        train_texts=len(opened.train),
+        dev_texts=len(opened.dev),
         seconds=seconds,
         seed=options.seed,
         ranges=outcome.model.config.ranges,
@@ -128,19 +135,14 @@ def _report(
         family=str(getattr(source.model.config, "model_type", "bert")),
         stages=outcome.stages,
         search=search,
+        digest=opened.digest,
         approximations=outcome.approximations,
     )
 
 
-def _run(
-    source: Source,
-    train: Encoded,
-    dev: Encoded,
-    options: ConversionOptions,
-    work: Work,
-    watch: Watch | None,
-) -> tuple[Outcome, dict[str, float], Job]:
+def _run(opened: Opened, work: Work, watch: Watch | None) -> tuple[Outcome, dict[str, float], Job]:
     """Fine-tune if asked, then convert, once or for each weight decay."""
+    source, options, train, dev = opened.source, opened.options, opened.train, opened.dev
     if options.fine_tuning.epochs:
         fine_tune_source(source, train, options, work)
     first = Job(train, dev, options, work, source.model, watch=watch)
@@ -161,7 +163,7 @@ def _run(
         value = score(outcome.model, held) if held is not None and len(decays) > 1 else 0.0
         if len(decays) > 1:
             search[str(decay)] = value
-        if best is None or value > best[0]:
+        if best is None or math.isnan(best[0]) or value > best[0]:
             best = (value, outcome, job)
     assert best is not None
     _, outcome, job = best
@@ -169,16 +171,8 @@ def _run(
     return outcome, search, job
 
 
-def _digest(data: Encoded) -> str:
-    """A fingerprint of tokenised texts and targets."""
-    digest = hashlib.sha256()
-    for part in (*data.ids, *data.labels):
-        digest.update(part.numpy().tobytes())
-    return str(digest.hexdigest())
-
-
 def _versions() -> dict[str, str]:
     """Versions of this package and of the libraries that decide the result."""
     names = ("torch", "transformers", "accelerate", "numpy")
-    own = {"thex_hf": str(importlib.import_module("thex_hf").__version__)}
+    own = {"thex_hf": str(fingerprint.version()[0])}
     return own | {name: importlib.metadata.version(name) for name in names}

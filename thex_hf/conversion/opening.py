@@ -2,23 +2,98 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from thex_hf.conversion import fingerprint
+from thex_hf.conversion.batches import Encoded
 from thex_hf.conversion.data import LabelledTexts, read_texts
 from thex_hf.conversion.labels import PROBLEMS
 from thex_hf.conversion.naming import aligned, checked
 from thex_hf.conversion.options import ConversionOptions
-from thex_hf.conversion.sources import Source, load_source
+from thex_hf.conversion.sources import Source, base_of, load_source
 from thex_hf.conversion.sources.files import read_config
-from thex_hf.conversion.sources.registry import family_of, head_of
+from thex_hf.conversion.sources.labels import names_of
+from thex_hf.conversion.sources.registry import head_of
+from thex_hf.conversion.tokens import tokenise
 from thex_hf.errors import ConversionError
-from thex_hf.modeling import ThexBertConfig
+from thex_hf.modeling.names import check_name, expand
 
 Data = str | Path | LabelledTexts
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A source and texts, read and checked, and what they were read for.
+
+    Args:
+        name: of the source, as it was given.
+        source: the loaded model with its tokenizer.
+        train: tokenised texts to train with.
+        dev: those to measure the score on.
+        options: what is to be done.
+        facts: digests of all but the options that decides the result, by name; see
+            :meth:`thex_hf.conversion.resume.Work.open`.
+        digest: one of the facts and the options.
+    """
+
+    name: str
+    source: Source
+    train: Encoded
+    dev: Encoded
+    options: ConversionOptions
+    facts: dict[str, Any]
+    digest: str
+
+
+def places(source: str | Path, train: Data, dev: Data) -> dict[str, str]:
+    """Where all that is read may lie, for :func:`thex_hf.conversion.output.check_output`."""
+    name = expand(source)
+    found = {"source": name}
+    base = base_of(name) if os.path.isdir(name) else None
+    if base is not None:
+        found["base model of the source"] = expand(base)
+    for what, data in (("training texts", train), ("development texts", dev)):
+        if not isinstance(data, LabelledTexts):
+            found[what] = expand(data)
+    return found
+
+
+def open_all(
+    source: str | Path,
+    train: Data,
+    dev: Data,
+    options: ConversionOptions,
+    task: str | None,
+    pooling: str | None,
+) -> Opened:
+    """Load the source, read and tokenise both sets of texts, and digest all of it.
+
+    Raises:
+        ConversionError: something is missing, is not supported, or does not fit together.
+    """
+    name = check_name(source)
+    train, dev = (
+        data if isinstance(data, LabelledTexts) else expand(data) for data in (train, dev)
+    )
+    found, texts = open_both(name, train, dev, options, task, pooling)
+    first, second = (tokenise(found, part, options.max_length) for part in texts)
+    local = os.path.isdir(name)
+    facts = {
+        "source": os.path.realpath(name) if local else name,
+        "weights": fingerprint.of_source(found),
+        "data": fingerprint.of_texts(texts),
+        "tokens": [fingerprint.of_encoded(part) for part in (first, second)],
+        "version": fingerprint.version(),
+    }
+    decides = {key: value for key, value in facts.items() if key != "source"}
+    digest = fingerprint.of_json([decides, fingerprint.of_options(options)])
+    return Opened(str(facts["source"]), found, first, second, options, facts, digest)
 
 
 def open_both(
@@ -53,21 +128,17 @@ def open_both(
     return found, [first, _read(dev, "validation", found, names)]
 
 
-def positions_of(source: Source) -> int:
-    """How many tokens a source has positions for."""
-    config = source.model.config
-    if isinstance(config, ThexBertConfig):
-        return int(config.max_position_embeddings)
-    return int(config.max_position_embeddings - family_of(config).position_offset)
-
-
 def _fits(source: str | Path, train: Data) -> bool:
     """Whether a source has a classifier for just the labels of the data."""
+    if base_of(source) is not None:
+        return True  # it has a classifier, which no training of ours may replace
     config = read_config(source)
-    table = config.get("id2label") or {}
-    if head_of(config, str(source)) == "headless" or not table:
+    if head_of(config, str(source)) == "headless" or not config.get("id2label"):
         return False
-    names = [str(name) for _, name in sorted(table.items(), key=lambda item: int(item[0]))]
+    try:
+        names = names_of(config["id2label"], str(source))
+    except ConversionError:
+        return False
     try:
         if isinstance(train, LabelledTexts):
             aligned(train, names)
@@ -92,7 +163,8 @@ def _like(
 def _names(source: Source) -> Sequence[str] | None:
     """The labels of the model, in order; None for one number."""
     config = source.model.config
-    if source.task == "sequence" and config.num_labels == 1:
+    several = config.problem_type == PROBLEMS["multi"]
+    if source.task == "sequence" and config.num_labels == 1 and not several:
         return None
     return [config.id2label[i] for i in range(len(config.id2label))]
 

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import constants
 from transformers.utils import logging
 
-from thex_hf.conversion.convert import convert
-from thex_hf.conversion.data import LabelledTexts
+from thex_hf.conversion.convert import convert_opened
 from thex_hf.conversion.flags import options_from
-from thex_hf.conversion.opening import Data
+from thex_hf.conversion.opening import Data, Opened, open_all, places
 from thex_hf.conversion.options import ConversionOptions
+from thex_hf.conversion.output import check_output, output_folder
 from thex_hf.conversion.save import REPORT_NAME
 from thex_hf.errors import ConversionError, OptionError
+from thex_hf.modeling.records import read_record
 
 logger = logging.get_logger(__name__)
 
@@ -35,6 +33,9 @@ def convert_pretrained(
     **flags: Any,
 ) -> str:
     """Convert a model unless that has been done, and return its folder.
+
+    What has been done is known by digests of the source's weights, configuration and tokenizer,
+    of texts, options and version, not by names: the source is loaded to see.
 
     Args:
         source: folder or Hub name of the model to convert.
@@ -61,21 +62,22 @@ def convert_pretrained(
         chosen = options or options_from(**flags)
     except TypeError as error:
         raise OptionError(f"convert=True got settings that are not on offer: {error}.") from error
-    facts = [str(source), task, pooling, _digest(train), _digest(dev), asdict(chosen)]
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-    cache = Path(constants.HF_HOME) / "thex_hf" / f"{Path(str(source)).name}-{digest}"
-    folder = cache if output is None else Path(output)
-    if (folder / REPORT_NAME).is_file() and not chosen.overwrite:
+    source = os.fspath(source) if isinstance(source, os.PathLike) else source
+    opened = open_all(source, train, dev, chosen, task, pooling)
+    if output is None:
+        folder = output_folder(Path(constants.HF_HOME) / "thex_hf" / cache_name(opened))
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    else:
+        folder = output_folder(os.fspath(output))
+    report = read_record(folder, REPORT_NAME) or {}
+    if report.get("digest") == opened.digest and not chosen.overwrite:
         logger.info("converted before: %s", folder)
         return str(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    convert(str(source), folder, train=train, dev=dev, options=chosen, task=task, pooling=pooling)
+    check_output(folder, overwrite=chosen.overwrite, places=places(source, train, dev))
+    convert_opened(opened, folder)
     return str(folder)
 
 
-def _digest(data: Data) -> str:
-    """Contents of a file or of texts; the name of a data set."""
-    if isinstance(data, LabelledTexts):
-        return hashlib.sha256(json.dumps(asdict(data)).encode()).hexdigest()
-    path = Path(data)
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else str(data)
+def cache_name(opened: Opened) -> str:
+    """Name of the folder in the cache: that of the source, and a digest of all that decides."""
+    return f"{Path(opened.name).name}-{opened.digest[:16]}"

@@ -21,6 +21,7 @@ class ConversionReport:
     replaced), ``layer_wise``; in polynomial form ``bounded``, ``fitted`` (replaced, not trained)
     and ``layer_wise``. ``search`` has the score on held-out texts for each weight decay tried.
     ``approximations`` has for each layer of a polynomial form what was fitted before training.
+    ``digest`` is one of all that decided the result: weights, tokenizer, texts, options, version.
     """
 
     source: str
@@ -39,6 +40,7 @@ class ConversionReport:
     family: str = "bert"
     stages: dict[str, float] = field(default_factory=dict)
     search: dict[str, float] = field(default_factory=dict)
+    digest: str = ""
     approximations: list[dict[str, Any]] = field(default_factory=list)
 
     @property

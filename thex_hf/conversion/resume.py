@@ -27,13 +27,29 @@ logger = logging.get_logger(__name__)
 
 Tensors = dict[str, Tensor]
 SUFFIX = ".partial"
+BEGUN = "begun.json"
 BETWEEN_SAVES = 60.0
 """Seconds between two savings of a training loop's state."""
+
+OUTDATED = {
+    "weights": "the source has changed since",
+    "tokens": "its texts are tokenised otherwise by now",
+    "version": "another version of thex_hf began it",
+}
+"""Facts that cannot come back; work that differs in nothing else is dropped."""
 
 
 def work_folder(output: Path) -> Path:
     """Where the unfinished conversion to ``output`` is kept."""
     return output.with_name(output.name + SUFFIX)
+
+
+def is_work(folder: Path) -> bool:
+    """Whether a folder holds an unfinished conversion, or nothing yet."""
+    if not folder.is_dir():
+        return False
+    names = {path.name for path in folder.iterdir()}
+    return BEGUN in names or names <= {f"{BEGUN}.tmp"}
 
 
 @dataclass(frozen=True)
@@ -52,30 +68,41 @@ class Work:
     def open(cls, folder: Path, facts: Mapping[str, Any], *, restart: bool, writes: bool) -> Work:
         """Begin, or go on with what is there.
 
+        Work that can never be gone on with is dropped with a warning: the same source has other
+        weights by now (``weights``, ``tokens``), or another version began it (``version``).
+
         Args:
             folder: the work folder; made if need be.
-            facts: what decides the result, as JSON values; must be those of the first run.
+            facts: what decides the result, as JSON values by name; must be those of the first run.
             restart: drop what is there.
             writes: whether this process writes.
 
         Raises:
-            ConversionError: what is there was begun with other facts.
+            ConversionError: what is there was begun with other facts, is damaged, or cannot be
+                dropped.
         """
-        mine = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-        if restart and writes:
-            shutil.rmtree(folder, ignore_errors=True)
-        record = folder / "begun.json"
-        if record.is_file() and not restart:
-            if _read(record).get("facts") != mine:
-                raise ConversionError(
-                    f"{str(folder)!r} holds an unfinished conversion with other options, data or "
-                    "source. Repeat that command to go on with it, or pass --restart "
-                    "(restart=True) to drop it."
-                )
+        mine = {name: _digest(value) for name, value in facts.items()}
+        record = folder / BEGUN
+        begun = _read(record) if record.is_file() and not restart else None
+        others = [] if begun is None else [n for n in mine if begun.get(n) != mine[n]]
+        if "weights" not in others and "source" in others:
+            others.remove("source")  # the same model by another path
+        if others and not set(others) <= set(OUTDATED):
+            raise ConversionError(
+                f"{str(folder)!r} holds an unfinished conversion with other "
+                f"{', '.join(name for name in others if name not in OUTDATED)}. Repeat that "
+                "command to go on with it, or pass --restart (restart=True) to drop it."
+            )
+        if begun is not None and not others:
             logger.warning("going on with the unfinished conversion in %s", folder)
         elif writes:
-            folder.mkdir(parents=True, exist_ok=True)
-            _write(record, {"facts": mine})
+            if others:
+                reasons = " and ".join(OUTDATED[name] for name in others)
+                logger.warning("dropping the unfinished conversion in %s: %s", folder, reasons)
+            if others or restart:
+                _drop(folder)
+            folder.resolve().mkdir(parents=True, exist_ok=True)
+            _write(record, mine)
         return cls(folder, writes)
 
     def below(self, name: str) -> Work:
@@ -89,7 +116,7 @@ class Work:
     def close(self) -> None:
         """Remove the work folder."""
         if self.folder is not None and self.writes:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            shutil.rmtree(self.folder.resolve(), ignore_errors=True)
 
     def restore(self, stage: str, model: nn.Module) -> bool:
         """Load the weights that a finished stage left; False if it did not finish."""
@@ -141,6 +168,27 @@ class Work:
                 "(restart=True) to begin again."
             ) from error
         return found
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _drop(folder: Path) -> None:
+    """Remove all that is in a work folder, or say that it cannot be: none of it may be used.
+
+    Raises:
+        ConversionError: something stays.
+    """
+    if not folder.exists():
+        return
+    try:
+        shutil.rmtree(folder.resolve())
+    except OSError as error:
+        raise ConversionError(
+            f"{str(folder)!r} holds an unfinished conversion that cannot be removed: {error}. "
+            "Remove it yourself, or choose another output."
+        ) from error
 
 
 def _save(tensors: Tensors, path: Path) -> None:

@@ -121,6 +121,9 @@ class ThexBertConfig(PretrainedConfig):  # type: ignore[misc]
         self.embedding_size = None if embedding_size == hidden_size else embedding_size
         self._check()
         super().__init__(pad_token_id=pad_token_id, **kwargs)
+        fields: Any = self
+        if fields.problem_type is None and fields.num_labels == 1:
+            fields.problem_type = "regression"  # else a pipeline would make a probability of it
 
     @property
     def form(self) -> str:

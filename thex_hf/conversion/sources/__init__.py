@@ -1,5 +1,6 @@
 """Models that can be converted: how each family's tensors and fields become ours."""
 
+from thex_hf.conversion.sources.adapter import base_of
 from thex_hf.conversion.sources.family import SEQUENCE, TOKENS, Family
 from thex_hf.conversion.sources.files import read_config
 from thex_hf.conversion.sources.head import fit_head
@@ -14,6 +15,7 @@ __all__ = [
     "TOKENS",
     "Family",
     "Source",
+    "base_of",
     "family_of",
     "fit_head",
     "head_of",

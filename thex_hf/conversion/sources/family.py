@@ -94,7 +94,8 @@ class Family:
                 return new.replace("#", number) + key[match.end() :]
         raise ConversionError(
             f"tensor {key!r} has no counterpart in a THE-X BERT. Supported are the tensors of "
-            f"{self.name} encoders and their classifiers, without adapters or decoder parts."
+            f"{self.name} encoders and their classifiers, without decoder parts; an adapter is "
+            "merged first: merge_and_unload()."
         )
 
 

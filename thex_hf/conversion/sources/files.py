@@ -9,8 +9,8 @@ from typing import Any
 from transformers import PretrainedConfig
 from transformers.utils import cached_file
 
-from thex_hf.conversion.sources.registry import SUPPORTED
 from thex_hf.errors import ConversionError
+from thex_hf.modeling.names import check_name
 
 POOLING_FILE = "1_Pooling/config.json"
 
@@ -19,28 +19,26 @@ def read_config(source: str | Path) -> dict[str, Any]:
     """Read ``config.json`` without building anything.
 
     Raises:
-        ConversionError: there is none, or it is no JSON.
+        ConversionError: there is none, or it is no JSON object.
     """
-    try:
-        found: dict[str, Any] = PretrainedConfig.get_config_dict(source)[0]
-    except OSError as error:
+    name = check_name(source)
+    if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
         raise ConversionError(
-            f"{str(source)!r} should be a model folder or a Hub name: {error}"
+            f"the model folder {name!r} should hold config.json, weights and tokenizer; it has no "
+            "config.json."
+        )
+    try:
+        found: dict[str, Any] = PretrainedConfig.get_config_dict(name)[0]
+        if not isinstance(found, dict):
+            raise TypeError
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        if isinstance(error, AttributeError | TypeError):
+            reason = "its config.json holds no JSON object."
+        raise ConversionError(
+            f"{name!r} should be a model folder or a Hub name: {reason}"
         ) from error
     return found
-
-
-def refuse_adapter(source: str | Path) -> None:
-    """Refuse a checkpoint that is a model and an adapter.
-
-    Raises:
-        ConversionError: there is an ``adapter_config.json``.
-    """
-    if optional_file(source, "adapter_config.json"):
-        raise ConversionError(
-            f"{str(source)!r} has an adapter (adapter_config.json): merge it into the model "
-            f"(merge_and_unload of peft) and save that. {SUPPORTED}"
-        )
 
 
 def read_pooling(source: str | Path) -> str | None:

@@ -7,38 +7,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
 from torch import Tensor
-from transformers import (
-    AutoModel,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
-    PretrainedConfig,
-    PreTrainedModel,
-)
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
-from thex_hf.conversion.sources.family import HEADLESS, SEQUENCE, TOKENS, Family
-from thex_hf.conversion.sources.files import (
-    read_config,
-    read_pooling,
-    refuse_adapter,
-)
-from thex_hf.conversion.sources.registry import FAMILIES, SUPPORTED, head_of
+from thex_hf.conversion.sources.adapter import ADVICE, Adapter, find_adapter, merge
+from thex_hf.conversion.sources.family import HEADLESS, SEQUENCE
+from thex_hf.conversion.sources.files import optional_file, read_config, read_pooling
+from thex_hf.conversion.sources.labels import check_labels, label_fields, names_of
+from thex_hf.conversion.sources.registry import FAMILIES, family_of, head_of
 from thex_hf.conversion.sources.start import CLASSES, fresh_model
+from thex_hf.conversion.sources.weights import check_tensors, load_model
 from thex_hf.errors import ConversionError
 from thex_hf.modeling.configuration_thex_bert import POOLINGS
 from thex_hf.modeling.guards import refuse_pickle
+from thex_hf.modeling.names import check_name
 from thex_hf.modeling.opening import open_tokenizer
 
 logger = logging.get_logger(__name__)
 
-LOADERS = {
-    SEQUENCE: AutoModelForSequenceClassification,
-    TOKENS: AutoModelForTokenClassification,
-    HEADLESS: AutoModel,
-}
 Labels = Mapping[int, str] | Sequence[str]
 
 
@@ -86,7 +73,8 @@ def load_source(
     A bare encoder gets a fresh classifier, and so does a checkpoint whose classifier is for
     another task, or for other labels than asked for. The model is then one of ours
     with exact activation, softmax and norms, so its encoder computes the same function. A
-    trained classifier keeps its labels and problem type.
+    trained classifier keeps its labels and problem type. An adapter of PEFT is merged into its
+    base model.
 
     Args:
         source: folder or Hub name.
@@ -102,9 +90,12 @@ def load_source(
             finite, or has no classifier and ``num_labels`` is not given.
     """
     _check_options(task, pooling)
+    source = check_name(source)
+    adapter = find_adapter(source)
+    if adapter is not None:
+        return _load_adapter(adapter, task, num_labels, id2label, pooling)
     found = read_config(source)
-    head = head_of(found, str(source))
-    refuse_adapter(source)
+    head = head_of(found, source)
     refuse_pickle(Path(source))
     task = task or (SEQUENCE if head == HEADLESS else head)
     family = FAMILIES[found["model_type"]]
@@ -115,15 +106,19 @@ def load_source(
             f"{task!r}. Pass --fine-tune with labelled texts to train one, or convert a model "
             "that was fine-tuned on this task."
         )
-    model = _load_model(source, head if head == task else HEADLESS, family)
+    if head == task and not count:
+        check_labels(found, source)
+    model = load_model(source, head if head == task else HEADLESS, family)
     headless = head != task or _other_labels(model.config, count, id2label)
     if headless and head == task:
-        model = _load_model(source, HEADLESS, family)
+        model = load_model(source, HEADLESS, family)
     if headless and head != HEADLESS:
         logger.warning("the classifier of %s is for other labels; a fresh one is made", source)
     if pooling is None and task == SEQUENCE and head == HEADLESS:
         pooling = read_pooling(source)
     pooling = pooling or "cls"
+    if not headless:
+        label_fields(model.config, task)  # or say what is wrong with them
     tokenizer = open_tokenizer(str(source), model.config.vocab_size)
     if headless:
         labels = _labels(count or 0, id2label) | {"problem_type": problem_type}
@@ -165,61 +160,48 @@ def _labels(count: int, names: Labels | None) -> dict[str, Any]:
     return {"id2label": table, "label2id": {name: number for number, name in table.items()}}
 
 
-def _load_model(source: str | Path, head: str, family: Family) -> PreTrainedModel:
-    """Load the weights and check that they are all there and finite.
+def _load_adapter(
+    adapter: Adapter, task: str | None, count: int | None, names: Labels | None, pooling: str | None
+) -> Source:
+    """Load the base model of an adapter and merge the adapter into it.
 
     Raises:
-        ConversionError: they are not, or cannot be read.
+        ConversionError: the base model cannot be loaded or is not supported, the classifier is
+            for something else than asked for, or the two cannot be merged.
     """
-    extra = {"add_pooling_layer": False} if head == HEADLESS and family.pooler else {}
     try:
-        model, info = LOADERS[head].from_pretrained(
-            source,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            **extra,
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ConversionError(f"{str(source)!r} cannot be loaded: {error} {SUPPORTED}") from error
-    _check_complete(info, family, source)
-    _check_finite(model, source)
-    return model.float().eval()
-
-
-def _check_complete(info: Mapping[str, Any], family: Family, source: str | Path) -> None:
-    """Refuse an encoder that lacks a tensor or has one too many, such as an adapter's.
-
-    Raises:
-        ConversionError: names the tensors.
-    """
-    encoder = (f"{family.prefix}.", "embeddings.", "encoder.", "transformer.")
-    found = {
-        "missing": info["missing_keys"],
-        "without counterpart": [
-            name
-            for name in info["unexpected_keys"]
-            if name.startswith(encoder) and not family.drops(name)
-        ],
-    }
-    wrong = [f"{what}: {', '.join(sorted(names)[:5])}" for what, names in found.items() if names]
-    if wrong:
+        base = check_name(adapter.base)
+        found = read_config(base)
+        head = head_of(found, base)
+        refuse_pickle(Path(base))
+    except ConversionError as error:
         raise ConversionError(
-            f"{str(source)!r} is not a complete, plain {family.name} model; tensors "
-            f"{'; '.join(wrong)}. {SUPPORTED}"
+            f"{adapter.name!r} is an adapter, and its base model cannot be used: {error} {ADVICE}"
+        ) from error
+    own = adapter.task_on(head)
+    if task not in (None, own):
+        raise ConversionError(
+            f"task should be {own!r}, that of the adapter {adapter.name!r}; got {task!r}."
         )
-
-
-@torch.no_grad()
-def _check_finite(model: PreTrainedModel, source: str | Path) -> None:
-    """Refuse NaN and infinity.
-
-    Raises:
-        ConversionError: names the first tensor that holds one.
-    """
-    for name, tensor in model.state_dict().items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise ConversionError(
-                f"tensor {name!r} of {str(source)!r} holds values that are not finite (NaN or "
-                "infinity): the training of this model diverged, or the file is damaged."
-            )
+    family = family_of(AutoConfig.from_pretrained(base), own)
+    rows = adapter.count(family.table[-1][0])
+    labels: dict[str, Any] = {}
+    if optional_file(adapter.name, "config.json"):
+        found = read_config(adapter.name)
+    if rows is None or rows == len(found.get("id2label") or (0, 0)):
+        check_labels(found, adapter.name)
+        if found.get("id2label"):
+            own_names = names_of(found["id2label"], adapter.name)
+            labels = _labels(len(own_names), own_names)
+    else:
+        labels = _labels(rows, None)
+    model = load_model(base, own, family, given=set(adapter.shapes), **labels)
+    model = merge(model, adapter).float().eval()
+    check_tensors(model, adapter.name)
+    if _other_labels(model.config, count or (None if names is None else len(names)), names):
+        raise ConversionError(
+            f"the classifier of {adapter.name!r} is for other labels than asked for. {ADVICE}"
+        )
+    whose = adapter.name if optional_file(adapter.name, "tokenizer_config.json") else base
+    tokenizer = open_tokenizer(whose, model.config.vocab_size)
+    return Source(model, tokenizer, own, pooling or "cls", headless=False)

@@ -11,6 +11,7 @@ from thex_hf.conversion.sources.bert import BERT
 from thex_hf.conversion.sources.distilbert import DISTILBERT
 from thex_hf.conversion.sources.electra import ELECTRA
 from thex_hf.conversion.sources.family import SEQUENCE, Family
+from thex_hf.conversion.sources.labels import label_fields
 from thex_hf.conversion.sources.roberta import ROBERTA
 from thex_hf.errors import ConversionError
 from thex_hf.modeling import ThexBertConfig
@@ -77,10 +78,13 @@ def head_of(found: dict[str, Any], name: str) -> str:
     heads = [classes[entry] for entry in architectures if entry in classes]
     act = found.get(family.activation, "gelu")
     position = found.get("position_embedding_type") or "absolute"
+    count = family.sizes["num_hidden_layers"]
+    layers = found.get(count, 1)
     problems = {
         f"architectures {architectures}": not heads,
         f"{family.activation} {act!r}": act not in ACTIVATIONS,
         f"position_embedding_type {position!r}": position != "absolute",
+        f"{count} {layers!r}": not isinstance(layers, int) or layers < 1,
         "is_decoder": bool(found.get("is_decoder")),
         "add_cross_attention": bool(found.get("add_cross_attention")),
         "pruned_heads": bool(found.get("pruned_heads")),
@@ -115,10 +119,6 @@ def thex_config(
         activation = "relu"
     fields = {ours: getattr(source, theirs) for ours, theirs in family.sizes.items()}
     fields["max_position_embeddings"] -= family.position_offset
-    labels = {
-        "id2label": dict(source.id2label),
-        "label2id": dict(source.label2id),
-        "problem_type": source.problem_type,
-    }
+    labels = {} if "id2label" in changes else label_fields(source, family.task)
     kinds = {"activation": activation, "softmax": softmax, "norm": norm}
     return ThexBertConfig(**{**fields, **family.constants, **labels, **kinds, **changes})

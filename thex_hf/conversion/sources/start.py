@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from thex_hf.approx.reciprocal import load_reciprocal
+from thex_hf.conversion.sources.adapter import refuse_unmerged
 from thex_hf.conversion.sources.family import SEQUENCE, TOKENS
 from thex_hf.conversion.sources.registry import family_of, thex_config
 from thex_hf.conversion.sources.tensors import to_thex
@@ -56,11 +57,13 @@ def start_model(
         A new model in evaluation mode, on the CPU.
 
     Raises:
-        ConversionError: the model is of no supported family, or classifies something else.
+        ConversionError: the model is of no supported family, classifies something else, or has
+            layers of an adapter that were not merged.
     """
     check_task(source_model, task)
     kinds = {"activation": activation, "softmax": softmax, "norm": norm, "pooling": pooling}
     state = source_model.state_dict()
+    refuse_unmerged(state)
     if isinstance(source_model, ThexBertClassifier):
         config = _changed(source_model.config, kinds)
     else:

@@ -1,0 +1,131 @@
+"""Where a conversion may write: never over its source, its texts, or what is no conversion."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from thex_hf.conversion.resume import is_work, work_folder
+from thex_hf.errors import ConversionError
+from thex_hf.hub.secrets import refuse_keys
+from thex_hf.modeling import ThexBertConfig
+
+Places = Mapping[str, str | Path]
+"""What is read, such as ``source``, and where it lies."""
+
+
+def output_folder(output: str | Path) -> Path:
+    """The output folder with ``~`` expanded and with a name of its own.
+
+    Raises:
+        ConversionError: it is the root of a file system, or no path at all.
+    """
+    try:
+        folder = Path(output).expanduser()
+        if folder.name in ("", ".."):
+            folder = folder.resolve()
+        if not folder.name or "\0" in folder.name:
+            raise ValueError("a folder with a name is needed")
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise ConversionError(
+            f"output should be a folder; got {str(output)!r}: {error}."
+        ) from error
+    return folder
+
+
+def check_output(folder: Path, *, overwrite: bool, places: Places | None = None) -> None:
+    """Raise unless a conversion may write to a folder; nothing is left there.
+
+    Args:
+        folder: from :func:`output_folder`; need not exist.
+        overwrite: whether an earlier conversion in it may be replaced.
+        places: what the conversion reads; names that are no paths here are passed over.
+
+    Raises:
+        ConversionError: it is a file, cannot be written to, holds something and ``overwrite`` is
+            not set, holds a model that is no conversion, or is not apart from what is read.
+        KeyStoreError: it holds keys, which must never lie next to a model.
+    """
+    _check_writable(folder)
+    for what, place in (places or {}).items():
+        _check_apart(folder, what, Path(place))
+    if folder.exists() and not folder.is_dir():
+        raise ConversionError(f"output {str(folder)!r} should be a folder; it is a file.")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not overwrite:
+            raise ConversionError(
+                f"output folder {str(folder)!r} should be empty; it is not. Choose another one or "
+                "allow overwriting."
+            )
+        _check_replaceable(folder)
+    work = work_folder(folder)
+    if work.exists() and not is_work(work):
+        raise ConversionError(
+            f"{str(work)!r} is where the unfinished conversion is kept, and it holds something "
+            "else. Move that away, or choose another output."
+        )
+    refuse_keys(folder)
+
+
+def _check_apart(folder: Path, what: str, place: Path) -> None:
+    """Refuse to write in, around or over what is read."""
+    if not place.exists():
+        return
+    work = work_folder(folder)
+    if place.is_dir() and (_inside(folder, place) or _inside(work, place)):
+        how = "is" if _same(folder, place) else "lies inside"
+    elif _inside(place, folder) or _inside(place, work):
+        how = "would hold"
+    else:
+        return
+    raise ConversionError(
+        f"output {str(folder)!r} (with {work.name!r}, for unfinished work) {how} the {what} "
+        f"{str(place)!r}, which a conversion must not touch. Choose an output elsewhere."
+    )
+
+
+def _inside(inner: Path, outer: Path) -> bool:
+    """Whether a path is another one or lies below it, links and letter case seen through."""
+    path = inner.resolve()
+    return any(_same(one, outer) for one in (path, *path.parents))
+
+
+def _same(a: Path, b: Path) -> bool:
+    if a.exists() and b.exists():
+        return os.path.samefile(a, b)
+    return a.resolve() == b.resolve()
+
+
+def _check_writable(folder: Path) -> None:
+    """Try to write beside the output, where the unfinished work will be."""
+    try:
+        there = next(path for path in folder.absolute().parents if path.exists())
+        with tempfile.TemporaryDirectory(dir=there, prefix=".thex-") as place:
+            Path(place, work_folder(folder).name).mkdir()
+        if folder.is_dir() and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            raise PermissionError(f"no permission to write in {folder}")
+    except OSError as error:
+        raise ConversionError(
+            f"output {str(folder)!r} cannot be written to: {error.strerror or error}. Choose "
+            "another folder, or change its permissions."
+        ) from error
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Refuse to replace a model that is no conversion: it may be the only copy."""
+    kind = None
+    for name in ("config.json", "adapter_config.json"):
+        path = folder / name
+        if path.exists():
+            try:
+                kind = json.loads(path.read_text(encoding="utf-8")).get("model_type", name)
+            except (OSError, ValueError, AttributeError):
+                kind = f"unknown ({name} cannot be read)"
+        if kind not in (None, ThexBertConfig.model_type):
+            raise ConversionError(
+                f"output folder {str(folder)!r} holds a model that is no conversion (model_type "
+                f"{kind}); overwriting replaces earlier conversions only. Choose another folder."
+            )
