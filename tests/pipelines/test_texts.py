@@ -90,7 +90,7 @@ def test_a_text_of_unknown_tokens_is_answered_with_a_warning(pipes, caplog):
 @pytest.mark.parametrize(
     ("inputs", "reason"),
     [
-        (("a", "b"), "a pair as a dictionary"),
+        (("a", "b"), "a pair is a dictionary"),
         ([["a", "b"]], "got a list of 2"),
         ([[["a", "b"]]], None),
         ([["a", "b", "c"]], "got a list of 3"),

@@ -190,7 +190,8 @@ def to_polynomial(exact: Model, job: Job) -> Outcome:
         def train() -> None:
             follow(student, exact, last)
             if settings.steadying.epochs:
-                steady(student, exact, replace(calm, name="steadying", held=None), settings.rounds)
+                lesson = replace(calm, name="steadying", held=None)
+                steady(student, exact, lesson, settings.rounds, settings.drawn)
 
         stages.run(LAST, student, train)
     return Outcome(student, stages.scores, notes)

@@ -25,8 +25,8 @@ def _fit(epochs: float, rate: float, steps: int = LEAST_STEPS) -> FitOptions:
         token_dropout=0.1,
         token_swap=0.1,
         text_mix=0.8,
-        text_strange=0.2,
-        text_long=0.05,
+        text_strange=0.3,
+        text_long=0.1,
         average=0.99,
         least_steps=steps,
     )
@@ -89,21 +89,22 @@ class PolynomialOptions:
     :data:`thex_hf.approx.registry.ACTIVATIONS`. ``bounding`` teaches a copy of the source,
     without its pooler, to answer as the source does with small attention scores, ``layer_wise``
     and ``end_to_end`` are the two distillations from it, and ``steadying`` is one round, of
-    ``rounds``, on texts that run away; zero epochs skip a stage. ``dropout`` is
-    that of the end-to-end stage, whose loss ``losses`` weigh; it is best left at 0, since without
-    layer norms a dropped value grows through powers and squares.
+    ``rounds``, on those of ``drawn`` strange texts that run away; zero epochs skip a stage.
+    ``dropout`` is that of the end-to-end stage, whose loss ``losses`` weigh; it is best left at
+    0, since without layer norms a dropped value grows through powers and squares.
     """
 
     activation: str = "calibrated"
     attention_power: int = 2
     norm: str = "affine"
     bounding: FitOptions = field(default_factory=lambda: _fit(0.5, 3e-4))
-    layer_wise: FitOptions = field(default_factory=lambda: _fit(0.5, 1e-3))
+    layer_wise: FitOptions = field(default_factory=lambda: _fit(0.75, 1e-3))
     end_to_end: FitOptions = field(default_factory=lambda: _fit(1.0, 3e-4, LAST_STEPS))
     steadying: FitOptions = field(
-        default_factory=lambda: replace(_fit(0.1, 2e-4), text_mix=0.2, token_swap=0.05)
+        default_factory=lambda: replace(_fit(0.3, 1e-4), text_mix=0.2, token_swap=0.05)
     )
-    rounds: int = 4
+    rounds: int = 5
+    drawn: int = 8192
     dropout: float = 0.0
     losses: LossOptions = FOLLOWING
 

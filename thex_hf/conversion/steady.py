@@ -21,12 +21,11 @@ from thex_hf.modeling.tasks import IGNORED
 
 Model = Any
 
-DRAWN = 8192
-KEPT = 1024
+KEPT = 2048
 USUAL_TEXTS = 2048
 
 
-def steady(student: Model, exact: Model, lesson: Lesson, rounds: int) -> None:
+def steady(student: Model, exact: Model, lesson: Lesson, rounds: int, drawn: int) -> None:
     """Train in place until no drawn text gives values beyond those of usual texts, or to the end.
 
     Args:
@@ -34,10 +33,11 @@ def steady(student: Model, exact: Model, lesson: Lesson, rounds: int) -> None:
         exact: what to follow; left unchanged.
         lesson: data and settings of one round.
         rounds: at most so many.
+        drawn: strange texts to look at in each.
     """
     for number in range(rounds):
         seed = lesson.fitting.seed + 1000 * (number + 1)
-        hard = worst_texts(student, lesson.data, DRAWN, KEPT, seed)
+        hard = worst_texts(student, lesson.data, drawn, KEPT, seed)
         if not len(hard):
             return
         half = max(1, lesson.fitting.steps(len(lesson.data)) * lesson.fitting.batch_size // 2)

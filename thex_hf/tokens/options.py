@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,8 +36,11 @@ class TokenOptions:
         for name, offered in (("truncation", CUTS), ("padding", PADDINGS)):
             value = getattr(self, name)
             if not (value is None or isinstance(value, bool) or value in offered):
+                near = difflib.get_close_matches(str(value), offered, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise OptionError(
-                    f"{name} must be True, False or one of {', '.join(offered)}, got {value!r}"
+                    f"{name} must be True, False or one of {', '.join(offered)}, got "
+                    f"{value!r}{hint}"
                 )
         most = self.max_length
         if most is not None and (type(most) is not int or most < 1):

@@ -63,8 +63,8 @@ def _old_pair(inputs: list[Any] | tuple[Any, ...]) -> tuple[Any, Any]:
     if isinstance(inner, list | tuple) and len(inner) == 2:
         return inner[0], inner[1]
     raise InputError(
-        f"expected a text, or a pair as a dictionary with 'text' and 'text_pair', got a "
-        f"{type(inputs).__name__} of {len(inputs)}"
+        f"expected a text, got a {type(inputs).__name__}; several texts are one flat list, a pair "
+        f"is a dictionary: {{'text': ..., 'text_pair': ...}}"
     )
 
 

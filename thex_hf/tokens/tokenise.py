@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from thex_hf.errors import InputError, OptionError
+from thex_hf.errors import InputError
 from thex_hf.tokens.limits import check_length
 from thex_hf.tokens.options import TokenOptions
 from thex_hf.tokens.texts import check_text
@@ -63,14 +63,14 @@ def tokenise(
         options: cut the text or refuse it, and special tokens.
 
     Raises:
-        InputError: a text is none, is too long, or nothing is left of it.
-        OptionError: ``only_second`` and no second text.
+        InputError: a text is none, is too long, nothing is left of it, or ``only_second`` and
+            there is no second text.
     """
     check_text(text)
     if pair is not None:
         check_text(pair, "the second text")
     if options.cut == "only_second" and pair is None:
-        raise OptionError("truncation='only_second' cuts the second text of a pair; there is none")
+        raise InputError("truncation='only_second' cuts the second text of a pair; there is none")
     most = min(limit, options.max_length or limit)
     found = _run(tokenizer, text, pair, options.add_special_tokens)
     _check_left(found, pair)
