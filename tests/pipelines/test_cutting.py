@@ -95,6 +95,7 @@ def test_pairs_are_cut_as_asked(options, left):
         (PAIR, {"truncation": True, "max_length": 3}, "nothing is left of the text when it is cut"),
         ("a b c", {"truncation": True, "max_length": 2}, "nothing is left of the text when it is"),
         ("a b c", {"truncation": True, "max_length": 1}, "this text to 1 tokens"),
+        ("fine", {"truncation": "only_second"}, "cuts the second text of a pair; there is none"),
     ],
 )
 def test_what_cannot_be_cut_as_asked_is_refused(inputs, options, reason):
@@ -106,7 +107,6 @@ def test_what_cannot_be_cut_as_asked_is_refused(inputs, options, reason):
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"truncation": "only_second"}, "there is none"),
         ({"truncation": "yes"}, "truncation must be True, False or one of longest_first"),
         ({"truncation": 5}, "truncation must be"),
         ({"padding": "most"}, "padding must be True, False or one of longest"),

@@ -91,10 +91,10 @@ def test_a_text_of_unknown_tokens_is_answered_with_a_warning(pipes, caplog):
     ("inputs", "reason"),
     [
         (("a", "b"), "a pair is a dictionary"),
-        ([["a", "b"]], "got a list of 2"),
+        ([["a", "b"]], "got a list; several texts"),
         ([[["a", "b"]]], None),
-        ([["a", "b", "c"]], "got a list of 3"),
-        ([("a", "b")], "got a tuple of 2"),
+        ([["a", "b", "c"]], "got a list; several texts"),
+        ([("a", "b")], "a pair is a dictionary"),
         ({"text": "a", "text_pair": ""}, "the second text is empty"),
         ({"text": "a", 3: "b"}, "got keys"),
         ({"text": "a", "text_pair": 3}, r"a second text \(str\), got int"),

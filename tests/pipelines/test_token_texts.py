@@ -98,7 +98,7 @@ def test_arrays_and_tuples_of_texts(tagger):
     [
         (SHORT, {"ignore_labels": "O"}, "list of label names"),
         (SHORT, {"is_split_into_words": "yes"}, "True or False"),
-        (SHORT, {"truncation": "longest_first"}, "True or False"),
+        (SHORT, {"truncation": "longest"}, "did you mean 'longest_first'"),
         ([["a"]], {"is_split_into_words": True, "delimiter": 3}, "delimiter must be a string"),
         ([SHORT], {"offset_mapping": [(0, 1)]}, "one text"),
         (SHORT, {"batch_size": 0}, "batch_size"),

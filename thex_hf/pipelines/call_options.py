@@ -11,7 +11,6 @@ from thex_hf.errors import OptionError
 from thex_hf.pipelines.options import one_of
 
 FUNCTIONS = ("sigmoid", "softmax", "none")
-UNCUT = "do_not_truncate"
 
 
 def yes_or_no(name: str, value: Any) -> bool:
@@ -84,13 +83,12 @@ def check_mode(fhe: str, agreement: bool) -> None:
         )
 
 
-def check_text_options(options: dict[str, Any], longest: int, special: int) -> None:
+def check_text_options(options: dict[str, Any], longest: int) -> None:
     """Refuse values that mean nothing; the name of a function is put in lower case.
 
     Args:
         options: of one call, or of the constructor.
         longest: the most tokens that a text can have.
-        special: how many of them the tokenizer adds.
 
     Raises:
         OptionError: says which one, and what is on offer.
@@ -102,18 +100,9 @@ def check_text_options(options: dict[str, Any], longest: int, special: int) -> N
         name = getattr(function, "name", function)
         name = name.lower() if isinstance(name, str) else name
         options["function_to_apply"] = one_of("function_to_apply", name, FUNCTIONS)
-    if options.get("max_length") is not None:
-        _check_max_length(options, longest, special)
-
-
-def _check_max_length(options: Mapping[str, Any], longest: int, special: int) -> None:
-    most = whole_number("max_length", options["max_length"])
-    if options.get("truncation") in (None, False, UNCUT) and options.get("padding") != "max_length":
-        raise OptionError("max_length goes with truncation=True, which cuts texts to it")
-    if most > longest:
+    most = options.get("max_length")
+    if isinstance(most, int) and most > longest:
         raise OptionError(f"max_length can be {longest} at most, the circuit's length, got {most}")
-    if most <= special:
-        raise OptionError(f"max_length={most} leaves no token of a text, {special} are special")
 
 
 def check_token_options(options: Mapping[str, Any]) -> None:

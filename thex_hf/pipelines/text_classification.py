@@ -68,8 +68,7 @@ class ThexTextClassificationPipeline(
         **options: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         own = self._own_options(options, fhe, agreement, on_error)
-        special = self.tokenizer.num_special_tokens_to_add() if "max_length" in options else 0
-        check_text_options(options, LONGEST, special)
+        check_text_options(options, LONGEST)
         pre, forward, post = super()._sanitize_parameters(**options)
         TokenOptions(**pre)
         return pre, {**forward, **own}, post
