@@ -74,11 +74,11 @@ def sentence(error: ThexError) -> str:
 
 def _classify(guest: Guest, text: str, scene: Scene, tell: Tell) -> None:
     hosted = guest.host.hosted(scene.protocol)
+    caller, wire = guest.client(scene.protocol, scene.engine)
+    tell({"key_bytes": wire.key_bytes})  # first: they may have crossed before a text is refused
     ids, types = hosted.half.tokenise(text)
     names = tuple(hosted.half.tokenizer.id_to_token(int(token)) for token in ids)
     tell({"tokens": names})
-    caller, wire = guest.client(scene.protocol, scene.engine)
-    tell({"key_bytes": wire.key_bytes})
     plan = wire.desk.server.plans[caller.plan(len(ids)).id]  # the server's has counts in it
     embeddings = hosted.half.embed(ids, types)
     tell({"embeddings": embeddings, "facts": facts_of(plan), "rounds": plan.schedule.rounds})
