@@ -14,8 +14,8 @@ from thex_hf.cli.main import commands
 from thex_hf.conversion.table import Place
 from thex_hf.errors import ConversionError, DataError, InputError, OptionError
 from thex_hf.evaluation import evaluate_model
+from thex_hf.evaluation.both import run_both
 from thex_hf.evaluation.reading import read
-from thex_hf.evaluation.runs import run_both
 from thex_hf.pipelines.report import Report
 
 GOOD = ["a warm and funny film", "lovely , moving and beautifully acted", "great fun"]
@@ -187,8 +187,9 @@ def test_texts_that_fail_at_run_time_are_left_out(classifier):
     assert (found.kept, len(found.run.reports), len(found.clear.reports)) == ((0, 2), 2, 2)
     assert str(found.skipped[0]) == "row 2 cannot be classified: the text cannot be served"
     assert all(isinstance(report, Report) for report in found.run.reports)
-    with pytest.raises(InputError, match="cannot be served"):
-        run_both(pipe, GOOD, places, on_error="raise", **options)
+    for size in (1, 3):  # in the order of the data, whatever the order of the batches
+        with pytest.raises(InputError, match="row 2 cannot be classified: the text cannot"):
+            run_both(pipe, GOOD, places, on_error="raise", **{**options, "batch_size": size})
     with pytest.raises(InputError, match="row 2 cannot be classified"):
         run_both(pipe, GOOD[1:2], places[1:2], on_error="skip", **options)
 
