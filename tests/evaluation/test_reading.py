@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 
 import datasets
 import numpy as np
@@ -105,11 +106,15 @@ def test_regression_refuses_classes_and_what_is_not_finite(regressor, score):
             evaluate_model(regressor, rows(GOOD + BAD, [0, 1, 2, 3, 4, odd]), fhe="disable")
 
 
-def test_the_evaluator_skips_or_refuses(classifier, score):
+def test_the_evaluator_skips_or_refuses(classifier, score, caplog):
     data = table([1, 1, 1, 0, 0, 0], texts=[*GOOD, None, " ", BAD[0]])
     with pytest.raises(InputError, match=r"row 4 has no text, .* and 1 rows more"):
         score(classifier, data, fhe="disable")
+    logger = logging.getLogger("transformers")
+    logger.addHandler(caplog.handler)
     found = score(classifier, data, fhe="disable", on_error="skip")
+    logger.removeHandler(caplog.handler)
+    assert "2 rows were left out of the scores: row 4 has no text, got None; row 5" in caplog.text
     assert found["accuracy"] == 1.0
     assert [row["row"] for row in found["thex"]["skipped"]] == [4, 5]
     assert found["thex"]["texts"] == 4
