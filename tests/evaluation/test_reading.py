@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 
 import datasets
 import numpy as np
@@ -14,8 +15,8 @@ from thex_hf.cli.main import commands
 from thex_hf.conversion.table import Place
 from thex_hf.errors import ConversionError, DataError, InputError, OptionError
 from thex_hf.evaluation import evaluate_model
+from thex_hf.evaluation.both import run_both
 from thex_hf.evaluation.reading import read
-from thex_hf.evaluation.runs import run_both
 from thex_hf.pipelines.report import Report
 
 GOOD = ["a warm and funny film", "lovely , moving and beautifully acted", "great fun"]
@@ -105,11 +106,15 @@ def test_regression_refuses_classes_and_what_is_not_finite(regressor, score):
             evaluate_model(regressor, rows(GOOD + BAD, [0, 1, 2, 3, 4, odd]), fhe="disable")
 
 
-def test_the_evaluator_skips_or_refuses(classifier, score):
+def test_the_evaluator_skips_or_refuses(classifier, score, caplog):
     data = table([1, 1, 1, 0, 0, 0], texts=[*GOOD, None, " ", BAD[0]])
     with pytest.raises(InputError, match=r"row 4 has no text, .* and 1 rows more"):
         score(classifier, data, fhe="disable")
+    logger = logging.getLogger("transformers")
+    logger.addHandler(caplog.handler)
     found = score(classifier, data, fhe="disable", on_error="skip")
+    logger.removeHandler(caplog.handler)
+    assert "2 rows were left out of the scores: row 4 has no text, got None; row 5" in caplog.text
     assert found["accuracy"] == 1.0
     assert [row["row"] for row in found["thex"]["skipped"]] == [4, 5]
     assert found["thex"]["texts"] == 4
@@ -187,8 +192,9 @@ def test_texts_that_fail_at_run_time_are_left_out(classifier):
     assert (found.kept, len(found.run.reports), len(found.clear.reports)) == ((0, 2), 2, 2)
     assert str(found.skipped[0]) == "row 2 cannot be classified: the text cannot be served"
     assert all(isinstance(report, Report) for report in found.run.reports)
-    with pytest.raises(InputError, match="cannot be served"):
-        run_both(pipe, GOOD, places, on_error="raise", **options)
+    for size in (1, 3):  # in the order of the data, whatever the order of the batches
+        with pytest.raises(InputError, match="row 2 cannot be classified: the text cannot"):
+            run_both(pipe, GOOD, places, on_error="raise", **{**options, "batch_size": size})
     with pytest.raises(InputError, match="row 2 cannot be classified"):
         run_both(pipe, GOOD[1:2], places[1:2], on_error="skip", **options)
 

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from thex_hf.conversion.table import Place, Skipped, sift
+from thex_hf.conversion.table import Place, wrong
 from thex_hf.errors import OptionError
-from thex_hf.evaluation.base import logger
 from thex_hf.pipelines.report import Report
 from thex_hf.protocol.progress import progress
 
 CLEAR_BATCH = 32
 SIMULATED_BATCH = 8
-MOST_TOLD = 20
-"""How many rows that were left out a warning names; all are in the figures."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +57,7 @@ def classify(
     fhe: str,
     batch_size: int | None = None,
     on_error: str = "raise",
+    places: Sequence[Place] | None = None,
 ) -> Run:
     """Classify all inputs; texts of over 128 tokens are cut.
 
@@ -70,9 +68,11 @@ def classify(
         batch_size: texts at once, of similar lengths; by default one for ``execute``, so
             that seconds are those of one text.
         on_error: ``skip``: a text that cannot be served has a report with an error.
+        places: of the inputs in the data; one after the other by default.
 
     Raises:
         OptionError: a batch size of less than one.
+        DataError: with ``raise``, a text cannot be served.
         ThexError: as the pipeline raises.
     """
     default = {"disable": CLEAR_BATCH, "simulate": SIMULATED_BATCH}.get(fhe, 1)
@@ -81,7 +81,7 @@ def classify(
         raise OptionError(f"batch_size must be at least 1, got {size}")
     order = sorted(range(len(inputs)), key=lambda i: _length(inputs[i])) if size > 1 else None
     rows = list(range(len(inputs))) if order is None else order
-    more = {"on_error": on_error} if on_error != "raise" and _can_skip(pipe) else {}
+    more = {"on_error": "skip"} if "on_error" in pipe.call_options else {}
     reports: dict[int, Report] = {}
     seconds = 0.0
     with progress(len(inputs), f"fhe={fhe}") as bar:
@@ -94,62 +94,10 @@ def classify(
             )  # fmt: skip
             seconds += time.perf_counter() - begin
             reports |= dict(zip(some, pipe.reports, strict=True))
+            if on_error == "raise":
+                _refuse(some, reports, places)
             bar.update(len(some))
     return Run(tuple(reports[i] for i in range(len(inputs))), seconds)
-
-
-@dataclass(frozen=True)
-class Both:
-    """A run, and that of the clear model if it was wanted, of the inputs that could be served.
-
-    ``kept`` says which these are, ``skipped`` which others there were. ``speed`` counts all.
-    """
-
-    run: Run
-    clear: Run | None
-    kept: tuple[int, ...]
-    skipped: tuple[Skipped, ...]
-    speed: dict[str, float]
-
-
-def run_both(
-    pipe: Any,
-    inputs: Sequence[Any],
-    places: Sequence[Place],
-    *,
-    fhe: str,
-    compare: bool,
-    batch_size: int | None,
-    on_error: str,
-) -> Both:
-    """Classify all inputs, and again in clear.
-
-    Args:
-        pipe: a pipeline of ours.
-        inputs: as for :func:`classify`.
-        places: of the inputs, in the data.
-        fhe: mode.
-        compare: also run the clear model, unless that is the mode.
-        batch_size: texts at once.
-        on_error: ``skip`` leaves out what cannot be served in either run.
-
-    Raises:
-        InputError: nothing could be served.
-        ThexError: as the pipeline raises.
-    """
-    run = classify(pipe, inputs, fhe=fhe, batch_size=batch_size, on_error=on_error)
-    clear = None
-    if compare and fhe != "disable":
-        clear = classify(pipe, inputs, fhe="disable", on_error=on_error)
-    reasons = [
-        next((reason for report in reports if (reason := error_of(report))), None)
-        for reports in zip(run.reports, (clear or run).reports, strict=True)
-    ]
-    kept, skipped = sift(reasons, "", places, on_error)
-    return Both(
-        run.pick(kept), None if clear is None else clear.pick(kept), tuple(kept), skipped,
-        run.speed(),
-    )  # fmt: skip
 
 
 def error_of(report: Any) -> str | None:
@@ -158,19 +106,14 @@ def error_of(report: Any) -> str | None:
     return None if error is None else f"cannot be classified: {error}"
 
 
-def tell(skipped: Sequence[Skipped]) -> None:
-    """Warn of rows that were left out."""
-    if skipped:
-        logger.warning(
-            "%d rows were left out of the scores: %s%s",
-            len(skipped),
-            "; ".join(map(str, skipped[:MOST_TOLD])),
-            "; ..." if len(skipped) > MOST_TOLD else "",
-        )
-
-
-def _can_skip(pipe: Any) -> bool:
-    return "on_error" in pipe.call_options
+def _refuse(
+    rows: Sequence[int], reports: Mapping[int, Report], places: Sequence[Place] | None
+) -> None:
+    """Raise for the first of some rows that could not be served."""
+    for row in sorted(rows):
+        reason = error_of(reports[row])
+        if reason is not None:
+            raise wrong("", Place(row + 1) if places is None else places[row], reason)
 
 
 def count_cut(pipe: Any, inputs: Sequence[Any], most: int) -> int:
