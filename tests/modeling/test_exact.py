@@ -1,5 +1,7 @@
 """What the encrypted encoder would leave out is noticed: layers, hooks, parameters, numbers."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -117,5 +119,31 @@ def test_a_scale_of_zero_is_refused_where_the_circuit_divides_by_it(make_model):
 
 
 def test_no_layers_no_circuit(make_model):
+    weights = make_model().encoder_weights()
     with pytest.raises(ConversionError, match="at least one encoder layer"):
-        make_model(num_hidden_layers=0).encoder_weights()
+        replace(weights, layers=())
+    with pytest.raises(ConversionError, match="num_hidden_layers should be at least 1; got 0"):
+        make_model(num_hidden_layers=0)
+
+
+@pytest.mark.parametrize("field", ["is_decoder", "add_cross_attention"])
+def test_a_decoder_is_refused(make_model, field):
+    with pytest.raises(ConversionError, match=field):
+        make_model(**{field: True})
+
+
+def test_what_is_put_on_a_model_changes_its_mark(make_model):
+    model = make_model()
+    seen = {model.encoder_mark()}
+    hook = model.classifier.register_forward_hook(lambda *_: None)
+    seen.add(model.encoder_mark())
+    hook.remove()
+    assert model.encoder_mark() in seen
+    model.classifier.forward = lambda values: values
+    seen.add(model.encoder_mark())
+    del model.classifier.forward
+    other = Shifted(48, 32)
+    other._parameters = model.thex_bert.layers[1].down._parameters  # the very same tensors
+    model.thex_bert.layers[1].down = other
+    seen.add(model.encoder_mark())
+    assert len(seen) == 4

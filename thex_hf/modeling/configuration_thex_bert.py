@@ -120,6 +120,11 @@ class ThexBertConfig(PretrainedConfig):  # type: ignore[misc]
         self.pooling = pooling
         self.embedding_size = None if embedding_size == hidden_size else embedding_size
         self._check()
+        if kwargs.get("is_decoder") or kwargs.get("add_cross_attention"):
+            raise ConversionError(
+                "THE-X models are encoders, every token sees every other: leave is_decoder and "
+                "add_cross_attention out."
+            )
         super().__init__(pad_token_id=pad_token_id, **kwargs)
         fields: Any = self
         if fields.problem_type is None and fields.num_labels == 1:
@@ -180,6 +185,11 @@ class ThexBertConfig(PretrainedConfig):  # type: ignore[misc]
             raise ConversionError(
                 f"attention_power should be one of {', '.join(map(str, POWERS))}; got "
                 f"{self.attention_power!r}."
+            )
+        if self.num_hidden_layers < 1:
+            raise ConversionError(
+                f"num_hidden_layers should be at least 1; got {self.num_hidden_layers!r}: without "
+                "an encoder there is nothing to run under encryption."
             )
         if self.num_attention_heads < 1 or self.hidden_size % self.num_attention_heads:
             raise ConversionError(

@@ -48,9 +48,12 @@ def refuse_foreign(model: Any) -> None:
         )
 
 
-def hooks_mark(model: nn.Module) -> int:
-    """How many forward hooks there are, to be compared before each text."""
-    return sum(len(getattr(module, kind)) for module in model.modules() for kind in HOOKS)
+def structure_mark(model: nn.Module) -> tuple[Any, ...]:
+    """Modules by kind, and whether something was put on them, to be compared before each text."""
+    return tuple(
+        (name, type(module), "forward" in vars(module), *(len(getattr(module, k)) for k in HOOKS))
+        for name, module in model.named_modules()
+    )
 
 
 def _own_class(model: Any) -> Any:

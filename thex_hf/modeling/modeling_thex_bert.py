@@ -17,7 +17,7 @@ from thex_hf.modeling.arguments import wanted
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
 from thex_hf.modeling.digest import weights_mark
 from thex_hf.modeling.encoder import ThexBertModel, ThexBertPreTrainedModel
-from thex_hf.modeling.exact import hooks_mark, refuse_foreign
+from thex_hf.modeling.exact import refuse_foreign, structure_mark
 from thex_hf.modeling.export import export_weights, refuse_unconverted
 from thex_hf.modeling.freshness import refuse_stale_ranges
 from thex_hf.modeling.guards import misfit, refuse_misfit, refuse_pickle
@@ -161,10 +161,9 @@ class ThexBertClassifier(ThexBertPreTrainedModel):
 
     def encoder_mark(self) -> tuple[Any, ...]:
         """Something cheap that changes when :meth:`encoder_weights` would give something else."""
-        own = self.config
-        return (
-            weights_mark(self), hooks_mark(self), adapters_mark(self), own.ranges, own.calibration
-        )  # fmt: skip
+        config = self.config
+        told = repr((config.ranges, config.calibration, config.softmax))
+        return (weights_mark(self), structure_mark(self), adapters_mark(self), told)
 
 
 class ThexBertForSequenceClassification(ThexBertClassifier):
