@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from thex_hf.conversion import convert, output, save
 from thex_hf.conversion.data import LabelledTexts
+from thex_hf.conversion.resume import Work
 from thex_hf.errors import ConversionError
 
 
@@ -115,6 +116,14 @@ def test_a_folder_of_work_that_is_none_is_left_alone(here, over):
         with pytest.raises(ConversionError, match=r"'out\.partial' is where .* something else"):
             run("bert", "out", options)
     assert Path("out.partial/thesis.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("out", ["out.partial", "out.partial/mine", "link/mine"])
+def test_nothing_is_put_where_it_would_go_with_unfinished_work(here, over, out):
+    Work.open(Path("out.partial"), {}, restart=False, writes=True)
+    os.symlink("out.partial", "link")
+    with pytest.raises(ConversionError, match="unfinished work of another"):
+        run("bert", out, over)
 
 
 def test_home_is_expanded(here, fitted_only):

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from thex_hf.conversion.resume import is_work, work_folder
+from thex_hf.conversion.resume import BEGUN, is_work, work_folder
 from thex_hf.errors import ConversionError
 from thex_hf.hub.secrets import refuse_keys
 from thex_hf.modeling import ThexBertConfig
@@ -54,6 +54,12 @@ def check_output(folder: Path, *, overwrite: bool, places: Places | None = None)
         _check_apart(folder, what, Path(place))
     if folder.exists() and not folder.is_dir():
         raise ConversionError(f"output {str(folder)!r} should be a folder; it is a file.")
+    other = next((p for p in (folder, *folder.resolve().parents) if (p / BEGUN).is_file()), None)
+    if other is not None:
+        raise ConversionError(
+            f"output {str(folder)!r} lies in {str(other)!r}, where the unfinished work of another "
+            "conversion is kept and which goes when that is done. Choose another folder."
+        )
     if folder.is_dir() and any(folder.iterdir()):
         if not overwrite:
             raise ConversionError(

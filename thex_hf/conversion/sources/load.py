@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
 from thex_hf.conversion.sources.adapter import ADVICE, Adapter, find_adapter, merge
 from thex_hf.conversion.sources.family import HEADLESS, SEQUENCE
 from thex_hf.conversion.sources.files import optional_file, read_config, read_pooling
 from thex_hf.conversion.sources.labels import check_labels, label_fields, names_of
-from thex_hf.conversion.sources.registry import FAMILIES, family_of, head_of
+from thex_hf.conversion.sources.registry import FAMILIES, head_of
 from thex_hf.conversion.sources.start import CLASSES, fresh_model
 from thex_hf.conversion.sources.weights import check_tensors, load_model
 from thex_hf.errors import ConversionError
@@ -183,7 +183,7 @@ def _load_adapter(
         raise ConversionError(
             f"task should be {own!r}, that of the adapter {adapter.name!r}; got {task!r}."
         )
-    family = family_of(AutoConfig.from_pretrained(base), own)
+    family = replace(FAMILIES[found["model_type"]], task=own)
     rows = adapter.count(family.table[-1][0])
     labels: dict[str, Any] = {}
     if optional_file(adapter.name, "config.json"):
