@@ -16,7 +16,7 @@ from thex_hf._extras import require
 from thex_hf._paths import user_path
 from thex_hf.errors import BusyError, ConnectionLost, OptionError, ThexError, WireError
 
-_TOKEN = re.compile(r"[!-~]+")
+_TOKEN = re.compile(r"[!-~]([ -~]*[!-~])?")  # what may stand in a header
 _EVERY = ("all://", "http://", "https://")
 SMALL = 16 << 20
 """Bytes that an answer which is no message may have."""
@@ -53,7 +53,9 @@ class Link:
         scheme, host = _address(self.url)
         near = _is_near(host)
         if self.token is not None and not _TOKEN.fullmatch(self.token):
-            raise OptionError("the token should be one or more visible ASCII characters")
+            raise OptionError(
+                "the token should be visible ASCII characters, with no blank at its ends"
+            )
         if self.token and scheme == "http" and not near:
             raise OptionError("a token must not be sent in clear: use an https address")
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
