@@ -19,6 +19,7 @@ from thex_hf.conversion.scores import score
 from thex_hf.errors import ConversionError, OptionError
 from thex_hf.modeling import ThexBertForSequenceClassification
 from thex_hf.modeling.configuration_thex_bert import RANGE_KEYS
+from thex_hf.modeling.digest import weights_digest
 
 STAGES = ["unconverted", "bounded", "relu", "relu_softmax", "affine", "layer_wise", "converted"]
 
@@ -41,6 +42,7 @@ def test_conversion_end_to_end(bert_folder, files, quick, tmp_path):
     assert model.config.fully_converted
     assert model.config.softmax == "estimate"
     assert [set(entry) for entry in model.config.ranges] == [set(RANGE_KEYS)] * 2
+    assert model.config.calibration["weights"] == weights_digest(model, model.config)
     for layer in model.encoder_weights().layers:
         assert abs(layer.attention_scale).min() >= 0.0499
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
