@@ -13,8 +13,8 @@ from thex_hf.errors import InputError
 
 COMMAND = [sys.executable, "-c", "from thex_hf.cli.main import app; app()"]
 NAMES = (
-    "backend", "backend install", "backend remove", "card", "classify", "client-half", "convert",
-    "demo", "endpoint-handler", "estimate", "evaluate", "info", "plot", "serve",
+    "backend", "backend install", "backend remove", "calibrate", "card", "classify", "client-half",
+    "convert", "demo", "endpoint-handler", "estimate", "evaluate", "info", "plot", "serve",
 )  # fmt: skip
 
 

@@ -48,6 +48,9 @@ def quick():
             bounding=slow,
             layer_wise=slow,
             end_to_end=slow,
+            steadying=slow,
+            rounds=1,
+            drawn=256,
             losses=losses,
         ),
     )
@@ -224,7 +227,7 @@ def test_command_line(bert_folder, files, tmp_path, monkeypatch):
     settings = options.polynomial
     assert options.form == "polynomial"
     assert (settings.activation, settings.attention_power) == ("softplus-minimax", 4)
-    assert (settings.norm, settings.layer_wise.epochs) == ("centred", 0.25)
+    assert (settings.norm, settings.layer_wise.epochs) == ("centred", 0.375)
     assert (options.weight_decays, options.early_stop) == ((0.1, 0.01), True)
     seen.clear()
     for wrong, word in (

@@ -11,6 +11,7 @@ from thex_hf.conversion.options import ConversionOptions, PolynomialOptions, The
 from thex_hf.errors import OptionError
 
 RECIPES = ("full", "as-published")
+LEAST_DRAWN = 256
 STAGES = ("bounding", "relu", "softmax", "norms", "layer_wise", "end_to_end", "steadying")
 
 
@@ -70,13 +71,13 @@ def options_from(
             token_dropout=0.1,
             average=0.99,
         )
+    drawn = max(LEAST_DRAWN, round(PolynomialOptions.drawn * effort))
+    scaled = {"drawn": drawn, **_scaled(PolynomialOptions(), effort, batch_size)}
     return replace(
         base,
         fine_tuning=tuning,
         the_x=replace(the_x, **_scaled(the_x, effort, batch_size)),
-        polynomial=replace(
-            PolynomialOptions(**given), **_scaled(PolynomialOptions(), effort, batch_size)
-        ),
+        polynomial=PolynomialOptions(**{**scaled, **given}),
     )
 
 

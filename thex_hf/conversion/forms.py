@@ -243,7 +243,7 @@ def finish(outcome: Outcome, job: Job) -> Model:
             "%d of %d texts such as a word repeated give values beyond twice the calibrated range; "
             "answers to texts like them are refused. Longer training (--effort) makes them fewer.",
             beyond,
-            count,
+            model.config.calibration["strange"],
         )
     if model.config.form == "polynomial":
         check_values(model.config.ranges)
