@@ -55,3 +55,25 @@ def check_logits(
         f"{expected}, {came}: values ran away inside the encoder and the answer would mean "
         f"nothing. What to do: {advice}."
     )
+
+
+def check_shown(largest: float, room: float) -> None:
+    """Refuse a run in which a value came near what the modulus carries.
+
+    Beyond it, numbers come back as others: of many values that run away, most lie anywhere.
+
+    Args:
+        largest: absolute value that the client decrypted on the way.
+        room: the modulus by the scale, halved: values must stay below it.
+
+    Raises:
+        RangeError: it exceeds half of ``room``.
+    """
+    if largest <= room / 2:
+        return
+    raise RangeError(
+        f"values inside the encoder should stay below {room / 2:.0f}, half of what the modulus "
+        f"carries, and one of {largest:.0f} came: they ran away and the answer would mean nothing. "
+        f"What to do: fhe='disable' tells whether the clear model knows the text; if so, convert "
+        f"again with more weight decay, which keeps values small."
+    )

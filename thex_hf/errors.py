@@ -56,6 +56,10 @@ class RangeError(TextError, ArithmeticError):
     """Values ran away: an answer lies outside of what the model's calibration allows."""
 
 
+class WrapError(PlanError, RangeError):
+    """A value does not fit the modulus at its level: it would come back as another number."""
+
+
 class DataError(ConversionError, InputError):
     """A row of labelled texts cannot be used: its text, its label or its fields."""
 

@@ -6,7 +6,7 @@ from thex_hf.backends.base import KeyRequest
 from thex_hf.backends.registry import get_backend
 from thex_hf.encrypted.client_aided import make_plan
 from thex_hf.encrypted.ranges import range_bits
-from thex_hf.errors import InputError, KeyMismatch, PlanMismatch, WireError
+from thex_hf.errors import InputError, KeyMismatch, PlanMismatch, RangeError, WireError
 from thex_hf.protocol.client import ClientRun
 from thex_hf.protocol.local import exchange
 from thex_hf.protocol.messages import Message
@@ -146,3 +146,19 @@ def test_message_sizes_do_not_tell_the_length(seal):
     for one, two in zip(short.parts, long.parts, strict=True):
         for a, b in zip(one, two, strict=True):
             assert abs(len(a) - len(b)) < 0.05 * len(a)  # compression of random words varies
+
+
+def test_values_beyond_the_modulus_are_noticed_once_the_server_is_done(seal, embeddings):
+    run, server = seal.client_run(60.0 * embeddings), seal.server_run()
+    message = server.start(run.request())
+    while (reply := run.receive(message)) is not None:  # nothing is given up on the way
+        message = server.reply(reply)
+    with pytest.raises(RangeError, match="ran away"):
+        run.check()
+
+
+@pytest.mark.parametrize("name", ["clear", "seal"])
+def test_values_beyond_the_modulus_give_no_answer(name, request, embeddings):
+    setting = request.getfixturevalue(name)
+    with pytest.raises(RangeError):
+        exchange(setting.client_run(60.0 * embeddings), setting.server_run())

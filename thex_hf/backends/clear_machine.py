@@ -9,7 +9,7 @@ import numpy as np
 
 from thex_hf.backends.primes import primes_of
 from thex_hf.backends.ring import largest_coefficient
-from thex_hf.errors import PlanError
+from thex_hf.errors import WrapError
 from thex_hf.layout.engines import AnyVector
 from thex_hf.layout.parameters import Parameters
 
@@ -59,7 +59,7 @@ class Modulus:
         quick bound fails are they computed.
 
         Raises:
-            PlanError: value times scale does not fit the modulus at ``level``.
+            WrapError: value times scale does not fit the modulus at ``level``.
         """
         scale, half = self.scale(level, degree), self._halves[level]
         peak = float(np.abs(values).max())
@@ -67,7 +67,7 @@ class Modulus:
             return
         largest = largest_coefficient(values)
         if not largest * scale < half:
-            raise PlanError(
+            raise WrapError(
                 f"{verb} at level {level}: values up to {peak:.3g} at scale "
                 f"2^{math.log2(scale):.1f} do not fit a modulus of {math.log2(half) + 1:.1f} "
                 f"bits and would wrap around; use smaller values, a smaller scale or a "

@@ -14,14 +14,16 @@ SEVERAL, REGRESSION = "multi_label_classification", "regression"
 
 
 def scores(logits: Vector, config: Mapping[str, Any]) -> Vector:
-    """Softmax; sigmoid of several labels or a single one; the number itself of a regression.
+    """Softmax; sigmoid of several labels; the number itself of a regression.
+
+    A model with one label is a regression unless it says otherwise.
 
     Args:
         logits: ``(..., labels)``.
         config: of the model, as JSON values.
     """
     kind = config.get("problem_type")
-    if kind == REGRESSION:
+    if kind == REGRESSION or (kind is None and logits.shape[-1] == 1):
         return logits
     if kind == SEVERAL or logits.shape[-1] == 1:
         out: Vector = 1.0 / (1.0 + np.exp(-logits))

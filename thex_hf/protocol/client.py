@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from thex_hf.bounds import check_shown
 from thex_hf.encrypted.answers import answer_part
 from thex_hf.encrypted.plan import Plan
 from thex_hf.encrypted.schedule import Part
@@ -35,6 +36,9 @@ class Conversation(ABC):
     step: int = field(default=0, kw_only=True)
     seconds: float = field(default=0.0, kw_only=True)
     logits: Vector | None = field(default=None, kw_only=True)
+
+    def check(self) -> None:  # noqa: B027
+        """Refuse the answer for what was seen on the way; here nothing was."""
 
     @abstractmethod
     def _inputs(self) -> list[list[bytes]]:
@@ -108,9 +112,21 @@ class ClientRun(Conversation):
     """
 
     embeddings: Vector  # (n, d), n <= plan.shape.tokens
+    largest: float = field(default=0.0, init=False)  # of the values that the server has shown
 
     def __post_init__(self) -> None:
         check_embeddings(self.plan, self.embeddings)
+
+    def check(self) -> None:
+        """Refuse the answer if a value shown on the way came near what the modulus carries.
+
+        To be called when the run is over: the server sees no difference.
+
+        Raises:
+            RangeError: one did.
+        """
+        parameters = self.plan.parameters
+        check_shown(self.largest, 2.0 ** (parameters.prime_bits[0] - parameters.scale_bits - 1))
 
     @property
     def mask(self) -> Vector:
@@ -134,6 +150,8 @@ class ClientRun(Conversation):
 
     def _reply(self, part: Part, ciphertexts: list[bytes]) -> list[list[bytes]]:
         vectors = [self.engine.decrypt(c) for c in ciphertexts]
+        if part.op != "refresh":
+            self.largest = max(self.largest, *(float(np.abs(v).max()) for v in vectors))
         packed = answer_part(part, vectors, self.mask, self.plan.options.get("softmax", ""))
         return [self._encrypt(v, level) for v, (_, level) in zip(packed, part.returns, strict=True)]
 

@@ -60,12 +60,17 @@ def served(answer: Answer) -> Outcome:
 
 
 def exchange(client: Conversation, server: ServerRun) -> Transcript:
-    """Carry messages between the two sides until the client has its logits."""
+    """Carry messages between the two sides until the client has its logits.
+
+    Raises:
+        RangeError: the client saw values on the way that it cannot believe.
+    """
     up = client.request()
     down = server.start(up)
     sent, received, rounds = len(up), len(down), 1
     while (reply := client.receive(down)) is not None:
         down = server.reply(reply)
         sent, received, rounds = sent + len(reply), received + len(down), rounds + 1
+    client.check()
     assert client.logits is not None
     return Transcript(client.logits, rounds, sent, received, client.seconds, server.seconds)
