@@ -12,6 +12,7 @@ from importlib.abc import MetaPathFinder
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from source_models import make_source, make_tokenizer, save_source
@@ -19,6 +20,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 
 import thex_hf
 from thex_hf.backends import KeyRequest, get_backend
+from thex_hf.bounds import check_logits
 from thex_hf.cli.texts import read_texts as read_given_texts
 from thex_hf.client.half import ClientHalf
 from thex_hf.client.http import open_transport
@@ -110,6 +112,11 @@ def wrong_value():
 @under("An option is misspelt")
 def misspelt():
     bundled()("a fine film", agrement=True)
+
+
+@under("Values ran away")
+def logits_out_of_range():
+    check_logits(np.array([462.0, 1682.0]), {"weights": "0" * 32, "logit": 2.5})
 
 
 @under("The model has not been converted")
