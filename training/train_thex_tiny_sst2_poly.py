@@ -25,7 +25,17 @@ from train_thex_tiny_sst2 import CHOICE, bundle, fine_tuned, with_arguments
 from thex_hf.conversion import ConversionOptions, ConversionReport, convert
 
 NAME = "thex-tiny-sst2-poly"
-CONVERSION = ConversionOptions(form="polynomial", overwrite=True)
+STRANGE = {"text_strange": 0.35, "text_long": 0.12}
+STAGES = ConversionOptions().polynomial
+POLYNOMIAL = replace(
+    STAGES,
+    bounding=replace(STAGES.bounding, **STRANGE),
+    layer_wise=replace(STAGES.layer_wise, **STRANGE),
+    end_to_end=replace(STAGES.end_to_end, **STRANGE),
+    rounds=16,
+    drawn=24576,
+)
+CONVERSION = ConversionOptions(form="polynomial", overwrite=True, polynomial=POLYNOMIAL)
 
 
 def convert_one(seed: int, args: argparse.Namespace) -> ConversionReport:
