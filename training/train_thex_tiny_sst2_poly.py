@@ -32,7 +32,7 @@ POLYNOMIAL = replace(
     bounding=replace(STAGES.bounding, **STRANGE),
     layer_wise=replace(STAGES.layer_wise, **STRANGE),
     end_to_end=replace(STAGES.end_to_end, **STRANGE),
-    rounds=16,
+    rounds=8,
     drawn=24576,
 )
 CONVERSION = ConversionOptions(form="polynomial", overwrite=True, polynomial=POLYNOMIAL)
