@@ -45,11 +45,11 @@ def check_logits(
     )
     came = "one is not finite" if not np.isfinite(largest) else f"one of {largest:.2g} came"
     advice = (
-        "the clear model itself does not know what to do with this text. Convert to another form "
-        "(--form the-x is bounded by its client), or calibrate on texts like it: thex-hf calibrate"
+        "the clear model itself does not know what to do with this text. Convert with more "
+        "--effort, or calibrate on texts like it: thex-hf calibrate"
         if fhe == "disable"
-        else "fhe='disable' tells whether the clear model does better; if so, a larger ring may "
-        "carry the text, else another form of the model"
+        else "fhe='disable' tells whether the clear model does better; if so, a larger ring (of "
+        "refresh or one-shot) may carry the text, else another form of the model"
     )
     raise RangeError(
         f"{expected}, {came}: values ran away inside the encoder and the answer would mean "

@@ -75,8 +75,8 @@ def test_files_of_texts(tmp_path):
     assert texts_of(tmp_path / "a.csv", 'text,label\n"one, two",1\n') == [("one, two", None)]
     pairs = "text\ttext_pair\none\ttwo\n"
     assert texts_of(tmp_path / "b.tsv", pairs) == [("one", "two")]
-    lines = '{"text": "one"}\n\n{"text": "two", "text_pair": "three"}\n'
-    assert texts_of(tmp_path / "a.jsonl", lines) == [("one", None), ("two", "three")]
+    lines = '{"text": "one", "text_pair": "1"}\n\n{"text": "two", "text_pair": "three"}\n'
+    assert texts_of(tmp_path / "a.jsonl", lines) == [("one", "1"), ("two", "three")]
 
 
 @pytest.mark.parametrize(
@@ -86,6 +86,10 @@ def test_files_of_texts(tmp_path):
         ("a.csv", "text,label\none\n", "line 2: as many fields as the header"),
         ("a.csv", "sentence,label\none,1\n", "line 2: expected a column text.*sentence"),
         ("a.csv", "", "has no texts"),
+        ("a.csv", 'text\n"unclosed good\nbad\n', "cannot be read"),
+        ("a.csv", "text,text\na,b\n", "each column once"),
+        ("a.jsonl", '{"text": "a", "text": "b"}\n', "line 1 .*a name is there twice"),
+        ("a.jsonl", '{"text": "a"}\n{"text": "b", "text_pair": "c"}\n', "line 1: has no text_pair"),
         ("a.jsonl", '{"text": "one"}\n{"text"\n', "line 2 should be a JSON object"),
         ("a.jsonl", "[1]\n", "line 1: expected a column text.*got list"),
         ("a.txt", "", "is empty"),

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from thex_hf.conversion.data import read_texts
 from thex_hf.conversion.labels import class_ids, written
+from thex_hf.conversion.naming import positions
 from thex_hf.errors import ConversionError, DataError
 
 STARS = ["1", "2", "3", "4", "5"]
@@ -201,3 +202,22 @@ def test_one_way_for_a_whole_column(names, data):
 )
 def test_labels_as_text(value, text):
     assert written(value) == text
+
+
+def test_a_column_that_says_how_it_is_to_be_read_comes_first(tmp_path):
+    path = tmp_path / "both.csv"
+    path.write_text("text,label,label_name\na,0,POS\nb,1,NEG\n")
+    assert read_texts(path, label_names=["NEG", "POS"]).labels == (1, 0)
+
+
+def test_zeros_and_ones_of_another_width_are_no_positions(tmp_path):
+    path = tmp_path / "hot.jsonl"
+    path.write_text('{"text": "a", "labels": [1.0, 0.0]}\n{"text": "b", "labels": [0.0, 1.0]}\n')
+    with pytest.raises(ConversionError, match="2 zeros or ones, and there are 4 classes"):
+        read_texts(path, label_names=["a", "b", "c", "d"])
+
+
+@pytest.mark.parametrize("used", [(0, 1, 2), (1, 2), (2,)])
+def test_declared_classes_are_read_alike_whatever_a_split_holds(used):
+    found = positions(["0", "1", "2"], ["1", "2", "3"], used, "the data")
+    assert found == {i: i for i in used}

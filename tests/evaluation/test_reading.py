@@ -17,6 +17,7 @@ from thex_hf.errors import ConversionError, DataError, InputError, OptionError
 from thex_hf.evaluation import evaluate_model
 from thex_hf.evaluation.both import run_both
 from thex_hf.evaluation.reading import read
+from thex_hf.modeling import ThexBertConfig
 from thex_hf.pipelines.report import Report
 
 GOOD = ["a warm and funny film", "lovely , moving and beautifully acted", "great fun"]
@@ -203,3 +204,12 @@ def test_a_path_that_is_not_there(classifier, score):
     for ask in (score, evaluate_model):
         with pytest.raises(ConversionError, match=r"'\./none' is not there"):
             ask(classifier, "./none", fhe="disable")
+
+
+def test_names_beside_class_numbers_count_in_rows_too():
+    rows = [
+        {"text": "a warm and funny film", "label": 0, "label_text": "POSITIVE"},
+        {"text": "a dull mess", "label": 1, "label_text": "NEGATIVE"},
+    ]
+    config = ThexBertConfig(id2label={0: "NEGATIVE", 1: "POSITIVE"})
+    assert read(rows, config, "validation").labels == (1, 0)

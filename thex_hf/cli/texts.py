@@ -7,6 +7,7 @@ import io
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,6 +109,9 @@ def _of_file(path: Path) -> Iterator[Text]:
     rows = list(_records(text, kind, str(path)))
     if not rows:
         raise InputError(f"{str(path)!r} has no texts")
+    single = next((row for row in rows if row.pair is None), None)
+    if single is not None and any(row.pair is not None for row in rows):
+        raise InputError(f"{single.place}: has no text_pair, and other rows have one")
     yield from rows
 
 
@@ -143,9 +147,12 @@ def _records(text: str, kind: str, name: str) -> Iterator[Text]:
             return
         file, mark = io.StringIO(text, newline=""), "," if kind == ".csv" else "\t"
         if kind == ".csv":
-            table = csv.DictReader(file)
+            table = csv.DictReader(file, strict=True)
         else:
             table = csv.DictReader(file, delimiter=mark, quoting=csv.QUOTE_NONE)
+        twice = [c for c, count in Counter(table.fieldnames or []).items() if count > 1]
+        if twice:
+            raise InputError(f"{name} should have each column once; {twice[0]!r} is there twice")
         for row in table:
             if None in row or None in row.values():
                 raise InputError(
@@ -160,9 +167,16 @@ def _records(text: str, kind: str, name: str) -> Iterator[Text]:
 
 def _json(line: str, name: str, number: int) -> Any:
     try:
-        return json.loads(line)
+        return json.loads(line, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{name}, line {number} should be a JSON object: {error}") from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name is there twice")
+    return found
 
 
 def _record(row: Any, name: str, number: int) -> Text:

@@ -19,8 +19,8 @@ PAIR_COLUMNS = (
     ("premise", "hypothesis"),
 )
 WAYS = {"label_name": "name", "label_id": "position"}
-"""Columns that say how their labels are to be read."""
-LABEL_COLUMNS = ("label", "score", *WAYS)
+"""Columns that say how their labels are to be read; they come before one that does not."""
+LABEL_COLUMNS = (*WAYS, "label", "score")
 NAME_COLUMN = "label_text"
 """Beside a column ``label`` of class numbers: the name of each row's class."""
 SEVERAL_COLUMN = "labels"

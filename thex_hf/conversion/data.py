@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from thex_hf._paths import user_path
 from thex_hf.conversion.collecting import collect
 from thex_hf.conversion.columns import KNOWN
 from thex_hf.conversion.files import is_file_name, read_file
@@ -51,7 +52,7 @@ def read_texts(
     """
     name = str(source)
     if is_file_name(name):
-        table = read_file(Path(source).expanduser())
+        table = read_file(user_path("data", source))
     else:
         table = table_of(open_set(name, split), repr(name), KNOWN)
     return collect(

@@ -24,9 +24,11 @@ def is_hot(lists: Sequence[Sequence[Any]], count: int | None, refuse: Refuse) ->
         DataError: they may be either.
     """
     size = len(lists[0])
-    if size < 1 or (count is not None and size != count):
+    if size < 1 or not all(len(own) == size and all(map(_is_bit, own)) for own in lists):
         return False
-    if not all(len(own) == size and all(map(_is_bit, own)) for own in lists):
+    if count is not None and size != count:
+        if size > 1 and any(isinstance(value, float) for own in lists for value in own):
+            raise refuse(0, f"has {size} zeros or ones, and there are {count} classes")
         return False
     if size == 1 and count is None:
         return False  # one class each

@@ -51,8 +51,10 @@ def positions(
         DataError: the names differ.
     """
     order = generic_order(own)
+    whole = by_name(set(own), names)
     found = by_name({own[i] for i in used}, names)
-    if all(own[i] in found for i in used):
+    by_names = order is None or all(name in whole for name in own)  # not by what a split has
+    if by_names and all(own[i] in found for i in used):
         return {i: found[own[i]] for i in used}
     if order is not None and all(order[i] < len(names) for i in used):
         logger.info("%s: classes %s are taken for positions", source, ", ".join(own[:10]))

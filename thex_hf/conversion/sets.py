@@ -10,6 +10,7 @@ from typing import Any
 from huggingface_hub import constants
 
 from thex_hf._extras import require
+from thex_hf._paths import user_path
 from thex_hf.conversion.files import SUFFIXES
 from thex_hf.conversion.table import Place, Table
 from thex_hf.errors import ConversionError
@@ -37,7 +38,7 @@ def local_folder(name: str) -> Path | None:
     if not name.strip():
         raise ConversionError("the name of the data is empty: give a file or the name of a set.")
     try:
-        path = Path(name).expanduser()
+        path = user_path("data", name)
     except RuntimeError:  # no such user
         path = Path(name)
     if path.is_dir():

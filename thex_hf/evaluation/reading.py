@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from thex_hf.conversion.collecting import collect
-from thex_hf.conversion.columns import KNOWN
+from thex_hf.conversion.columns import KNOWN, NAME_COLUMN
 from thex_hf.conversion.data import LabelledTexts, read_texts
 from thex_hf.conversion.naming import aligned, checked
 from thex_hf.conversion.sets import is_data_set, table_of
@@ -133,9 +133,11 @@ def _rows(rows: Sequence[Any], kind: str) -> Table:
             )
     column = "labels" if kind == "multi" else label
     paired = kind != "tags" and any(row.get("text_pair") is not None for row in rows)
+    named = all(NAME_COLUMN in row for row in rows)
     found = [
         {text: row[text], column: row[label]}
         | ({"text_pair": row.get("text_pair")} if paired else {})
+        | ({NAME_COLUMN: row[NAME_COLUMN]} if named else {})
         for row in rows
     ]
     return Table("", tuple(found[0]), found, [Place(i) for i in range(1, len(rows) + 1)])

@@ -111,9 +111,14 @@ def unwrapped(model: Any) -> Any:
 
 
 def adapters_mark(model: nn.Module) -> tuple[Any, ...]:
-    """Which adapters are active, to be compared before each text."""
+    """Which adapters are active and how strongly, to be compared before each text."""
     return tuple(
-        (name, bool(getattr(module, "disable_adapters", False)), str(module.active_adapters))
+        (
+            name,
+            bool(getattr(module, "disable_adapters", False)),
+            str(module.active_adapters),
+            str(getattr(module, "scaling", None)),
+        )
         for name, module in model.named_modules()
         if _is_tuned(module) or _is_kept(module)
     )

@@ -127,6 +127,10 @@ class ThexBertConfig(PretrainedConfig):  # type: ignore[misc]
             )
         super().__init__(pad_token_id=pad_token_id, **kwargs)
         fields: Any = self
+        if sorted(fields.id2label) != list(range(len(fields.id2label))):
+            raise ConversionError(
+                f"id2label should name the labels 0, 1, ... in order; got {fields.id2label!r}."
+            )
         if fields.problem_type is None and fields.num_labels == 1:
             fields.problem_type = "regression"  # else a pipeline would make a probability of it
 

@@ -64,7 +64,7 @@ class HubMixin:
             ConversionError: ``safe_serialization=False`` was asked for, or the model has adapters
                 that peft put there, and is not the ``PeftModel``.
         """
-        folder = Path(save_directory)
+        folder = Path(os.path.expanduser(save_directory))
         pushing = {name: kwargs.pop(name) for name in PUSH_OPTIONS if name in kwargs}
         repository = str(pushing.pop("repo_id", folder.name))
         options = {"is_main_process": is_main_process, "state_dict": state_dict, **kwargs}

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from thex_hf.encrypted.circuits import FORMS, check_form
-from thex_hf.errors import OptionError, PlanError
+from thex_hf.errors import ConversionError, OptionError, PlanError
 
 FHE_MODES = ("execute", "simulate", "disable")
 PROTOCOLS = tuple(FORMS)
@@ -68,7 +68,12 @@ def choose_protocol(value: Any, form: str) -> str:
         OptionError: it is unknown, or cannot serve that form.
     """
     if value is None:
-        return next(name for name, served in FORMS.items() if served == form)
+        fitting = [name for name, served in FORMS.items() if served == form]
+        if not fitting:
+            raise ConversionError(
+                f"no protocol runs a model that is {form}; finish the conversion: thex-hf convert"
+            )
+        return fitting[0]
     protocol = one_of("protocol", value, PROTOCOLS)
     try:
         check_form(form, protocol)

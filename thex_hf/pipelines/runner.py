@@ -77,6 +77,7 @@ class Runner:
             KeyStore(keys)  # refuses a model folder now, not at the first text
         self._sessions: dict[str, Session] = {}
         self._mark: tuple[object, ...] = ()
+        self._plain = model
         self._turn = Turn()
 
     def session(self, fhe: str) -> Session:
@@ -88,6 +89,7 @@ class Runner:
             mark = self.model.encoder_mark()
             if mark != self._mark:
                 self._sessions.clear()
+                self._plain = self.model.plain()  # with adapters merged, those of embeddings too
                 self._mark = mark
             if fhe not in self._sessions:
                 self._sessions[fhe] = self._open(fhe)
@@ -164,14 +166,15 @@ class Runner:
         self.model.eval()  # one that is being trained would drop values at random
         answers: Sequence[Answer | None] = [None] * len(rows)
         if fhe != "disable":
-            answers = self._answers([embed_row(self.model, row) for row in rows], fhe)
+            answers = self._answers(rows, fhe)
         return [
             self._finish(row, answer, fhe, agreement)
             for row, answer in zip(rows, answers, strict=True)
         ]
 
-    def _answers(self, embedded: Sequence[Vector], fhe: str) -> Sequence[Answer]:
+    def _answers(self, rows: Sequence[Row], fhe: str) -> Sequence[Answer]:
         session = self.session(fhe)
+        embedded = [embed_row(self._plain, row) for row in rows]
         if session is self._remote:
             return _several(session, embedded)
         with self._turn:
