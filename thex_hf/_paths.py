@@ -18,6 +18,8 @@ def user_path(name: str, value: str | os.PathLike[str]) -> Path:
     Raises:
         OptionError: it is empty, or begins with ``~`` and nobody has such a home.
     """
+    if not isinstance(value, str | os.PathLike):
+        raise OptionError(f"{name} should be a path, got {value!r}")
     if not os.fspath(value):
         raise OptionError(f"{name} is empty; name a path, or leave it out")
     try:

@@ -11,7 +11,7 @@ import typer
 from thex_hf.cli.elsewhere import Token, Url, Verify, classify_with_half, server_of
 from thex_hf.cli.output import Json, mebibytes, show_json
 from thex_hf.cli.texts import Found, Text, read_texts
-from thex_hf.errors import InputError, OptionError, TextError
+from thex_hf.errors import OptionError, TextError
 
 
 def classify(
@@ -147,9 +147,9 @@ def _classify(classifier: Any, texts: Sequence[Text], options: dict[str, Any]) -
         if result is not None:
             yield {**result, **report.to_json()}
         elif options["on_error"] == "raise":
-            raise texts[row - 1].refused(InputError(report.error), row)
+            raise texts[row - 1].refused(TextError(report.error), row)
         else:
-            yield InputError(report.error)
+            yield TextError(report.error)
 
 
 def _print(texts: Sequence[Text], found: Iterable[Found], as_json: bool) -> None:

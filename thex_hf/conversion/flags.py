@@ -43,6 +43,8 @@ def options_from(
     Raises:
         OptionError: settings that do not go together, or are not on offer.
     """
+    if not isinstance(effort, int | float) or not 0 <= effort < float("inf"):
+        raise OptionError(f"effort should be a number of at least 0; got {effort!r}.")
     given = {name: value for name, value in (polynomial or {}).items() if value is not None}
     if recipe not in RECIPES:
         raise OptionError(f"recipe should be one of {', '.join(RECIPES)}; got {recipe!r}.")

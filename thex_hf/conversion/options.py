@@ -161,8 +161,11 @@ class ConversionOptions:
         """Check the numbers."""
         if self.form not in FORMS:
             raise OptionError(f"form should be one of {', '.join(FORMS)}; got {self.form!r}.")
+        for name in ("early_stop", "half", "overwrite", "restart"):
+            if not isinstance(getattr(self, name), bool):
+                raise OptionError(f"{name} should be True or False; got {getattr(self, name)!r}.")
         for name in ("max_length", "norm_texts", "calibration_texts"):
-            if getattr(self, name) < 2:
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 2:
                 raise OptionError(f"{name} should be at least 2; got {getattr(self, name)}.")
         if not 0 < self.held_out < 1:
             raise OptionError(f"held_out should be between 0 and 1; got {self.held_out}.")

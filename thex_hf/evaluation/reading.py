@@ -99,7 +99,7 @@ def spread(texts: LabelledTexts, limit: int | None) -> LabelledTexts:
     """
     if limit is None:
         return texts
-    if limit < 1:
+    if not isinstance(limit, int) or limit < 1:
         raise OptionError(f"limit must be at least 1, got {limit}")
     total = len(texts)
     return texts.pick([i * total // limit for i in range(limit)] if limit < total else range(total))

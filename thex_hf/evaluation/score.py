@@ -170,7 +170,8 @@ def evaluate_model(
 
 
 def _metric_names(metrics: Iterable[str] | None, kind: str) -> tuple[str, ...]:
-    wanted = DEFAULTS[kind] if metrics is None else tuple(metrics)
+    named = (metrics,) if isinstance(metrics, str) else metrics
+    wanted = DEFAULTS[kind] if named is None else tuple(named)
     return tuple(dict.fromkeys(one for name in wanted for one in resolve(name, kind)))
 
 

@@ -77,7 +77,7 @@ class ThexTokenClassificationPipeline(
         several = isinstance(inputs, list | tuple) and all(
             isinstance(text, list | tuple) for text in inputs
         )
-        if words and inputs and isinstance(inputs, list | tuple) and not several:
+        if words and isinstance(inputs, list | tuple) and inputs and not several:
             inputs = [inputs]  # the words of one text
         elif isinstance(inputs, tuple):
             inputs = list(inputs)
