@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from transformers import pipeline
 
-from thex_hf.bounds import check_logits
+from thex_hf.bounds import check_logits, check_room
 from thex_hf.client.scores import best
 from thex_hf.errors import RangeError, ThexError
 
@@ -38,3 +39,20 @@ def test_the_client_without_torch_refuses_them_too():
     assert best(np.array([1.0, 2.0]), config)["label"] == "YES"
     with pytest.raises(RangeError, match=r"1\.7e\+03"):
         best(np.array([462.0, 1682.0]), config)
+
+
+def test_logits_must_fit_the_first_prime_with_room_to_spare():
+    check_room({"weights": "0", "logit": 60.0}, 128.0)
+    check_room({"weights": "0"}, 128.0)
+    check_room(None, 128.0)
+    with pytest.raises(RangeError, match="below 128, and calibration saw one of 70"):
+        check_room({"weights": "0", "logit": 70.0}, 128.0)
+
+
+@pytest.mark.parametrize("protocol", ["client-aided", "refresh"])
+def test_a_plan_without_room_for_the_logits_gives_no_answer(protocol):
+    pipe = pipeline("thex-text-classification", protocol=protocol)
+    pipe("a warm film", fhe="simulate")
+    pipe.model.config.calibration = {**pipe.model.config.calibration, "logit": 1e5}
+    with pytest.raises(RangeError, match="this plan carries logits below"):
+        pipe("a warm film", fhe="simulate")

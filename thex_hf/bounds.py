@@ -57,6 +57,28 @@ def check_logits(
     )
 
 
+def check_room(calibration: Mapping[str, Any] | None, room: float) -> None:
+    """Refuse a plan whose last prime does not carry the logits that calibration allows.
+
+    Larger ones would come back as others; those of a regression may well be that large.
+
+    Args:
+        calibration: as in :func:`check_logits`.
+        room: the modulus of the answer by the scale, halved: logits must stay below it.
+
+    Raises:
+        RangeError: they need not.
+    """
+    seen = (calibration or {}).get("logit")
+    if seen is None or SAFETY * seen < room:
+        return
+    raise RangeError(
+        f"this plan carries logits below {room:.0f}, and calibration saw one of {seen:.3g}, of "
+        f"which twice as much is allowed. What to do: another protocol may carry them; of a "
+        f"regression divide the numbers to predict by a constant and convert again."
+    )
+
+
 def check_shown(largest: float, room: float) -> None:
     """Refuse a run in which a value came near what the modulus carries.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from thex_hf.bounds import check_room
 from thex_hf.client.caller import Call, Caller
 from thex_hf.client.half import ClientHalf
 from thex_hf.client.scores import best
@@ -109,6 +110,7 @@ class ThexClient:
         """
         embeddings = self.half.embed(*self.half.tokenise(text, pair))
         call = self.caller.run(embeddings)
+        check_room(self.half.config.get("calibration"), call.plan.parameters.room)
         found = best(call.logits, self.half.config)
         rows = found.get("tokens", [found])
         label = " ".join(str(row["label"]) for row in rows)

@@ -54,6 +54,11 @@ class Parameters:
         return float(2**self.scale_bits)
 
     @property
+    def room(self) -> float:
+        """What values at level 0 must stay below: the first prime by the scale, halved."""
+        return 2.0 ** (self.prime_bits[0] - self.scale_bits - 1)
+
+    @property
     def total_bits(self) -> int:
         """Bits of the whole modulus, key-switching prime included."""
         return sum(self.prime_bits) + self.special_bits

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 
 from thex_hf.backends.registry import find_backend, get_backend
-from thex_hf.bounds import check_logits
+from thex_hf.bounds import check_logits, check_room
 from thex_hf.encrypted.shape import bucket
 from thex_hf.errors import OptionError, TextError
 from thex_hf.layout.engines import Vector
+from thex_hf.layout.parameters import Parameters
 from thex_hf.modeling import ThexBertClassifier
 from thex_hf.pipelines.agreement import compare
 from thex_hf.pipelines.remote import RemoteSession
@@ -195,7 +196,11 @@ class Runner:
             return answer
         try:
             report = self._clear_report(row) if answer is None else self._report(row, answer, fhe)
-            check_logits(np.asarray(report.logits), self.model.config.calibration, fhe)
+            calibration = self.model.config.calibration
+            parameters = None if answer is None else getattr(answer.plan, "parameters", None)
+            if isinstance(parameters, Parameters):  # of a circuit on slots
+                check_room(calibration, parameters.room)
+            check_logits(np.asarray(report.logits), calibration, fhe)
             return replace(report, agreement=self._compare(row, report)) if agreement else report
         except TextError as error:
             return error

@@ -125,8 +125,7 @@ class ClientRun(Conversation):
         Raises:
             RangeError: one did.
         """
-        parameters = self.plan.parameters
-        check_shown(self.largest, 2.0 ** (parameters.prime_bits[0] - parameters.scale_bits - 1))
+        check_shown(self.largest, self.plan.parameters.room)
 
     @property
     def mask(self) -> Vector:
