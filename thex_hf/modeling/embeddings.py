@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from thex_hf.errors import InputError
+from thex_hf.modeling.arguments import check_mask
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
 
 
@@ -42,10 +43,12 @@ class Embeddings(nn.Module):
         ``(batch, seq)`` says otherwise.
 
         Raises:
-            InputError: more tokens than positions.
+            InputError: more tokens than positions, or a mask of another shape.
         """
         if token_type_ids is None or self.token_type_embeddings.num_embeddings == 1:
             token_type_ids = torch.zeros_like(input_ids)
+        if attention_mask is not None:
+            check_mask(attention_mask, input_ids)
         if position_ids is None:
             self.check_length(input_ids, attention_mask)
             position_ids = torch.arange(input_ids.shape[1], device=input_ids.device)
