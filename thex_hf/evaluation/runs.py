@@ -81,7 +81,6 @@ def classify(
         raise OptionError(f"batch_size must be at least 1, got {size}")
     order = sorted(range(len(inputs)), key=lambda i: _length(inputs[i])) if size > 1 else None
     rows = list(range(len(inputs))) if order is None else order
-    more = {"on_error": "skip"} if "on_error" in pipe.call_options else {}
     reports: dict[int, Report] = {}
     seconds = 0.0
     with progress(len(inputs), f"fhe={fhe}") as bar:
@@ -90,7 +89,7 @@ def classify(
             begin = time.perf_counter()
             pipe(
                 [inputs[i] for i in some], fhe=fhe, agreement=False, truncation=True,
-                batch_size=len(some), **more,
+                batch_size=len(some), on_error="skip",
             )  # fmt: skip
             seconds += time.perf_counter() - begin
             reports |= dict(zip(some, pipe.reports, strict=True))
@@ -100,10 +99,9 @@ def classify(
     return Run(tuple(reports[i] for i in range(len(inputs))), seconds)
 
 
-def error_of(report: Any) -> str | None:
+def error_of(report: Report) -> str | None:
     """Why a text could not be served, to be read after "row 3 "; None if it was."""
-    error = getattr(report, "error", None)
-    return None if error is None else f"cannot be classified: {error}"
+    return None if report.error is None else f"cannot be classified: {report.error}"
 
 
 def _refuse(

@@ -260,7 +260,7 @@ class EncryptedMixin:
         skip = forward.pop("on_error", ON_ERROR[0]) == "skip"
         check_mode(**forward)
         return Call(
-            partial(self._prepare, forward["fhe"], pre),
+            partial(self._prepare, pre),
             partial(self._run, **forward),
             partial(self._answer, post),
             partial(self.runner.refused, fhe=forward["fhe"]),
@@ -270,14 +270,12 @@ class EncryptedMixin:
             named=not given.single,
         )
 
-    def _prepare(self, fhe: str, options: dict[str, Any], text: Any) -> Mapping[str, Any]:
-        """Tokenise one text. Raises TextError."""
+    def _prepare(self, options: dict[str, Any], text: Any) -> Mapping[str, Any]:
+        """Tokenise one text, without padding: the circuit pads. Raises TextError."""
         with TOKENISING:
             found = self.preprocess(text, **options)
             (encoded,) = [found] if isinstance(found, Mapping) else list(found)
-        kept = encoded["attention_mask"][0].bool()  # the circuit pads, and to its own length
-        self.runner.check(int(kept.sum()), fhe)
-        return {name: x[:, kept] if isinstance(x, Tensor) else x for name, x in encoded.items()}
+        return dict(encoded)
 
     def _run(
         self, rows: Sequence[Mapping[str, Any]], fhe: str, agreement: bool

@@ -1,4 +1,4 @@
-"""The rows of a padded batch, each by itself: no answer depends on what it is batched with."""
+"""One text as a model takes it, without padding: no answer depends on what it is batched with."""
 
 from __future__ import annotations
 
@@ -24,20 +24,6 @@ def inputs_of(tokens: Tokens) -> dict[str, Tensor]:
         "token_type_ids": torch.tensor([tokens.segments]),
         "attention_mask": torch.ones((1, len(tokens)), dtype=torch.long),
     }
-
-
-def rows_of(batch: Mapping[str, Any]) -> list[Row]:
-    """Part a batch into its rows and take the padding away, wherever it is.
-
-    Args:
-        batch: tensors ``(batch, seq, ...)``, ``attention_mask`` among them; the rest is left out.
-    """
-    tensors = {name: value for name, value in batch.items() if isinstance(value, Tensor)}
-    real = tensors["attention_mask"].bool()
-    return [
-        {name: value[place : place + 1, kept] for name, value in tensors.items()}
-        for place, kept in enumerate(real)
-    ]
 
 
 @torch.no_grad()

@@ -96,15 +96,6 @@ class Runner:
                 self._sessions[fhe] = self._open(fhe)
             return self._sessions[fhe]
 
-    def check(self, tokens: int, fhe: str) -> None:
-        """Refuse a text with more tokens than a server elsewhere takes.
-
-        Raises:
-            InputError: says how many it takes.
-        """
-        if self._remote is not None and fhe == "execute":
-            self._remote.plan(tokens)
-
     def _open(self, fhe: str) -> Session:
         simulate = fhe == "simulate"
         config = self.model.config

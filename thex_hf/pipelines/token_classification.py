@@ -14,7 +14,7 @@ from thex_hf.pipelines.call_options import check_token_options
 from thex_hf.pipelines.encrypted import EncryptedMixin
 from thex_hf.pipelines.options import TOKEN_OPTIONS, one_of
 from thex_hf.pipelines.report import Report
-from thex_hf.pipelines.rows import inputs_of, rows_of
+from thex_hf.pipelines.rows import inputs_of
 from thex_hf.pipelines.sharing import SharingMixin
 from thex_hf.tokens.options import TokenOptions
 from thex_hf.tokens.texts import check_text
@@ -124,8 +124,7 @@ class ThexTokenClassificationPipeline(
 
     def postprocess(self, all_outputs: Any, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
         """Name tokens or group them; places are those in the words joined by the delimiter."""
-        own = [{**output, **rows_of(output)[0]} for output in all_outputs]  # without padding
-        found: list[dict[str, Any]] = super().postprocess(own, *args, **kwargs)
+        found: list[dict[str, Any]] = super().postprocess(all_outputs, *args, **kwargs)
         words, delimiter = all_outputs[0]["shown"]
         if delimiter != " " and len(words) > 1:
             _, old = join_words(words)
