@@ -241,7 +241,8 @@ def finish(outcome: Outcome, job: Job) -> Model:
     if beyond := model.config.calibration["beyond"]:
         logger.warning(
             "%d of %d texts such as a word repeated give values beyond twice the calibrated range; "
-            "answers to texts like them are refused. Longer training (--effort) makes them fewer.",
+            "where their logits show it, answers are refused. Longer training (--effort) makes "
+            "them fewer.",
             beyond,
             model.config.calibration["strange"],
         )

@@ -56,7 +56,7 @@ def calibrate_on(
 
     The digest is of the weights as they are now: round them before, not after. A strange text
     widens the ranges as long as its values stay below twice those of the others. One that goes
-    beyond has run away: it is counted, and answers like its own are refused later, see
+    beyond has run away: it is counted, and later answers whose logits show it are refused, see
     :mod:`thex_hf.bounds`.
 
     Args:
