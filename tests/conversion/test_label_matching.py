@@ -221,3 +221,10 @@ def test_zeros_and_ones_of_another_width_are_no_positions(tmp_path):
 def test_declared_classes_are_read_alike_whatever_a_split_holds(used):
     found = positions(["0", "1", "2"], ["1", "2", "3"], used, "the data")
     assert found == {i: i for i in used}
+
+
+@pytest.mark.parametrize("labels", [[True, 0], [0, 1, False], [None, "yes", True]])
+def test_truth_values_do_not_mix_with_other_labels(tmp_path, labels):
+    with pytest.raises(DataError, match=f"row {len(labels)} has the label {labels[-1]}"):
+        column(tmp_path, labels)
+    assert column(tmp_path, [True, False]).label_names == ("False", "True")

@@ -136,7 +136,7 @@ def _read(texts: Any, split: str, *, every_token: bool) -> LabelledTexts:
 
 def _lines(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # no other mark ends a line
     except (OSError, UnicodeDecodeError) as error:
         raise ConversionError(f"{str(path)!r} should be UTF-8 text: {error}") from error
     return [line for line in lines if line.strip()]

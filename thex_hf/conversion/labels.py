@@ -64,9 +64,20 @@ def all_written(raw: Sequence[Any], column: str, refuse: Refuse) -> list[str]:
         refuse: makes the error for a row.
 
     Raises:
-        DataError: one is missing, is not a number, or is a list.
+        DataError: one is missing, is not a number, or is a list; or ``true`` and ``false`` stand
+            beside labels of another kind.
     """
     found = []
+    given = [index for index, value in enumerate(raw) if value is not None]
+    odd = [
+        index for index in given if isinstance(raw[index], bool) != isinstance(raw[given[0]], bool)
+    ]
+    if odd:
+        raise refuse(
+            odd[0],
+            f"has the label {raw[odd[0]]!r} in column {column}, and an earlier one is "
+            f"{raw[given[0]]!r}; labels should all be true or false, or none of them",
+        )
     for index, value in enumerate(raw):
         try:
             text = written(value)
