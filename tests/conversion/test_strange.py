@@ -6,7 +6,8 @@ from source_models import make_tokenizer
 
 from thex_hf.conversion.batches import collate, encode
 from thex_hf.conversion.data import LabelledTexts
-from thex_hf.conversion.strange import estrange, lengthen, strange_batches
+from thex_hf.conversion.rows import Row
+from thex_hf.conversion.strange import estrange, lengthen, repeated_words, strange_batches
 
 A = ("good film", "a very fine plot the plot", "dull", "great the film")
 B = ("bad plot", "poor", "very very fine a film", "the good")
@@ -109,3 +110,32 @@ def test_batches_to_measure_on_are_as_many_as_asked_and_repeatable():
         or not torch.equal(one["input_ids"], two["input_ids"])
         for one, two in zip(found, other, strict=True)
     )
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_a_changed_row_can_be_changed_again(paired):
+    _, data = encoded(paired, longest=40)
+    whole = None
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        batch = lengthen(collate(data, torch.arange(4)), data, 1.0, generator)
+        for out in (batch, estrange(batch, data, 1.0, generator)):
+            for row, (ids, _) in zip(Row.of(out), rows(out), strict=True):
+                whole = whole or len(row.frame)
+                assert len(row.frame) == whole == 2 + paired
+                assert len(row.first) + len(row.second) == len(ids) - whole
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_each_word_repeated(paired):
+    tokenizer, data = encoded(paired, longest=40)
+    found, lengths = [], set()
+    for batch in repeated_words(data, 100, seed=1, size=3):
+        check_frame(tokenizer, batch, paired)
+        for row in Row.of(batch):
+            assert set(row.second.tolist()) <= {int(row.first[0])} == set(row.first.tolist())
+            found.append(int(row.first[0]))
+            lengths.add(len(row.first))
+    assert sorted(found) == sorted(data.words.tolist())
+    assert len(lengths) > 2
+    assert sum(len(batch["input_ids"]) for batch in repeated_words(data, 4, seed=1)) == 4

@@ -74,7 +74,7 @@ def mix_texts(batch: Batch, share: float, generator: torch.Generator) -> Batch:
     rows = Row.of(batch)
     pool = torch.cat([text for row in rows for text in (row.first, row.second)])
     hit = torch.rand(len(rows), generator=generator) < share
-    names = ("input_ids", "attention_mask", "token_type_ids")
+    names = ("input_ids", "attention_mask", "token_type_ids", "spans")
     new = {name: batch[name].clone() for name in names}
     for place in hit.nonzero().flatten().tolist() if len(pool) else []:
         other = rows[int(torch.randint(len(rows), (), generator=generator))]

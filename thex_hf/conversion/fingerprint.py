@@ -22,7 +22,7 @@ from thex_hf.conversion.data import LabelledTexts
 from thex_hf.conversion.options import ConversionOptions
 from thex_hf.conversion.sources import Source
 
-RECIPE = 3
+RECIPE = 4
 """Raised when the stages change, so that work begun by earlier ones is dropped."""
 
 UNIMPORTANT = ("overwrite", "restart")

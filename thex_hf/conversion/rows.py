@@ -57,7 +57,7 @@ class Row:
 
 
 def write_row(batch: Batch, place: int, row: Row) -> None:
-    """Put a row into a batch, in place, the rest padded.
+    """Put a row into a batch with ``spans``, in place, the rest padded.
 
     Ids beyond the end stay: the mask hides them.
     """
@@ -67,3 +67,5 @@ def write_row(batch: Batch, place: int, row: Row) -> None:
     batch["input_ids"][place, :end] = torch.cat(parts)
     batch["attention_mask"][place] = (torch.arange(batch["input_ids"].shape[1]) < end).long()
     batch["token_type_ids"][place, :end] = row.kinds.repeat_interleave(torch.tensor(sizes))
+    lengths = torch.tensor([len(x) for x in (row.head, row.first, row.middle, row.second)])
+    batch["spans"][place] = lengths.cumsum(0)

@@ -2,7 +2,9 @@
 
 Of texts that nobody wrote (:mod:`thex_hf.conversion.strange`) few run away in the end, so drawing
 them at random teaches little. Here many are drawn, the worst are kept, and the model follows the
-exact one on them among usual texts; then it starts again with other draws.
+exact one on them among usual texts; then it starts again with other draws. What ran away in an
+earlier round stays among the texts, and the learning rate falls from round to round: else each
+round mends its own texts and lets others go.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from torch import Tensor
 
 from thex_hf.conversion.batches import Batch, Encoded, sample
 from thex_hf.conversion.stages import Lesson, follow
-from thex_hf.conversion.strange import strange_batches
+from thex_hf.conversion.strange import repeated_words, strange_batches
 from thex_hf.modeling.calibrate import measure_ranges, text_sizes
 from thex_hf.modeling.tasks import IGNORED
 
@@ -23,6 +25,8 @@ Model = Any
 
 KEPT = 2048
 USUAL_TEXTS = 2048
+CALMEST = 0.2
+"""Share of the learning rate that the last round has."""
 
 
 def steady(student: Model, exact: Model, lesson: Lesson, rounds: int, drawn: int) -> None:
@@ -33,20 +37,23 @@ def steady(student: Model, exact: Model, lesson: Lesson, rounds: int, drawn: int
         exact: what to follow; left unchanged.
         lesson: data and settings of one round.
         rounds: at most so many.
-        drawn: strange texts to look at in each.
+        drawn: strange texts to look at in each, and as many words, repeated.
     """
+    hard: Encoded | None = None
     for number in range(rounds):
         seed = lesson.fitting.seed + 1000 * (number + 1)
-        hard = worst_texts(student, lesson.data, drawn, KEPT, seed)
-        if not len(hard):
+        new = worst_texts(student, lesson.data, drawn, KEPT, seed)
+        if not len(new):
             return
+        hard = new if hard is None else new.joined(hard.pick([*range(min(len(hard), KEPT))]))
         half = max(1, lesson.fitting.steps(len(lesson.data)) * lesson.fitting.batch_size // 2)
         order = torch.randperm(
             len(lesson.data), generator=torch.Generator().manual_seed(seed)
         ).tolist()
         times = -(-half // len(hard))
         data = lesson.data.pick(order[:half]).joined(hard.pick([*range(len(hard))] * times))
-        fitting = replace(lesson.fitting, seed=seed)
+        rate = lesson.fitting.learning_rate * (1 - (1 - CALMEST) * number / max(1, rounds - 1))
+        fitting = replace(lesson.fitting, seed=seed, learning_rate=rate)
         name = f"{lesson.name} {number + 1}"
         follow(student, exact, replace(lesson, data=data, fitting=fitting, name=name))
 
@@ -58,7 +65,7 @@ def worst_texts(model: Model, data: Encoded, drawn: int, kept: int, seed: int) -
     Args:
         model: measured as calibration does.
         data: what the strange texts are made of; its own texts are the usual ones.
-        drawn: how many to look at.
+        drawn: how many to look at; and each word alone or repeated, of as many words.
         kept: how many to return at most.
         seed: of the draws.
 
@@ -71,7 +78,7 @@ def worst_texts(model: Model, data: Encoded, drawn: int, kept: int, seed: int) -
         return {name: values.to(device) for name, values in batch.items()}
 
     limits = measure_ranges(model, map(moved, sample(data, USUAL_TEXTS)))
-    batches = strange_batches(data, drawn, seed)
+    batches = strange_batches(data, drawn, seed) + repeated_words(data, drawn, seed)
     shares: list[Tensor] = []
     for batch in batches:
         sizes = text_sizes(model, moved(batch))

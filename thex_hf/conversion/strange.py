@@ -71,7 +71,7 @@ def estrange(batch: Batch, data: Encoded, share: float, generator: torch.Generat
     width = batch["input_ids"].shape[1]
     hit = torch.rand(len(batch["input_ids"]), generator=generator) < share
     rows = Row.of(batch)
-    names = ("input_ids", "attention_mask", "token_type_ids")
+    names = ("input_ids", "attention_mask", "token_type_ids", "spans")
     new = {**batch, **{name: batch[name].clone() for name in names}}
     for place in hit.nonzero().flatten().tolist():
         row = rows[place]
@@ -104,6 +104,37 @@ def strange_batches(data: Encoded, count: int, seed: int, size: int = 64) -> lis
     return found
 
 
+def repeated_words(data: Encoded, count: int, seed: int, size: int = 64) -> list[Batch]:
+    """At most ``count`` texts of one word each, alone or again and again, in batches.
+
+    No word comes twice; how often it is repeated is drawn, few times more often than many, and is
+    the same in a batch.
+
+    Args:
+        data: whose words they are made of, in the frame of a text of its own.
+        count: how many.
+        seed: of the draws.
+        size: texts a batch.
+    """
+    if data.words is None or not len(data.words) or data.spans is None:
+        return []
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(data.words), generator=generator)[:count]
+    found = []
+    for words in torch.split(data.words[order], size):
+        batch = _widened(collate(data, torch.arange(len(words)) % len(data)), data)
+        rows = Row.of(batch)
+        room = data.longest - len(rows[0].frame)
+        times = max(1, round(room ** float(torch.rand((), generator=generator))))
+        for place, word in enumerate(words):
+            row = rows[place]
+            second = row.second[:0] if not len(row.second) else word.repeat(times)
+            write_row(batch, place, row.holding(word.repeat(times), second, data.longest))
+        width = int(batch["attention_mask"].sum(-1).max())
+        found.append({k: v[:, :width] if k in _fills(data) else v for k, v in batch.items()})
+    return found
+
+
 def _strange(
     text: Tensor, row: Row, data: Encoded, width: int, generator: torch.Generator
 ) -> Tensor:
@@ -132,12 +163,18 @@ def _strange(
 
 def _widened(batch: Batch, data: Encoded) -> Batch:
     """A batch padded to ``data.longest`` tokens."""
-    fills = {"input_ids": data.pad_id, "token_type_ids": 0, "attention_mask": 0}
-    if data.kind == "tags":
-        fills |= {"labels": IGNORED, "guide": 0}
-    out = dict(batch)
+    fills = _fills(data)
+    out = {**batch, "spans": batch["spans"].clone()}
     for name in fills.keys() & batch.keys():
         old = batch[name]
         out[name] = old.new_full((len(old), data.longest, *old.shape[2:]), fills[name])
         out[name][:, : old.shape[1]] = old
     return out
+
+
+def _fills(data: Encoded) -> dict[str, int]:
+    """What has an entry for each token, and what stands where there is none."""
+    fills = {"input_ids": data.pad_id, "token_type_ids": 0, "attention_mask": 0}
+    if data.kind == "tags":
+        fills |= {"labels": IGNORED, "guide": 0}
+    return fills
