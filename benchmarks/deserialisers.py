@@ -21,7 +21,8 @@ from thex_hf.protocol.messages import Message
 from thex_hf.protocol.requests import key_request
 from thex_hf.service.keyring import Keyring, KeysName
 from thex_hf.service.runs import Runs
-from thex_hf.service.server import ANYONE, ThexServer
+from thex_hf.service.server import ThexServer
+from thex_hf.service.shares import ANYONE
 from thex_hf.service.worker import Worker
 
 

@@ -11,6 +11,7 @@ from thex_hf.service.hands import ForkedHands
 from thex_hf.service.portable import weights_to_bytes
 from thex_hf.service.spec import Spec
 from thex_hf.web.app import make_app
+from thex_hf.web.serve import HttpServer, Listening
 from thex_hf.web.settings import Settings
 
 
@@ -48,21 +49,20 @@ def spec_of(model, folder, **options):
 @contextmanager
 def running(spec, *, settings=None, **options):
     """A service on a free port; its address, application and cradle."""
-    import uvicorn
-
     cradle = Cradle(spec)
     served, hands = cradle.start(), ForkedHands(cradle)
-    app = make_app(served, hands, spec.open_shelf(), settings=settings or Settings(), **options)
-    config = uvicorn.Config(app, port=0, log_config=None, access_log=False, lifespan="on")
-    server = uvicorn.Server(config)
+    shelf = spec.open_shelf()
+    app = make_app(served, hands, shelf, settings=settings or Settings(), **options)
+    server = HttpServer(app, Listening(port=0))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
         assert thread.is_alive(), "the service did not start"
         time.sleep(0.02)
     port = server.servers[0].sockets[0].getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
     try:
-        yield SimpleNamespace(url=f"http://127.0.0.1:{port}", app=app, cradle=cradle, port=port)
+        yield SimpleNamespace(url=url, app=app, cradle=cradle, port=port, shelf=shelf)
     finally:
         server.should_exit = True
         thread.join(30)

@@ -19,10 +19,10 @@ from thex_hf.protocol.learns import LEARNS
 from thex_hf.service.cradle import Cradle
 from thex_hf.service.crew import Crew
 from thex_hf.service.hands import ForkedHands
-from thex_hf.service.server import ANYONE
+from thex_hf.service.shares import ANYONE
 from thex_hf.service.shelf import Entry
 from thex_hf.service.spec import Spec
-from thex_hf.service.uploads import forget, require_begun, take_piece
+from thex_hf.service.uploads import Uploads
 
 PIECE_BYTES = 4 << 20
 
@@ -39,10 +39,11 @@ class Endpoint:
     """
 
     def __init__(self, spec: Spec, workers: int = 1) -> None:
-        self._shelf = spec.open_shelf()
+        shelf = spec.open_shelf()
         self._cradle = Cradle(spec)
         self._served = self._cradle.start()
         self._crew = Crew(ForkedHands(self._cradle), workers, run_seconds=spec.run_seconds)
+        self._uploads = Uploads(shelf, self._crew)
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
         self._wait(self._crew.start())
@@ -72,18 +73,17 @@ class Endpoint:
             learns = LEARNS[self._served.info["protocol"]]
             return {**self._served.info, "learns": learns, "piece_bytes": PIECE_BYTES}
         if op == "begin":
-            begin = self._shelf.begin
             name, size = _text(order, "name"), order.get("size")
-            return _progress(await asyncio.to_thread(begin, name, ANYONE, size))  # type: ignore[arg-type]
+            return _progress(await self._uploads.begin(name, ANYONE, size))  # type: ignore[arg-type]
         if op == "write":
             name, offset = _text(order, "name"), order.get("offset")
             if type(offset) is not int or offset < 0:
                 raise WireError("'offset' should be a count")
-            await require_begun(self._shelf, name, ANYONE)
+            await self._uploads.require(name, ANYONE)
             data = _bytes(order, PIECE_BYTES)
-            return _progress(await take_piece(self._shelf, self._crew, name, ANYONE, offset, data))
+            return _progress(await self._uploads.write(name, ANYONE, offset, data))
         if op == "delete":
-            await forget(self._shelf, self._crew, _text(order, "name"), ANYONE)
+            await self._uploads.forget(_text(order, "name"), ANYONE)
             return {}
         if op not in ("answer", "give_up"):
             raise WireError("'op' should be info, begin, write, delete, answer or give_up")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,8 @@ from thex_hf.errors import BusyError, ChildError
 from thex_hf.processes.faults import from_message
 from thex_hf.service.hands import Hand, Hands
 from thex_hf.service.runs import RunName
+from thex_hf.service.shares import spent
+from thex_hf.service.turns import Turns
 
 
 @dataclass(eq=False)
@@ -20,10 +23,15 @@ class _Place:
     """A worker, and the orders that wait for it."""
 
     hand: Hand
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    waiting: int = 0
+    turns: Turns = field(default_factory=Turns)
+    waiting: Counter[str] = field(default_factory=Counter)
     gone: bool = False
     keys: set[tuple[str, str]] = field(default_factory=set)
+
+    @property
+    def line(self) -> int:
+        """Orders that are being done or wait."""
+        return self.waiting.total()
 
     @property
     def alive(self) -> bool:
@@ -36,6 +44,7 @@ class Crew:
 
     A run stays with the worker that began it. A worker that dies takes its runs with it; whoever
     had sent the order it died of gets an error, and those that waited for it are served by another.
+    Owners take turns at a worker, and none has more waiting than is left for the others.
 
     Args:
         hands: where workers come from.
@@ -70,7 +79,7 @@ class Crew:
     @property
     def waiting(self) -> int:
         """Orders that are being done or wait."""
-        return sum(place.waiting for place in self._places)
+        return sum(place.line for place in self._places)
 
     @property
     def runs(self) -> int:
@@ -85,13 +94,14 @@ class Crew:
         """Have one order done, by the worker of its run if it has one.
 
         Raises:
-            BusyError: too many wait already; a run in progress is never turned away.
+            BusyError: too many wait already, or too many of this owner; a run in progress is never
+                turned away.
             ChildError: the worker died of it, or took too long.
             ThexError: as the worker says.
         """
         name = RunName(order["owner"], order["keys"], order["run"]) if "run" in order else None
         held = self._runs.get(name) if name else None
-        if held is None and min(place.waiting for place in self._places) >= self.most_waiting:
+        if held is None and self._is_full(order["owner"]):
             raise BusyError(
                 f"{self.waiting} requests wait for {len(self._places)} workers; try again in about "
                 f"{self.wait_seconds()} s"
@@ -116,17 +126,22 @@ class Crew:
         turns = [self._turn(place, order, None) for place in list(self._places)]
         await asyncio.shield(asyncio.gather(*turns, return_exceptions=True))
 
+    def _is_full(self, owner: str) -> bool:
+        own = sum(place.waiting[owner] for place in self._places)
+        return spent(owner, own, self.waiting, self.most_waiting * len(self._places))
+
     def _choose(self, order: dict[str, Any]) -> _Place:
         keys = (order.get("owner"), order.get("keys"))
-        return min(self._places, key=lambda place: (place.waiting, keys not in place.keys))
+        return min(self._places, key=lambda place: (place.line, keys not in place.keys))
 
     async def _turn(
         self, place: _Place, order: dict[str, Any], name: RunName | None
     ) -> dict[str, Any] | None:
         """Wait for a worker and have it do an order; None if it died before."""
-        place.waiting += 1
+        owner = order["owner"]
+        place.waiting[owner] += 1
         try:
-            async with place.lock:
+            async with place.turns.turn(owner):
                 if not place.alive:
                     await self._replace(place)
                     return None
@@ -138,7 +153,8 @@ class Crew:
                         f"the worker that did this {how}; it has been replaced, send the text again"
                     ) from None
         finally:
-            place.waiting -= 1
+            place.waiting[owner] -= 1
+            place.waiting += Counter()  # forgets whose count is zero
         self._note(place, order, name, out)
         return out
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from thex_hf.errors import BusyError, ExpiredError, WireError
 from thex_hf.protocol.server import ServerRun
+from thex_hf.service.shares import spent
 
 
 class RunName(NamedTuple):
@@ -36,7 +37,7 @@ class Runs:
     """Runs that wait for a client's reply.
 
     Args:
-        most: at once, of all clients.
+        most: at once, of all clients; see :func:`thex_hf.service.shares.spent` for one owner's.
         most_of_keys: at once, under one key file of one owner.
         seconds: that a client may take for a reply.
         clock: seconds that never go back.
@@ -67,7 +68,8 @@ class Runs:
         if name in self._held:
             raise WireError(f"run {name.run} is in progress; a new text needs a new run")
         own = sum(held[:2] == name[:2] for held in self._held)
-        if len(self._held) >= self.most or own >= self.most_of_keys:
+        owned = sum(held.owner == name.owner for held in self._held)
+        if own >= self.most_of_keys or spent(name.owner, owned, len(self._held), self.most):
             raise BusyError(
                 f"{len(self._held)} runs are in progress, {own} of them under these keys; "
                 f"finish one, or try again later"

@@ -18,13 +18,11 @@ from thex_hf.protocol.messages import VERSION, Message
 from thex_hf.protocol.server import ServedModel, ServerRun
 from thex_hf.service.keyring import HeldKeys, Keyring, KeysName
 from thex_hf.service.runs import RunName, Runs
+from thex_hf.service.shares import ANYONE
 from thex_hf.weights import EncoderWeights
 
 SPARE_BYTES = 1 << 20
 """For what surrounds the ciphertexts of a message."""
-
-ANYONE = "anyone"
-"""Owner of keys where nobody says who they are."""
 
 
 @dataclass(frozen=True)

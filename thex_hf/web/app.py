@@ -12,7 +12,6 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -22,8 +21,11 @@ from thex_hf.service.crew import Crew
 from thex_hf.service.hands import Hands
 from thex_hf.service.server import Served
 from thex_hf.service.shelf import Shelf
+from thex_hf.service.uploads import Uploads
 from thex_hf.web import faults, keys, predict
 from thex_hf.web.bodies import Bodies
+from thex_hf.web.doors import Doors
+from thex_hf.web.manners import Manners
 from thex_hf.web.measuring import Measuring, Metrics
 from thex_hf.web.settings import Settings
 from thex_hf.web.tokens import Tokens
@@ -62,7 +64,7 @@ def make_app(
     @asynccontextmanager
     async def living(_: FastAPI) -> AsyncIterator[None]:
         await crew.start()
-        sweeping = asyncio.create_task(_sweep(shelf, bounds.sweep_seconds))
+        sweeping = asyncio.create_task(_sweep(state.uploads, bounds.sweep_seconds))
         try:
             yield
         finally:
@@ -78,18 +80,21 @@ def make_app(
         redirect_slashes=False,
     )
     state = app.state
-    state.crew, state.shelf, state.settings = crew, shelf, bounds
+    state.crew, state.uploads, state.settings = crew, Uploads(shelf, crew), bounds
     state.tokens, state.bodies, state.metrics = tokens or Tokens(), Bodies(bounds), Metrics()
-    state.most_bytes, state.info = served.most_bytes, served.info
+    state.doors, state.most_bytes = Doors(bounds), served.most_bytes
+    state.info = json.dumps(_info(served, bounds, bool(state.tokens.owners), run_seconds, version))
+    app.add_middleware(Manners)
     app.add_middleware(Measuring, metrics=state.metrics)
     app.add_exception_handler(ThexError, faults.on_thex_error)
     app.add_exception_handler(HTTPException, faults.on_http_error)
     app.add_exception_handler(RequestValidationError, faults.on_invalid)
     app.add_exception_handler(ClientDisconnect, _on_gone)
+    app.add_exception_handler(Exception, faults.on_unexpected)
     app.include_router(keys.router)
     app.include_router(predict.router)
     app.get("/health", tags=["service"])(health)
-    app.get("/info", tags=["service"])(info)
+    app.get("/info", tags=["service"], response_model=dict[str, Any])(info)
     app.get("/metrics", tags=["service"], response_class=Response)(metrics)
     return app
 
@@ -99,18 +104,9 @@ async def health() -> dict[str, str]:
     return {"status": "ok"}
 
 
-async def info(request: Request) -> dict[str, Any]:
+async def info(request: Request) -> Response:
     """Plans, parameters, protocol, and what each side learns."""
-    state = request.app.state
-    return {
-        **state.info,
-        "learns": LEARNS[state.info["protocol"]],
-        "version": request.app.version,
-        "tokens": bool(state.tokens.owners),
-        "piece_bytes": state.settings.piece_bytes,
-        "message_bytes": state.most_bytes,
-        "run_seconds": state.crew.run_seconds,
-    }
+    return Response(request.app.state.info, media_type="application/json")
 
 
 async def metrics(request: Request) -> Response:
@@ -120,18 +116,20 @@ async def metrics(request: Request) -> Response:
     shown.replaced.set(state.crew.replaced)
     shown.runs.set(state.crew.runs)
     shown.waiting.set(state.crew.waiting)
+    shown.connections.set(state.doors.open)
+    shown.shed.set(state.doors.shed)
     with suppress(KeyStoreError):
-        shown.keys.set(await run_in_threadpool(state.shelf.taken))
+        shown.keys.set(await state.uploads.taken())
     return Response(generate_latest(shown.registry), media_type=CONTENT_TYPE_LATEST)
 
 
-async def _sweep(shelf: Shelf, seconds: float) -> None:
+async def _sweep(uploads: Uploads, seconds: float) -> None:
     """Drop old keys now and then."""
     while True:
         with suppress(KeyStoreError):
-            dropped = await run_in_threadpool(shelf.sweep)
+            dropped = await uploads.sweep()
             if dropped:
-                logger.info(json.dumps({"event": "sweep", "dropped": dropped}))
+                logger.info({"event": "sweep", "dropped": dropped})
         await asyncio.sleep(seconds)
 
 
@@ -140,5 +138,19 @@ async def _on_gone(_: Request, __: Exception) -> Response:
     return Response(status_code=499)
 
 
+def _info(
+    served: Served, bounds: Settings, tokens: bool, run_seconds: float, version: str
+) -> dict[str, Any]:
+    return {
+        **served.info,
+        "learns": LEARNS[served.info["protocol"]],
+        "version": version,
+        "tokens": tokens,
+        "piece_bytes": bounds.piece_bytes,
+        "message_bytes": served.most_bytes,
+        "run_seconds": run_seconds,
+    }
+
+
 def _tell(line: str) -> None:
-    logger.warning(json.dumps({"event": "worker", "message": line}))
+    logger.warning({"event": "worker", "message": line})

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fastapi import Request
 
 from thex_hf.errors import BusyError, SlowError, TooLargeError
+from thex_hf.service.shares import spent
 from thex_hf.web.settings import Settings
 
 
@@ -21,22 +23,34 @@ class Bodies:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.open = 0
+        self._open: Counter[str] = Counter()
+
+    @property
+    def open(self) -> int:
+        """Places that are held."""
+        return self._open.total()
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """Hold one of the places for bodies in memory.
+    def place(self, owner: str) -> Iterator[None]:
+        """Hold one of the places of requests that take time: a body in memory, work in a worker.
+
+        Args:
+            owner: whose request it is; see :func:`thex_hf.service.shares.spent`.
 
         Raises:
-            BusyError: all are taken.
+            BusyError: all are taken, or this owner's share of them.
         """
-        if self.open >= self._settings.bodies:
-            raise BusyError(f"{self.open} requests are being read; try again later")
-        self.open += 1
+        own = self._open[owner]
+        if spent(owner, own, self.open, self._settings.bodies):
+            raise BusyError(
+                f"{own} requests of yours are being read or answered; try again when one is done"
+            )
+        self._open[owner] += 1
         try:
             yield
         finally:
-            self.open -= 1
+            self._open[owner] -= 1
+            self._open += Counter()  # forgets whose count is zero
 
     async def read(self, request: Request, most: int) -> bytes:
         """A whole body.
@@ -49,21 +63,21 @@ class Bodies:
         announced = request.headers.get("content-length", "")
         if announced.isdecimal() and int(announced) > most:
             raise TooLargeError(f"a body of {announced} bytes; {most} are the most here")
-        parts: list[bytes] = []
-        size, stream = 0, aiter(request.stream())
-        loop = asyncio.get_running_loop()
-        end = loop.time() + self._settings.body_seconds
+        bounds, parts, size = self._settings, list[bytes](), 0
+        stream, loop = aiter(request.stream()), asyncio.get_running_loop()
+        begin = loop.time()
         while True:
+            slow = begin + min(bounds.body_seconds, bounds.idle_seconds + size / bounds.body_rate)
             try:
-                silent = loop.time() + self._settings.idle_seconds
-                async with asyncio.timeout_at(min(silent, end)):
+                async with asyncio.timeout_at(min(slow, loop.time() + bounds.idle_seconds)):
                     part = await anext(stream)
             except StopAsyncIteration:
                 return b"".join(parts)
             except TimeoutError:
                 raise SlowError(
-                    f"{size} bytes came, then nothing for {self._settings.idle_seconds:.0f} s, or "
-                    f"too little in {self._settings.body_seconds:.0f} s; send it again"
+                    f"{size} bytes came in {loop.time() - begin:.0f} s; expected "
+                    f"{bounds.body_rate:.0f} a second, a pause of {bounds.idle_seconds:.0f} s at "
+                    f"most, and all within {bounds.body_seconds:.0f} s; send it again"
                 ) from None
             size += len(part)
             if size > most:

@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from thex_hf import errors
 from thex_hf.errors import ThexError
@@ -28,6 +29,7 @@ STATUS: dict[type[ThexError], int] = {
 }
 """Every other error of ours is a 400: it came from what the client sent."""
 RETRY = {429, 503}
+METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH")
 
 
 class Refusal(BaseModel):
@@ -45,7 +47,7 @@ def refusal(status: int, error: str, message: str, headers: dict[str, str]) -> J
 async def on_thex_error(request: Request, error: Exception) -> JSONResponse:
     """Answer for an error of ours."""
     status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 400)
-    headers = {"Connection": "close"} if status in (408, 413) else {}
+    headers = {}
     if status in RETRY:
         headers["Retry-After"] = str(request.app.state.crew.wait_seconds())
     if status == 401:
@@ -53,10 +55,18 @@ async def on_thex_error(request: Request, error: Exception) -> JSONResponse:
     return refusal(status, type(error).__name__, str(error), headers)
 
 
-async def on_http_error(_: Request, error: Exception) -> JSONResponse:
+async def on_http_error(request: Request, error: Exception) -> JSONResponse:
     """Answer for a path or method that is not there."""
     assert isinstance(error, HTTPException)
-    return refusal(error.status_code, "HTTPError", str(error.detail), dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_allowed(request))
+    return refusal(error.status_code, "HTTPError", str(error.detail), headers)
+
+
+async def on_unexpected(_: Request, __: Exception) -> JSONResponse:
+    """Answer for an error that is not ours; the log says more."""
+    return refusal(500, "InternalError", "the service made a mistake; its log says which", {})
 
 
 async def on_invalid(_: Request, error: Exception) -> JSONResponse:
@@ -64,6 +74,17 @@ async def on_invalid(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     wrong = "; ".join(f"{_place(one)}: {one['msg']}" for one in error.errors())
     return refusal(400, "WireError", f"the request is malformed: {wrong}"[:500], {})
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods of a path, of all its routes."""
+    found = [
+        method
+        for method in METHODS
+        for route in request.app.routes
+        if route.matches({**request.scope, "method": method})[0] is Match.FULL
+    ]
+    return sorted({*found, *(["HEAD"] if "GET" in found else [])})
 
 
 def _place(one: dict[str, Any]) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
-from starlette.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from thex_hf.service.shelf import Entry
-from thex_hf.service.uploads import forget, require_begun, take_piece
-from thex_hf.web.places import KeysPath, Owner, bodies_of, crew_of, settings_of, shelf_of
+from thex_hf.web.places import KeysPath, Owner, bodies_of, settings_of, uploads_of
 
 router = APIRouter(prefix="/keys", tags=["keys"])
 PIECE = {
@@ -46,11 +45,21 @@ class Progress(BaseModel):
         )
 
 
-@router.post("")
-async def begin(request: Request, owner: Owner, file: Announcement) -> Progress:
+ANNOUNCEMENT = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": Announcement.model_json_schema()}},
+    }
+}
+
+
+@router.post("", openapi_extra=ANNOUNCEMENT)
+async def begin(request: Request, owner: Owner) -> Progress:
     """Announce a key file, or ask where to go on with one."""
-    shelf = shelf_of(request)
-    return Progress.of(await run_in_threadpool(shelf.begin, file.name, owner, file.size))
+    with bodies_of(request).place(owner):
+        data = await bodies_of(request).read(request, settings_of(request).json_bytes)
+        file = _announced(data)
+        return Progress.of(await uploads_of(request).begin(file.name, owner, file.size))
 
 
 @router.put("/{name}", openapi_extra=PIECE)
@@ -61,18 +70,17 @@ async def write(
     offset: Annotated[int, Query(ge=0, description="Where the piece begins: what was received.")],
 ) -> Progress:
     """Add a piece. The last one makes the file whole, which is then tried by a worker."""
-    shelf = shelf_of(request)
-    await require_begun(shelf, name, owner)
-    with bodies_of(request).place():
+    with bodies_of(request).place(owner):
+        await uploads_of(request).require(name, owner)
         data = await bodies_of(request).read(request, settings_of(request).piece_bytes)
-        entry = await take_piece(shelf, crew_of(request), name, owner, offset, data)
-    return Progress.of(entry)
+        return Progress.of(await uploads_of(request).write(name, owner, offset, data))
 
 
 @router.get("/{name}")
 async def find(request: Request, owner: Owner, name: KeysPath) -> Progress:
     """How much of a key file is here; of one that is not, nothing of size 0."""
-    entry = await run_in_threadpool(shelf_of(request).find, name, owner)
+    with bodies_of(request).place(owner):
+        entry = await uploads_of(request).find(name, owner)
     if entry is None:
         return Progress(name=name, size=0, received=0, complete=False)
     return Progress.of(entry)
@@ -81,5 +89,15 @@ async def find(request: Request, owner: Owner, name: KeysPath) -> Progress:
 @router.delete("/{name}", status_code=204)
 async def delete(request: Request, owner: Owner, name: KeysPath) -> Response:
     """Forget a key file; also where there is none."""
-    await forget(shelf_of(request), crew_of(request), name, owner)
+    with bodies_of(request).place(owner):
+        await uploads_of(request).forget(name, owner)
     return Response(status_code=204)
+
+
+def _announced(data: bytes) -> Announcement:
+    """Read here and not by the framework, which would read any body before the token."""
+    try:
+        return Announcement.model_validate_json(data)
+    except ValidationError as error:
+        wrong = [{**one, "loc": ("body", *one["loc"])} for one in error.errors()]
+        raise RequestValidationError(wrong) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from typing import Any
@@ -11,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 logger = logging.getLogger("thex_hf.web")
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
 BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 20, 60, 300)
 
 
@@ -31,6 +31,8 @@ class Metrics:
         self.runs = Gauge("thex_runs", "Texts in progress.", **own)
         self.waiting = Gauge("thex_orders", "Orders that are done or wait.", **own)
         self.keys = Gauge("thex_key_bytes", "Bytes of clients' keys on the shelf.", **own)
+        self.connections = Gauge("thex_connections", "Open connections.", **own)
+        self.shed = Gauge("thex_connections_shed", "Idle ones that made room for others.", **own)
 
 
 class Measuring:
@@ -73,7 +75,7 @@ class Measuring:
         self._metrics.seconds.labels(route).observe(seconds)
         self._metrics.bytes.labels("up").inc(seen["up"])
         self._metrics.bytes.labels("down").inc(seen["down"])
-        method = scope["method"] if scope["method"].isalpha() else "other"
+        method = scope["method"] if scope["method"] in METHODS else "other"
         line: dict[str, Any] = {"event": "request", "method": method, "route": route, **seen}
         line |= {"seconds": round(seconds, 4), "owner": scope.get("state", {}).get("owner")}
-        logger.info(json.dumps(line))
+        logger.info(line)

@@ -8,8 +8,8 @@ from fastapi import Depends, Header, Path, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from thex_hf.service.crew import Crew
-from thex_hf.service.server import ANYONE
-from thex_hf.service.shelf import Shelf
+from thex_hf.service.shares import ANYONE
+from thex_hf.service.uploads import Uploads
 from thex_hf.web.bodies import Bodies
 from thex_hf.web.settings import Settings
 
@@ -37,10 +37,10 @@ RunHeader = Annotated[
 ]
 
 
-def shelf_of(request: Request) -> Shelf:
-    """Where keys are."""
-    shelf: Shelf = request.app.state.shelf
-    return shelf
+def uploads_of(request: Request) -> Uploads:
+    """Where keys go."""
+    uploads: Uploads = request.app.state.uploads
+    return uploads
 
 
 def crew_of(request: Request) -> Crew:

@@ -20,7 +20,7 @@ ANSWER: dict[int | str, dict[str, Any]] = {
 @router.post("", openapi_extra=MESSAGE, responses=ANSWER, response_class=Response)
 async def answer(request: Request, owner: Owner, keys: KeysHeader, run: RunHeader) -> Response:
     """Take a request or a reply, and run to the next visit or to the answer."""
-    with bodies_of(request).place():
+    with bodies_of(request).place(owner):
         data = await bodies_of(request).read(request, request.app.state.most_bytes)
         order = {"op": "answer", "owner": owner, "keys": keys, "run": run, "data": data}
         out = await crew_of(request).ask(order)
@@ -30,5 +30,7 @@ async def answer(request: Request, owner: Owner, keys: KeysHeader, run: RunHeade
 @router.delete("", status_code=204)
 async def give_up(request: Request, owner: Owner, keys: KeysHeader, run: RunHeader) -> Response:
     """Give a run up; also where there is none."""
-    await crew_of(request).give_up({"op": "give_up", "owner": owner, "keys": keys, "run": run})
+    order = {"op": "give_up", "owner": owner, "keys": keys, "run": run}
+    with bodies_of(request).place(owner):
+        await crew_of(request).give_up(order)
     return Response(status_code=204)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-import sys
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -18,6 +18,9 @@ from thex_hf.service.cradle import Cradle
 from thex_hf.service.hands import ForkedHands
 from thex_hf.service.spec import Spec
 from thex_hf.web.app import make_app
+from thex_hf.web.connection import Connection
+from thex_hf.web.doors import Doors, listen
+from thex_hf.web.logs import log_to
 from thex_hf.web.settings import Settings
 from thex_hf.web.tokens import Tokens
 
@@ -91,7 +94,6 @@ def serve(
     Raises:
         ThexError: the model cannot be served, the shelf not opened, a token file not read.
     """
-    bounds = settings or Settings()
     tokens = Tokens() if listening.tokens is None else Tokens.read(listening.tokens)
     shelf = spec.open_shelf()
     cradle = Cradle(spec)
@@ -102,58 +104,72 @@ def serve(
             shelf,
             workers=workers,
             tokens=tokens,
-            settings=bounds,
+            settings=settings,
             seconds=seconds,
             run_seconds=spec.run_seconds,
             version=version,
         )
-        _log()
+        log_to()
         with suppress(KeyboardInterrupt):  # uvicorn raises it again when it has stopped
-            _Server(_config(app, listening, bounds), ready).run()
+            HttpServer(app, listening, ready).run()
     finally:
         cradle.stop()
 
 
-class _Server(uvicorn.Server):
-    """Says where it listens once it does."""
+class HttpServer(uvicorn.Server):
+    """Uvicorn behind doors of ours; says where it listens once it does.
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[str], object]) -> None:
-        super().__init__(config)
+    Args:
+        app: of :func:`thex_hf.web.app.make_app`, which knows the bounds.
+        listening: where.
+        ready: called with the address when the service is up.
+
+    Raises:
+        OptionError: nobody can listen there.
+    """
+
+    def __init__(
+        self,
+        app: FastAPI,
+        listening: Listening,
+        ready: Callable[[str], object] = lambda line: None,
+    ) -> None:
         self._ready = ready
+        doors: Doors = app.state.doors
+        super().__init__(_config(app, listening, doors))
+        try:
+            self._listeners = listen(listening.host, listening.port, doors)
+        except OSError as error:
+            place = f"{listening.host}, port {listening.port}"
+            raise OptionError(f"cannot listen at {place}: {error.strerror or error}") from error
 
-    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then say so."""
-        await super().startup(sockets)  # type: ignore[arg-type]
+        await super().startup(sockets=[*self._listeners])
         if self.started:
-            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            host, port = self._listeners[0].getsockname()[:2]
             scheme = "https" if self.config.is_ssl else "http"
             self._ready(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
 
 
-def _config(app: FastAPI, listening: Listening, bounds: Settings) -> uvicorn.Config:
+def _config(app: FastAPI, listening: Listening, doors: Doors) -> uvicorn.Config:
     def text(path: Path | None) -> str | None:
         return None if path is None else str(path)
 
+    bounds = doors.settings
     return uvicorn.Config(
         app,
-        host=listening.host,
-        port=listening.port,
+        http=partial(Connection, doors),  # type: ignore[arg-type]  # it is called, nothing more
+        ws="none",
+        loop="asyncio",  # another would not accept through our sockets
+        lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
-        limit_concurrency=bounds.connections,
-        timeout_keep_alive=60,
+        proxy_headers=False,
+        timeout_keep_alive=bounds.keep_seconds,  # type: ignore[arg-type]  # seconds of a timer
         timeout_graceful_shutdown=30,
+        h11_max_incomplete_event_size=bounds.head_bytes,
         ssl_certfile=text(listening.certificate),
         ssl_keyfile=text(listening.private_key),
     )
-
-
-def _log() -> None:
-    """One JSON object a line on standard error."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter('{"time": "%(asctime)s", "log": %(message)s}'))
-    own = logging.getLogger("thex_hf.web")
-    own.handlers[:] = [handler]
-    own.propagate = False
-    own.setLevel(logging.INFO)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from thex_hf._paths import user_path
 from thex_hf.errors import AccessError, SecurityError
+from thex_hf.service.shares import ANYONE
 
 SHORTEST = 16
 _OWNER = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
@@ -51,6 +52,8 @@ class Tokens:
                     f"line {number} of {path} should be an owner (letters, digits, _ . @ -) and a "
                     f"token of {SHORTEST} characters or more; make one with: openssl rand -hex 32"
                 )
+            if words[0] == ANYONE:
+                raise SecurityError(f"line {number} of {path}: no owner may be called {ANYONE!r}")
             owners[_hash(words[1])] = words[0]
         if not owners:
             raise SecurityError(f"{path} names no owner; leave it out to serve everybody")
