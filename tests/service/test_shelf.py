@@ -7,23 +7,32 @@ database too, and empties its two tables of keys.
 import hashlib
 import os
 import stat
+from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from thex_hf.errors import KeyMismatch, KeyStoreError, OptionError, QuotaError, WireError
+from thex_hf.service.ages import Ages
 from thex_hf.service.disk_shelf import DiskShelf
 from thex_hf.service.opening import open_shelf
 from thex_hf.service.shelf import Limits
 from thex_hf.service.sql_shelf import SqlShelf
+from thex_hf.service.totals import Totals
 
 
 class Clock:
-    now = 1000.0
+    """Seconds that pass, and a wall clock that may be set."""
 
-    def __call__(self):
-        return self.now
+    now, set_by = 0.0, 1000.0
+
+    def wall(self):
+        return self.now + self.set_by
+
+    def ages(self):
+        return Ages(self.wall, lambda: self.now)
 
 
 @pytest.fixture
@@ -40,7 +49,7 @@ def database(folder):
 
 @pytest.fixture
 def folder(tmp_path, clock):
-    return DiskShelf(tmp_path / "keys", LIMITS, clock)
+    return DiskShelf(tmp_path / "keys", LIMITS, clock.ages())
 
 
 SERVER = os.environ.get("THEX_HF_TEST_DATABASE", "")
@@ -50,20 +59,22 @@ PLACES = ["folder", "database", *(["server"] if SERVER else [])]
 @pytest.fixture(params=PLACES)
 def shelf(request, tmp_path, clock):
     if request.param == "folder":
-        return DiskShelf(tmp_path / "keys", LIMITS, clock)
+        return DiskShelf(tmp_path / "keys", LIMITS, clock.ages())
     if request.param == "database":
-        return SqlShelf(database(tmp_path), LIMITS, clock)
-    found = SqlShelf(SERVER, LIMITS, clock)
+        return SqlShelf(database(tmp_path), LIMITS, clock.ages())
+    found = SqlShelf(SERVER, LIMITS, clock.ages())
     with found._engine.begin() as link:
         link.execute(found._pieces.delete())
         link.execute(found._files.delete())
+        link.execute(found._clocks.delete())
+    found._start_clock()
     return found
 
 
 def reopened(shelf):
     """Another server's view of the same place."""
     place = shelf.folder if isinstance(shelf, DiskShelf) else shelf.url
-    return type(shelf)(place, shelf.limits, shelf.clock)
+    return type(shelf)(place, shelf.limits, replace(shelf.ages))
 
 
 def named(data):
@@ -164,6 +175,7 @@ def test_sizes_that_cannot_be_are_refused(shelf, size):
 def test_what_nobody_used_is_swept(shelf, clock):
     put(shelf, b"old")
     clock.now += 40
+    assert shelf.sweep() == 0
     put(shelf, b"new")
     clock.now += 40
     assert shelf.sweep() == 1
@@ -171,6 +183,115 @@ def test_what_nobody_used_is_swept(shelf, clock):
     assert shelf.read(named(b"new"), "ann") == b"new"
     clock.now += 59
     assert shelf.sweep() == 0  # reading counts as use
+    clock.now += 2
+    assert shelf.sweep() == 1
+
+
+@pytest.mark.parametrize("jump", [-3 * 10**8, -7200.0, 7200.0, 3 * 10**8])
+def test_a_clock_that_jumps_drops_no_keys_and_keeps_none_for_ever(shelf, clock, jump):
+    put(shelf, b"keys")
+    shelf.sweep()
+    clock.set_by += jump
+    assert shelf.sweep() == 0
+    assert reopened(shelf).sweep() == 0  # nor for a server that starts now
+    clock.now += 50
+    assert shelf.sweep() == 0
+    clock.now += 61
+    assert shelf.sweep() == 1
+
+
+def test_servers_that_share_a_shelf_count_a_second_once(shelf, clock):
+    put(shelf, b"keys")
+    both = [shelf, reopened(shelf)]
+    for number in range(6):
+        clock.now += 9
+        assert both[number % 2].sweep() == 0
+    clock.now += 9
+    assert both[0].sweep() == 1
+
+
+def test_a_crash_before_the_last_piece_counts_is_made_good(shelf, folder):
+    """The folder: all bytes are there, their file has its old name. The database: all or none."""
+    data = b"keys" * 10
+    name = named(data)
+    for sent, whole in ((data, True), (b"Keys" * 10, False)):
+        folder.begin(name, "ann", 40)
+        next(folder.folder.glob("*.part")).write_bytes(sent)
+        assert not folder.find(name, "ann").complete
+        with pytest.raises(KeyMismatch, match="send the rest"):
+            folder.read(name, "ann")
+        assert reopened(folder).begin(name, "ann", 40).complete is whole
+        assert put(folder, data).complete
+        assert folder.read(name, "ann") == data
+        folder.delete(name, "ann")
+    assert folder.taken() == 0
+
+
+def test_keys_that_were_damaged_on_the_shelf_are_dropped_and_come_again(shelf):
+    data = b"keys" * 10
+    put(shelf, data)
+    if isinstance(shelf, DiskShelf):
+        next(shelf.folder.glob("*.keys")).write_bytes(bytes(40))
+    else:
+        with shelf._engine.begin() as link:
+            link.execute(shelf._pieces.update().values(data=b"damage"))
+    with pytest.raises(KeyMismatch, match="damaged on the server"):
+        shelf.read(named(data), "ann")
+    assert shelf.find(named(data), "ann") is None
+    assert put(shelf, data).complete
+    assert shelf.taken() == 40
+
+
+def test_an_owner_may_announce_so_many_files(shelf):
+    shelf.limits = replace(LIMITS, files=5)
+    for number in range(5):
+        shelf.begin(f"{number:064x}", "ann", 1)
+    with pytest.raises(QuotaError, match="5 key files here"):
+        shelf.begin("f" * 64, "ann", 1)
+    assert shelf.begin("f" * 64, "bob", 1).received == 0
+    assert shelf.begin(f"{0:064x}", "ann", 1).received == 0
+    shelf.delete(f"{0:064x}", "ann")
+    shelf.begin("f" * 64, "ann", 1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 99), st.booleans()), max_size=12))
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None
+)
+def test_totals_are_what_counting_would_say(folder, steps):
+    for number, size, gone in steps:
+        owner = f"owner {number % 2}"
+        if gone:
+            folder.delete(f"{number:064x}", owner)
+        else:
+            with suppress(QuotaError):
+                folder.begin(f"{number:064x}", owner, size)
+    kept = Totals.read(folder.folder) or Totals(0.0, 0.0)
+    counted = Totals(kept.clock, kept.swept)
+    counted.count(folder._sizes())
+    assert kept == counted
+    for place in folder._places():
+        folder._drop(place, folder._entry(place))
+
+
+def test_lost_totals_are_counted_anew(folder):
+    put(folder, b"x" * 20)
+    for left in (b"nonsense", None):
+        path = folder.folder / "totals"
+        path.unlink() if left is None else path.write_bytes(left)
+        assert folder.taken() == 20
+        folder.begin("a" * 64, "ann", 500)
+        with pytest.raises(QuotaError, match="520 of your 600"):
+            folder.begin("b" * 64, "ann", 490)
+        folder.delete("a" * 64, "ann")
+
+
+def test_what_a_crash_has_left_half_is_swept(folder):
+    put(folder, b"x" * 20)
+    next(folder.folder.glob("*.json")).unlink()
+    folder.sweep()
+    assert not list(folder.folder.glob("*.keys"))
+    assert folder.taken() == 0
 
 
 def test_damaged_facts_are_as_if_nothing_were_there(folder):

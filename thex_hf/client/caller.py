@@ -20,6 +20,7 @@ from thex_hf.errors import (
     ExpiredError,
     InputError,
     KeyMismatch,
+    KeyStoreError,
     SecurityError,
     WireError,
 )
@@ -31,7 +32,9 @@ from thex_hf.protocol.keys import KeyStore
 from thex_hf.protocol.requests import key_request
 
 MOST_PLANS = 16
-LOST = (ExpiredError, ChildError, ConnectionLost, KeyMismatch)
+KEYS_LOST = (KeyMismatch, KeyStoreError)
+"""What keys are sent again for: the server has lost them, or cannot read them now."""
+LOST = (ExpiredError, ChildError, ConnectionLost, *KEYS_LOST)
 """What a text may be sent again for: the server has lost its run, or its keys."""
 
 
@@ -149,11 +152,12 @@ class Caller:
             try:
                 return self._once(plan, embeddings)
             except LOST as error:
-                if attempt + 1 == self.tries:
-                    raise
                 with self._lock:
-                    if isinstance(error, KeyMismatch):
-                        self._made[plan.key_set].name = ""  # the server has lost them
+                    made = self._made.get(plan.key_set)
+                    if made is None or attempt + 1 == self.tries:
+                        raise  # None: the keys' folder on this side is to blame
+                    if isinstance(error, KEYS_LOST):
+                        made.name = ""
                 time.sleep(self.pause * 2**attempt)
         raise AssertionError("unreachable")
 

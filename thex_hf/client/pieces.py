@@ -7,8 +7,11 @@ import time
 from abc import ABC, abstractmethod
 from typing import Any
 
-from thex_hf.errors import ChildError, ConnectionLost, WireError
+from thex_hf.errors import ChildError, ConnectionLost, KeyMismatch, KeyStoreError, WireError
 from thex_hf.protocol.progress import progress
+
+LOST = (ConnectionLost, ChildError, KeyStoreError, KeyMismatch)
+"""What a key file is begun again for: the server was away, or lost what it had of the file."""
 
 
 class Pieces(ABC):
@@ -37,7 +40,7 @@ class Pieces(ABC):
                         start = _count(state, size)
                         bar.update(start - bar.n)
                         state = self._write(name, start, data[start : start + self.piece])
-                except (ConnectionLost, ChildError):
+                except LOST:
                     if time.monotonic() > end:
                         raise
                     time.sleep(1.0)

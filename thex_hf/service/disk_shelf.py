@@ -5,30 +5,39 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import threading
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from filelock import FileLock
-
-from thex_hf.errors import KeyMismatch, KeyStoreError
-from thex_hf.service.shelf import DEFAULT, NAME, Entry, Limits, wrong_hash, wrong_piece
+from thex_hf.service.ages import Ages
+from thex_hf.service.disk_files import append, locked, said, write_whole
+from thex_hf.service.shelf import (
+    DEFAULT,
+    NAME,
+    Entry,
+    Limits,
+    damaged,
+    missing,
+    unfinished,
+    wrong_hash,
+    wrong_piece,
+)
+from thex_hf.service.totals import FILE, Totals
 
 PART, WHOLE, FACTS, LOCK = ".part", ".keys", ".json", ".lock"
-LOCK_SECONDS = 60.0
 
 
 @dataclass
 class DiskShelf:
     """A folder: 0700, files 0600. Several processes may use it at once.
 
+    One owner's files are changed under that owner's lock, which nobody else waits for. What all
+    files take together is kept under a lock of the folder, held for one small file's time only.
+
     Args:
         folder: made if it is not there.
         limits: of what it takes.
-        clock: seconds since 1970.
+        ages: how time passes.
 
     Raises:
         KeyStoreError: the folder cannot be made.
@@ -36,46 +45,54 @@ class DiskShelf:
 
     folder: Path
     limits: Limits = DEFAULT
-    clock: Callable[[], float] = time.time
+    ages: Ages = field(default_factory=Ages)
 
     def __post_init__(self) -> None:
         """Make the folder."""
-        with _said("make the folder"):
+        with said("make the folder"):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def begin(self, name: str, owner: str, size: int) -> Entry:
         """See :class:`thex_hf.service.shelf.Shelf`."""
         self.limits.check(name, size)
-        with self._alone():
-            held = self.find(name, owner)
+        place = self._place(name, owner)
+        with self._alone(place), said("begin a key file"):
+            held = self._entry(place)
             if held is not None and held.size == size:
-                return held
-            if held is not None:
-                self.delete(name, owner)
-            every = [entry for _, entry in self._entries()]
-            own = sum(entry.size for entry in every if entry.owner == owner)
-            self.limits.check_room(size, own, sum(entry.size for entry in every))
-            place, fresh = self._place(name, owner), Entry(name, owner, size, 0, self.clock())
-            with _said("begin a key file"):
-                _write_whole(place.with_suffix(PART), b"")
+                if held.complete or held.received < size:
+                    return held
+                if self._verify(place) == name:
+                    return self._entry(place) or held
+            self._drop(place, held)
+            with self._totals() as totals:
+                files, own = totals.of(_owner(place))
+                self.limits.check_room(size, own, totals.size, files)
+                totals.add(_owner(place), 1, size)
+                fresh = Entry(name, owner, size, 0, totals.clock)
+            try:
+                write_whole(place.with_suffix(PART), b"")
                 self._note(place, fresh)
+            except OSError:
+                self._drop(place, fresh)
+                raise
             return fresh
 
     def write(self, name: str, owner: str, offset: int, data: bytes) -> Entry:
         """See :class:`thex_hf.service.shelf.Shelf`."""
-        with self._alone():
+        place = self._place(name, owner)
+        with self._alone(place):
             held = self._held(name, owner)
             if held.complete:
                 return held
             end = offset + len(data)
             if offset != held.received or end > held.size:
                 raise wrong_piece(held, offset, end)
-            place = self._place(name, owner)
-            with _said("write a key file"):
-                _append(place.with_suffix(PART), offset, data)
-                if end == held.size:
-                    self._finish(place, name)
-            return Entry(name, owner, held.size, end, self.clock())
+            with said("write a key file"):
+                append(place.with_suffix(PART), offset, data)
+                if end == held.size and (found := self._verify(place)) != name:
+                    self._drop(place, held)
+                    raise wrong_hash(name, found)
+            return Entry(name, owner, held.size, end, held.used, complete=end == held.size)
 
     def find(self, name: str, owner: str) -> Entry | None:
         """See :class:`thex_hf.service.shelf.Shelf`."""
@@ -85,124 +102,132 @@ class DiskShelf:
 
     def read(self, name: str, owner: str) -> bytes:
         """See :class:`thex_hf.service.shelf.Shelf`."""
-        held = self._held(name, owner)
+        held, place = self._held(name, owner), self._place(name, owner)
         if not held.complete:
-            raise KeyMismatch(
-                f"of key file {name} {held.received} of {held.size} bytes are here; send the rest"
-            )
-        place = self._place(name, owner)
-        with _said("read a key file"):
-            data = place.with_suffix(WHOLE).read_bytes()
-            self._note(place, Entry(name, owner, held.size, held.size, self.clock()))
+            raise unfinished(held)
+        with said("read a key file"):
+            try:
+                data = place.with_suffix(WHOLE).read_bytes()
+            except FileNotFoundError:  # deleted meanwhile
+                raise missing(name) from None
+            if hashlib.sha256(data).hexdigest() != name:
+                self.delete(name, owner)
+                raise damaged(name)
+            totals = Totals.read(self.folder)
+            used = held.used if totals is None else totals.clock
+            self._note(place, Entry(name, owner, held.size, held.size, used))
         return data
 
     def delete(self, name: str, owner: str) -> bool:
         """See :class:`thex_hf.service.shelf.Shelf`."""
-        held = self.find(name, owner)
-        if held is None:
+        if self.find(name, owner) is None:
             return False
-        self._drop(self._place(name, owner))
-        return True
+        place = self._place(name, owner)
+        with self._alone(place), said("delete a key file"):
+            held = self._entry(place)
+            self._drop(place, held)
+        return held is not None
 
     def sweep(self) -> int:
-        """See :class:`thex_hf.service.shelf.Shelf`."""
-        end = self.clock() - self.limits.seconds
-        old = [place for place, entry in self._entries() if entry.used < end]
-        for place in old:
-            self._drop(place)
-        return len(old)
+        """See :class:`thex_hf.service.shelf.Shelf`. Also counts all files anew."""
+        dropped = 0
+        with said("sweep the folder of keys"):
+            with self._totals() as totals:
+                totals.clock += self.ages.passed(totals.swept)
+                totals.swept = self.ages.wall()
+                end = totals.clock - self.limits.seconds
+            for place in self._places():
+                entry = self._entry(place)
+                if entry is not None and entry.used >= end:
+                    continue
+                with self._alone(place):
+                    entry = self._entry(place)
+                    if entry is None or entry.used < end:  # None: what a crash has left
+                        self._drop(place, entry)
+                        dropped += entry is not None
+            with self._totals() as totals:
+                totals.count(self._sizes())
+        return dropped
 
     def taken(self) -> int:
         """See :class:`thex_hf.service.shelf.Shelf`."""
-        return sum(entry.size for _, entry in self._entries())
+        with said("read the folder of keys"):
+            totals = Totals.read(self.folder)
+        return sum(size for _, size in self._sizes()) if totals is None else totals.size
 
     def _place(self, name: str, owner: str) -> Path:
         """A path without a suffix: owners cannot reach each other's files, nor learn of them."""
         own = hashlib.sha256(owner.encode()).hexdigest()[:16]
         return self.folder / f"{own}-{name}"
 
+    def _places(self) -> list[Path]:
+        """Of all files, also of those that a crash has left half."""
+        kinds = (FACTS, PART, WHOLE)
+        found = (path for path in self.folder.glob("*-*") if path.suffix in kinds)
+        return sorted({path.with_suffix("") for path in found})
+
+    def _alone(self, place: Path) -> contextlib.AbstractContextManager[None]:
+        """Hold the lock of a file's owner."""
+        return locked(self.folder / f"{_owner(place)}{LOCK}")
+
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold the folder's lock, against threads and other processes."""
-        try:
-            with FileLock(self.folder / LOCK, timeout=LOCK_SECONDS, mode=0o600):
-                yield
-        except TimeoutError as error:
-            raise KeyStoreError(f"the keys' folder is locked: {error}; try again later") from error
+    def _totals(self) -> Iterator[Totals]:
+        """What all files take, to change; counted if that is not known."""
+        with locked(self.folder / LOCK):
+            totals = Totals.read(self.folder)
+            if totals is None:
+                entries = [entry for place in self._places() if (entry := self._entry(place))]
+                now = max((entry.used for entry in entries), default=self.ages.wall())
+                totals = Totals(now, self.ages.wall())
+                totals.count(self._sizes())
+            yield totals
+            write_whole(self.folder / FILE, totals.to_bytes())
+
+    def _sizes(self) -> Iterator[tuple[str, int]]:
+        for place in self._places():
+            entry = self._entry(place)
+            if entry is not None:
+                yield _owner(place), entry.size
 
     def _held(self, name: str, owner: str) -> Entry:
         held = self.find(name, owner)
         if held is None:
-            raise KeyMismatch(f"there is no key file {name} of yours here; send it first")
+            raise missing(name)
         return held
 
     def _entry(self, place: Path) -> Entry | None:
         try:
             facts = json.loads(place.with_suffix(FACTS).read_text(encoding="utf-8"))
-            whole, part = place.with_suffix(WHOLE), place.with_suffix(PART)
-            received = (whole if whole.exists() else part).stat().st_size
-            return Entry(**{**facts, "received": received})
+            whole = place.with_suffix(WHOLE).exists()
+            received = place.with_suffix(WHOLE if whole else PART).stat().st_size
+            entry = Entry(**{**facts, "received": received, "complete": whole})
+            return entry if received <= entry.size else None
         except (OSError, ValueError, TypeError):
             return None
 
-    def _entries(self) -> Iterator[tuple[Path, Entry]]:
-        for path in sorted(self.folder.glob(f"*{FACTS}")):
-            place = path.with_suffix("")
-            entry = self._entry(place)
-            if entry is not None:
-                yield place, entry
-
-    def _finish(self, place: Path, name: str) -> None:
+    def _verify(self, place: Path) -> str:
+        """The hash of a file whose last byte has come, which counts as whole if it is its name."""
         part = place.with_suffix(PART)
         with part.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != name:
-            self._drop(place)
-            raise wrong_hash(name, found)
-        part.rename(place.with_suffix(WHOLE))
+        if place.name.endswith(f"-{found}"):
+            part.rename(place.with_suffix(WHOLE))
+        return found
 
     def _note(self, place: Path, entry: Entry) -> None:
-        facts = {key: value for key, value in asdict(entry).items() if key != "received"}
-        _write_whole(place.with_suffix(FACTS), json.dumps(facts).encode())
+        facts = {"name": entry.name, "owner": entry.owner, "size": entry.size, "used": entry.used}
+        write_whole(place.with_suffix(FACTS), json.dumps(facts).encode())
 
-    def _drop(self, place: Path) -> None:
+    def _drop(self, place: Path, entry: Entry | None) -> None:
+        """Remove what there is of a file; ``entry`` is what the totals know of it."""
         for suffix in (FACTS, PART, WHOLE):
             with contextlib.suppress(OSError):
                 place.with_suffix(suffix).unlink()
+        if entry is not None:
+            with self._totals() as totals:
+                totals.add(_owner(place), -1, -entry.size)
 
 
-@contextlib.contextmanager
-def _said(what: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, KeyStoreError):
-            raise
-        raise KeyStoreError(f"cannot {what}: {error.strerror or error}; try again later") from error
-
-
-def _append(path: Path, offset: int, data: bytes) -> None:
-    """Write a piece; on failure the file ends where it did."""
-    with path.open("r+b") as file:
-        try:
-            file.seek(offset)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.ftruncate(file.fileno(), offset)
-            raise
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """Write a file for its owner's eyes, whole or not at all."""
-    temporary = path.with_name(path.name + f".{os.getpid()}.{threading.get_ident()}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        temporary.rename(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+def _owner(place: Path) -> str:
+    """The hashed owner of a file."""
+    return place.name.partition("-")[0]

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Protocol
 
-from thex_hf.errors import QuotaError, WireError
+from thex_hf.errors import KeyMismatch, QuotaError, WireError
 
 NAME = re.compile(r"[0-9a-f]{64}")
 
@@ -24,7 +24,8 @@ class Entry:
         owner: who sent it.
         size: bytes in all.
         received: bytes that are here.
-        used: when it was last used, seconds since 1970.
+        used: when it was last used, by the shelf's own clock.
+        complete: whether all of it is here and was verified.
     """
 
     name: str
@@ -32,11 +33,7 @@ class Entry:
     size: int
     received: int
     used: float
-
-    @property
-    def complete(self) -> bool:
-        """Whether all of it is here and was verified."""
-        return self.received == self.size
+    complete: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,12 +44,14 @@ class Limits:
         total: bytes of all files.
         owner: bytes of one owner's files.
         file: bytes of one file.
-        seconds: after which an unused file is dropped.
+        files: of one owner.
+        seconds: after which an unused file is dropped, of those that servers were up.
     """
 
     total: int = 16 << 30
     owner: int = 2 << 30
     file: int = 1 << 30
+    files: int = 256
     seconds: float = 30 * 86400.0
 
     def check(self, name: object, size: object) -> None:
@@ -66,12 +65,20 @@ class Limits:
         if type(size) is not int or not 1 <= size <= self.file:
             raise WireError(f"a key file may have 1 to {self.file} bytes, got {size!r}")
 
-    def check_room(self, size: int, own: int, every: int) -> None:
-        """Refuse ``size`` bytes more.
+    def check_room(self, size: int, own: int, every: int, files: int = 0) -> None:
+        """Refuse ``size`` bytes more, in one file.
+
+        Args:
+            size: of the file.
+            own: bytes that the owner has on the shelf.
+            every: bytes on the shelf.
+            files: that the owner has on the shelf.
 
         Raises:
             QuotaError: says how much is taken.
         """
+        if files >= self.files:
+            raise QuotaError(f"you have {files} key files here, which are the most; delete some")
         if own + size > self.owner or every + size > self.total:
             raise QuotaError(
                 f"no room for {size} bytes of keys: {own} of your {self.owner} bytes and "
@@ -87,6 +94,8 @@ class Shelf(Protocol):
 
     def begin(self, name: str, owner: str, size: int) -> Entry:
         """Announce a file; one that is here or begun already is taken up where it stands.
+
+        One that was whole when the server stopped, and not yet verified, is verified now.
 
         Raises:
             WireError: no such name or size can be. QuotaError: no room for that owner.
@@ -110,7 +119,12 @@ class Shelf(Protocol):
         ...
 
     def read(self, name: str, owner: str) -> bytes:
-        """A whole file; notes its use. Raises KeyMismatch if it is not there or not whole."""
+        """A whole file, verified again; notes its use.
+
+        Raises:
+            KeyMismatch: it is not there, not whole, or was damaged, and then it is dropped.
+            KeyStoreError: the place cannot be read.
+        """
         ...
 
     def delete(self, name: str, owner: str) -> bool:
@@ -138,4 +152,21 @@ def wrong_hash(name: str, found: str) -> WireError:
     return WireError(
         f"the bytes hash to {found} and should hash to {name}; they were altered on the way: send "
         f"them again"
+    )
+
+
+def damaged(name: str) -> KeyMismatch:
+    """The error for a file that is no longer what its name says."""
+    return KeyMismatch(f"key file {name} was damaged on the server and is dropped; send it again")
+
+
+def missing(name: str) -> KeyMismatch:
+    """The error for a file that is not there."""
+    return KeyMismatch(f"there is no key file {name} of yours here; send it first")
+
+
+def unfinished(entry: Entry) -> KeyMismatch:
+    """The error for a file that is not whole."""
+    return KeyMismatch(
+        f"of key file {entry.name} {entry.received} of {entry.size} bytes are here; send the rest"
     )

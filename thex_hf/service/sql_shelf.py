@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from thex_hf._extras import require
-from thex_hf.errors import KeyMismatch, KeyStoreError
-from thex_hf.service.shelf import DEFAULT, NAME, Entry, Limits, wrong_hash, wrong_piece
+from thex_hf.errors import KeyStoreError
+from thex_hf.service.ages import Ages
+from thex_hf.service.shelf import (
+    DEFAULT,
+    NAME,
+    Entry,
+    Limits,
+    damaged,
+    missing,
+    unfinished,
+    wrong_hash,
+    wrong_piece,
+)
 
 
 @dataclass
 class SqlShelf:
-    """Two tables, one of files and one of their pieces, in any database of SQLAlchemy.
+    """Tables of files, of their pieces, and of the shelf's clock, in any database of SQLAlchemy.
 
     Args:
         url: as SQLAlchemy writes it, ``sqlite:////var/keys.db`` or ``postgresql+psycopg://...``.
         limits: of what it takes.
-        clock: seconds since 1970.
+        ages: how time passes.
 
     Raises:
         BackendUnavailable: SQLAlchemy, or the driver of that database, is not installed.
@@ -30,7 +40,7 @@ class SqlShelf:
 
     url: str = field(repr=False)  # may hold a password
     limits: Limits = DEFAULT
-    clock: Callable[[], float] = time.time
+    ages: Ages = field(default_factory=Ages)
 
     def __post_init__(self) -> None:
         """Connect, and make the tables if they are not there."""
@@ -60,9 +70,17 @@ class SqlShelf:
             sql.Column("start", sql.BigInteger, primary_key=True),
             sql.Column("data", sql.LargeBinary, nullable=False),
         )
+        self._clocks = sql.Table(
+            "thex_hf_key_clock",
+            tables,
+            sql.Column("id", sql.Integer, primary_key=True, autoincrement=False),
+            sql.Column("clock", sql.Float, nullable=False),
+            sql.Column("swept", sql.Float, nullable=False),
+        )
         with self._said("open the database of keys"):
             self._engine = sql.create_engine(self.url, hide_parameters=True)
             tables.create_all(self._engine)
+            self._start_clock()
 
     def begin(self, name: str, owner: str, size: int) -> Entry:
         """See :class:`thex_hf.service.shelf.Shelf`."""
@@ -72,15 +90,16 @@ class SqlShelf:
             return held
         if held is not None:
             self.delete(name, owner)
-        fresh = Entry(name, owner, size, 0, self.clock())
-        files, total = self._files, self._sql.func.coalesce
+        files, call = self._files, self._sql.func
         with self._said("begin a key file"), self._engine.begin() as link:
-            whole = self._sql.select(total(self._sql.func.sum(files.c.size), 0))
-            own = link.scalar(whole.where(files.c.owner == _hashed(owner)))
-            self.limits.check_room(size, int(own), int(link.scalar(whole)))
+            whole = self._sql.select(call.coalesce(call.sum(files.c.size), 0), call.count())
+            whole = whole.select_from(files)
+            own, count = link.execute(whole.where(files.c.owner == _hashed(owner))).one()
+            self.limits.check_room(size, int(own), int(link.scalar(whole)), int(count))
             row = {"owner": _hashed(owner), "name": name, "size": size, "received": 0}
-            link.execute(files.insert().values(**row, used=fresh.used))
-        return fresh
+            used = self._clock(link)
+            link.execute(files.insert().values(**row, used=used))
+        return Entry(name, owner, size, 0, used)
 
     def write(self, name: str, owner: str, offset: int, data: bytes) -> Entry:
         """See :class:`thex_hf.service.shelf.Shelf`."""
@@ -97,12 +116,12 @@ class SqlShelf:
                 raise wrong_piece(held, offset, end)
             row = {"owner": _hashed(owner), "name": name, "start": offset, "data": data}
             link.execute(self._pieces.insert().values(**row))
-        if end == held.size:
-            found = hashlib.sha256(self._content(name, owner)).hexdigest()
-            if found != name:
-                self.delete(name, owner)
-                raise wrong_hash(name, found)
-        return Entry(name, owner, held.size, end, self.clock())
+            found = self._hash(link, name, owner) if end == held.size else name
+            if found != name:  # all in one transaction: what is whole was verified
+                self._drop(link, name, owner)
+        if found != name:
+            raise wrong_hash(name, found)
+        return Entry(name, owner, held.size, end, held.used, complete=end == held.size)
 
     def find(self, name: str, owner: str) -> Entry | None:
         """See :class:`thex_hf.service.shelf.Shelf`."""
@@ -111,33 +130,39 @@ class SqlShelf:
         files = self._files
         with self._said("read the database of keys"), self._engine.connect() as link:
             row = link.execute(files.select().where(self._is(files, name, owner))).first()
-        return None if row is None else Entry(name, owner, row.size, row.received, row.used)
+        if row is None:
+            return None
+        whole = row.received == row.size
+        return Entry(name, owner, row.size, row.received, row.used, complete=whole)
 
     def read(self, name: str, owner: str) -> bytes:
         """See :class:`thex_hf.service.shelf.Shelf`."""
         held = self._held(name, owner)
         if not held.complete:
-            raise KeyMismatch(
-                f"of key file {name} {held.received} of {held.size} bytes are here; send the rest"
-            )
+            raise unfinished(held)
         data = self._content(name, owner)
+        if hashlib.sha256(data).hexdigest() != name:
+            self.delete(name, owner)
+            raise damaged(name)
         with self._said("read a key file"), self._engine.begin() as link:
             here = self._is(self._files, name, owner)
-            link.execute(self._files.update().where(here).values(used=self.clock()))
+            link.execute(self._files.update().where(here).values(used=self._clock(link)))
         return data
 
     def delete(self, name: str, owner: str) -> bool:
         """See :class:`thex_hf.service.shelf.Shelf`."""
         with self._said("delete a key file"), self._engine.begin() as link:
-            link.execute(self._pieces.delete().where(self._is(self._pieces, name, owner)))
-            gone = link.execute(self._files.delete().where(self._is(self._files, name, owner)))
-        return bool(gone.rowcount)
+            return self._drop(link, name, owner)
 
     def sweep(self) -> int:
         """See :class:`thex_hf.service.shelf.Shelf`."""
         files, pieces = self._files, self._pieces
-        end = self.clock() - self.limits.seconds
         with self._said("sweep the database of keys"), self._engine.begin() as link:
+            swept = link.scalar(self._sql.select(self._clocks.c.swept))
+            clock = self._clock(link) + self.ages.passed(swept)
+            moved = self._clocks.update().values(clock=clock, swept=self.ages.wall())
+            link.execute(moved)
+            end = clock - self.limits.seconds
             old = list(link.execute(files.select().where(files.c.used < end)))
             for row in old:
                 for table in (pieces, files):
@@ -151,6 +176,33 @@ class SqlShelf:
         with self._said("read the database of keys"), self._engine.connect() as link:
             return int(link.scalar(self._sql.select(total)))
 
+    def _start_clock(self) -> None:
+        """Begin the shelf's clock, where no server has; not before what was used last."""
+        newest = self._sql.select(self._sql.func.max(self._files.c.used))
+        try:
+            with self._engine.begin() as link:
+                if link.execute(self._clocks.select()).first() is None:
+                    now = self.ages.wall()
+                    row = {"id": 1, "clock": link.scalar(newest) or now, "swept": now}
+                    link.execute(self._clocks.insert().values(**row))
+        except self._sql.exc.IntegrityError:
+            return  # another one did
+
+    def _clock(self, link: Any) -> float:
+        return float(link.scalar(self._sql.select(self._clocks.c.clock)))
+
+    def _hash(self, link: Any, name: str, owner: str) -> str:
+        pieces, found = self._pieces, hashlib.sha256()
+        mine = self._sql.select(pieces.c.data).where(self._is(pieces, name, owner))
+        for row in link.execute(mine.order_by(pieces.c.start)):
+            found.update(row.data)
+        return found.hexdigest()
+
+    def _drop(self, link: Any, name: str, owner: str) -> bool:
+        link.execute(self._pieces.delete().where(self._is(self._pieces, name, owner)))
+        gone = link.execute(self._files.delete().where(self._is(self._files, name, owner)))
+        return bool(gone.rowcount)
+
     def _content(self, name: str, owner: str) -> bytes:
         pieces = self._pieces
         mine = self._sql.select(pieces.c.data).where(self._is(pieces, name, owner))
@@ -163,7 +215,7 @@ class SqlShelf:
     def _held(self, name: str, owner: str) -> Entry:
         held = self.find(name, owner)
         if held is None:
-            raise KeyMismatch(f"there is no key file {name} of yours here; send it first")
+            raise missing(name)
         return held
 
     @contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from thex_hf.errors import KeyMismatch, TooLargeError
+from thex_hf.errors import TooLargeError
 from thex_hf.processes.channel import Channel
 from thex_hf.processes.faults import to_message
 from thex_hf.service.runs import RunName
@@ -63,9 +63,7 @@ class Worker:
         return {"found": self.server.drop_keys(order["keys"], order["owner"])}
 
     def _load(self, order: Mapping[str, Any]) -> None:
-        name = self.server.take_keys(self.shelf.read(order["keys"], order["owner"]), order["owner"])
-        if name != order["keys"]:
-            raise KeyMismatch("the key file changed on the shelf; send it again")
+        self.server.take_keys(self.shelf.read(order["keys"], order["owner"]), order["owner"])
 
     def _name(self, order: Mapping[str, Any]) -> RunName:
         return RunName(order["owner"], order["keys"], order["run"])

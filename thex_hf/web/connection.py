@@ -82,6 +82,8 @@ class Connection(H11Protocol):
         owner = self.cycle.scope["state"].get("owner")
         self.known = self.known or owner is not None
         super().on_response_complete()
+        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
+            self._await_head()
 
     def pause_writing(self) -> None:
         """The other side takes its answer slowly: it has so much time for what is left."""
