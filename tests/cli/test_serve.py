@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
@@ -134,11 +135,17 @@ def test_a_server_killed_in_mid_upload_goes_on_when_it_is_back(half, tmp_path):
         assert client.classify("Dull.").label == "NEGATIVE"
 
 
-def test_it_stops_when_told_to(tmp_path):
-    with served("--keys", tmp_path / "keys") as (_, process):
+def test_its_log_is_json_lines_whatever_comes_and_it_stops_when_told_to(tmp_path):
+    with served("--keys", tmp_path / "keys") as (url, process):
+        port = int(url.rsplit(":", 1)[1])
+        for data in (b"\x16\x03\x01\r\n\r\n", b"GET /%0a%1b[31m HTTP/1.1\r\nHost: x\r\n\r\n"):
+            with socket.create_connection(("127.0.0.1", port)) as link:
+                link.sendall(data)
+                assert link.recv(4096).startswith(b"HTTP/1.1 40")
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
-        assert "Traceback" not in process.stderr.read()
+        lines = [json.loads(line) for line in process.stderr.read().splitlines()]
+    assert [line["status"] for line in lines] == [400, 404]
 
 
 def invoke(*arguments):
@@ -150,6 +157,7 @@ def test_wrong_options_are_refused_before_anything_is_loaded(monkeypatch):
     assert isinstance(invoke("serve", "--bucket", "17"), OptionError)
     assert isinstance(invoke("serve", "--backend", "clear"), OptionError)
     assert isinstance(invoke("serve", "--workers", "0"), OptionError)
+    assert isinstance(invoke("serve", "--connections", "0"), SystemExit)
     assert isinstance(invoke("serve", "--protocol", "refrsh"), OptionError)
     assert isinstance(invoke("classify", "--backend", "remote", "x"), OptionError)
     assert isinstance(invoke("classify", "--url", "http://localhost:1", "x"), OptionError)

@@ -107,6 +107,18 @@ def test_keys_that_the_server_lost_are_sent_again(client):
     assert person.classify(TEXTS[0]).label == "POSITIVE"
 
 
+def test_keys_that_were_damaged_on_the_servers_disk_are_sent_again(client, service):
+    person = client()
+    person.classify(TEXTS[0])
+    _, keys = prepared(person)
+    (path,) = service.shelf.folder.glob(f"*-{keys.name}.keys")
+    path.write_bytes(bytes(path.stat().st_size))
+    for place in service.app.state.crew._places:  # who has them in memory
+        os.kill(place.hand.pid, signal.SIGKILL)
+    assert person.classify(TEXTS[0]).label == "POSITIVE"
+    assert path.read_bytes() == keys.file
+
+
 def test_bad_keys_are_refused_and_leave_nothing(transport, service):
     http = transport()
     before = set(service.shelf.folder.iterdir())

@@ -6,13 +6,17 @@ No worker computes here: the service is the real one, its hands do nothing.
 import io
 import json
 import logging
+import shutil
 import socket
+import subprocess
 import threading
 import time
+from contextlib import contextmanager
 
 import httpx
 import pytest
 
+from thex_hf.errors import OptionError
 from thex_hf.service.disk_shelf import DiskShelf
 from thex_hf.service.server import Served
 from thex_hf.web.app import make_app
@@ -48,32 +52,41 @@ class IdleHands:
 
 @pytest.fixture(scope="module")
 def log():
-    return io.StringIO()
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory, log):
-    tokens = Tokens({_hash(ANN): "ann", _hash(BOB): "bob"})
-    served = Served({"protocol": "one-shot", "plans": {}}, 1000)
-    shelf = DiskShelf(tmp_path_factory.mktemp("keys"))
-    app = make_app(served, IdleHands(), shelf, tokens=tokens, settings=BOUNDS)
-    handler = logging.StreamHandler(log)
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonLines())
     own = logging.getLogger("thex_hf.web")
     own.addHandler(handler)
     own.setLevel(logging.INFO)
+    yield stream
+    own.removeHandler(handler)
+
+
+@contextmanager
+def serving(folder, **listening):
+    """A service whose workers do nothing."""
+    tokens = Tokens({_hash(ANN): "ann", _hash(BOB): "bob"})
+    served = Served({"protocol": "one-shot", "plans": {}}, 1000)
+    app = make_app(served, IdleHands(), DiskShelf(folder), tokens=tokens, settings=BOUNDS)
     addresses = []
-    server = HttpServer(app, Listening(port=0), addresses.append)
+    server = HttpServer(app, Listening(port=0, **listening), addresses.append)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not addresses:
         assert thread.is_alive()
         time.sleep(0.01)
     app.url, app.port = addresses[0], int(addresses[0].rsplit(":", 1)[1])
-    yield app
-    server.should_exit = True
-    thread.join(10)
-    own.removeHandler(handler)
+    try:
+        yield app
+    finally:
+        server.should_exit = True
+        thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory, log):
+    with serving(tmp_path_factory.mktemp("keys")) as app:
+        yield app
 
 
 def say(service, data, end=b"", seconds=5.0):
@@ -259,3 +272,26 @@ def test_every_line_of_the_log_is_one_object_and_none_has_a_token(service, log):
         assert line.isprintable()
     assert ANN not in log.getvalue()
     assert BOB not in log.getvalue()
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl to make a certificate")
+def test_silence_before_tls_locks_nobody_out(tmp_path):
+    names = {"private_key": tmp_path / "key.pem", "certificate": tmp_path / "cert.pem"}
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
+    made = [*make, "-keyout", str(names["private_key"]), "-out", str(names["certificate"])]
+    subprocess.run(made, check=True, capture_output=True)
+    with serving(tmp_path / "keys", **names) as service:
+        links = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(40)]
+        time.sleep(0.2)
+        answer = httpx.post(f"{service.url}/keys", content=bytes(3_000_000), verify=False)
+        assert answer.status_code == 401
+        assert service.state.doors.open <= BOUNDS.connections_per_address
+        for link in links:
+            link.close()
+
+
+def test_a_place_where_nobody_can_listen_is_said(service, tmp_path):
+    app = make_app(Served({"protocol": "one-shot"}, 1), IdleHands(), DiskShelf(tmp_path))
+    for place in ({"port": service.port}, {"host": "no.such.host.invalid", "everybody": True}):
+        with pytest.raises(OptionError, match="cannot listen at"):
+            HttpServer(app, Listening(**place))

@@ -46,6 +46,11 @@ def serve(
     ] = False,
     certificate: Annotated[Path | None, typer.Option(help="Certificate, for https.")] = None,
     private_key: Annotated[Path | None, typer.Option(help="Private key of it.")] = None,
+    connections: Annotated[int, typer.Option(min=1, help="Connections at once.")] = 256,
+    connections_per_address: Annotated[
+        int | None,
+        typer.Option(min=1, help="From one address; behind a proxy as many as --connections."),
+    ] = None,
     run_seconds: Annotated[
         float, typer.Option(min=0.001, help="Seconds that a client may take for a reply.")
     ] = 600.0,
@@ -62,6 +67,8 @@ def serve(
 
     for library in ("fastapi", "uvicorn", "prometheus_client"):
         require(library, install="'thex_hf[serve]'", purpose="serving")
+    from transformers.utils import logging
+
     from thex_hf import __version__
     from thex_hf.encrypted.circuits import FORMS
     from thex_hf.endpoint.spec import spec_of
@@ -72,7 +79,9 @@ def serve(
     from thex_hf.protocol.learns import LEARNS
     from thex_hf.web.serve import Listening
     from thex_hf.web.serve import serve as run
+    from thex_hf.web.settings import Settings
 
+    logging.disable_progress_bar()  # standard error is the log
     listening = Listening(host, port, tokens, everybody, certificate, private_key)
     check_processes(workers)
     form = FORMS[one_of("protocol", protocol, PROTOCOLS)] if protocol else "the-x"
@@ -98,7 +107,15 @@ def serve(
 
     if not as_json:
         typer.echo(f"encoding weights of {mebibytes(len(spec.weights))} for {spec.buckets} tokens")
-    run(spec, listening, workers=count, seconds=step_seconds, version=__version__, ready=ready)
+    run(
+        spec,
+        listening,
+        workers=count,
+        seconds=step_seconds,
+        version=__version__,
+        settings=Settings.of_connections(connections, connections_per_address),
+        ready=ready,
+    )
 
 
 def _default_place() -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from thex_hf.errors import ChildError
 from thex_hf.processes.channel import Channel
@@ -18,9 +19,17 @@ from thex_hf.processes.faults import from_message
 from thex_hf.service.server import Served
 from thex_hf.service.spec import Spec
 
+logger = logging.getLogger("thex_hf.service")
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 PACKAGE = str(Path(__file__).parents[2])
 """Where this package is imported from; the nursery imports the same one."""
+
+
+def _log(lines: IO[bytes]) -> None:
+    """Pass on what the processes of the nursery write where errors are told, to this one's log."""
+    with lines:
+        for line in lines:
+            logger.warning(line.decode(errors="replace").rstrip())
 
 
 class Cradle:
@@ -106,8 +115,13 @@ class Cradle:
         environment = {**os.environ, **ONE_THREAD, "THEX_HF_NO_TORCH": "1", "PYTHONPATH": paths}
         try:
             self._process = subprocess.Popen(
-                command, pass_fds=[far.fileno()], stdin=subprocess.DEVNULL, env=environment
+                command,
+                pass_fds=[far.fileno()],
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env=environment,
             )
+            threading.Thread(target=_log, args=(self._process.stderr,), daemon=True).start()
             far.close()
             answer = self._ask(self._spec.to_message())
         except (EOFError, OSError) as error:

@@ -51,3 +51,14 @@ class Settings:
         wrong = [name for name, value in vars(self).items() if value <= 0]
         if wrong:
             raise OptionError(f"bounds should be above zero: {', '.join(wrong)}")
+
+    @classmethod
+    def of_connections(cls, most: int, per_address: int | None) -> Settings:
+        """The usual bounds with other numbers of connections.
+
+        Args:
+            most: at once.
+            per_address: from one address; a quarter of all if None.
+        """
+        own = max(1, most // 4) if per_address is None else per_address
+        return cls(connections=most, connections_per_address=own)
