@@ -46,8 +46,8 @@ class Client:
 
     def make_keys(self, plan: Plan) -> bytes:
         """Make both halves, keep them, and return the server's half."""
-        self.secret, evaluation = self.backend.generate(key_request(plan))
-        self.store.save(plan.key_set, self.backend.name, self.secret, evaluation)
+        pair = self.backend.generate(key_request(plan))
+        self.secret, _ = self.store.save(plan.key_set, self.backend.name, *pair)
         return self.store.path("evaluation", plan.key_set).read_bytes()
 
     def start(self, plan: Plan, ids: torch.Tensor) -> ClientRun:
@@ -75,7 +75,9 @@ class Server:
 
     def take_keys(self, plan: Plan, data: bytes) -> None:
         """Keep the evaluation keys that a client sent."""
-        self.store.path("evaluation", plan.key_set).write_bytes(data)
+        place = self.store.path("evaluation", plan.key_set)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
 
     def start(self, plan: Plan) -> ServerRun:
         """One text's run."""
@@ -121,8 +123,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         assert asking.logits is not None
         label = client.model.config.id2label[int(np.argmax(asking.logits))]
         print(f"{label}  {options.text}")
-        print(f"client folder: {sorted(path.name for path in Path(one).iterdir())}")
-        print(f"server folder: {sorted(path.name for path in Path(two).iterdir())}")
+        print(f"client folder: {sorted(path.name for path in Path(one).rglob('*.key'))}")
+        print(f"server folder: {sorted(path.name for path in Path(two).rglob('*.key'))}")
 
 
 if __name__ == "__main__":

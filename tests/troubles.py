@@ -65,7 +65,7 @@ def half_of_a_pair(gone):
     """A directory of keys in which one file is cut or missing."""
     pair = get_backend("clear").generate(KeyRequest(PARAMETERS, (1,), relinearisation=True))
     KeyStore("my-keys").save(PLAN, "clear", *pair)
-    return Path("my-keys", f"{gone}.{PLAN[:8]}.key")
+    return Path("my-keys", f"pair.{PLAN[:8]}", f"{gone}.key")
 
 
 def rows(text, **options):

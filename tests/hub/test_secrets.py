@@ -55,7 +55,7 @@ def test_key_files_are_found_under_any_name_and_at_any_depth(keys, model_folder)
     assert names(model_folder) == []
     deep = model_folder / "more" / "still more"
     deep.mkdir(parents=True)
-    for number, path in enumerate(sorted(keys.iterdir())):
+    for number, path in enumerate(sorted(keys.glob("pair.*/*"))):
         (deep / f"notes{number}.txt").write_bytes(path.read_bytes())
     assert names(model_folder) == ["more/still more/notes0.txt", "more/still more/notes1.txt"]
     with pytest.raises(KeyStoreError, match=r"notes0\.txt \(a thex_hf key file\).*nothing was upl"):
@@ -90,7 +90,7 @@ def test_private_keys_and_tokens_in_texts_are_found(model_folder):
 def test_a_link_to_a_key_is_a_key_and_folders_that_stay_here_are_not_looked_into(
     keys, model_folder
 ):
-    (model_folder / "innocent.json").symlink_to(sorted(keys.iterdir())[0])
+    (model_folder / "innocent.json").symlink_to(sorted(keys.glob("pair.*/*"))[0])
     hidden = model_folder / ".git"
     hidden.mkdir()
     (hidden / "secret.1.key").write_text("")
@@ -99,10 +99,10 @@ def test_a_link_to_a_key_is_a_key_and_folders_that_stay_here_are_not_looked_into
 
 
 def test_a_model_is_not_saved_next_to_keys(keys):
-    before = {path.name: path.read_bytes() for path in keys.iterdir()}
+    before = {path: path.read_bytes() for path in keys.glob("*/*")}
     with pytest.raises(KeyStoreError, match="never saved next to keys"):
         tiny().save_pretrained(keys)
-    assert {path.name: path.read_bytes() for path in keys.iterdir()} == before
+    assert {path: path.read_bytes() for path in keys.glob("*/*")} == before
     with pytest.raises(KeyStoreError):
         check_output(keys, overwrite=True)
     refuse_keys(keys / "there is no such folder")
@@ -113,7 +113,7 @@ def test_pushing_refuses_before_anything_is_sent(keys, model_folder, monkeypatch
         raise AssertionError("the network was tried")
 
     monkeypatch.setattr("thex_hf.hub.upload.HfApi", fail)
-    (model_folder / "config.bak").write_bytes(sorted(keys.iterdir())[0].read_bytes())
+    (model_folder / "config.bak").write_bytes(sorted(keys.glob("pair.*/*"))[0].read_bytes())
     with pytest.raises(KeyStoreError, match=r"config\.bak"):
         push_folder(model_folder, "org/name")
     with pytest.raises(OptionError, match="holds no file"):

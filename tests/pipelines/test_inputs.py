@@ -161,7 +161,7 @@ def test_a_tilde_is_the_home_directory(classifier, tmp_path, monkeypatch):
         keys="~/keys",
     )
     pipe(GOOD)
-    assert len(list((tmp_path / "home" / "keys").glob("*.key"))) == 2
+    assert len(list((tmp_path / "home" / "keys").glob("pair.*/*.key"))) == 2
     assert list((tmp_path / "elsewhere").iterdir()) == []
     pipe.save_pretrained("~/model")
     assert (tmp_path / "home" / "model" / "config.json").exists()

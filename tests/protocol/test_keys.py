@@ -14,6 +14,7 @@ from thex_hf.protocol.keys import KeyStore
 
 PLAN = "0123456789abcdef" * 2
 SECRET = b"the secret bytes " * 3
+FILES = {".lock", "pair.01234567", "pair.01234567/evaluation.key", "pair.01234567/secret.key"}
 
 
 def pair(salt: bytes = b"") -> tuple[SecretKeys, EvaluationKeys]:
@@ -36,8 +37,7 @@ def test_round_trip(store: KeyStore) -> None:
     assert (secret.key_id, evaluation) == (pair()[0].key_id, pair()[1])
     assert store.load_evaluation(PLAN, "seal") == evaluation
     assert store.has(PLAN)
-    names = sorted(path.name for path in store.directory.iterdir())
-    assert names == ["evaluation.01234567.key", "secret.01234567.key"]
+    assert {str(path.relative_to(store.directory)) for path in store.directory.rglob("*")} == FILES
 
 
 def test_nothing_there(tmp_path: Path) -> None:
@@ -52,8 +52,8 @@ def test_nothing_there(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="modes are a POSIX matter")
 def test_modes(store: KeyStore) -> None:
     assert stat.S_IMODE(store.directory.stat().st_mode) == 0o700
-    for path in store.directory.iterdir():
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    for path in store.directory.rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
 
 
 def test_secret_lies_in_the_secret_file_only(store: KeyStore) -> None:
@@ -61,12 +61,13 @@ def test_secret_lies_in_the_secret_file_only(store: KeyStore) -> None:
     assert SECRET not in store.path("evaluation", PLAN).read_bytes()
 
 
-def test_saving_again_replaces(store: KeyStore) -> None:
-    store.save(PLAN, "seal", *pair(b"new"))
+def test_the_first_pair_stays(store: KeyStore) -> None:
+    secret, evaluation = store.save(PLAN, "seal", *pair(b"new"))
+    assert (secret.reveal(), evaluation) == (SECRET, pair()[1])
     loaded = store.load(PLAN, "seal")
     assert loaded is not None
-    assert loaded[1] == pair(b"new")[1]
-    assert len(list(store.directory.iterdir())) == 2
+    assert loaded[1] == pair()[1]
+    assert len(list(store.directory.rglob("*"))) == len(FILES)
 
 
 def test_halves_that_do_not_match(store: KeyStore, tmp_path: Path) -> None:
@@ -81,7 +82,7 @@ def test_halves_that_do_not_match(store: KeyStore, tmp_path: Path) -> None:
 
 def test_one_half_missing(store: KeyStore) -> None:
     store.path("evaluation", PLAN).unlink()
-    with pytest.raises(KeyStoreError, match=r"evaluation\..* is missing"):
+    with pytest.raises(KeyStoreError, match=r"evaluation\.key is missing"):
         store.load(PLAN, "seal")
 
 
@@ -111,29 +112,28 @@ def test_model_folders_are_refused(tmp_path: Path, name: str) -> None:
         late.save(PLAN, "seal", *pair())
 
 
-def test_foreign_files_stay(store: KeyStore) -> None:
-    path = store.path("secret", PLAN)
-    path.write_text("notes")
+@pytest.mark.parametrize("kind", ["file", "folder", "link"])
+def test_what_is_not_ours_stays(tmp_path: Path, kind: str) -> None:
+    store = KeyStore(tmp_path / "keys")
+    place = store.path("secret", PLAN).parent
+    place.parent.mkdir()
+    if kind == "file":
+        place.write_text("notes")
+    elif kind == "folder":
+        place.mkdir()
+    else:
+        place.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(KeyStoreError, match="in the way"):
         store.save(PLAN, "seal", *pair())
-    assert path.read_text() == "notes"
+    assert sorted(path.name for path in place.parent.iterdir()) == [".lock", place.name]
 
 
-def test_links_are_not_followed(store: KeyStore, tmp_path: Path) -> None:
-    path = store.path("secret", PLAN)
-    path.rename(tmp_path / "elsewhere")
-    path.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(KeyStoreError, match="in the way"):
-        store.save(PLAN, "seal", *pair())
-
-
-def test_a_damaged_file_of_ours_may_be_replaced(store: KeyStore) -> None:
+def test_a_damaged_pair_is_not_replaced_in_silence(store: KeyStore) -> None:
     path = store.path("secret", PLAN)
     path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(WireError):
-        store.load(PLAN, "seal")
-    store.save(PLAN, "seal", *pair())
-    assert store.load(PLAN, "seal") is not None
+    for again in (store.load, lambda *names: store.save(*names, *pair())):
+        with pytest.raises(WireError, match="make new keys"):
+            again(PLAN, "seal")
 
 
 def test_a_file_where_the_directory_should_be(tmp_path: Path) -> None:
@@ -144,19 +144,16 @@ def test_a_file_where_the_directory_should_be(tmp_path: Path) -> None:
         KeyStore(tmp_path / "file" / "below").save(PLAN, "seal", *pair())
 
 
-def test_unwritable_directory(store: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = store.path("secret", PLAN).read_bytes()
-
+@pytest.mark.parametrize("name", ["tempfile.mkdtemp", "os.rename", "os.fsync"])
+def test_unwritable_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(30, "Read-only file system")
 
-    for name in ("tempfile.mkstemp", "os.replace"):
-        with monkeypatch.context() as patch:
-            patch.setattr(name, refuse)
-            with pytest.raises(KeyStoreError, match="cannot write"):
-                store.save(PLAN, "seal", *pair(b"new"))
-    assert store.path("secret", PLAN).read_bytes() == before
-    assert len(list(store.directory.iterdir())) == 2
+    store = KeyStore(tmp_path / "keys")
+    monkeypatch.setattr(name, refuse)
+    with pytest.raises(KeyStoreError, match="cannot write"):
+        store.save(PLAN, "seal", *pair())
+    assert [path.name for path in store.directory.iterdir()] == [".lock"]
 
 
 @pytest.mark.parametrize("plan", ["", "short", "../../../etc/passwd", "a/b" * 5, "x" * 200])

@@ -201,7 +201,7 @@ class Caller:
         if pair is None:
             pair = self._backend.generate(key_request(plan))
             if self._store:
-                self._store.save(plan.key_set, name, *pair)
+                pair = self._store.save(plan.key_set, name, *pair)
         secret, evaluation = pair
         file = key_file(plan, name, evaluation)
         return _Keys(self._backend.client(plan.parameters, secret), evaluation.key_id, file)

@@ -14,8 +14,11 @@ from pathlib import Path
 
 from thex_hf.errors import KeyStoreError
 
-KEY_NAMES = ("secret.*.key", "evaluation.*.key", ".key-*")
+KEY_NAMES = ("secret.*key", "evaluation.*key", ".key-*")
 """Names that ``thex_hf`` gives to key files, unfinished ones included."""
+
+KEY_FOLDERS = ("pair.*", ".key-*")
+"""Names of the folders that it keeps them in."""
 
 SECRET_NAMES = (
     *KEY_NAMES,
@@ -93,8 +96,13 @@ def refuse_keys(folder: str | Path) -> None:
         KeyStoreError: names the files.
     """
     root = Path(folder)
-    files = [path for path in root.iterdir() if path.is_file()] if root.is_dir() else []
-    found = [Secret(Path(path.name), why) for path in files if (why := _key(path))]
+    places = [root, *(place for name in KEY_FOLDERS for place in root.glob(name))]
+    files = [path for own in places if own.is_dir() for path in sorted(own.iterdir())]
+    found = [
+        Secret(path.relative_to(root), why)
+        for path in files
+        if path.is_file() and (why := _key(path))
+    ]
     if found:
         raise KeyStoreError(
             f"{folder} holds {_listed(found)}; a model is never saved next to keys, since model "

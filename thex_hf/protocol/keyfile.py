@@ -1,4 +1,4 @@
-"""One key file: a msgpack map with a fixed set of fields, written atomically, mode 0600.
+"""One key file: a msgpack map with a fixed set of fields, mode 0600.
 
 Fields: ``format`` (``thex_hf.keys``, first, so that a file can be recognised),
 ``version``, ``kind``, ``plan_id``, ``backend``, ``key_id``, ``digest`` (SHA-256 of the
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from thex_hf.errors import KeyStoreError, WireError
 
 FORMAT = "thex_hf.keys"
 VERSION = 2  # 1 had no public key
-_START = b"\x88\xa6format\xac" + FORMAT.encode()  # a map of eight, first field "format"
 _TEXTS = ("kind", "plan_id", "backend", "key_id")
 _FIELDS = {"format", "version", "digest", "parts", *_TEXTS}
 
@@ -105,15 +103,6 @@ def _unpack(data: bytes, name: str) -> dict[str, Any]:
     return fields
 
 
-def is_key_file(path: Path) -> bool:
-    """Whether ``path`` is a regular file that starts as our key files do."""
-    try:
-        with path.open("rb") as file:
-            return path.is_file() and file.read(len(_START)) == _START
-    except OSError:
-        return False
-
-
 def read_file(path: Path) -> KeyFile:
     """Read a key file. Raises KeyStoreError when it cannot be read, WireError as parsing."""
     try:
@@ -124,18 +113,9 @@ def read_file(path: Path) -> KeyFile:
 
 
 def write_file(path: Path, file: KeyFile) -> None:
-    """Write a key file, mode 0600, whole or not at all. Raises KeyStoreError."""
-    temporary = ""
-    try:
-        descriptor, temporary = tempfile.mkstemp(prefix=".key-", dir=path.parent)  # mode 0600
-        with os.fdopen(descriptor, "wb") as out:
-            out.write(to_bytes(file))
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
-        raise KeyStoreError(
-            f"cannot write the key file {path}: {error}; name a directory you can write to"
-        ) from error
+    """Write a key file that is not there yet, mode 0600, as far as the disk. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as out:
+        out.write(to_bytes(file))
+        out.flush()
+        os.fsync(out.fileno())

@@ -1,29 +1,39 @@
-"""Keys on disk: one directory, named by the user, two files for each plan.
+"""Keys on disk: one directory, named by the user, with a folder for each plan.
 
-``secret.<plan8>.key`` stays with the client; ``evaluation.<plan8>.key`` may go to the
-server. Both are small msgpack maps written whole or not at all, readable by their owner
-alone. Keys never lie next to a model, because model folders are shared.
+``pair.<plan8>/secret.key`` stays with the client; ``pair.<plan8>/evaluation.key`` may go to the
+server. Both are small msgpack maps, readable by their owner alone. A pair is written elsewhere in
+the directory and takes its name when it is whole: whenever a process is killed, there is a good
+pair or none, and of two that make one at once the first wins. Keys never lie next to a model,
+because model folders are shared.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock
 
 from thex_hf._paths import user_path
 from thex_hf.backends.base import EvaluationKeys, SecretKeys
-from thex_hf.errors import KeyMismatch, KeyStoreError, PlanMismatch, WireError
-from thex_hf.protocol.keyfile import KeyFile, is_key_file, read_file, write_file
+from thex_hf.errors import KeyMismatch, KeyStoreError, PlanMismatch
+from thex_hf.protocol.keyfile import KeyFile, read_file, write_file
 
+UNFINISHED, LOCK = ".key-", ".lock"
+LOCK_SECONDS = 30.0
 _PLAN_ID = re.compile(r"[A-Za-z0-9_-]{8,128}")
 
 
 class KeyStore:
-    """Saves and loads the two halves of a key pair.
+    """Saves and loads the two halves of a key pair. Several processes may share a directory.
 
     Args:
-        directory: where the files lie; made with mode 0700 on the first save.
+        directory: where the pairs lie; made with mode 0700 on the first save.
 
     Raises:
         KeyStoreError: the directory is a file, or holds a model.
@@ -36,21 +46,21 @@ class KeyStore:
 
     def path(self, kind: str, plan_id: str) -> Path:
         """Where the ``secret`` or ``evaluation`` keys of a plan lie."""
-        if not _PLAN_ID.fullmatch(plan_id):
-            raise KeyStoreError(
-                f"plan id {plan_id!r} cannot name a file; expected 8 to 128 letters and digits"
-            )
-        return self.directory / f"{kind}.{plan_id[:8]}.key"
+        return self._pair(plan_id) / f"{kind}.key"
 
     def save(
         self, plan_id: str, backend: str, secret: SecretKeys, evaluation: EvaluationKeys
-    ) -> None:
-        """Write both halves; replaces earlier keys of the same plan.
+    ) -> tuple[SecretKeys, EvaluationKeys]:
+        """Write both halves, unless a pair of this plan is there already.
+
+        Returns:
+            The pair to use: this one, or the one that was there first. To have new keys, delete
+            the old pair's folder.
 
         Raises:
             KeyMismatch: the halves do not belong together.
-            KeyStoreError: the directory cannot be written, or a file is in the way.
-            PlanMismatch: a key file of another plan has the same name.
+            KeyStoreError: the directory cannot be written, or something else is in the way.
+            PlanMismatch, WireError: as :meth:`load`, of a pair that was there first.
         """
         if secret.key_id != evaluation.key_id:
             raise KeyMismatch(
@@ -66,13 +76,17 @@ class KeyStore:
                 "public": evaluation.public,
             },
         }
-        for kind in parts:
-            self._check_target(self.path(kind, plan_id), kind, plan_id)
-        self._make_directory()
-        # evaluation first: a secret file alone would look like a usable pair
-        for kind in ("evaluation", "secret"):
-            file = KeyFile(kind, plan_id, backend, evaluation.key_id, parts[kind])
-            write_file(self.path(kind, plan_id), file)
+        files = [
+            KeyFile(kind, plan_id, backend, evaluation.key_id, own) for kind, own in parts.items()
+        ]
+        if self._publish(self._pair(plan_id), files):
+            return secret, evaluation
+        first = self.load(plan_id, backend)
+        if first is None:
+            raise KeyStoreError(
+                f"{self._pair(plan_id)} is in the way and no key pair of ours; move it away"
+            )
+        return first
 
     def has(self, plan_id: str) -> bool:
         """Whether a secret key of this plan is here."""
@@ -81,6 +95,8 @@ class KeyStore:
     def load(self, plan_id: str, backend: str) -> tuple[SecretKeys, EvaluationKeys] | None:
         """Both halves, or None where there is no key file of this plan.
 
+        What processes that were killed have left unfinished is removed.
+
         Raises:
             KeyStoreError: a file cannot be read, or one of the two is missing.
             PlanMismatch: the files belong to another plan.
@@ -88,6 +104,11 @@ class KeyStore:
             WireError: a file is damaged.
         """
         paths = [self.path(kind, plan_id) for kind in ("secret", "evaluation")]
+        if any(self.directory.glob(f"{UNFINISHED}*")):
+            with self._alone(0.0) as alone:
+                self._sweep(alone)
+        if not self._pair(plan_id).exists():
+            return None  # asked first: a pair comes all at once
         there = [path.exists() for path in paths]
         if not any(there):
             return None
@@ -95,14 +116,14 @@ class KeyStore:
             missing = paths[there.index(False)]
             raise KeyStoreError(
                 f"{missing} is missing but its other half is there; "
-                f"bring it back, or delete the other half to make new keys"
+                f"bring it back, or delete the folder to make new keys"
             )
         evaluation = self.load_evaluation(plan_id, backend)
         file = self._read("secret", plan_id, backend)
         if file.key_id != evaluation.key_id:
             raise KeyMismatch(
                 f"{paths[0]} belongs to keys {file.key_id!r}, {paths[1]} to "
-                f"{evaluation.key_id!r}; bring back the matching file or delete both"
+                f"{evaluation.key_id!r}; bring back the matching file or delete the folder"
             )
         return SecretKeys(file.part("secret"), file.key_id), evaluation
 
@@ -129,21 +150,58 @@ class KeyStore:
             )
         return file
 
-    def _check_target(self, path: Path, kind: str, plan_id: str) -> None:
-        """Refuse to replace anything but an earlier key file of the same plan."""
-        if not os.path.lexists(path):
-            return
-        if path.is_symlink() or not is_key_file(path):
-            raise KeyStoreError(f"{path} is in the way and no key file of ours; move it away")
-        try:
-            held = read_file(path)
-        except WireError:
-            return  # our own file, damaged: replacing it is the repair
-        if (held.kind, held.plan_id) != (kind, plan_id):
-            raise PlanMismatch(
-                f"{path} holds {held.kind} keys of plan {held.plan_id!r}; "
-                f"use another directory for plan {plan_id!r}"
+    def _pair(self, plan_id: str) -> Path:
+        if not _PLAN_ID.fullmatch(plan_id):
+            raise KeyStoreError(
+                f"plan id {plan_id!r} cannot name a file; expected 8 to 128 letters and digits"
             )
+        return self.directory / f"pair.{plan_id[:8]}"
+
+    def _publish(self, place: Path, files: list[KeyFile]) -> bool:
+        """Write a pair and give it its name; False if something has that name already."""
+        self._make_directory()
+        made = ""
+        try:
+            with self._alone(LOCK_SECONDS) as alone:
+                self._sweep(alone)
+                if os.path.lexists(place):
+                    return False
+                made = tempfile.mkdtemp(prefix=UNFINISHED, dir=self.directory)  # mode 0700
+                for file in files:
+                    write_file(Path(made, f"{file.kind}.key"), file)
+                os.rename(made, place)
+        except OSError as error:
+            shutil.rmtree(made, ignore_errors=True)
+            if os.path.lexists(place):  # without the lock another process may have been faster
+                return False
+            raise KeyStoreError(
+                f"cannot write the keys {place}: {error}; name a directory you can write to"
+            ) from error
+        return True
+
+    @contextmanager
+    def _alone(self, seconds: float) -> Iterator[bool]:
+        """Try to keep other processes from saving; whether that was possible.
+
+        The lock goes with the process that holds it. Where it cannot be had all is right
+        nevertheless, but nothing is swept.
+        """
+        lock = FileLock(self.directory / LOCK, timeout=seconds, mode=0o600)
+        with suppress(OSError, NotImplementedError):  # a time-out is one
+            lock.acquire()
+        try:
+            yield lock.is_locked
+        finally:
+            lock.release()
+
+    def _sweep(self, alone: bool) -> None:
+        """Remove what is unfinished: who wrote it is dead, for nobody else holds the lock."""
+        for path in self.directory.glob(f"{UNFINISHED}*") if alone else ():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                with suppress(OSError):
+                    path.unlink()
 
     def _make_directory(self) -> None:
         try:

@@ -264,7 +264,7 @@ class LocalSession:
         if pair is None:
             pair = self.backend.generate(key_request(plan))
             if self._store:
-                self._store.save(plan.key_set, self.backend.name, *pair)
+                pair = self._store.save(plan.key_set, self.backend.name, *pair)
         secret, evaluation = pair
         client = self.backend.client(plan.parameters, secret)
         server = self.backend.server(plan.parameters, evaluation, plan.rotations)
