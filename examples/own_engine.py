@@ -87,11 +87,13 @@ class Client(Wire):
         rules.check_level(level, self.parameters, "encrypt")
         return self.pack(rules.checked_vector(vector, self.slots, "encrypt"), level)
 
-    def decrypt(self, data: bytes) -> Vector:
-        return self.decrypt_complex(data).real.copy()
+    def decrypt(self, data: bytes, level: int | None = None) -> Vector:
+        return self.decrypt_complex(data, level).real.copy()
 
-    def decrypt_complex(self, data: bytes) -> ComplexVector:
-        return self.unpack(data).values.astype(np.complex128)
+    def decrypt_complex(self, data: bytes, level: int | None = None) -> ComplexVector:
+        sent = self.unpack(data)
+        rules.check_received(sent.level, level)
+        return sent.values.astype(np.complex128)
 
 
 @dataclass(frozen=True)

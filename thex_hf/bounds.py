@@ -79,6 +79,22 @@ def check_room(calibration: Mapping[str, Any] | None, room: float) -> None:
     )
 
 
+def within(values: NDArray[Any], most: float) -> tuple[NDArray[Any], float]:
+    """Values cut to what an honest run can hold, and how large they were.
+
+    Args:
+        values: real, any shape.
+        most: what they must not exceed.
+
+    Returns:
+        The values between ``-most`` and ``most``, 0 for those that are no numbers; and the largest
+        absolute value that came, infinity if one is no number.
+    """
+    largest = float(np.abs(values).max(initial=0.0))
+    cut = np.clip(np.nan_to_num(values, nan=0.0, posinf=most, neginf=-most), -most, most)
+    return cut, largest if np.isfinite(largest) else float("inf")
+
+
 def check_shown(largest: float, room: float) -> None:
     """Refuse a run in which a value came near what the modulus carries.
 

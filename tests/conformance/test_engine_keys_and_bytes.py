@@ -121,6 +121,15 @@ def test_levels_of_keys_are_checked() -> None:
     assert doubled.rotation_levels == {1: 1, 2: 0}  # the step 1 + SLOTS is not limited
 
 
+def test_a_client_reads_ciphertexts_of_the_level_that_it_expects(world: World, x: Vector) -> None:
+    data = world.server.dump(world.sent(x, 1))
+    for read in (world.client.decrypt, world.client.decrypt_complex):
+        close(read(data, 1), x)
+        close(read(data), x)
+        with pytest.raises(WireError, match="expected a ciphertext at level 0, got level 1"):
+            read(data, 0)
+
+
 def test_wrong_secret_key_reads_nothing(world: World, x: Vector) -> None:
     other, _ = world.backend.generate(KeyRequest(SMALL, (), False))
     client = world.backend.client(SMALL, other)

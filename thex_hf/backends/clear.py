@@ -54,16 +54,17 @@ class ClearClient:
             values = noise.disturb(values, float(np.hypot.reduce(parts)))
         return self._format.pack_vector(values, level)
 
-    def decrypt(self, data: bytes) -> Vector:
+    def decrypt(self, data: bytes, level: int | None = None) -> Vector:
         """Read the real parts, with the round-off that decoding would add."""
-        return np.ascontiguousarray(self._read(data).real)
+        return np.ascontiguousarray(self._read(data, level).real)
 
-    def decrypt_complex(self, data: bytes) -> ComplexVector:
+    def decrypt_complex(self, data: bytes, level: int | None = None) -> ComplexVector:
         """Read the numbers; those of a message that was never complex have no imaginary part."""
-        return self._read(data).astype(np.complex128)
+        return self._read(data, level).astype(np.complex128)
 
-    def _read(self, data: bytes) -> AnyVector:
-        values, _ = self._format.unpack_vector(data)
+    def _read(self, data: bytes, level: int | None) -> AnyVector:
+        values, found = self._format.unpack_vector(data)
+        rules.check_received(found, level)
         if self._noise is not None:
             values = self._noise.disturb(values, self._noise.float_error(values))
         return values

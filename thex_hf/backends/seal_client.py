@@ -8,6 +8,7 @@ from thex_hf.backends.base import SecretKeys
 from thex_hf.backends.seal_codec import SealCodec
 from thex_hf.backends.seal_context import SealContext
 from thex_hf.backends.seal_io import to_bytes
+from thex_hf.layout import rules
 from thex_hf.layout.engines import AnyVector, ComplexVector, Vector
 
 
@@ -34,19 +35,21 @@ class SealClient:
 
     def encrypt(self, vector: AnyVector, level: int) -> bytes:
         """Encrypt at ``level``, seed-compressed. Raises PlanError for what does not fit."""
-        plaintext = self._codec.encode(vector, level, self._seal.parameters.scale, "encrypt")
+        scale = self._seal.parameters.scale
+        plaintext = self._codec.encode(vector, level, scale, "encrypt", alike=True)
         return to_bytes(self._encryptor.encrypt_symmetric(plaintext).save)
 
-    def decrypt(self, data: bytes) -> Vector:
-        """Real parts of a server's ciphertext of any level. WireError when it is none."""
-        return self._codec.decode(self._open(data))
+    def decrypt(self, data: bytes, level: int | None = None) -> Vector:
+        """Real parts of a server's ciphertext. WireError when it is none of that level."""
+        return self._codec.decode(self._open(data, level))
 
-    def decrypt_complex(self, data: bytes) -> ComplexVector:
+    def decrypt_complex(self, data: bytes, level: int | None = None) -> ComplexVector:
         """As :meth:`decrypt`, with the imaginary parts."""
-        return self._codec.decode_complex(self._open(data))
+        return self._codec.decode_complex(self._open(data, level))
 
-    def _open(self, data: bytes) -> Any:
+    def _open(self, data: bytes, level: int | None) -> Any:
         handle = self._codec.load(data)
+        rules.check_received(handle.level, level)
         plaintext = self._seal.api.Plaintext()
         self._decryptor.decrypt(handle.ciphertext, plaintext)
         return plaintext

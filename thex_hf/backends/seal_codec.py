@@ -21,8 +21,12 @@ class SealCodec:
         self._seal = seal
         self._encoder = seal.api.CKKSEncoder(seal.context)
 
-    def encode(self, vector: AnyVector, level: int, scale: float, verb: str) -> Any:
+    def encode(
+        self, vector: AnyVector, level: int, scale: float, verb: str, *, alike: bool = False
+    ) -> Any:
         """A SEAL plaintext of ``vector`` at ``level`` and ``scale``.
+
+        ``alike`` takes the same time for a vector of one number as for any other.
 
         Raises:
             PlanError: wrong shape or level, not finite, or too large for the modulus.
@@ -31,7 +35,7 @@ class SealCodec:
         values = rules.checked_vector(vector, parameters.slots, verb)
         rules.check_level(level, parameters, verb)
         plaintext = self._seal.api.Plaintext()
-        content = _content(values)
+        content = _listed(values) if alike else _content(values)
         try:
             self._encoder.encode(content, self._seal.ids[level], scale, plaintext)
         except (ValueError, RuntimeError) as error:
@@ -82,6 +86,11 @@ def _content(values: AnyVector) -> float | list[float] | list[complex]:
     first = complex(values[0])
     if not first.imag and (values == first).all():
         return first.real
+    return _listed(values)
+
+
+def _listed(values: AnyVector) -> list[float] | list[complex]:
+    """``values`` as SEAL's encoder takes any of them."""
     if np.iscomplexobj(values):
         turned: list[complex] = as_seal_slots(values.astype(np.complex128)).tolist()
         return turned

@@ -29,6 +29,7 @@ STREAM_LEVEL = 2  # projections, scores
 ATTENTION_LEVEL = 3  # context, output projection, FFN in
 FFN_LEVEL = 2  # FFN out, and one level for the mask of the answer
 TOKENS_LEVEL = 1  # FFN out where it is the answer of every token, which needs no such mask
+ANSWER_LEVEL = 0
 RECIPROCAL_LEVEL = 1  # the network's second layer; its third is one level above the context
 
 SOFTMAX = ("estimate", "exact", "estimate-on-server")

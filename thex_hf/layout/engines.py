@@ -180,18 +180,24 @@ class ClientEngine(Protocol):
         ...
 
     def encrypt(self, vector: AnyVector, level: int) -> bytes:
-        """Encrypt ``(slots,)`` float64 or complex128 at ``level``; seed-compressed if possible."""
-        ...
+        """Encrypt ``(slots,)`` float64 or complex128 at ``level``; seed-compressed if possible.
 
-    def decrypt(self, data: bytes) -> Vector:
-        """Decrypt a ciphertext from the server to the real parts of its slots, ``(slots,)``.
-
-        Raises:
-            WireError: bytes that are not a valid ciphertext of these parameters.
+        How long it takes must not tell the values: a server can measure it.
         """
         ...
 
-    def decrypt_complex(self, data: bytes) -> ComplexVector:
+    def decrypt(self, data: bytes, level: int | None = None) -> Vector:
+        """Decrypt a ciphertext from the server to the real parts of its slots, ``(slots,)``.
+
+        ``level`` is the one that it must be at; None: at any.
+
+        Raises:
+            WireError: bytes that are not a valid ciphertext of these parameters and that level;
+                nothing was decrypted.
+        """
+        ...
+
+    def decrypt_complex(self, data: bytes, level: int | None = None) -> ComplexVector:
         """As :meth:`decrypt`, with the imaginary parts: ``(slots,)`` complex128.
 
         Every client can read these, asked for or not: a server that means to show real

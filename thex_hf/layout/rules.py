@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from thex_hf.errors import PlanError
+from thex_hf.errors import PlanError, WireError
 from thex_hf.layout.engines import AnyVector
 from thex_hf.layout.parameters import Parameters
 
@@ -211,6 +211,19 @@ def check_dump(a: State) -> None:
     """Rules of ``dump``: what the client can read."""
     check_degree(a, 1, "dump")
     check_size(a, 2, "dump")
+
+
+def check_received(found: int, wanted: int | None) -> None:
+    """Refuse what the other side sent at another level than the plan says; None: any will do.
+
+    Raises:
+        WireError: it did.
+    """
+    if wanted is not None and found != wanted:
+        raise WireError(
+            f"expected a ciphertext at level {wanted}, got level {found}; the other side does not "
+            f"keep to the plan"
+        )
 
 
 def checked_vector(vector: AnyVector, slots: int, verb: str) -> AnyVector:

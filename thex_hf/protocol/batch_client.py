@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from thex_hf.encrypted.batch.layout import BatchLayout
-from thex_hf.encrypted.schedule import Part
+from thex_hf.encrypted.schedule import ANSWER_LEVEL, Part
 from thex_hf.errors import InputError
 from thex_hf.layout.engines import Vector
 from thex_hf.protocol.client import Conversation, check_embeddings
@@ -46,7 +46,7 @@ class BatchClientRun(Conversation):
         return parts
 
     def _reply(self, part: Part, ciphertexts: list[bytes]) -> list[list[bytes]]:
-        vectors = [self.engine.decrypt_complex(c) for c in ciphertexts]
+        vectors = [self.engine.decrypt_complex(c, part.level) for c in ciphertexts]
         parts = []
         for layout, level in part.returns:
             assert isinstance(layout, BatchLayout)
@@ -56,5 +56,5 @@ class BatchClientRun(Conversation):
     def _read(self, ciphertexts: list[bytes]) -> Vector:
         answer = self.plan.schedule.answer
         assert isinstance(answer, BatchLayout)
-        vectors = [self.engine.decrypt(c) for c in ciphertexts]
+        vectors = [self.engine.decrypt(c, ANSWER_LEVEL) for c in ciphertexts]
         return answer.unpack(vectors)[: len(self.embeddings), 0]

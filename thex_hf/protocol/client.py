@@ -10,14 +10,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from thex_hf.bounds import check_shown
+from thex_hf.bounds import check_shown, within
 from thex_hf.encrypted.answers import answer_part
 from thex_hf.encrypted.plan import Plan
-from thex_hf.encrypted.schedule import Part
+from thex_hf.encrypted.schedule import ANSWER_LEVEL, Part
 from thex_hf.errors import InputError, WireError
 from thex_hf.layout.engines import AnyVector, ClientEngine, Vector
 from thex_hf.layout.layout import Layout
 from thex_hf.protocol.messages import Message
+
+WORD_BITS = 62
+"""A coefficient below this many bits is encoded as one word; larger ones take longer."""
 
 
 @dataclass
@@ -27,6 +30,9 @@ class Conversation(ABC):
     Call :meth:`request`, hand its bytes to the server, and feed each message that comes
     back to :meth:`receive`, which returns the next bytes to send, or None when
     :attr:`logits` are known. Messages may be retried: a refused message changes nothing.
+
+    What is refused never depends on what was decrypted, for the server would see it: values that
+    no honest run shows are cut, answered like others, and refused by :meth:`check` at the end.
     """
 
     plan: Plan
@@ -148,16 +154,32 @@ class ClientRun(Conversation):
         return parts
 
     def _reply(self, part: Part, ciphertexts: list[bytes]) -> list[list[bytes]]:
-        vectors = [self.engine.decrypt(c) for c in ciphertexts]
+        vectors = [self.engine.decrypt(c, part.level) for c in ciphertexts]
         if part.op != "refresh":
-            self.largest = max(self.largest, *(float(np.abs(v).max()) for v in vectors))
+            vectors = [self._believed(vector) for vector in vectors]
         packed = answer_part(part, vectors, self.mask, self.plan.options.get("softmax", ""))
+        if part.op != "refresh":
+            packed = [[self._encodable(vector) for vector in own] for own in packed]
         return [self._encrypt(v, level) for v, (_, level) in zip(packed, part.returns, strict=True)]
+
+    def _believed(self, vector: Vector) -> Vector:
+        """What was shown, cut to what the modulus carries."""
+        cut, largest = within(vector, self.plan.parameters.room)
+        self.largest = max(self.largest, largest)
+        return cut
+
+    def _encodable(self, vector: Vector) -> Vector:
+        """What is to be sent, cut so that it fits and takes no longer than other values."""
+        most = 2.0 ** (WORD_BITS - self.plan.parameters.scale_bits)
+        cut, largest = within(vector, most)
+        if largest > most:
+            self.largest = float("inf")
+        return cut
 
     def _read(self, ciphertexts: list[bytes]) -> Vector:
         answer = self.plan.schedule.answer
         assert isinstance(answer, Layout)
-        rows = answer.unpack([self.engine.decrypt(c) for c in ciphertexts])
+        rows = answer.unpack([self.engine.decrypt(c, ANSWER_LEVEL) for c in ciphertexts])
         true = rows[: len(self.embeddings)]  # a single row holds what the server has joined
         head = self.plan.shape.head
         logits: Vector = true if head == "tokens" else true.mean(0) if head == "mean" else rows[0]
