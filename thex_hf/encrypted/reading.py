@@ -1,11 +1,14 @@
 """A plan from its JSON: how a client gets a plan without the weights.
 
-The shared part of a plan decides all that a client does. What comes here came over a network, so
-every value is checked before it is used, and the id is computed again.
+The shared part of a plan decides all that a client does. What comes here came over a network: every
+value is bounded before it is used, what follows from others is made again and compared, and the id
+is computed again. A plan is refused in milliseconds, before anything large is made of it.
 """
 
 from __future__ import annotations
 
+import re
+import reprlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -16,6 +19,7 @@ from thex_hf.encrypted.context import RangeBits
 from thex_hf.encrypted.plan import FORMAT, KeyNeeds, Plan
 from thex_hf.encrypted.planner import RINGS
 from thex_hf.encrypted.polynomial.planner import few_baby_steps, route_of
+from thex_hf.encrypted.remaking import check_made, check_sizes
 from thex_hf.encrypted.schedule import SOFTMAX, Schedule, make_schedule
 from thex_hf.encrypted.shape import BUCKETS, Shape
 from thex_hf.errors import PlanError, SecurityError, WireError
@@ -24,10 +28,13 @@ from thex_hf.layout.parameters import Parameters
 from thex_hf.weights import HEADS, POWERS
 
 T = TypeVar("T")
-MOST = {"layers": 64, "hidden": 8192, "heads": 256, "intermediate": 65536, "labels": 65536}
+MOST = {"layers": 64, "hidden": 8192, "heads": 256, "intermediate": 65536, "labels": 8192}
 """Larger models are refused: their plans would take a client's memory."""
-MOST_ROTATIONS = 256
+MOST_ROTATIONS = 64
 MOST_BITS = 60
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}")
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = 80
 OPTIONS = {
     "the-x": ("softmax",),
     "polynomial": ("power", "rests", "exit_level", "stream_bits", "flood_bits"),
@@ -52,8 +59,8 @@ def read_plan(data: Mapping[str, Any]) -> Plan:
         raise WireError(f"this is not a plan: {error or type(error).__name__}") from error
     if data.get("id") != plan.id:
         raise WireError(
-            f"the plan says that its id is {data.get('id')!r}, its content makes it {plan.id!r}; "
-            f"client and server run different versions, or the plan was altered"
+            f"the plan says that its id is {_shown(data.get('id'))}, its content makes it "
+            f"{plan.id!r}; client and server run different versions, or the plan was altered"
         )
     return plan
 
@@ -61,8 +68,8 @@ def read_plan(data: Mapping[str, Any]) -> Plan:
 def _read(data: Mapping[str, Any]) -> Plan:
     if data["format"] != FORMAT:
         raise WireError(
-            f"expected a plan of format {FORMAT}, got {data['format']!r}; run the same version of "
-            f"the package on both sides"
+            f"expected a plan of format {FORMAT}, got {_shown(data['format'])}; run the same "
+            f"version of the package on both sides"
         )
     protocol = _one_of(data, "protocol", tuple(FORMS))
     form = FORMS[protocol]
@@ -75,9 +82,11 @@ def _read(data: Mapping[str, Any]) -> Plan:
         _integer(data["scale_bits"], 1, MOST_BITS, "scale_bits"),
     )
     parameters.require_128_bit()
-    shape = _shape(data, parameters.slots)
-    if form == "polynomial" and "packing" not in options:
+    shape, batch = _shape(data, parameters.slots), "packing" in options
+    aided = form == "the-x"
+    if not (aided or batch):
         shape = few_baby_steps(shape)
+    check_sizes(shape, aided=aided, batch=batch)
     plan = Plan(
         shape=shape,
         parameters=parameters,
@@ -85,7 +94,7 @@ def _read(data: Mapping[str, Any]) -> Plan:
         bits=RangeBits((), ()),
         protocol=protocol,
         options=_options(options, form, shape, parameters),
-        model=_text(data["model"]),
+        model=_fingerprint(data["model"]),
         schedule=Schedule((), (), shape.logits),
         operations=Counter(),
         plaintext_limbs=0,
@@ -93,6 +102,7 @@ def _read(data: Mapping[str, Any]) -> Plan:
     object.__setattr__(plan, "schedule", _schedule(plan))
     if plan.schedule.top_level > parameters.top_level:
         raise PlanError(f"{parameters.top_level} levels are too few for the circuit")
+    check_made(plan)
     return plan
 
 
@@ -121,8 +131,8 @@ def _options(
         "power": _one_of(found, "power", POWERS),
         "rests": list(_integers(found["rests"], 0, stages - 2, most=stages)),
         "exit_level": _integer(found["exit_level"], 0, levels, "exit_level"),
-        "stream_bits": list(_integers(found["stream_bits"], 0, 1024, most=stages)),
-        "flood_bits": _integer(found["flood_bits"], 0, 1024, "flood_bits"),
+        "stream_bits": list(_integers(found["stream_bits"], 0, MOST_BITS, most=stages)),
+        "flood_bits": _integer(found["flood_bits"], 0, MOST_BITS, "flood_bits"),
     }
     if checked["rests"] != sorted(set(checked["rests"])):
         raise PlanError(f"rests should rise, got {checked['rests']}")
@@ -158,7 +168,9 @@ def _keys(data: Mapping[str, Any], parameters: Parameters) -> KeyNeeds:
 
 def _integer(value: Any, least: int, most: int, name: str) -> int:
     if type(value) is not int or not least <= value <= most:
-        raise PlanError(f"{name} should be a whole number from {least} to {most}, got {value!r}")
+        raise PlanError(
+            f"{name} should be a whole number from {least} to {most}, got {_shown(value)}"
+        )
     return value
 
 
@@ -173,7 +185,18 @@ def _one_of(data: Mapping[str, Any], name: str, offered: tuple[T, ...]) -> T:
     for own in offered:
         if type(value) is type(own) and value == own:
             return own
-    raise PlanError(f"{name} should be one of {offered}, got {value!r}")
+    raise PlanError(f"{name} should be one of {offered}, got {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    """What came, for a message: escaped, and not longer than that deserves."""
+    return _SHORT.repr(value)
+
+
+def _fingerprint(value: Any) -> str:
+    if not isinstance(value, str) or not _FINGERPRINT.fullmatch(value):
+        raise PlanError("model should be a fingerprint of 64 hex digits")
+    return value
 
 
 def _text(value: Any) -> str:

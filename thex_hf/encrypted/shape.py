@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from thex_hf.errors import PlanError
 from thex_hf.layout.geometry import Geometry
@@ -55,6 +55,14 @@ class Shape:
                 f"sizes (tokens, layers, hidden, heads, intermediate, labels) = {sizes}: all must "
                 f"be positive and heads must divide hidden"
             )
+
+    def for_tokens(self, tokens: int) -> Shape:
+        """The same sizes for another bucket: its tile is the largest that fits the slots.
+
+        Raises:
+            PlanError: no tile fits.
+        """
+        return replace(self, tokens=tokens, geometry=Geometry.fit(self.geometry.slots, tokens))
 
     @property
     def head_size(self) -> int:

@@ -118,12 +118,12 @@ def _candidates(
     for route in batch_routes(shape_of(weights, tokens, ring), power, EXIT_LEVEL, most):
         if protocol == "refresh" and not route.rests:
             continue
-        parameters = _choose(ring, route, bits)
+        parameters = choose_for_batch(ring, route, bits)
         if parameters is not None:
             yield route, parameters
 
 
-def _choose(ring: int, route: BatchRoute, bits: RangeBits) -> Parameters | None:
+def choose_for_batch(ring: int, route: BatchRoute, bits: RangeBits) -> Parameters | None:
     """The largest scale that the ring's budget allows, or None when it is too small."""
     widest = max((bits.stream[stage] for stage in route.rests), default=0)
     for scale in reversed(SCALE_BITS[ring]):

@@ -116,9 +116,13 @@ def _routes(
 
 def roomy_shape(weights: EncoderWeights, tokens: int, ring: int) -> Shape:
     """The shape for ``tokens`` tokens, or for more where that fills feature rows to spare."""
-    shape = shape_of(weights, tokens, ring)
-    while shape.geometry.features > weights.hidden and 2 * shape.tokens in BUCKETS:
-        larger = shape_of(weights, 2 * shape.tokens, ring)
+    return roomy(shape_of(weights, tokens, ring))
+
+
+def roomy(shape: Shape) -> Shape:
+    """A shape, or that of a larger bucket where it fills feature rows to spare."""
+    while shape.geometry.features > shape.hidden and 2 * shape.tokens in BUCKETS:
+        larger = shape.for_tokens(2 * shape.tokens)
         if larger.geometry.tile == shape.geometry.tile:
             break
         shape = larger
