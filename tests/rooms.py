@@ -55,6 +55,7 @@ ROOMS = {
         "_extras",
         "backends.base",
         "backends.registry",
+        "encrypted.circuits",
         "encrypted.plan",
         "encrypted.reading",
         "layout.engines",

@@ -83,13 +83,14 @@ def classify(
             "agreement": agreement,
             "truncation": truncation,
             f"fhe {fhe}": fhe != "execute",
-            "protocol": protocol is not None,
             "softmax": softmax is not None,
             "relu": relu != "client",
             "ring": ring is not None,
             "processes": processes is not None,
         }
-        found = classify_with_half(model, server, wanted, keys=keys, refused=refused, skip=skip)
+        found = classify_with_half(
+            model, server, wanted, keys=keys, protocol=protocol, refused=refused, skip=skip
+        )
         _print(wanted, found, as_json)
         return
     from transformers import pipeline

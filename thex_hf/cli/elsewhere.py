@@ -80,6 +80,7 @@ def classify_with_half(
     texts: Sequence[Text],
     *,
     keys: Path | None,
+    protocol: str | None,
     refused: dict[str, bool],
     skip: bool,
 ) -> Iterator[Found]:
@@ -90,6 +91,7 @@ def classify_with_half(
         server: that has the encoder.
         texts: to classify.
         keys: directory to keep keys in.
+        protocol: that the server should run; None: whatever it does.
         refused: options that need the whole model, and whether they were given.
         skip: go on after a text that cannot be served; else all are checked first.
 
@@ -106,7 +108,7 @@ def classify_with_half(
     for name, given in refused.items():
         if given:
             raise OptionError(f"--{name} needs the whole model; {folder!r} is the client's half")
-    client = ThexClient(ClientHalf.open(folder), server.transport(), keys)
+    client = ThexClient(ClientHalf.open(folder), server.transport(), keys, protocol=protocol)
     for row, text in enumerate(texts, 1):
         try:
             client.check(*text.halves)

@@ -11,6 +11,7 @@ from typing import Any
 
 from thex_hf.backends.base import EvaluationKeys, SlotBackend
 from thex_hf.backends.registry import get_backend
+from thex_hf.client.agreement import Own, check_alike
 from thex_hf.client.transport import Transport
 from thex_hf.encrypted.plan import Plan
 from thex_hf.encrypted.reading import read_plan
@@ -21,6 +22,7 @@ from thex_hf.errors import (
     InputError,
     KeyMismatch,
     KeyStoreError,
+    OptionError,
     SecurityError,
     WireError,
 )
@@ -84,9 +86,12 @@ class Caller:
             would name one that encrypts nothing.
         tries: how often a text is sent before its error is raised, where the server lost it.
         pause: seconds before the second try, twice as many before the third.
+        wanted: protocol that the server should run; None: whatever it does.
 
     Raises:
         WireError: the server's plans are none, or are of another version.
+        PlanMismatch: they are not all of one model and protocol.
+        OptionError: the server runs another protocol.
         SecurityError: the server asks for parameters below 128 bits, or for another engine.
     """
 
@@ -95,6 +100,7 @@ class Caller:
     backend: str = "seal"
     tries: int = 3
     pause: float = 1.0
+    wanted: str | None = None
     info: Mapping[str, Any] = field(init=False, repr=False)
     plans: Mapping[int, Plan] = field(init=False, repr=False)
     _made: dict[str, _Keys] = field(init=False, default_factory=dict, repr=False)
@@ -106,6 +112,12 @@ class Caller:
         self.plans = {plan.shape.tokens: plan for plan in sorted(plans, key=_tokens_of)}
         if not self.plans:
             raise WireError("the server has no plan for any length")
+        check_alike(plans)
+        if self.wanted not in (None, self.protocol):
+            raise OptionError(
+                f"the server runs the protocol {self.protocol}, not {self.wanted}; name that one, "
+                f"or another server"
+            )
         asked = str(self.info.get("backend"))[:64]
         if asked != self.backend:
             raise SecurityError(
@@ -125,6 +137,15 @@ class Caller:
     def model(self) -> str:
         """Fingerprint of the server's encoder."""
         return next(iter(self.plans.values())).model
+
+    def check(self, own: Own) -> None:
+        """Refuse a server of another model than the client's.
+
+        Raises:
+            PlanMismatch: it has another encoder, other sizes or another number of labels.
+        """
+        for plan in self.plans.values():
+            own.check(plan)
 
     def plan(self, tokens: int) -> Plan:
         """The smallest plan that takes ``tokens`` tokens.

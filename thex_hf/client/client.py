@@ -11,7 +11,6 @@ from thex_hf.client.caller import Call, Caller
 from thex_hf.client.half import ClientHalf
 from thex_hf.client.scores import best
 from thex_hf.client.transport import Transport
-from thex_hf.errors import WireError
 from thex_hf.layout.engines import Vector
 
 
@@ -70,9 +69,13 @@ class ThexClient:
         server: what carries the bytes, see :class:`thex_hf.client.http.HttpTransport`.
         keys: directory to keep keys in; in memory if None.
         backend: engine that encrypts; the server's must be the same.
+        protocol: that the server should run; None: whatever it does.
 
     Raises:
-        WireError: the server's plans are none, of another version, or of another model.
+        ConversionError: the half does not say which encoder it belongs to.
+        WireError: the server's plans are none, or of another version.
+        PlanMismatch: they are of another model or number of labels, or not all of one.
+        OptionError: the server runs another protocol.
         SecurityError: the server asks for parameters below 128 bits, or for another engine.
     """
 
@@ -80,17 +83,13 @@ class ThexClient:
     server: Transport
     keys: Path | None = None
     backend: str = "seal"
+    protocol: str | None = None
     caller: Caller = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Ask the server for its plans."""
-        self.caller = Caller(self.server, self.keys, self.backend)
-        for plan in self.caller.plans.values():
-            if plan.shape.hidden != self.half.hidden:
-                raise WireError(
-                    f"the server's model has embeddings of size {plan.shape.hidden}, the client's "
-                    f"half {self.half.hidden}; they are of different models"
-                )
+        self.caller = Caller(self.server, self.keys, self.backend, wanted=self.protocol)
+        self.caller.check(self.half.own)
 
     def check(self, text: str, pair: str | None = None) -> None:
         """Refuse a text that cannot be classified; nothing is sent.

@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from thex_hf._paths import user_path
+from thex_hf.client.agreement import Own
+from thex_hf.client.encoder import head_of, is_polynomial, read_encoder
 from thex_hf.errors import ConversionError, InputError
 from thex_hf.tokens.consistent import check_consistent
 from thex_hf.tokens.embedding import embed_rows
@@ -48,6 +51,8 @@ REQUIRED = (
     "norm.weight",
     "norm.bias",
 )
+ENCODER = "encoder"
+"""In a half's configuration: fingerprint and number of labels of the encoder it belongs to."""
 PROJECT = ("embeddings_project.weight", "embeddings_project.bias")
 
 Ids = NDArray[np.int64]
@@ -119,6 +124,38 @@ class ClientHalf:
         table = self.config.get("id2label") or {}
         return tuple(table[key] for key in sorted(table, key=int))
 
+    @cached_property
+    def own(self) -> Own:
+        """What a server's plan must say of the model: its encoder, sizes and labels.
+
+        Read from the half, or worked out of the whole model.
+
+        Raises:
+            ConversionError: a half of an earlier version does not say; or the model is no
+                converted one.
+        """
+        config = self.config
+        if not is_half(self.folder):
+            return Own.of(read_encoder(self.folder / WEIGHTS, config))
+        try:
+            known = config[ENCODER]
+            return Own(
+                str(known["fingerprint"]),
+                "polynomial" if is_polynomial(config) else "the-x",
+                int(config["num_hidden_layers"]),
+                int(config["hidden_size"]),
+                int(config["num_attention_heads"]),
+                int(config["intermediate_size"]),
+                int(known["labels"]),
+                head_of(config),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConversionError(
+                f"{str(self.folder)!r} does not say which encoder it belongs to ({error}), as "
+                f"halves of earlier versions did not; write it again where the whole model is: "
+                f"thex-hf client-half MODEL OUT"
+            ) from error
+
     @property
     def hidden(self) -> int:
         """Size of an embedding, d."""
@@ -182,14 +219,19 @@ class ClientHalf:
     def save(self, folder: str | Path) -> Path:
         """Write the half into a new folder: tables, tokenizer and configuration.
 
+        The configuration gets the encoder's fingerprint and number of labels, by which a client
+        knows the server of its model.
+
         Raises:
-            ConversionError: the folder is there and not empty.
+            ConversionError: the folder is there and not empty; or as :attr:`own`.
         """
+        known = {"fingerprint": self.own.model, "labels": self.own.labels}
         place = user_path("output", folder)
         if place.exists() and (not place.is_dir() or any(place.iterdir())):
             raise ConversionError(f"{str(place)!r} is there already; name a new folder")
         place.mkdir(parents=True, exist_ok=True)
-        config = {**self.config, "part": "client"}  # so that nobody loads it as a whole model
+        # a part, so that nobody loads it as a whole model
+        config = {**self.config, "part": "client", ENCODER: known}
         (place / PLAIN[0]).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         for name in PLAIN[1:]:
             if (self.folder / name).is_file():

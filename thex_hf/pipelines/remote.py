@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from thex_hf.client.agreement import Own
 from thex_hf.client.caller import Call, Caller
 from thex_hf.client.http import open_transport
 from thex_hf.encrypted.facts import Planned
-from thex_hf.errors import OptionError, PlanMismatch, TextError
+from thex_hf.errors import OptionError, TextError
 from thex_hf.layout.engines import Vector
 from thex_hf.modeling import ThexBertClassifier
 from thex_hf.protocol.local import Answer, Outcome, Transcript
@@ -86,20 +87,13 @@ class RemoteSession:
     ) -> None:
         verify = True if place.verify is None else place.verify
         transport = open_transport(str(place.url), place.server_token, verify=verify)
-        self._caller = Caller(transport, keys)
+        self._caller = Caller(transport, keys, wanted=protocol)
         self.protocol = self._caller.protocol
-        if protocol not in (None, self.protocol):
-            raise OptionError(f"the server runs the protocol {self.protocol}, not {protocol}")
         self.check(model)
 
     def check(self, model: ThexBertClassifier) -> None:
         """Refuse another model than the server's. Raises PlanMismatch, ConversionError."""
-        own = model.encoder_weights().fingerprint()
-        if self._caller.model != own:
-            raise PlanMismatch(
-                f"the server has model {self._caller.model[:12]}, this side {own[:12]}; load the "
-                f"checkpoint that it serves"
-            )
+        self._caller.check(Own.of(model.encoder_weights()))
 
     @property
     def longest(self) -> int:
