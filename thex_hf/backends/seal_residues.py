@@ -15,7 +15,15 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from thex_hf.backends.modular import MOST_TERMS, Words, matmul, reduce, residues, times
+from thex_hf.backends.modular import (
+    MOST_TERMS,
+    Words,
+    matmul,
+    products_are_exact,
+    reduce,
+    residues,
+    times,
+)
 from thex_hf.backends.seal_codec import SealCodec
 from thex_hf.backends.seal_context import SealContext
 from thex_hf.backends.seal_words import WordFormat, inflater
@@ -36,9 +44,9 @@ class Residues:
         self._roots: dict[int, list[int]] = {}
 
     @property
-    def readable(self) -> bool:
-        """Whether residues can be read here at all."""
-        return inflater() is not None
+    def usable(self) -> bool:
+        """Whether residues can be read here at all, and their products are exact."""
+        return inflater() is not None and products_are_exact()
 
     def combine(
         self, ciphertexts: list[Any], level: int, weights: AnyVector, bias: AnyVector

@@ -185,10 +185,11 @@ class SealServer:
     ) -> list[SealHandle]:
         """Sums of handles times numbers, rescaled: a matrix product of residues in numpy.
 
-        Without SEAL's raw residues (see :mod:`.seal_residues`) it is made of the other verbs.
+        Without SEAL's raw residues (see :mod:`.seal_residues`), or where numpy's products are not
+        exact, it is made of the other verbs.
         """
         level = rules.check_combine(handles, weights, bias)
-        if not self._residues.readable:
+        if not self._residues.usable:
             return combine_by_products(self, handles, weights, bias)
         sums = self._residues.combine([a.ciphertext for a in handles], level, weights, bias)
         out = []
