@@ -217,8 +217,10 @@ def deserialisers(count: int, traffic: dict[str, list[bytes]]) -> dict[str, Any]
     return {"exit": status, **(json.loads(data) if data else {})}
 
 
-def endpoints(count: int, url: str, traffic: dict[str, list[bytes]], token: str) -> dict[str, Any]:
-    """Every route of a running service."""
+def endpoints(
+    count: int, url: str, traffic: dict[str, list[bytes]], token: str, sent: Any = None
+) -> dict[str, Any]:
+    """Every route of a running service; ``sent`` is a shared number that counts along."""
     statuses: collections.Counter[str] = collections.Counter()
     wrong: list[str] = []
     http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=60)
@@ -226,6 +228,17 @@ def endpoints(count: int, url: str, traffic: dict[str, list[bytes]], token: str)
     begin = time.time()
 
     def act(number: int, data: bytes) -> None:
+        if sent is None:
+            ask(number, data)
+            return
+        with sent.get_lock():
+            sent.value += 1
+        try:
+            ask(number, data)
+        except (httpx.HTTPError, OSError) as error:  # an idle connection may be shed meanwhile
+            statuses[f"cut off: {type(error).__name__}"] += 1
+
+    def ask(number: int, data: bytes) -> None:
         route = number % 7
         run = names[1].decode() if number % 3 else f"{number:032x}"
         headers = {"Thex-Keys": names[0].decode(), "Thex-Run": run}

@@ -9,6 +9,7 @@ import logging
 import select
 import shutil
 import socket
+import struct
 import subprocess
 import threading
 import time
@@ -57,11 +58,14 @@ def log():
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonLines())
-    own = logging.getLogger("thex_hf.web")
-    own.addHandler(handler)
-    own.setLevel(logging.INFO)
+    own, other = logging.getLogger("thex_hf.web"), logging.getLogger("uvicorn.error")
+    levels = {own: logging.INFO, other: logging.ERROR}
+    for logger, level in levels.items():
+        logger.addHandler(handler)
+        logger.setLevel(level)
     yield stream
-    own.removeHandler(handler)
+    for logger in levels:
+        logger.removeHandler(handler)
 
 
 @contextmanager
@@ -153,6 +157,15 @@ def test_who_has_one_is_refused_by_the_length(service, path):
 def test_a_body_sent_on_after_a_refusal_is_dropped_and_the_answer_arrives(service):
     answer = httpx.post(f"{service.url}/keys", content=bytes(30_000_000), timeout=10)
     assert answer.status_code == 401
+
+
+def test_who_resets_the_connection_leaves_no_mark(service, log):
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", service.port)) as link:
+            link.sendall(posted("/keys", LONG) + bytes(100_000))
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert ask(service).status_code == 200
+    assert "Exception" not in log.getvalue()
 
 
 def test_headers_that_do_not_end_are_late_and_silence_is_ended(service):

@@ -39,12 +39,15 @@ class Lingering:
             return
         loop = asyncio.get_running_loop()
         self._end = loop.call_later(self._seconds, self._transport.abort)
-        if not self._unread():
+        if self._unread():
+            try:
+                if self._transport.can_write_eof():
+                    self._transport.write_eof()
+                self._transport.resume_reading()
+            except OSError:  # the other side is gone already
+                self._transport.abort()
+        else:
             self._transport.close()
-            return
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-        self._transport.resume_reading()
 
     def lost(self) -> None:
         """The connection is gone."""
