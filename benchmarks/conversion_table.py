@@ -50,9 +50,12 @@ def teacher(name: str, seed: int, args: argparse.Namespace) -> Path:
     table = {} if names is None else dict(enumerate(names))
     labels = {"id2label": table, "label2id": {name: i for i, name in table.items()}}
     model = kind.from_pretrained(
-        args.base, ignore_mismatched_sizes=True, **(labels if table else {"num_labels": 1})
+        args.base,
+        ignore_mismatched_sizes=True,
+        trust_remote_code=False,
+        **(labels if table else {"num_labels": 1}),
     )
-    tokenizer = AutoTokenizer.from_pretrained(args.base)
+    tokenizer = AutoTokenizer.from_pretrained(args.base, trust_remote_code=False)
     data = encode(tokenizer, train, LENGTH)
     fitting = FitOptions(
         epochs=args.epochs or task.epochs,
@@ -79,7 +82,7 @@ def one(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     trained = time.perf_counter()
     task = TASKS[name]
     train, dev = task.read(args.data)
-    tokenizer = AutoTokenizer.from_pretrained(source)
+    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     tags = encode(tokenizer, dev, LENGTH).labels
     stages: dict[str, Any] = {}
 

@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--fhe", default="simulate", choices=("execute", "simulate", "disable"))
     fhe = parser.parse_args().fhe
     folder = thex_hf.bundled_checkpoint()
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     scorer = evaluator("thex-text-classification")
     data = Dataset.from_dict(ROWS)
     model = ThexBertForSequenceClassification.from_pretrained(folder)

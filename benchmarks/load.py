@@ -45,7 +45,7 @@ def texts(path: Path | None) -> list[str]:
 def clear(protocol: str, wanted: list[str]) -> dict[str, torch.Tensor]:
     """Logits of the clear model."""
     name = thex_hf.bundled_checkpoint(MODELS[protocol])
-    tokenizer = AutoTokenizer.from_pretrained(name)
+    tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     model = thex_hf.ThexBertForSequenceClassification.from_pretrained(name).float().eval()
     with torch.no_grad():
         return {text: model(**tokenizer(text, return_tensors="pt")).logits[0] for text in wanted}

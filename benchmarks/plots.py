@@ -69,7 +69,10 @@ def measure_scores(data: str, pair: list[Path] | None) -> None:
     texts = running.score_texts(data)
 
     def own(folder: Path, opened: Any = None, **options: Any) -> dict[str, Any]:
-        model, tokenizer = opened or (model_of(folder), AutoTokenizer.from_pretrained(folder))
+        model, tokenizer = opened or (
+            model_of(folder),
+            AutoTokenizer.from_pretrained(folder, trust_remote_code=False),
+        )
         found = running.measure_scores(
             model, tokenizer, texts, folder.name, limit=len(texts), **options
         )

@@ -114,12 +114,17 @@ def main() -> None:
     ]  # fmt: skip
     for number, form in enumerate(("the-x", "polynomial")):
         name = options.models[number] if options.models else thex_hf.bundled_checkpoint(form)
-        model, tokenizer = open_model(name), AutoTokenizer.from_pretrained(name)
+        model, tokenizer = (
+            open_model(name),
+            AutoTokenizer.from_pretrained(name, trust_remote_code=False),
+        )
         place_of = options.sources[number]
         source = (
             None
             if place_of is None
-            else AutoModelForSequenceClassification.from_pretrained(place_of).eval()
+            else AutoModelForSequenceClassification.from_pretrained(
+                place_of, trust_remote_code=False
+            ).eval()
         )
         for kind, texts in strange_texts(tokenizer, dev, options.seed).items():
             found = measure(model, tokenizer, texts, source)

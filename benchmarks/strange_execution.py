@@ -48,7 +48,7 @@ def main() -> None:
     options = parser.parse_args()
     place = surroundings()
     model = thex_hf.bundled_checkpoint(FORMS[options.protocol])
-    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
     dev = list(read_texts(options.dev, label_names=("0", "1")).texts)
     texts = drawn(tokenizer, dev, options.texts, options.seed)
     classify = pipeline(

@@ -232,7 +232,7 @@ def compare(text: str, protocol: str) -> tuple[Vector, Vector]:
     """Logits of a text ``(labels,)``, by the engine above and by the clear model."""
     name = thex_hf.bundled_checkpoint(FORMS[protocol])
     model = thex_hf.ThexBertForSequenceClassification.from_pretrained(name).float().eval()
-    inputs = AutoTokenizer.from_pretrained(name)(text, return_tensors="pt")
+    inputs = AutoTokenizer.from_pretrained(name, trust_remote_code=False)(text, return_tensors="pt")
     session = LocalSession(
         model.encoder_weights(), Backend(), protocol=protocol, ranges=model.config.ranges
     )

@@ -39,7 +39,7 @@ class Client:
     """Holds the text, the embedding table and the secret key."""
 
     def __init__(self, folder: Path, backend: str, name: str) -> None:
-        self.tokenizer = AutoTokenizer.from_pretrained(name)
+        self.tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
         self.model = thex_hf.ThexBertForSequenceClassification.from_pretrained(name)
         self.backend = get_backend(backend)
         self.store = KeyStore(folder)

@@ -7,6 +7,7 @@ ROOMS = {
     "_extras": {"errors"},
     "_machine": set(),
     "_paths": {"errors"},
+    "_shown": set(),
     "processes": {"errors"},
     "approx": {"errors"},
     "layout": {"errors", "approx"},
@@ -49,6 +50,7 @@ ROOMS = {
     },
     "client": {
         "_paths",
+        "_shown",
         "bounds",
         "weights",
         "tokens",
@@ -169,6 +171,7 @@ ROOMS = {
     },
     "cli": {
         "_paths",
+        "_shown",
         "",
         "_extras",
         "client",

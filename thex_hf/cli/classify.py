@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from thex_hf._shown import printable
 from thex_hf.cli.elsewhere import Token, Url, Verify, classify_with_half, server_of
 from thex_hf.cli.output import Json, mebibytes, show_json
 from thex_hf.cli.texts import Found, Text, read_texts
@@ -174,7 +175,7 @@ def _print(texts: Sequence[Text], found: Iterable[Found], as_json: bool) -> None
 def _show(text: str, record: Mapping[str, Any]) -> None:
     seconds, sizes = record["seconds"], record["bytes"]
     spent = f", {record['levels']} levels, {record['key_switches']} key switches"
-    typer.echo(f"{record['label']}  {record['score']:.4f}  {text}")
+    typer.echo(f"{printable(record['label'])}  {record['score']:.4f}  {text}")
     typer.echo(
         f"  {record['fhe']} on {record['backend']}, {record['protocol']}: "
         f"{record['tokens']} tokens padded to {record['bucket']}, {record['rounds']} rounds"

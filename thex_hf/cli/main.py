@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from thex_hf._shown import printable
 from thex_hf.cli.backend import backend
 from thex_hf.cli.calibrate import calibrate
 from thex_hf.cli.card import card
@@ -74,7 +75,8 @@ def app() -> None:
         check_arguments(sys.argv[1:])
         commands()
     except (ThexError, OSError) as error:
-        sys.stderr.write(f"thex-hf: {type(error).__name__}: {error}\n")
+        lines = "\n".join(map(printable, str(error).split("\n")))
+        sys.stderr.write(f"thex-hf: {type(error).__name__}: {lines}\n")
         raise SystemExit(1) from None
     except ModuleNotFoundError as error:
         if error.name not in HEAVY:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from thex_hf import errors
 from thex_hf._extras import require
 from thex_hf._paths import user_path
+from thex_hf._shown import printable
 from thex_hf.errors import BusyError, ConnectionLost, OptionError, ThexError, WireError
 
 _TOKEN = re.compile(r"[!-~]([ -~]*[!-~])?")  # what may stand in a header
@@ -139,7 +140,7 @@ class Link:
                     parts.append(part)
                 return answer.status_code, answer.headers, b"".join(parts)
         except self._httpx.HTTPError as error:
-            why = str(error) or type(error).__name__
+            why = printable(str(error)[:500]) or type(error).__name__
             raise ConnectionLost(f"{self.url} cannot be reached: {why}; is it running?") from error
 
     def _error(self, status: int, body: bytes) -> ThexError:
@@ -181,11 +182,14 @@ def _is_near(host: str) -> bool:
 
 
 def told(answer: Any) -> ThexError | None:
-    """The error in an answer, as one of ours; None if there is none."""
+    """The error in an answer, as one of ours; None if there is none.
+
+    What the server says is escaped, so that no terminal or log obeys it.
+    """
     if not isinstance(answer, dict) or "error" not in answer:
         return None
-    name, text = str(answer["error"]), str(answer.get("message", ""))[:2000]
+    name, text = str(answer["error"]), printable(str(answer.get("message", ""))[:2000])
     kind = getattr(errors, name, None)
     if isinstance(kind, type) and issubclass(kind, ThexError):
         return kind(text)
-    return ConnectionLost(f"the server says: {name[:100]}: {text[:500]}")
+    return ConnectionLost(f"the server says: {printable(name[:100])}: {text[:500]}")

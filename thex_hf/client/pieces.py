@@ -51,5 +51,5 @@ class Pieces(ABC):
 def _count(state: dict[str, Any], size: int) -> int:
     start = state.get("received")
     if type(start) is not int or not 0 <= start < size:
-        raise WireError(f"the server says that {start!r} of {size} bytes are there")
+        raise WireError(f"the server says that {repr(start)[:40]} of {size} bytes are there")
     return start

@@ -69,7 +69,7 @@ def open_pipeline(
             model=name,
             tokenizer=tokenizer,
             device=-1 if device is None else device,
-            **given,
+            **{"trust_remote_code": False, **given},
         )
     except OSError as error:
         raise unloadable(str(model), error) from error

@@ -58,7 +58,7 @@ def open_tokenizer(name: str | os.PathLike[str], vocabulary: int) -> Any:
         ConversionError: there is none, it knows no words, or more than the model.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError, ImportError, TypeError, KeyError) as error:
         raise _no_tokenizer(os.fspath(name), " ".join(str(error).split())) from error
     check_tokenizer(tokenizer, vocabulary, os.fspath(name))

@@ -58,7 +58,7 @@ class ThexTextClassificationPipeline(
         logger.info("protocol %s: using the bundled model of the polynomial form", protocol)
         kwargs["model"] = ThexBertForSequenceClassification.from_pretrained(other)
         if kwargs.get("tokenizer") is None:  # else it is the same one, perhaps with other limits
-            kwargs["tokenizer"] = AutoTokenizer.from_pretrained(other)
+            kwargs["tokenizer"] = AutoTokenizer.from_pretrained(other, trust_remote_code=False)
         return (), kwargs
 
     def _sanitize_parameters(
