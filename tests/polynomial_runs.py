@@ -5,6 +5,7 @@ from exact_engine import ExactEngine
 from reference import polynomial_logits
 
 from thex_hf.encrypted.context import RangeBits
+from thex_hf.encrypted.flood import Flood
 from thex_hf.encrypted.polynomial.folding import fold_polynomial
 from thex_hf.encrypted.polynomial.planner import polynomial_program
 from thex_hf.encrypted.schedule import Schedule
@@ -43,7 +44,7 @@ def run_exactly(weights, route, length, seed=1):
     engine = ExactEngine(route.shape.geometry.slots)
     embeddings = np.random.default_rng(seed).normal(size=(length, weights.hidden)) * 0.7
     bits = RangeBits((), (4,) * (2 * len(weights.layers)))
-    program = polynomial_program(route, bits, fold_polynomial(weights), flood_bits=30)
+    program = polynomial_program(route, bits, fold_polynomial(weights), Flood(30, -30))
 
     def encrypt(vectors, level):
         return [engine.encrypt(v, level) for v in vectors]

@@ -20,6 +20,7 @@ from thex_hf.encrypted.batch.planner import (
 from thex_hf.encrypted.batch.route import batch_routes
 from thex_hf.encrypted.circuits import batch_plan_for, plan_for
 from thex_hf.encrypted.context import RangeBits
+from thex_hf.encrypted.flood import Flood
 from thex_hf.encrypted.masks import HIDING_BITS
 from thex_hf.encrypted.planner import shape_of
 from thex_hf.errors import InputError, PlanError
@@ -63,11 +64,14 @@ def packed_request(schedule, texts):
         yield layout.pack(values), level
 
 
-def drive(weights, route, texts, engine, encrypt, decrypt, flood_bits=30):
+FAINT = Flood(30, -30)
+
+
+def drive(weights, route, texts, engine, encrypt, decrypt, flood=FAINT):
     """The handles of the answer, and what the client saw at each visit."""
     schedule = route.schedule
     bits = RangeBits((), (VALUE_BITS,) * (2 * len(weights.layers)))
-    program = batch_program(route, bits, fold_batch(weights), flood_bits=flood_bits)
+    program = batch_program(route, bits, fold_batch(weights), flood)
     request = [[encrypt(v, level) for v in vs] for vs, level in packed_request(schedule, texts)]
     steps, seen = program(engine, PlainStore(), request), []
     try:
@@ -158,11 +162,11 @@ def test_circuit_equals_the_formulas(case, rests):
 def test_nothing_but_logits_and_noise_leaves():
     weights = random_polynomial_weights(**SMALL)
     route = routes_of(weights, 64, 8)[-1]
-    answer, _ = run_exactly(weights, route, random_texts(8, 8, 16), flood_bits=8)
+    answer, _ = run_exactly(weights, route, random_texts(8, 8, 16), flood=Flood(8, 3))
     for values in answer:
         rest = values[route.texts :]
-        assert 0.9 * 2**-8 < np.abs(rest.real).max() <= 2**-8
-        assert 0.9 * 2**-8 < np.abs(values.imag).max() <= 2**-8
+        assert 0.9 * 2**3 < np.abs(rest.real).max() <= 2**3
+        assert 0.9 * 2**3 < np.abs(values.imag).max() <= 2**3
 
 
 def test_what_rests_is_masked_in_both_parts_of_every_slot():
@@ -300,7 +304,7 @@ def test_ciphertexts_of_a_small_ring(backend):
         server,
         lambda vector, level: server.load(client.encrypt(vector, level)),
         lambda a: client.decrypt_complex(server.dump(a)),
-        flood_bits=12,
+        flood=Flood(12, -12),
     )
     found = route.schedule.answer.unpack([client.decrypt(server.dump(a)) for a in answer])
     np.testing.assert_allclose(

@@ -8,6 +8,7 @@ from exact_engine import MASK_ROUNDING, ExactEngine
 from reference import clear_logits, random_polynomial_weights, random_weights
 
 from thex_hf.encrypted.context import RangeBits
+from thex_hf.encrypted.flood import NO_FLOOD
 from thex_hf.encrypted.planner import shape_of
 from thex_hf.encrypted.polynomial.folding import fold_polynomial
 from thex_hf.encrypted.polynomial.planner import polynomial_program
@@ -126,9 +127,7 @@ def test_biased_products_are_made_up_for(case, head):
 
 def one_shot(engine, weights, route, length):
     """The answer's handles without a flood, and the logits that the formulas give."""
-    program = polynomial_program(
-        route, RangeBits((), ()), fold_polynomial(weights), flood_bits=1000
-    )
+    program = polynomial_program(route, RangeBits((), ()), fold_polynomial(weights), NO_FLOOD)
     embeddings = np.random.default_rng(0).normal(size=(length, weights.hidden)) * 0.7
     request = [
         [engine.encrypt(v, level) for v in vectors]

@@ -9,6 +9,7 @@ from reference import random_polynomial_weights
 from thex_hf.backends.seal import BACKEND
 from thex_hf.encrypted.circuits import plan_for
 from thex_hf.encrypted.context import RangeBits
+from thex_hf.encrypted.flood import NO_FLOOD
 from thex_hf.encrypted.masks import HIDING_BITS
 from thex_hf.encrypted.planner import shape_of
 from thex_hf.encrypted.polynomial.folding import fold_polynomial
@@ -91,9 +92,7 @@ def test_the_answer_holds_logits_and_nothing_else(case):
         0
     ]
     engine = ExactEngine(slots)
-    program = polynomial_program(
-        route, RangeBits((), ()), fold_polynomial(weights), flood_bits=1000
-    )
+    program = polynomial_program(route, RangeBits((), ()), fold_polynomial(weights), NO_FLOOD)
     embeddings = np.random.default_rng(0).normal(size=(length, weights.hidden))
     request = [
         [engine.encrypt(v, level) for v in vectors]

@@ -12,8 +12,8 @@ from reference import random_polynomial_weights
 
 from thex_hf.backends.base import KeyRequest
 from thex_hf.backends.seal import SealBackend
-from thex_hf.encrypted import context
 from thex_hf.encrypted.context import RangeBits
+from thex_hf.encrypted.flood import NO_FLOOD
 from thex_hf.encrypted.planner import count as count_operations
 from thex_hf.encrypted.planner import no_mask, shape_of
 from thex_hf.encrypted.polynomial.folding import fold_polynomial
@@ -39,11 +39,6 @@ def forked():
     side.collect()
 
 
-@pytest.fixture
-def _no_flood(monkeypatch):
-    monkeypatch.setattr(context, "uniform", lambda size, bound: np.zeros(size))
-
-
 SMALL = ({"hidden": 16, "intermediate": 24}, 512, 16, 11)
 
 
@@ -59,7 +54,8 @@ def setting(case, *, one_shot=True):
 
 def program(weights, route, side):
     bits = RangeBits((), (4,) * (2 * len(weights.layers)))
-    return polynomial_program(route, bits, fold_polynomial(weights), no_mask, together=side)
+    layers = fold_polynomial(weights)
+    return polynomial_program(route, bits, layers, NO_FLOOD, no_mask, together=side)
 
 
 def answer(engine, steps, schedule):
@@ -79,7 +75,6 @@ def answer(engine, steps, schedule):
     raise AssertionError("more visits than the schedule has")
 
 
-@pytest.mark.usefixtures("_no_flood")
 @pytest.mark.parametrize("processes", [2, 3])
 @pytest.mark.parametrize("one_shot", [True, False])
 @pytest.mark.parametrize("case", ["two tiles", "one layer", "power six"])
@@ -95,7 +90,6 @@ def test_numbers_are_the_same_to_the_last_bit(case, one_shot, processes):
     np.testing.assert_array_equal(*found)
 
 
-@pytest.mark.usefixtures("_no_flood")
 def test_ciphertexts_are_the_same_to_the_last_bit():
     weights, route, packed = setting("small")
     bits = (38,) + (30,) * route.top_level

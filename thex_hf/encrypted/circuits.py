@@ -16,6 +16,7 @@ from thex_hf.encrypted.batch.planner import (
     pays,
 )
 from thex_hf.encrypted.client_aided import make_plan, thex_program
+from thex_hf.encrypted.flood import Flood
 from thex_hf.encrypted.folding import FoldedLayer, fold
 from thex_hf.encrypted.plan import Plan
 from thex_hf.encrypted.planner import RINGS
@@ -142,8 +143,11 @@ def batch_plan_for(
 def program_for(plan: Plan, folded: Folded, together: Together = ALONE) -> Program:
     """The circuit of ``plan`` with its weights; ``together`` runs what may run side by side."""
     if isinstance(folded, PolynomialFolds):
+        noise = Flood.of(plan.options)
         if is_batch(plan):
             assert folded.batch is not None  # no batch plan is made for other heads
-            return batch_program(batch_route_of(plan), plan.bits, folded.batch)
-        return polynomial_program(route_of(plan), plan.bits, folded.single, together=together)
+            return batch_program(batch_route_of(plan), plan.bits, folded.batch, noise)
+        return polynomial_program(
+            route_of(plan), plan.bits, folded.single, noise, together=together
+        )
     return thex_program(plan.shape, plan.bits, plan.options["softmax"], folded)

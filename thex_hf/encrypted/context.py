@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from thex_hf.encrypted.flood import NO_FLOOD, Flood
 from thex_hf.encrypted.folding import Affine
-from thex_hf.encrypted.masks import FLOOD_BITS, Mask, draw, uniform
+from thex_hf.encrypted.masks import Mask, draw
 from thex_hf.encrypted.shape import Shape
 from thex_hf.encrypted.together import ALONE, Task, Together
 from thex_hf.layout.counting import CountingEngine
@@ -49,7 +50,7 @@ class Context:
     bits: RangeBits
     softmax: str = "estimate"
     draw: Callable[[Layout, int], Mask] = draw
-    flood_bits: int = FLOOD_BITS
+    noise: Flood = NO_FLOOD
     together: Together = ALONE
 
     def mark(self, stage: str, layer: int | str | None = None) -> None:
@@ -131,12 +132,10 @@ class Context:
             hidden = self._move(hidden, [np.asarray(1j * vector) for vector in part])
         return [self.engine.rerandomise(a) for a in hidden], mask
 
-    def flood(self, handles: Handles) -> Handles:
-        """Add noise of ``2**-flood_bits`` to the answer, and a fresh encryption of zero."""
+    def flood(self, handles: Handles, answer: Layout) -> Handles:
+        """Add noise to the answer, see :mod:`.flood`, and a fresh encryption of zero."""
         self.mark("masks")
-        slots, bound = self.engine.slots, 2.0**-self.flood_bits
-        noise = [uniform(slots, bound) + 1j * uniform(slots, bound) for _ in handles]
-        return [self.engine.rerandomise(a) for a in self._move(handles, noise)]
+        return [self.engine.rerandomise(a) for a in self._move(handles, self.noise.draw(answer))]
 
     def reveal(self, handles: Handles, mask: Mask, layout: Layout) -> Handles:
         """Take the mask off what came back in another layout. Consumes no level."""

@@ -23,8 +23,6 @@ from thex_hf.layout.parameters import Parameters
 HIDING_BITS = 30
 HEADROOM_BITS = 2
 FLOAT_BITS = 53
-FLOOD_BITS = 8
-"""Logits of the private protocols leave with uniform noise of at most ``2**-FLOOD_BITS``."""
 
 
 def uniform(size: int, bound: float) -> Vector:

@@ -37,7 +37,7 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = 80
 OPTIONS = {
     "the-x": ("softmax",),
-    "polynomial": ("power", "rests", "exit_level", "stream_bits", "flood_bits"),
+    "polynomial": ("power", "rests", "exit_level", "stream_bits", "flood_bits", "waste_bits"),
     "batch": ("packing", "sentences"),
 }
 
@@ -133,6 +133,7 @@ def _options(
         "exit_level": _integer(found["exit_level"], 0, levels, "exit_level"),
         "stream_bits": list(_integers(found["stream_bits"], 0, MOST_BITS, most=stages)),
         "flood_bits": _integer(found["flood_bits"], 0, MOST_BITS, "flood_bits"),
+        "waste_bits": _integer(found["waste_bits"], 0, MOST_BITS, "waste_bits"),
     }
     if checked["rests"] != sorted(set(checked["rests"])):
         raise PlanError(f"rests should rise, got {checked['rests']}")

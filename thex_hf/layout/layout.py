@@ -108,6 +108,15 @@ class Layout:
             out += [padded[rows, features].ravel() for features in self.maps()]
         return out
 
+    def reads(self) -> NDArray[np.bool_]:
+        """Shape ``(ciphertexts, slots)``: the slots that :meth:`unpack` reads, one an element."""
+        slots = self.geometry.slots
+        numbers = np.arange(float(self.ciphertexts * slots)).reshape(-1, slots)
+        out = np.zeros(numbers.shape, dtype=bool)
+        read = self.unpack(list(numbers)) / 2**self.shrink
+        out.ravel()[read.astype(np.int64)] = True
+        return out
+
     def unpack(self, vectors: list[Vector]) -> Vector:
         """The matrix of shape ``(tokens, features)`` that ``vectors`` hold.
 

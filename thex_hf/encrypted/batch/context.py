@@ -13,8 +13,9 @@ from thex_hf.encrypted.batch.folding import both
 from thex_hf.encrypted.batch.layout import BatchLayout
 from thex_hf.encrypted.batch.route import BatchRoute
 from thex_hf.encrypted.context import Handles, RangeBits
+from thex_hf.encrypted.flood import NO_FLOOD, Flood
 from thex_hf.encrypted.folding import Affine
-from thex_hf.encrypted.masks import FLOAT_BITS, FLOOD_BITS, HIDING_BITS, uniform
+from thex_hf.encrypted.masks import FLOAT_BITS, HIDING_BITS, uniform
 from thex_hf.layout.engines import AnyVector, ComplexVector, Handle, ServerEngine, Vector
 from thex_hf.layout.plains import PlainStore
 
@@ -60,7 +61,7 @@ class BatchContext:
     route: BatchRoute
     bits: RangeBits
     draw: Draw = uniform
-    flood_bits: int = FLOOD_BITS
+    noise: Flood = NO_FLOOD
 
     def pairs(self, handles: Handles) -> Pairs:
         """Handles as pairs."""
@@ -142,9 +143,10 @@ class BatchContext:
         return [self._add(a, -mask) for a, mask in zip(handles, own, strict=True)]
 
     def flood(self, handles: Handles) -> Handles:
-        """Add noise of ``2**-flood_bits`` to the answer, and a fresh encryption of zero."""
-        bound = 2.0**-self.flood_bits
-        return [self.engine.rerandomise(self._add(a, self._noise(bound))) for a in handles]
+        """Add noise to the answer, see :mod:`..flood`, and a fresh encryption of zero."""
+        noise = self.noise.draw(self.route.answer)
+        flooded = [self._add(a, own) for a, own in zip(handles, noise, strict=True)]
+        return [self.engine.rerandomise(a) for a in flooded]
 
     def _noise(self, bound: float) -> ComplexVector:
         slots = self.engine.slots

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from thex_hf.errors import PlanError
 from thex_hf.layout.engines import AnyVector, ComplexVector, Vector
@@ -75,6 +76,11 @@ class BatchLayout:
             return list(flat)
         padded = np.concatenate([flat, np.zeros((self.features % 2, self.slots))])
         return [_pair(a, b) for a, b in zip(padded[::2], padded[1::2], strict=True)]
+
+    def reads(self) -> NDArray[np.bool_]:
+        """Shape ``(ciphertexts, slots)``: where an ``answer`` holds a logit, each in one slot."""
+        first = np.arange(self.slots) < self.texts
+        return np.broadcast_to(first, (self.ciphertexts, self.slots))
 
     def unpack(self, vectors: Sequence[AnyVector]) -> Vector:
         """The array ``(texts, tokens, features)`` that ``vectors`` hold.

@@ -12,13 +12,13 @@ from thex_hf.encrypted.batch.context import BatchContext, Draw
 from thex_hf.encrypted.batch.folding import BatchLayers, fold_batch
 from thex_hf.encrypted.batch.route import BatchRoute, batch_routes
 from thex_hf.encrypted.context import Handles, RangeBits
-from thex_hf.encrypted.masks import FLOOD_BITS, HEADROOM_BITS, HIDING_BITS, uniform
+from thex_hf.encrypted.flood import FLOOD_BITS, LOGIT_BITS, NO_FLOOD, Flood, waste_bits
+from thex_hf.encrypted.masks import HEADROOM_BITS, HIDING_BITS, uniform
 from thex_hf.encrypted.plan import KEY_SWITCHES, Plan
 from thex_hf.encrypted.planner import RINGS, count, shape_of
 from thex_hf.encrypted.polynomial.folding import terms_of
 from thex_hf.encrypted.polynomial.planner import (
     EXIT_LEVEL,
-    LOGIT_BITS,
     SPECIAL_BITS,
     expected_cost,
     stream_bits,
@@ -41,13 +41,13 @@ def batch_program(
     route: BatchRoute,
     bits: RangeBits,
     layers: BatchLayers,
+    noise: Flood,
     draw: Draw = uniform,
-    flood_bits: int = FLOOD_BITS,
 ) -> Program:
-    """The circuit with its weights."""
+    """The circuit with its weights and the noise on its answer."""
 
     def start(engine: ServerEngine, store: PlainStore, request: list[Handles]) -> Steps:
-        run = BatchContext(engine, store, route, bits, draw, flood_bits)
+        run = BatchContext(engine, store, route, bits, draw, noise)
         return encode_batch(run, layers, request)
 
     return start
@@ -149,7 +149,7 @@ def _plan(
     bits: RangeBits,
     protocol: str,
 ) -> Plan:
-    program = batch_program(route, bits, layers, _no_noise)
+    program = batch_program(route, bits, layers, NO_FLOOD, _no_noise)
     record = count(program, route.schedule, route.shape.geometry.slots)
     options = {
         "packing": PACKING,
@@ -159,6 +159,7 @@ def _plan(
         "exit_level": route.exit_level,
         "stream_bits": list(bits.stream),
         "flood_bits": FLOOD_BITS,
+        "waste_bits": waste_bits(parameters),
     }
     return Plan.of(
         record,

@@ -120,8 +120,13 @@ class BatchRoute:
             sends = self.stream() if stage % 2 else self.context
             part = Part("refresh", sends, self.exit_level, self.packings(stage + 1))
             visits.append(Visit(f"layer {stage // 2} {kind}", (part,)))
-        answer = BatchLayout(slots, "answer", shape.tokens, shape.labels)
-        return Schedule(self.packings(0), tuple(visits), answer, masks=((mask, top),))
+        return Schedule(self.packings(0), tuple(visits), self.answer, masks=((mask, top),))
+
+    @property
+    def answer(self) -> BatchLayout:
+        """How the logits leave."""
+        shape = self.shape
+        return BatchLayout(shape.geometry.slots, "answer", shape.tokens, shape.labels)
 
 
 def batch_routes(shape: Shape, power: int, exit_level: int, most_rests: int) -> list[BatchRoute]:

@@ -58,7 +58,7 @@ def encode_polynomial(
             streams.append([run.engine.mod_switch(a, level) for a in layers.skew(run, after)])
     if isinstance(maps.head, FeedForward):
         streams = yield from _attention(run, route, last, maps, streams, skew_mask[0])
-        return run.flood(head_logits(run, maps.head, streams[0], mask))
+        return run.flood(head_logits(run, maps.head, streams[0], mask), route.answer)
     name, own = f"{last}", maps.attention[last]
     if not query:
         level = run.engine.level(streams[1][0]) - 1
@@ -70,7 +70,7 @@ def encode_polynomial(
     row = attend_cls(run, name, own, split(query, count), streams[0], split(values, count))
     if 2 * last in route.rests:
         row = (yield from rest(run, route, 2 * last, row))[0]
-    return run.flood(layers.logits(run, maps.head, row))
+    return run.flood(layers.logits(run, maps.head, row), route.answer)
 
 
 def _into_last(

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from thex_hf.encrypted.context import Context, Handles, RangeBits
-from thex_hf.encrypted.masks import FLOOD_BITS, HEADROOM_BITS, HIDING_BITS, Mask, draw
+from thex_hf.encrypted.flood import FLOOD_BITS, LOGIT_BITS, NO_FLOOD, Flood, waste_bits
+from thex_hf.encrypted.masks import HEADROOM_BITS, HIDING_BITS, Mask, draw
 from thex_hf.encrypted.plan import KEY_SWITCHES, Plan
 from thex_hf.encrypted.planner import RINGS, count, no_mask, shape_of
 from thex_hf.encrypted.polynomial.circuit import encode_polynomial
@@ -25,7 +26,6 @@ from thex_hf.layout.plains import PlainStore
 from thex_hf.weights import EncoderWeights
 
 EXIT_LEVEL = 1
-LOGIT_BITS = 8  # logits, and the products they are sums of, stay below 2**(LOGIT_BITS - 1)
 SPECIAL_BITS = 16  # the key-switching prime exceeds the scale by that, or key noise dominates
 SCALE_BITS = {8192: range(26, 46), 16384: range(28, 46), 32768: range(28, 53)}
 REST_SECONDS = 0.1  # what a round is worth when rests are weighed against levels
@@ -36,14 +36,17 @@ def polynomial_program(
     route: Route,
     bits: RangeBits,
     layers: PolynomialLayers,
+    noise: Flood,
     draw: Callable[[Layout, int], Mask] = draw,
-    flood_bits: int = FLOOD_BITS,
     together: Together = ALONE,
 ) -> Program:
-    """The circuit with its weights; ``together`` runs what may run side by side."""
+    """The circuit with its weights, and the noise on its answer.
+
+    ``together`` runs what may run side by side.
+    """
 
     def start(engine: ServerEngine, store: PlainStore, request: list[Handles]) -> Steps:
-        run = Context(engine, store, route.shape, bits, "power", draw, flood_bits, together)
+        run = Context(engine, store, route.shape, bits, "power", draw, noise, together)
         return encode_polynomial(run, route, layers, request)
 
     return start
@@ -176,7 +179,7 @@ def _plan(
     bits: RangeBits,
     protocol: str,
 ) -> Plan:
-    program = polynomial_program(route, bits, layers, no_mask)
+    program = polynomial_program(route, bits, layers, NO_FLOOD, no_mask)
     record = count(program, route.schedule, route.shape.geometry.slots)
     options = {
         "power": route.power,
@@ -184,6 +187,7 @@ def _plan(
         "exit_level": route.exit_level,
         "stream_bits": list(bits.stream),
         "flood_bits": FLOOD_BITS,
+        "waste_bits": waste_bits(parameters),
     }
     return Plan.of(
         record,
