@@ -25,6 +25,8 @@ CASES = {
     "centred norms": ({"centred": True}, 2048, 16, 12),
 }
 
+FAINT = Flood(30, -30)
+
 
 def pack_request(schedule: Schedule, embeddings, tokens):
     padded = np.zeros((tokens, embeddings.shape[1]))
@@ -39,12 +41,15 @@ def pack_request(schedule: Schedule, embeddings, tokens):
         yield layout.pack(np.repeat(mask > 0, layout.features, axis=1) * 1.0), level
 
 
-def run_exactly(weights, route, length, seed=1):
-    """Logits of the circuit on numbers, the engine, and what the client decrypted."""
+def run_exactly(weights, route, length, seed=1, flood=FAINT, spoil=lambda vector: vector):
+    """Logits of the circuit on numbers, the engine, and what the client decrypted.
+
+    ``spoil`` changes the slots of every reply before they are encrypted.
+    """
     engine = ExactEngine(route.shape.geometry.slots)
     embeddings = np.random.default_rng(seed).normal(size=(length, weights.hidden)) * 0.7
     bits = RangeBits((), (4,) * (2 * len(weights.layers)))
-    program = polynomial_program(route, bits, fold_polynomial(weights), Flood(30, -30))
+    program = polynomial_program(route, bits, fold_polynomial(weights), flood)
 
     def encrypt(vectors, level):
         return [engine.encrypt(v, level) for v in vectors]
@@ -62,7 +67,10 @@ def run_exactly(weights, route, length, seed=1):
             vectors = [a[0] for a in handles]
             seen.append(vectors)
             values = part.sends.unpack([v.real for v in vectors])
-            reply = [encrypt(lay.pack(values[: lay.tokens]), lv) for lay, lv in part.returns]
+            reply = [
+                encrypt([spoil(v) for v in lay.pack(values[: lay.tokens])], lv)
+                for lay, lv in part.returns
+            ]
             sent = steps.send([reply])
     except StopIteration as stop:
         answer = stop.value

@@ -1,9 +1,12 @@
 """What the flood leaves of everything in an answer that is no logit."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from polynomial_runs import run_exactly
 from reference import polynomial_logits, random_polynomial_weights
 
 from thex_hf.backends.registry import get_backend
@@ -119,3 +122,93 @@ def test_batches_too():
     plan = batch_plan_for(weights, 16, RANGES, protocol="refresh")
     assert plan.options["waste_bits"] == waste_bits(plan.parameters)
     assert plan.schedule.answer.reads().sum() == plan.options["sentences"] * weights.labels
+
+
+# --- averaging, and a client that deviates ----------------------------------
+
+
+@pytest.fixture(scope="module")
+def small_session():
+    """A small model under real encryption at 128 bits, with rests."""
+    weights = random_polynomial_weights(**SIZES)
+    plan = plan_for(weights, 16, RANGES, protocol="refresh")
+    backend = get_backend("seal")
+    secret, keys = backend.generate(key_request(plan))
+    client = backend.client(plan.parameters, secret)
+    server = backend.server(plan.parameters, keys, plan.rotations)
+    return weights, plan, client, server, keys.key_id
+
+
+def converse(session, plan, text, spoil=None):
+    """The ciphertexts of one answer; ``spoil`` changes what the last reply encrypts."""
+    weights, _, client, server, key_id = session
+    run = ClientRun(plan, client, key_id, text)
+    side = ServerRun(ServedModel(weights), plan, server, key_id)
+    sent = side.start(run.request())
+    for step in range(plan.schedule.rounds - 1):
+        reply = run.receive(sent)
+        if spoil is not None and step == plan.schedule.rounds - 2:
+            reply = spoil(Message.from_bytes(reply))
+        sent = side.reply(reply)
+    return Message.from_bytes(sent).parts[0]
+
+
+def text_of(length=5, hidden=16):
+    return np.random.default_rng(0).normal(size=(length, hidden)) * 0.5
+
+
+def test_averaging_many_answers_tells_nothing_of_the_error_beside_the_logits(small_session):
+    """One answer before its flood, flooded a hundred times."""
+    weights, plan, client, server, _ = small_session
+    quiet = replace(plan, options={**plan.options, "flood_bits": 1100, "waste_bits": -1100})
+    (bare,) = converse(small_session, quiet, text_of())
+    error = client.decrypt_complex(bare)
+    reads = plan.schedule.answer.reads()[0]
+    handle, total = server.load(bare), np.zeros(server.slots, np.complex128)
+    for _ in range(100):
+        (noise,) = Flood.of(plan.options).draw(plan.schedule.answer)
+        flooded = server.add_plain(handle, server.encode(noise, 0, factor=False))
+        total += client.decrypt_complex(server.dump(server.rerandomise(flooded)))
+    for seen, own in ((total.real[~reads], error.real[~reads]), (total.imag, error.imag)):
+        assert abs(np.corrcoef(seen, own)[0, 1]) < 6 / np.sqrt(len(own))
+    wanted = polynomial_logits(weights, text_of())
+    np.testing.assert_allclose(np.sort(total.real[reads] / 100), np.sort(wanted), atol=0.01)
+
+
+def test_numbers_in_other_columns_of_the_last_reply_stay_under_the_flood(small_session):
+    """They meet zeros of the last matrix, and no more than its rounding under the flood."""
+    _, plan, client, _, key_id = small_session
+    (layout, level) = plan.schedule.visits[-1].parts[0].returns[0]
+    held = plan.schedule.answer.maps()[0]
+    random = np.random.default_rng(1).choice([-1.0, 1.0], held.shape) * 2.0**10
+    random[:, (held >= 0).any(axis=0)] = 0  # beside the columns of the labels
+
+    def spoil(message):
+        (row,) = (client.decrypt(data) for data in message.parts[0])
+        parts = [[client.encrypt(row + random.ravel(), level)]]
+        return Message("reply", plan.id, key_id, message.run, message.step, parts).to_bytes()
+
+    assert layout.ciphertexts == 1
+    reads, large = plan.schedule.answer.reads()[0], 2.0 ** plan.options["waste_bits"]
+    seen = [
+        client.decrypt_complex(converse(small_session, plan, text_of(), spoil)[0]) for _ in range(2)
+    ]
+    for values in seen:
+        assert np.std(values.real[~reads]) == pytest.approx(large / np.sqrt(3), rel=0.05)
+    one, two = (values.real[~reads] for values in seen)
+    assert abs(np.corrcoef(one, two)[0, 1]) < 6 / np.sqrt(len(one))
+
+
+def test_numbers_in_other_columns_meet_zeros_exactly():
+    weights = random_polynomial_weights(**SIZES)
+    route = routes(shape_of(weights, 16, 2048), 2, 1, 99)[-1]
+    labels = (route.answer.maps()[0] >= 0).any(axis=0)
+    random = np.random.default_rng(1).normal(size=route.answer.maps()[0].shape) * 2.0**20
+    random[:, labels] = 0
+    answer, wanted, _, seen = run_exactly(
+        weights, route, 5, flood=NO_FLOOD, spoil=lambda vector: vector + random.ravel()
+    )
+    assert len(seen) == 1
+    columns = answer[0].reshape(random.shape)
+    assert np.abs(columns[:, ~labels]).max() < 1e-200
+    np.testing.assert_allclose(route.answer.unpack([answer[0].real])[0], wanted, atol=1e-5)

@@ -28,11 +28,11 @@ IDS = {
     ),
     "refresh": (
         "ae541cc79f4d8ae19a79fdeb54e4734b8c876f3ccb96ed1fb534c03f3cba120d",
-        "15a07b4d86199fb0b568d6555bfd8697",
+        "0a63ee9861e7586e33c9e108fb334242",
     ),
     "one-shot": (
         "ae541cc79f4d8ae19a79fdeb54e4734b8c876f3ccb96ed1fb534c03f3cba120d",
-        "adfc3822c745fb22b887d7f61c3a208f",
+        "b847a1225f79921639295e9c32eac61b",
     ),
 }
 

@@ -118,6 +118,8 @@ def test_padding_changes_nothing(classifier, monkeypatch):
         ({"protocol": "refresh", "ring": 1000}, "one of 8192, 16384, 32768, got 1000"),
         ({"protocol": "one-shot", "ring": "16384"}, "got '16384'"),
         ({"protocol": "refresh", "softmax": "exact"}, "option of client-aided"),
+        ({"flood": "strong"}, "flood is for refresh and one-shot"),
+        ({"protocol": "refresh", "flood": "stong"}, "did you mean 'strong'"),
         ({"backend": "concrete", "ring": 8192}, "no ring"),
         ({"backend": "concrete", "processes": 2}, "processes of its own"),
         ({"backend": "concrete", "keys": "k"}, "keeps none"),

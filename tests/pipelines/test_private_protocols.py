@@ -49,6 +49,18 @@ def test_simulate_agrees_with_clear(protocol):
         assert pipe.report.rounds == 1
 
 
+def test_a_strong_flood_takes_a_larger_ring_and_keeps_the_answer():
+    light, strong = (
+        pipeline("thex-text-classification", protocol="one-shot", flood=flood)
+        for flood in ("light", "strong")
+    )
+    for text in (GOOD, BAD):
+        found = strong(text, fhe="simulate", agreement=True)[0]["label"]
+        assert found == light(text, fhe="simulate")[0]["label"]
+        assert strong.report.agreement.largest_logit_difference < 2.0**-4
+    assert light.report.ring_degree < strong.report.ring_degree
+
+
 @pytest.mark.parametrize(
     ("options", "error", "reason"),
     [

@@ -76,7 +76,13 @@ def test_what_does_not_go_together(models, services):
         classifier(models, services, "the-x", backend="seal")
     with pytest.raises(OptionError, match="needs url="):
         classifier(models, services, "the-x", url=None)
-    for option in ({"softmax": "exact"}, {"ring": 16384}, {"processes": 2}, {"relu": "server"}):
+    for option in (
+        {"softmax": "exact"},
+        {"ring": 16384},
+        {"flood": "strong"},
+        {"processes": 2},
+        {"relu": "server"},
+    ):
         with pytest.raises(OptionError, match=f"{next(iter(option))} is the server's choice"):
             classifier(models, services, "the-x", **option)
     with pytest.raises(ConnectionLost, match="is it running"):

@@ -53,6 +53,9 @@ def classify(
     ring: Annotated[
         int | None, typer.Option(help="Ring degree N for refresh and one-shot.")
     ] = None,
+    flood: Annotated[
+        str | None, typer.Option(help="light or strong noise on the logits of refresh, one-shot.")
+    ] = None,
     processes: Annotated[
         int | None, typer.Option(help="Processes of the server; all usable cores if none.")
     ] = None,
@@ -87,6 +90,7 @@ def classify(
             "softmax": softmax is not None,
             "relu": relu != "client",
             "ring": ring is not None,
+            "flood": flood is not None,
             "processes": processes is not None,
         }
         found = classify_with_half(
@@ -103,7 +107,13 @@ def classify(
     from thex_hf.pipelines.options import FHE_MODES, PROTOCOLS, choose_protocol, one_of
 
     one_of("fhe", fhe, FHE_MODES)
-    _refuse_unused(fhe, keys=keys, processes=processes, ring=ring if fhe == "disable" else None)
+    _refuse_unused(
+        fhe,
+        keys=keys,
+        processes=processes,
+        ring=ring if fhe == "disable" else None,
+        flood=flood if fhe == "disable" else None,
+    )
     form = FORMS[one_of("protocol", protocol, PROTOCOLS)] if protocol else "the-x"
     if server is None:
         find_backend(backend)
@@ -123,6 +133,7 @@ def classify(
         softmax=softmax,
         relu=relu,
         ring=ring,
+        flood=flood,
         processes=processes,
         **(server.options() if server else {}),
     )

@@ -29,6 +29,9 @@ def estimate(
     ring: Annotated[
         int | None, typer.Option(help="Ring degree N for refresh and one-shot.")
     ] = None,
+    flood: Annotated[
+        str | None, typer.Option(help="light or strong noise on the logits of refresh, one-shot.")
+    ] = None,
     backend: Annotated[str, typer.Option(help="Engine to time.")] = "seal",
     relu: Annotated[
         str, typer.Option(help="client, or server for the last layer's on backend concrete.")
@@ -53,16 +56,18 @@ def estimate(
     refused: list[str] = []
     for name in protocol or ["client-aided"]:
         check_engine(backend, name, softmax=None, relu=relu, keys=None, ring=None)
-    if ring is not None:  # protocols without a choice are estimated beside those that have one
+    if (
+        ring is not None or flood is not None
+    ):  # protocols without a choice are estimated beside those that have one
         able = [name for name in wanted if name != "client-aided"] or wanted
         own = wanted[0] if isinstance(found, CircuitBackend) else able[0]
-        check_engine(backend, own, softmax=None, relu=relu, keys=None, ring=ring)
+        check_engine(backend, own, softmax=None, relu=relu, keys=None, ring=ring, flood=flood)
     if isinstance(found, CircuitBackend):
         learns["client-aided"] = found.learns
         rows = _circuits(found, model, sorted(set(tokens or found.buckets)), relu)
     else:
         sizes = sorted(set(tokens or BUCKETS))
-        rows, refused = _slots(get_backend(backend), model, wanted, sizes, ring)
+        rows, refused = _slots(get_backend(backend), model, wanted, sizes, ring, flood)
     if as_json:
         for row in rows:
             show_json({**row, "backend": backend, "learns": learns[row["protocol"]]})
@@ -98,13 +103,18 @@ def _circuits(
 
 
 def _slots(
-    engine: SlotBackend, model: str | None, wanted: list[str], sizes: list[int], ring: int | None
+    engine: SlotBackend,
+    model: str | None,
+    wanted: list[str],
+    sizes: list[int],
+    ring: int | None,
+    flood: str | None,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Estimates of an engine that computes on slots, and why some protocols have none."""
     from thex_hf.protocol.costs import estimate as add_up
     from thex_hf.protocol.costs import measure_costs
 
-    plans, refused = _plans(model, wanted, sizes, ring)
+    plans, refused = _plans(model, wanted, sizes, ring, flood)
     groups: dict[Any, dict[str, Any]] = {}
     for _, plan in plans:
         groups.setdefault(plan.parameters, {})[plan.id] = plan
@@ -116,7 +126,7 @@ def _slots(
 
 
 def _plans(
-    model: str | None, wanted: list[str], sizes: list[int], ring: int | None
+    model: str | None, wanted: list[str], sizes: list[int], ring: int | None, flood: str | None
 ) -> tuple[list[tuple[int, Any]], list[str]]:
     """Each size with its plan, by protocol, and why some protocols have none."""
     from thex_hf.encrypted.circuits import FORMS, plan_for
@@ -137,7 +147,7 @@ def _plans(
             try:
                 plan = plan_for(
                     weights, bucket(size), config.ranges, protocol=name, softmax=config.softmax,
-                    ring_degree=ring,
+                    ring_degree=ring, flood=flood,
                 )  # fmt: skip
                 plans.append((size, plan))
             except PlanError as error:

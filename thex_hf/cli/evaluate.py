@@ -59,6 +59,9 @@ def evaluate(
     ring: Annotated[
         int | None, typer.Option(help="Ring degree N for refresh and one-shot.")
     ] = None,
+    flood: Annotated[
+        str | None, typer.Option(help="light or strong noise on the logits of refresh, one-shot.")
+    ] = None,
     on_error: Annotated[
         str,
         typer.Option(help="A text that is missing or cannot be served: raise, or skip the row."),
@@ -90,6 +93,7 @@ def evaluate(
         softmax=softmax,
         relu=relu,
         ring=ring,
+        flood=flood,
         on_error=on_error,
         **(server.options() if server else {}),
     )

@@ -27,6 +27,9 @@ def serve(
     ring: Annotated[
         int | None, typer.Option(help="Ring degree N for refresh and one-shot.")
     ] = None,
+    flood: Annotated[
+        str | None, typer.Option(help="light or strong noise on the logits of refresh, one-shot.")
+    ] = None,
     bucket: Annotated[
         list[int] | None,
         typer.Option(help="Padded length to serve, in tokens; repeat for several; all if none."),
@@ -92,6 +95,7 @@ def serve(
         backend=backend,
         softmax=softmax,
         ring=ring,
+        flood=flood,
         buckets=bucket,
         run_seconds=run_seconds,
         memory=int(worker_memory * 1e9),

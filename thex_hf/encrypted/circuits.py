@@ -16,7 +16,7 @@ from thex_hf.encrypted.batch.planner import (
     pays,
 )
 from thex_hf.encrypted.client_aided import make_plan, thex_program
-from thex_hf.encrypted.flood import Flood
+from thex_hf.encrypted.flood import FLOODS, Flood
 from thex_hf.encrypted.folding import FoldedLayer, fold
 from thex_hf.encrypted.plan import Plan
 from thex_hf.encrypted.planner import RINGS
@@ -35,6 +35,8 @@ from thex_hf.weights import EncoderWeights
 
 __all__ = [
     "BATCH_HEAD",
+    "DEFAULT_FLOOD",
+    "FLOODS",
     "FORMS",
     "RINGS",
     "Folded",
@@ -48,6 +50,9 @@ __all__ = [
 
 FORMS = {"client-aided": "the-x", "refresh": "polynomial", "one-shot": "polynomial"}
 """Protocols, and the form of model that each serves."""
+
+DEFAULT_FLOOD = "light"
+"""The one of :data:`FLOODS` that is taken if none is named."""
 
 BATCH_HEAD = "cls"
 """The head whose texts may share a request."""
@@ -101,6 +106,7 @@ def plan_for(
     protocol: str,
     softmax: str = "estimate",
     ring_degree: int | None = None,
+    flood: str | None = None,
 ) -> Plan:
     """Plan any protocol for one bucket of ``tokens`` tokens.
 
@@ -111,6 +117,7 @@ def plan_for(
         protocol: a key of :data:`FORMS`.
         softmax: for ``client-aided``.
         ring_degree: for the polynomial protocols; None: the cheapest.
+        flood: for the polynomial protocols, one of :data:`FLOODS`; None: :data:`DEFAULT_FLOOD`.
 
     Raises:
         PlanError: the form does not fit, or no parameter set carries the circuit.
@@ -119,7 +126,14 @@ def plan_for(
     if protocol == "client-aided":
         return make_plan(weights, tokens, range_bits(weights, ranges), softmax=softmax)
     bits = stream_bits(weights, ranges)
-    return make_polynomial_plan(weights, tokens, bits, protocol=protocol, ring_degree=ring_degree)
+    return make_polynomial_plan(
+        weights,
+        tokens,
+        bits,
+        protocol=protocol,
+        ring_degree=ring_degree,
+        flood=flood or DEFAULT_FLOOD,
+    )
 
 
 def batch_plan_for(
@@ -129,6 +143,7 @@ def batch_plan_for(
     *,
     protocol: str,
     ring_degree: int | None = None,
+    flood: str | None = None,
 ) -> Plan:
     """Plan many texts in one request, for a polynomial protocol. Arguments as :func:`plan_for`.
 
@@ -137,7 +152,14 @@ def batch_plan_for(
     """
     check_form(weights.form, protocol)
     bits = batch_bits(weights, ranges)
-    return make_batch_plan(weights, tokens, bits, protocol=protocol, ring_degree=ring_degree)
+    return make_batch_plan(
+        weights,
+        tokens,
+        bits,
+        protocol=protocol,
+        ring_degree=ring_degree,
+        flood=flood or DEFAULT_FLOOD,
+    )
 
 
 def program_for(plan: Plan, folded: Folded, together: Together = ALONE) -> Program:

@@ -32,8 +32,11 @@ from thex_hf.layout.parameters import Parameters
 
 LOGIT_BITS = 8
 """Logits, and the products they are sums of, stay below ``2**(LOGIT_BITS - 1)``."""
-FLOOD_BITS = 8
-"""Logits leave with uniform noise of at most ``2**-FLOOD_BITS``."""
+FLOODS = ("light", "strong")
+FLOOD_BITS = (8, 7, 6, 5, 4)
+"""Logits leave with uniform noise of at most ``2**-b``: the first of these, or, where the flood is
+to be strong, the first that exceeds the estimated error by :data:`STRONG_BITS` bits."""
+STRONG_BITS = 20
 DEVIATIONS = 12
 
 

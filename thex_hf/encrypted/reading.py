@@ -35,9 +35,18 @@ MOST_BITS = 60
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = 80
+NOISE = ("flood_bits", "waste_bits", "margin_bits")
 OPTIONS = {
     "the-x": ("softmax",),
-    "polynomial": ("power", "rests", "exit_level", "stream_bits", "flood_bits", "waste_bits"),
+    "polynomial": (
+        "power",
+        "rests",
+        "exit_level",
+        "stream_bits",
+        "flood_bits",
+        "waste_bits",
+        "margin_bits",
+    ),
     "batch": ("packing", "sentences"),
 }
 
@@ -134,6 +143,7 @@ def _options(
         "stream_bits": list(_integers(found["stream_bits"], 0, MOST_BITS, most=stages)),
         "flood_bits": _integer(found["flood_bits"], 0, MOST_BITS, "flood_bits"),
         "waste_bits": _integer(found["waste_bits"], 0, MOST_BITS, "waste_bits"),
+        "margin_bits": _integer(found["margin_bits"], 0, MOST_BITS, "margin_bits"),
     }
     if checked["rests"] != sorted(set(checked["rests"])):
         raise PlanError(f"rests should rise, got {checked['rests']}")

@@ -24,6 +24,7 @@ def spec_of(
     backend: str = "seal",
     softmax: str | None = None,
     ring: int | None = None,
+    flood: str | None = None,
     buckets: Sequence[int] | None = None,
     **bounds: Any,
 ) -> Spec:
@@ -36,6 +37,7 @@ def spec_of(
         backend: engine with slots.
         softmax: the model's if None.
         ring: ring degree for ``refresh`` and ``one-shot``.
+        flood: for them, one of :data:`thex_hf.encrypted.circuits.FLOODS`.
         buckets: padded lengths to serve; all if None.
         **bounds: of :class:`thex_hf.service.spec.Spec`.
 
@@ -46,7 +48,7 @@ def spec_of(
     chosen = choose_protocol(protocol, config.form)
     if backend in UNSERVED:
         raise OptionError(f"backend {backend!r} cannot be served; use 'seal'")
-    check_engine(backend, chosen, softmax=softmax, relu="client", keys=None, ring=ring)
+    check_engine(backend, chosen, softmax=softmax, relu="client", keys=None, ring=ring, flood=flood)
     return Spec(
         weights_to_bytes(model.float().encoder_weights()),
         shelf,
@@ -55,6 +57,7 @@ def spec_of(
         protocol=chosen,
         softmax=softmax or config.softmax,
         ring=ring,
+        flood=flood,
         buckets=tuple(sorted(set(buckets or BUCKETS))),
         **bounds,
     )

@@ -79,7 +79,7 @@ class ThexTextClassificationEvaluator(
             on_error: ``raise`` refuses the data if a text is missing or empty, before anything
                 is computed; ``skip`` scores the other texts.
             **options: of the pipeline, where none is given: ``protocol``, ``backend``,
-                ``keys``, ``softmax``, ``relu``, ``ring``, ``processes``.
+                ``keys``, ``softmax``, ``relu``, ``ring``, ``flood``, ``processes``.
 
         Returns:
             The metrics; ``total_time_in_seconds``, ``samples_per_second`` and

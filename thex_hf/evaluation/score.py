@@ -117,7 +117,7 @@ def evaluate_model(
             computed; ``skip`` leaves out such rows and those that the pipeline refuses, scores
             the others, and says which they were.
         **options: of the pipeline: ``protocol``, ``backend``, ``keys``, ``softmax``, ``relu``,
-            ``ring``, ``processes``.
+            ``ring``, ``flood``, ``processes``.
 
     Raises:
         OptionError: an option or a metric is not on offer, or does not suit the model.

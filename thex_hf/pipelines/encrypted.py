@@ -57,6 +57,9 @@ class EncryptedMixin:
             ``concrete``. The client does it by default.
         ring: ring degree N for ``refresh`` and ``one-shot``: larger rings carry more levels
             between visits; the smallest that will do by default.
+        flood: how far the noise on the logits of ``refresh`` and ``one-shot`` hides the error of
+            the circuit: ``light`` (the default), or ``strong``, by at least 20 bits, which needs
+            a larger ring.
         processes: how many the server's work is spread over; all usable cores by default.
         url: of a server that ``thex-hf serve`` runs, for backend ``remote``.
         server_token: that this server asks for; ``token`` is the Hub's.
@@ -99,6 +102,7 @@ class EncryptedMixin:
         softmax: str | None = None,
         relu: str = "client",
         ring: int | None = None,
+        flood: str | None = None,
         processes: int | None = None,
         url: str | None = None,
         server_token: str | None = None,
@@ -128,11 +132,11 @@ class EncryptedMixin:
             self.protocol = choose_protocol(protocol, model.config.form)
             check_engine(
                 backend, self.protocol, softmax=softmax, relu=relu, keys=keys, ring=ring,
-                processes=processes,
+                flood=flood, processes=processes,
             )  # fmt: skip
         else:
             own = None if relu == "client" else relu
-            refuse_local(softmax=softmax, ring=ring, processes=processes, relu=own)
+            refuse_local(softmax=softmax, ring=ring, flood=flood, processes=processes, relu=own)
             remote = RemoteSession(place, model, protocol, folder)
             self.protocol = remote.protocol
         if softmax is not None:
@@ -148,6 +152,7 @@ class EncryptedMixin:
             softmax=softmax,
             relu=relu,
             ring=ring,
+            flood=flood,
             processes=processes,
             keys=folder,
             remote=remote,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from thex_hf.backends.registry import find_backend
-from thex_hf.encrypted.circuits import RINGS
+from thex_hf.encrypted.circuits import FLOODS, RINGS
 from thex_hf.encrypted.schedule import SOFTMAX
 from thex_hf.errors import OptionError
 from thex_hf.pipelines.options import one_of
@@ -20,7 +20,7 @@ def check_engine(backend: str, protocol: str, **options: Any) -> None:
         backend: its name.
         protocol: the one chosen.
         **options: ``softmax``, ``relu``, ``keys``, ``ring`` and, where there are any,
-            ``processes`` as given.
+            ``flood`` and ``processes`` as given.
 
     Raises:
         OptionError: says which option, and what to do.
@@ -59,6 +59,12 @@ def check_engine(backend: str, protocol: str, **options: Any) -> None:
             raise OptionError(f"backend {backend!r} has processes of its own: leave out processes")
     if options["ring"] is not None:
         _check_ring(options["ring"], backend, protocol, can.rings)
+    if options.get("flood") is not None:
+        if protocol == "client-aided":
+            raise OptionError(
+                "flood is for refresh and one-shot; client-aided protects no model: leave it out"
+            )
+        one_of("flood", options["flood"], FLOODS)
 
 
 def _check_ring(ring: Any, backend: str, protocol: str, rings: bool) -> None:

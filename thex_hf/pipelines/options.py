@@ -40,6 +40,7 @@ LOAD_OPTIONS = (
     "softmax",
     "relu",
     "ring",
+    "flood",
     "processes",
     "url",
     "server_token",

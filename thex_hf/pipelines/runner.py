@@ -42,6 +42,7 @@ class Runner:
         softmax: one of :data:`thex_hf.encrypted.schedule.SOFTMAX`; the checkpoint's if None.
         relu: one of :data:`thex_hf.protocol.engines.RELU`.
         ring: ring degree for the polynomial protocols; the smallest that will do if None.
+        flood: for them, one of :data:`thex_hf.encrypted.circuits.FLOODS`.
         processes: how many the server's work is spread over; all usable cores if None.
         keys: directory to keep keys in, or None.
         remote: the session that executes elsewhere, for backend ``remote``.
@@ -61,6 +62,7 @@ class Runner:
         softmax: str | None = None,
         relu: str = "client",
         ring: int | None = None,
+        flood: str | None = None,
         processes: int | None = None,
         keys: Path | None = None,
         remote: RemoteSession | None = None,
@@ -72,7 +74,7 @@ class Runner:
         self._name = backend
         self._softmax = softmax or model.config.softmax
         self._relu = relu
-        self._ring, self._processes = ring, processes
+        self._ring, self._flood, self._processes = ring, flood, processes
         self._keys = keys
         if keys is not None:
             KeyStore(keys)  # refuses a model folder now, not at the first text
@@ -120,6 +122,7 @@ class Runner:
             protocol=self.protocol,
             softmax=self._softmax,
             ring_degree=self._ring,
+            flood=self._flood,
             ranges=config.ranges,
             keys=None if simulate else self._keys,
             processes=self._processes,

@@ -86,6 +86,7 @@ class LocalSession:
         ranges: calibrated ranges of the checkpoint, see
             :func:`thex_hf.encrypted.ranges.range_bits`.
         ring_degree: N, for the other protocols; the cheapest if None.
+        flood: for the other protocols, one of :data:`thex_hf.encrypted.circuits.FLOODS`.
         keys: directory to keep keys in; None keeps them in memory.
         processes: how many to use, this one included, where the backend allows it; None: as
             many as there are usable cores.
@@ -107,6 +108,7 @@ class LocalSession:
         protocol: str = "client-aided",
         softmax: str = "estimate",
         ring_degree: int | None = None,
+        flood: str | None = None,
         ranges: Sequence[Mapping[str, float]] | None = None,
         keys: Path | None = None,
         processes: int | None = None,
@@ -117,6 +119,7 @@ class LocalSession:
         self._packing = check_packing(packing)
         check_form(weights.form, protocol)
         self._protocol, self._softmax, self._ring = protocol, softmax, ring_degree
+        self._flood = flood
         self._ranges = ranges
         self._model = ServedModel(weights)
         self._store = None if keys is None else KeyStore(keys)
@@ -140,6 +143,7 @@ class LocalSession:
                 protocol=self._protocol,
                 softmax=self._softmax,
                 ring_degree=self._ring,
+                flood=self._flood,
             )
         return self._plans[size]
 
@@ -223,7 +227,11 @@ class LocalSession:
             return None
         if size not in self._batch_plans:
             self._batch_plans[size] = batch_plan_for(
-                self._model.weights, size, self._ranges, protocol=self._protocol
+                self._model.weights,
+                size,
+                self._ranges,
+                protocol=self._protocol,
+                flood=self._flood,
             )
         plan = self._batch_plans[size]
         faster = self._packing == "batch" or pays(plan, self.plan(size), texts, side)

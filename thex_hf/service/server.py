@@ -49,6 +49,7 @@ class ThexServer:
         protocol: one that serves the model's form.
         softmax: for ``client-aided``.
         ring_degree: for the other protocols; the cheapest if None.
+        flood: for the other protocols, as :func:`thex_hf.encrypted.circuits.plan_for` has it.
         buckets: padded lengths that are served.
         runs: bounds of what is in progress.
         keyring: bounds of the keys in memory.
@@ -63,6 +64,7 @@ class ThexServer:
     protocol: str = "client-aided"
     softmax: str = "estimate"
     ring_degree: int | None = None
+    flood: str | None = None
     buckets: tuple[int, ...] = BUCKETS
     runs: Runs = field(default_factory=Runs)
     keyring: Keyring = field(default_factory=Keyring)
@@ -79,6 +81,7 @@ class ThexServer:
                 protocol=self.protocol,
                 softmax=self.softmax,
                 ring_degree=self.ring_degree,
+                flood=self.flood,
             )
             self._plans[plan.id] = plan
 

@@ -28,6 +28,7 @@ class Spec:
         protocol: one that serves the model's form.
         softmax: for ``client-aided``.
         ring: ring degree for the other protocols; the cheapest if None.
+        flood: for the other protocols, as :func:`thex_hf.encrypted.circuits.plan_for` has it.
         buckets: padded lengths that are served.
         runs: at once, in each worker.
         runs_of_keys: at once, under one key file, in each worker.
@@ -48,6 +49,7 @@ class Spec:
     protocol: str = "client-aided"
     softmax: str = "estimate"
     ring: int | None = None
+    flood: str | None = None
     buckets: tuple[int, ...] = BUCKETS
     runs: int = 64
     runs_of_keys: int = 8
@@ -86,6 +88,7 @@ class Spec:
             protocol=self.protocol,
             softmax=self.softmax,
             ring_degree=self.ring,
+            flood=self.flood,
             buckets=self.buckets,
             runs=Runs(self.runs, self.runs_of_keys, self.run_seconds),
             keyring=Keyring(self.keys_in_memory, self.keys_seconds),

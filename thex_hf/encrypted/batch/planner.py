@@ -12,14 +12,14 @@ from thex_hf.encrypted.batch.context import BatchContext, Draw
 from thex_hf.encrypted.batch.folding import BatchLayers, fold_batch
 from thex_hf.encrypted.batch.route import BatchRoute, batch_routes
 from thex_hf.encrypted.context import Handles, RangeBits
-from thex_hf.encrypted.flood import FLOOD_BITS, LOGIT_BITS, NO_FLOOD, Flood, waste_bits
+from thex_hf.encrypted.flood import LOGIT_BITS, NO_FLOOD, Flood
+from thex_hf.encrypted.margin import flood_options, strong_enough, too_weak
 from thex_hf.encrypted.masks import HEADROOM_BITS, HIDING_BITS, uniform
 from thex_hf.encrypted.plan import KEY_SWITCHES, Plan
 from thex_hf.encrypted.planner import RINGS, count, shape_of
-from thex_hf.encrypted.polynomial.folding import terms_of
+from thex_hf.encrypted.polynomial.folding import fold_polynomial, terms_of
 from thex_hf.encrypted.polynomial.planner import (
     EXIT_LEVEL,
-    SPECIAL_BITS,
     expected_cost,
     stream_bits,
 )
@@ -32,6 +32,7 @@ from thex_hf.layout.plains import PlainStore
 from thex_hf.weights import EncoderWeights
 
 PACKING = "batch"
+SPECIAL_BITS = 16  # the key-switching prime exceeds the scale by that, or key noise dominates
 SCALE_BITS = {8192: range(26, 46), 16384: range(29, 46), 32768: range(30, 51)}
 COMBINE_SECONDS = 1.7e-7  # a word of one part of a handle that ``combine`` reads or writes
 CLIENT_SECONDS = 2.4e-7  # a word of one part that crosses the wire: both sides together
@@ -76,6 +77,7 @@ def make_batch_plan(
     *,
     protocol: str = "refresh",
     ring_degree: int | None = None,
+    flood: str = "light",
 ) -> Plan:
     """Plan a batch of texts of one bucket; the plan's option ``sentences`` says how many.
 
@@ -88,21 +90,27 @@ def make_batch_plan(
         bits: from :func:`batch_bits`.
         protocol: ``refresh``, or ``one-shot``, which never rests.
         ring_degree: N; the best if None.
+        flood: one of :data:`thex_hf.encrypted.flood.FLOODS`.
 
     Raises:
-        PlanError: the form does not fit, or no parameter set carries the circuit.
+        PlanError: the form does not fit, no parameter set carries the circuit, or none carries
+            a strong flood.
     """
-    layers = fold_batch(weights)
+    layers, single = fold_batch(weights), fold_polynomial(weights)
     if ring_degree is not None and ring_degree not in RINGS:
         raise PlanError(f"ring must be one of {RINGS}, got {ring_degree}")
     rings = RINGS if ring_degree is None else (ring_degree,)
+    best = None
     for ring in rings:
-        plans = [
-            _plan(weights, layers, route, parameters, bits, protocol)
-            for route, parameters in _candidates(weights, tokens, bits, ring, protocol)
-        ]
+        plans = []
+        for route, parameters in _candidates(weights, tokens, bits, ring, protocol):
+            noise = flood_options(single, parameters, bits, route.rests, flood)
+            plans.append(_plan(weights, layers, route, parameters, bits, protocol, noise))
+        best, plans = strong_enough(plans, flood, best)
         if plans:
             return min(plans, key=batch_cost)
+    if best is not None:
+        raise too_weak(protocol, rings, best)
     raise PlanError(
         f"{protocol}: no ring of {rings} carries a batch of {tokens} tokens at 128-bit security "
         f"and a usable precision; classify the texts one by one, or use a larger ring"
@@ -148,6 +156,7 @@ def _plan(
     parameters: Parameters,
     bits: RangeBits,
     protocol: str,
+    noise: Mapping[str, int],
 ) -> Plan:
     program = batch_program(route, bits, layers, NO_FLOOD, _no_noise)
     record = count(program, route.schedule, route.shape.geometry.slots)
@@ -158,8 +167,7 @@ def _plan(
         "rests": list(route.rests),
         "exit_level": route.exit_level,
         "stream_bits": list(bits.stream),
-        "flood_bits": FLOOD_BITS,
-        "waste_bits": waste_bits(parameters),
+        **noise,
     }
     return Plan.of(
         record,

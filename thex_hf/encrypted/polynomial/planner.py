@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from thex_hf.encrypted.context import Context, Handles, RangeBits
-from thex_hf.encrypted.flood import FLOOD_BITS, LOGIT_BITS, NO_FLOOD, Flood, waste_bits
+from thex_hf.encrypted.flood import LOGIT_BITS, NO_FLOOD, Flood
+from thex_hf.encrypted.margin import flood_options, strong_enough, too_weak
 from thex_hf.encrypted.masks import HEADROOM_BITS, HIDING_BITS, Mask, draw
 from thex_hf.encrypted.plan import KEY_SWITCHES, Plan
 from thex_hf.encrypted.planner import RINGS, count, no_mask, shape_of
@@ -26,8 +27,9 @@ from thex_hf.layout.plains import PlainStore
 from thex_hf.weights import EncoderWeights
 
 EXIT_LEVEL = 1
-SPECIAL_BITS = 16  # the key-switching prime exceeds the scale by that, or key noise dominates
-SCALE_BITS = {8192: range(26, 46), 16384: range(28, 46), 32768: range(28, 53)}
+SPECIAL_BITS = {8192: 16, 16384: 14, 32768: 14}
+"""The key-switching prime exceeds the scale by that, or key noise dominates."""
+SCALE_BITS = {8192: range(26, 46), 16384: range(28, 47), 32768: range(28, 53)}
 REST_SECONDS = 0.1  # what a round is worth when rests are weighed against levels
 UNCALIBRATED = 64.0
 
@@ -70,13 +72,16 @@ def make_polynomial_plan(
     *,
     protocol: str,
     ring_degree: int | None = None,
+    flood: str = "light",
 ) -> Plan:
     """Plan ``refresh`` or ``one-shot`` for one bucket.
 
     The smallest ring that carries the circuit, or the one given, is taken; there every number
     of rests that may pay is tried, and what is cheapest by :func:`expected_cost` wins.
-    ``one-shot`` never rests. How far the flood on the answer exceeds the circuit's own noise
-    follows from the scale, hence from the ring (docs/security.md).
+    ``one-shot`` never rests. By how much the flood on a logit exceeds the circuit's own error
+    follows from the scale, hence from the ring: the plan's option ``margin_bits`` estimates it,
+    and where ``flood`` is ``strong`` smaller rings than reach
+    :data:`~thex_hf.encrypted.flood.STRONG_BITS` are passed over.
 
     Args:
         weights: the converted encoder.
@@ -84,21 +89,27 @@ def make_polynomial_plan(
         bits: from :func:`stream_bits`.
         protocol: ``refresh`` or ``one-shot``.
         ring_degree: N; the smallest that will do if None.
+        flood: one of :data:`thex_hf.encrypted.flood.FLOODS`.
 
     Raises:
-        PlanError: the form does not fit the protocol, or no parameter set carries it.
+        PlanError: the form does not fit the protocol, no parameter set carries it, or none
+            carries a strong flood.
     """
     layers = fold_polynomial(weights)
     if ring_degree is not None and ring_degree not in RINGS:
         raise PlanError(f"ring must be one of {RINGS}, got {ring_degree}")
     rings = RINGS if ring_degree is None else (ring_degree,)
+    best = None
     for ring in rings:
         plans = [
-            _plan(weights, layers, route, parameters, bits, protocol)
+            _plan(weights, layers, route, parameters, bits, protocol, flood)
             for route, parameters in candidates(weights, tokens, bits, ring, protocol)
         ]
+        best, plans = strong_enough(plans, flood, best)
         if plans:
             return min(plans, key=expected_cost)
+    if best is not None:
+        raise too_weak(protocol, rings, best)
     need = min(r.top_level for r in _routes(weights, tokens, bits, rings[-1], protocol))
     way_out = "use protocol='refresh', which rests in between"
     raise PlanError(
@@ -166,7 +177,7 @@ def choose(ring: int, route: Route, bits: RangeBits) -> Parameters | None:
             first = max(first, widest + HIDING_BITS + HEADROOM_BITS)
         primes = (first,) + (scale,) * route.top_level
         special = min(60, MAX_MODULUS_BITS_128[ring] - sum(primes))
-        if first <= special and scale + SPECIAL_BITS <= special:
+        if first <= special and scale + SPECIAL_BITS[ring] <= special:
             return Parameters(ring, primes, special, scale)
     return None
 
@@ -178,6 +189,7 @@ def _plan(
     parameters: Parameters,
     bits: RangeBits,
     protocol: str,
+    flood: str,
 ) -> Plan:
     program = polynomial_program(route, bits, layers, NO_FLOOD, no_mask)
     record = count(program, route.schedule, route.shape.geometry.slots)
@@ -186,8 +198,7 @@ def _plan(
         "rests": list(route.rests),
         "exit_level": route.exit_level,
         "stream_bits": list(bits.stream),
-        "flood_bits": FLOOD_BITS,
-        "waste_bits": waste_bits(parameters),
+        **flood_options(layers, parameters, bits, route.rests, flood),
     }
     return Plan.of(
         record,
