@@ -9,7 +9,7 @@ from __future__ import annotations
 from thex_hf.encrypted.batch.planner import PACKING, batch_route_of, choose_for_batch, is_batch
 from thex_hf.encrypted.client_aided import choose_parameters
 from thex_hf.encrypted.context import RangeBits
-from thex_hf.encrypted.masks import FLOOD_BITS
+from thex_hf.encrypted.flood import FLOOD_BITS, waste_bits
 from thex_hf.encrypted.plan import Plan
 from thex_hf.encrypted.polynomial.planner import EXIT_LEVEL, choose, roomy, route_of
 from thex_hf.encrypted.schedule import AnyLayout, Packing
@@ -58,8 +58,11 @@ def _check_options(plan: Plan) -> None:
     options, stages = plan.options, 2 * plan.shape.layers - 1
     if len(options["stream_bits"]) != stages:
         raise PlanError(f"stream_bits should have {stages} numbers")
-    if (options["exit_level"], options["flood_bits"]) != (EXIT_LEVEL, FLOOD_BITS):
-        raise PlanError(f"exit_level should be {EXIT_LEVEL}, flood_bits {FLOOD_BITS}")
+    if options["exit_level"] != EXIT_LEVEL or options["flood_bits"] not in FLOOD_BITS:
+        raise PlanError(f"exit_level should be {EXIT_LEVEL}, flood_bits one of {FLOOD_BITS}")
+    wasted = waste_bits(plan.parameters)
+    if options["waste_bits"] != wasted:
+        raise PlanError(f"waste_bits should be {wasted}, got {options['waste_bits']}")
     rests = plan.protocol == "refresh"
     if bool(options["rests"]) != rests:
         raise PlanError(f"{plan.protocol} should {'' if rests else 'not '}rest at the client")
