@@ -13,7 +13,7 @@ ROOMS = {
     "layout": {"errors", "approx"},
     "hub": {"errors"},
     "tokens": {"encrypted.shape", "errors"},
-    "modeling": {"approx", "bounds", "weights", "hub", "errors"},
+    "modeling": {"_shown", "approx", "bounds", "weights", "hub", "errors"},
     "conversion": {
         "_paths",
         "modeling",

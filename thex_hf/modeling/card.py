@@ -14,8 +14,10 @@ from typing import Any
 from huggingface_hub.repocard import metadata_save
 from jinja2 import Environment, StrictUndefined
 
+from thex_hf._shown import printable
 from thex_hf.modeling.card_facts import facts
 from thex_hf.modeling.card_head import fresh_head, read_head
+from thex_hf.modeling.card_words import each_text, inline, literal, plain, target
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
 from thex_hf.modeling.records import REPORT_NAME, model_digest, read_measures, read_record
 
@@ -70,8 +72,9 @@ def write_card(
     config = ThexBertConfig(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
     found = _OURS.search(old or "")
     heading = _TITLE.search(found.group()) if found else None
-    title = title or (heading.group(1) if heading else folder.resolve().name)
-    body = _body(facts(config, report, measures, title), digest)
+    title = title or (plain(heading.group(1)) if heading else folder.resolve().name)
+    words = facts(config, each_text(report, inline), each_text(measures, inline), title)
+    body = _body(words, digest)
     if old is None or found is None:
         text = body + "\n" + (f"\n## Notes\n\n{notes}\n" if notes else "")
     else:
@@ -79,6 +82,7 @@ def write_card(
     _write(path, text)
     head = read_head(path)
     if head is not None:  # else it is not YAML, and not ours to repair
+        report, measures, title = (each_text(own, printable) for own in (report, measures, title))
         fresh = fresh_head(head, config, report, measures, title, metadata or {})
         if fresh != head:
             metadata_save(path, fresh)
@@ -92,9 +96,10 @@ def is_ours(folder: Path) -> bool:
 
 
 def _body(values: dict[str, Any], digest: str) -> str:
-    """Our part, marks included. Nothing that is filled in can close or open a comment."""
+    """Our part, marks included. Nothing that is filled in acts as markup."""
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=False)
-    environment.filters["code"] = lambda name: f"`{name}`"
+    own = {"code": lambda name: f"`{name}`", "inline": inline, "literal": literal, "target": target}
+    environment.filters |= own
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     text = template.render(**values).strip().replace("<!--", "&lt;!--")
     marks = [BEGIN, NOTE] + ([f"<!-- conversion report of weights {digest} -->"] if digest else [])
