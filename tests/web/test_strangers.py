@@ -23,6 +23,7 @@ from thex_hf.errors import OptionError
 from thex_hf.service.disk_shelf import DiskShelf
 from thex_hf.service.server import Served
 from thex_hf.web.app import make_app
+from thex_hf.web.doors import Doors, listen
 from thex_hf.web.logs import JsonLines
 from thex_hf.web.serve import HttpServer, Listening
 from thex_hf.web.settings import Settings
@@ -306,6 +307,19 @@ def test_silence_before_tls_locks_nobody_out(tmp_path):
         assert answer.status_code == 401
         assert service.state.doors.open <= BOUNDS.connections_per_address
         for link in links:
+            link.close()
+
+
+def test_a_crowd_at_the_door_comes_in_one_by_one():
+    (listener,) = listen("127.0.0.1", 0, Doors(BOUNDS))
+    with listener:
+        listener.listen()
+        crowd = [socket.create_connection(listener.getsockname()) for _ in range(3)]
+        for _ in crowd:
+            listener.accept()[0].close()
+            with pytest.raises(BlockingIOError):
+                listener.accept()
+        for link in crowd:
             link.close()
 
 

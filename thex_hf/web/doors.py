@@ -114,17 +114,27 @@ class Doors:
 
 
 class Listener(socket.socket):
-    """A listening socket that hands out what its doors let in."""
+    """A listening socket that hands out what its doors let in, one connection at a time.
+
+    An event loop asks for all that wait before it goes on. It gets one, and is told that nobody
+    else waits: so each new connection has its turn among those that are there, and a crowd at the
+    door does not keep the loop from whoever is in.
+    """
 
     doors: Doors
+    _gave = False
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """The next connection that gets in. Raises BlockingIOError when nobody waits."""
-        while True:
-            link, address = super().accept()
-            if self.doors.admit(link, str(address[0])):
-                return link, address
+        """The next connection that gets in. Raises BlockingIOError after each, for a turn."""
+        if self._gave:
+            self._gave = False
+            raise BlockingIOError
+        link, address = super().accept()
+        if not self.doors.admit(link, str(address[0])):
             link.close()
+            raise BlockingIOError
+        self._gave = True
+        return link, address
 
 
 def listen(host: str, port: int, doors: Doors) -> list[Listener]:
