@@ -157,6 +157,11 @@ def small_ring():
     bundled("polynomial", protocol="one-shot", ring=8192).plan(tokens=10)
 
 
+@under("No ring carries a strong flood")
+def weak_flood():
+    bundled("polynomial", protocol="refresh", ring=8192, flood="strong").plan(tokens=10)
+
+
 @under("The backend is unknown")
 def unknown_backend():
     get_backend("seel")
