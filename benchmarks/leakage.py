@@ -29,7 +29,8 @@ from thex_hf.backends.registry import get_backend
 from thex_hf.encrypted.circuits import plan_for
 from thex_hf.encrypted.flood import Flood
 from thex_hf.encrypted.plan import Plan
-from thex_hf.layout.engines import ClientEngine, ComplexVector, ServerEngine
+from thex_hf.layout.engines import ClientEngine, ComplexVector, ServerEngine, Vector
+from thex_hf.layout.layout import Layout
 from thex_hf.protocol.client import ClientRun
 from thex_hf.protocol.messages import Message
 from thex_hf.protocol.requests import key_request
@@ -61,11 +62,12 @@ class Session:
         self.server: ServerEngine = engines.server(plan.parameters, keys, plan.rotations)
         self.key_id, self.key_bytes = keys.key_id, keys.size
 
-    def answer(self, text: ComplexVector) -> tuple[bytes, dict[str, Any]]:
+    def answer(self, text: Vector) -> tuple[bytes, dict[str, Any]]:
         """The one ciphertext of an answer, and what the run cost."""
         run = ClientRun(self.plan, self.client, self.key_id, text)
         side = ServerRun(self._model, self.plan, self.server, self.key_id)
-        message, up, down, seconds = run.request(), 0, 0, 0.0
+        message: bytes | None = run.request()
+        up, down, seconds = 0, 0, 0.0
         while message is not None:
             begin = time.process_time()
             sent = side.reply(message) if up else side.start(message)
@@ -91,6 +93,7 @@ def others(weights: EncoderWeights, plan: Plan, text: Any) -> dict[str, Any]:
     session = Session(weights, plan, "seal")
     bare, costs = session.answer(text)
     answer, flood, slots = plan.schedule.answer, Flood.of(plan.options), plan.parameters.slots
+    assert isinstance(answer, Layout)
     waste = np.ravel(answer.maps()[0]) < 0  # without copies of logits, which are no error
     error = session.client.decrypt_complex(bare)
 
@@ -117,7 +120,7 @@ def logits(weights: EncoderWeights, plan: Plan, texts: list[Any], wanted: Any) -
     found = [session.answer(text)[0] for text in texts]
     read = [answer.unpack([session.client.decrypt(data)])[0] for data in found]
     errors = (np.array(read) - wanted).ravel()
-    generator, out = np.random.default_rng(0), {}
+    generator, out = np.random.default_rng(0), dict[str, Any]()
     for name, bits in (("flat", 8), ("now", plan.options["flood_bits"])):
         out[name] = {}
         for count in ANSWERS:  # the mean of so many is as good as normal from ten on
