@@ -35,6 +35,7 @@ from thex_hf.layout import rules
 from thex_hf.layout.combine import combine_by_products, dot_by_products
 from thex_hf.layout.engines import AnyVector, ComplexVector, Vector
 from thex_hf.layout.handover import split_state, with_state
+from thex_hf.layout.moves import Move
 from thex_hf.layout.parameters import Parameters
 from thex_hf.protocol.session import LocalSession
 
@@ -94,6 +95,17 @@ class Client(Wire):
         sent = self.unpack(data)
         rules.check_received(sent.level, level)
         return sent.values.astype(np.complex128)
+
+    def renew(
+        self,
+        data: Sequence[bytes],
+        moves: Sequence[tuple[Move, int]],
+        level: int | None = None,
+    ) -> list[list[bytes]]:
+        vectors = [self.decrypt_complex(one, level) for one in data]
+        for move, _ in moves:
+            rules.check_move(move, len(data), self.slots, "renew")
+        return [[self.encrypt(v, top) for v in move.apply(vectors)] for move, top in moves]
 
 
 @dataclass(frozen=True)
@@ -168,6 +180,22 @@ class Server(Wire):
     def rerandomise(self, a: Cipher) -> Cipher:
         rules.check_rerandomisation(a, held=self.public is not None)
         return replace(a)  # a library adds an encryption of zero
+
+    def blind(self, handles: Sequence[Cipher]) -> tuple[list[Cipher], list[AnyVector]]:
+        rules.check_blinding(handles, held=self.public is not None)
+        masks: list[AnyVector] = []  # a library draws integers modulo its whole modulus
+        for _ in handles:
+            drawn = np.frombuffer(secrets.token_bytes(8 * self.slots), "<i4").reshape(2, -1)
+            masks.append((drawn[0] + 1j * drawn[1]) / 2**16)
+        pairs = zip(handles, masks, strict=True)
+        return [replace(a, values=a.values + mask) for a, mask in pairs], masks
+
+    def unblind(
+        self, handles: Sequence[Cipher], blind: list[AnyVector], move: Move
+    ) -> list[Cipher]:
+        rules.check_unblinding(handles, len(blind), self.slots, move)
+        pairs = zip(handles, move.apply(blind), strict=True)
+        return [replace(a, values=a.values - mask) for a, mask in pairs]
 
     def mod_switch(self, a: Cipher, level: int) -> Cipher:
         rules.check_mod_switch(a, level)

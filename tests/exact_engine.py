@@ -65,6 +65,18 @@ class ExactEngine:
     def rerandomise(self, a):
         return a[0], self.rules.rerandomise(a[1])
 
+    def blind(self, handles):
+        shadows, _ = self.rules.blind([a[1] for a in handles])
+        drawn = np.random.default_rng().normal(size=(2, len(handles), self.slots)) * 2.0**10
+        masks = list(drawn[0] + 1j * drawn[1])
+        hidden = [a[0] + mask for a, mask in zip(handles, masks, strict=True)]
+        return list(zip(hidden, shadows, strict=True)), masks
+
+    def unblind(self, handles, blind, move):
+        shadows = self.rules.unblind([a[1] for a in handles], len(blind), move)
+        shown = [a[0] - mask for a, mask in zip(handles, move.apply(blind), strict=True)]
+        return list(zip(shown, shadows, strict=True))
+
     def combine(self, handles, weights, bias):
         shadows = self.rules.combine([a[1] for a in handles], weights, bias)
         values = weights @ np.stack([a[0] for a in handles]) + bias[:, None]

@@ -66,10 +66,9 @@ def run_exactly(weights, route, length, seed=1, flood=FAINT, spoil=lambda vector
             assert [engine.level(a) for a in handles] == [part.level] * part.sends.ciphertexts
             vectors = [a[0] for a in handles]
             seen.append(vectors)
-            values = part.sends.unpack([v.real for v in vectors])
             reply = [
-                encrypt([spoil(v) for v in lay.pack(values[: lay.tokens])], lv)
-                for lay, lv in part.returns
+                encrypt([spoil(v) for v in move.apply(vectors)], level)
+                for move, level in part.moves
             ]
             sent = steps.send([reply])
     except StopIteration as stop:

@@ -1,16 +1,18 @@
 """What leaves the server under ``refresh`` and ``one-shot``."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from exact_engine import ExactEngine
 from polynomial_runs import CASES, pack_request, run_exactly
-from reference import random_polynomial_weights
+from reference import random_polynomial_weights, random_weights
 
 from thex_hf.backends.seal import BACKEND
-from thex_hf.encrypted.circuits import plan_for
+from thex_hf.encrypted.circuits import batch_plan_for, plan_for
 from thex_hf.encrypted.context import RangeBits
 from thex_hf.encrypted.flood import NO_FLOOD
-from thex_hf.encrypted.masks import HIDING_BITS
+from thex_hf.encrypted.masks import SPARE_BITS
 from thex_hf.encrypted.planner import shape_of
 from thex_hf.encrypted.polynomial.folding import fold_polynomial
 from thex_hf.encrypted.polynomial.planner import make_polynomial_plan, polynomial_program
@@ -22,58 +24,37 @@ from thex_hf.protocol.messages import Message
 from thex_hf.protocol.requests import key_request
 from thex_hf.protocol.server import ServedModel, ServerRun
 
-VALUE_BITS = 4  # run_exactly plans for streams below 2**4
 
-
-def visits(text_seed, scale=1.0):
+def test_everything_that_leaves_is_made_afresh():
     weights = random_polynomial_weights()
-    shape = shape_of(weights, 16, 4096)
-    route = routes(shape, 2, 1, 99)[-1]
-    _, _, engine, seen = run_exactly(weights, route, 16, seed=text_seed)
-    return [np.concatenate(vectors) for vectors in seen], engine
+    route = routes(shape_of(weights, 16, 4096), 2, 1, 99)[-1]
+    _, _, engine, seen = run_exactly(weights, route, 16)
+    counts = Counter(verb for verb, _ in engine.rules.operations.elements())
+    assert len(seen) == 3
+    assert counts["blind"] == sum(len(vectors) for vectors in seen)
+    assert counts["unblind"] == 4  # the row before the last layer comes back in two packings
+    assert counts["rerandomise"] == 1  # the answer
 
 
-def test_what_the_client_decrypts_does_not_depend_on_the_text():
-    """Two texts give samples of every visit that no two-sample test can tell apart."""
-    stats = pytest.importorskip("scipy.stats")
-    one, engine = visits(1)
-    two, _ = visits(2)
-    assert len(one) == 3
-    for a, b in zip(one, two, strict=True):
-        for part in (np.real, np.imag):
-            assert stats.ks_2samp(part(a), part(b)).pvalue > 1e-6
-            uniform = stats.uniform(
-                -(2.0 ** (VALUE_BITS + HIDING_BITS)), 2.0 ** (VALUE_BITS + HIDING_BITS + 1)
-            )
-            assert stats.kstest(part(a), uniform.cdf).pvalue > 1e-6
-    # every visit and the answer were made independent of the ciphertexts that came in
-    out = sum(n for (verb, _), n in engine.rules.operations.items() if verb == "rerandomise")
-    assert out == sum(len(v) for v in one) // engine.slots + 1
-
-
-def test_the_same_test_sees_a_mask_that_is_too_small(monkeypatch):
-    stats = pytest.importorskip("scipy.stats")
-    monkeypatch.setattr("thex_hf.encrypted.masks.HIDING_BITS", -6)
-    values = []
-    for seen in visits(1)[0]:
-        bound = np.abs(seen.imag).max()
-        values.append(stats.kstest(seen.real, stats.uniform(-bound, 2 * bound).cdf).pvalue)
-    assert min(values) < 1e-6
-
-
-def test_the_stated_level_follows_from_range_and_mask():
-    """Shifting a uniform mask by a value changes its distribution by value / width."""
+@pytest.mark.parametrize("batch", [False, True])
+def test_how_likely_a_hidden_value_wraps(batch):
+    """At most ``|m| / Q`` a coefficient; the first prime is chosen so that it does not matter."""
     weights = random_polynomial_weights()
     ranges = [{"attention_out": 7.0, "stream_in": 5.0}] * 2
-    plan = plan_for(weights, 16, ranges, protocol="refresh", ring_degree=8192)
+    make = batch_plan_for if batch else plan_for
+    plan = make(weights, 16, ranges, protocol="refresh", ring_degree=8192)
     assert plan.bits.stream == (4, 4, 4)  # twice the range that was seen
-    for stage in plan.options["rests"]:
-        width = 2.0 ** (plan.bits.stream[stage] + HIDING_BITS)
-        assert 2 * 7.0 / (2 * width) <= 2.0**-HIDING_BITS
-        level = plan.options["exit_level"]
-        room = plan.parameters.modulus_bits(level) - plan.parameters.scale_bits
-        assert np.log2(2 * width) < room  # the masked value does not wrap around
-    assert HIDING_BITS >= 30
+    parameters, visits = plan.parameters, plan.schedule.visits
+    assert parameters.prime_bits[0] >= 4 + SPARE_BITS
+    ciphertexts = sum(visit.parts[0].sends.ciphertexts for visit in visits)
+    spare = parameters.prime_bits[0] - 1 - 4
+    assert plan.wrap_probability == pytest.approx(ciphertexts * 2.0 ** (7 - spare))
+    assert plan.wrap_probability < 2.0**-18
+    assert plan.to_json()["wrap_probability"] == plan.wrap_probability
+
+
+def test_only_refresh_can_wrap():
+    assert plan_for(random_weights(), 16, None, protocol="client-aided").wrap_probability == 0.0
 
 
 def test_a_mask_that_no_modulus_carries_is_refused():
@@ -129,11 +110,13 @@ def test_real_messages_are_masked_in_both_parts_and_made_afresh(halves):
         visit = Message.from_bytes(ServerRun(model, plan, engine, key_id).start(request))
         (ciphertext,) = visit.parts[0]
         seen.append((ciphertext, client.decrypt_complex(ciphertext)))
-    for _, values in seen:
-        for part in (values.real, values.imag):
-            assert np.median(np.abs(part)) > 2.0 ** (HIDING_BITS + plan.bits.stream[0] - 2)
+    parameters = plan.parameters
+    half = 2.0 ** (parameters.modulus_bits(1) - parameters.scale_bits - 1)
+    wanted = half * np.sqrt(parameters.ring_degree / 6)  # of N coefficients uniform up to half
     (one, a), (two, b) = seen
-    assert np.median(np.abs(a - b)) > 2.0**HIDING_BITS
+    for part in (a.real, a.imag, b.real, b.imag):
+        assert part.std() == pytest.approx(wanted, rel=0.1)
+    assert abs(np.corrcoef(a.real, b.real)[0, 1]) < 0.1
     difference = engine.sub(engine.load(one), engine.load(two))
     assert not difference.ciphertext.is_transparent()
 

@@ -15,7 +15,7 @@ from thex_hf.backends.seal import SealBackend
 from thex_hf.encrypted.context import RangeBits
 from thex_hf.encrypted.flood import NO_FLOOD
 from thex_hf.encrypted.planner import count as count_operations
-from thex_hf.encrypted.planner import no_mask, shape_of
+from thex_hf.encrypted.planner import shape_of
 from thex_hf.encrypted.polynomial.folding import fold_polynomial
 from thex_hf.encrypted.polynomial.planner import few_baby_steps, polynomial_program
 from thex_hf.encrypted.polynomial.route import routes
@@ -55,7 +55,7 @@ def setting(case, *, one_shot=True):
 def program(weights, route, side):
     bits = RangeBits((), (4,) * (2 * len(weights.layers)))
     layers = fold_polynomial(weights)
-    return polynomial_program(route, bits, layers, NO_FLOOD, no_mask, together=side)
+    return polynomial_program(route, bits, layers, NO_FLOOD, together=side)
 
 
 def answer(engine, steps, schedule):

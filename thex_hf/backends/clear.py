@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from thex_hf.backends.clear_wire import (
 from thex_hf.backends.noise import NoiseModel
 from thex_hf.layout import rules
 from thex_hf.layout.engines import AnyVector, ClientEngine, ComplexVector, ServerEngine, Vector
+from thex_hf.layout.moves import Move
 from thex_hf.layout.parameters import Parameters
 
 
@@ -48,11 +50,8 @@ class ClearClient:
         values = rules.checked_vector(vector, self.slots, "encrypt")
         rules.check_level(level, self._parameters, "encrypt")
         self._modulus.check(values, level, 1, "encrypt")
-        if self._noise is not None:
-            scale, noise = self._parameters.scale, self._noise
-            parts = (noise.fresh(scale), noise.encode(scale), noise.float_error(values))
-            values = noise.disturb(values, float(np.hypot.reduce(parts)))
-        return self._format.pack_vector(values, level)
+        rounding = 0.0 if self._noise is None else self._noise.float_error(values)
+        return self._format.pack_vector(self._encrypted(values, rounding), level)
 
     def decrypt(self, data: bytes, level: int | None = None) -> Vector:
         """Read the real parts, with the round-off that decoding would add."""
@@ -62,9 +61,42 @@ class ClearClient:
         """Read the numbers; those of a message that was never complex have no imaginary part."""
         return self._read(data, level).astype(np.complex128)
 
+    def renew(
+        self,
+        data: Sequence[bytes],
+        moves: Sequence[tuple[Move, int]],
+        level: int | None = None,
+    ) -> list[list[bytes]]:
+        """Read, move and write numbers, with the errors that rounding and encryption would add."""
+        for move, top in moves:
+            rules.check_move(move, len(data), self.slots, "renew")
+            rules.check_level(top, self._parameters, "renew")
+        read = [self._format.unpack_vector(one) for one in data]
+        for _, found, _ in read:
+            rules.check_received(found, level)
+        high = [values for values, _, _ in read]
+        low = [np.zeros_like(values) if rest is None else rest for values, _, rest in read]
+        return [
+            [
+                self._format.pack_vector(a, top, self._encrypted(b))
+                for a, b in zip(move.apply(high), move.apply(low), strict=True)
+            ]
+            for move, top in moves
+        ]
+
+    def _encrypted(self, values: AnyVector, rounding: float = 0.0) -> AnyVector:
+        """With the errors of encoding and encryption."""
+        if self._noise is None:
+            return values
+        scale = self._parameters.scale
+        parts = (self._noise.fresh(scale), self._noise.encode(scale), rounding)
+        return self._noise.disturb(values, float(np.hypot.reduce(parts)))
+
     def _read(self, data: bytes, level: int | None) -> AnyVector:
-        values, found = self._format.unpack_vector(data)
+        values, found, low = self._format.unpack_vector(data)
         rules.check_received(found, level)
+        if low is not None:
+            values = values + low
         if self._noise is not None:
             values = self._noise.disturb(values, self._noise.float_error(values))
         return values

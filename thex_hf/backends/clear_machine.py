@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 
 import numpy as np
 
 from thex_hf.backends.primes import primes_of
-from thex_hf.backends.ring import largest_coefficient
+from thex_hf.backends.ring import largest_coefficient, slots_of_reals
 from thex_hf.errors import WrapError
-from thex_hf.layout.engines import AnyVector
+from thex_hf.layout.engines import AnyVector, ComplexVector
 from thex_hf.layout.parameters import Parameters
 
 
 @dataclass(frozen=True, slots=True)
 class ClearHandle:
-    """A "ciphertext" of the clear engine: the numbers themselves and their accounting."""
+    """A "ciphertext" of the clear engine: the numbers themselves and their accounting.
+
+    Numbers under a mask are far larger than what they hide: ``low`` is what of them float64
+    does not hold. Only ``dump`` and ``unblind`` look at it.
+    """
 
     values: AnyVector
     level: int
     degree: int = 1
     size: int = 2
+    low: AnyVector | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +39,19 @@ class ClearPlain:
     factor: bool
 
 
+def exact_sum(a: AnyVector, b: AnyVector) -> tuple[AnyVector, AnyVector]:
+    """``a + b`` in float64, and what is lost by that (Knuth)."""
+    high: AnyVector = a + b
+    part = high - a
+    low: AnyVector = (a - (high - part)) + (b - part)
+    return high, low
+
+
 class Modulus:
     """The primes and bits of each level, and the check that a value does not wrap around."""
 
     def __init__(self, parameters: Parameters) -> None:
-        self._scale = parameters.scale
+        self._scale, self._degree = parameters.scale, parameters.ring_degree
         *primes, _ = primes_of(parameters)
         self.primes = tuple(primes)
         products = [math.prod(primes[: level + 1]) for level in range(len(primes))]
@@ -51,6 +65,12 @@ class Modulus:
     def bias(self, level: int) -> float:
         """What a product of ciphertexts at ``level`` is multiplied by: nominal / prime."""
         return self._scale / self.primes[level]
+
+    def masking(self, level: int) -> ComplexVector:
+        """Slots of a polynomial with coefficients uniform modulo the modulus at ``level``."""
+        words = np.frombuffer(os.urandom(8 * self._degree), dtype="<u8") >> np.uint64(11)
+        bound = self._halves[level] / self._scale
+        return slots_of_reals(np.asarray(words * (2.0 * bound / 2.0**53) - bound, np.float64))
 
     def check(self, values: AnyVector, level: int, degree: int, verb: str) -> None:
         """Refuse what a real machine would wrap around silently into garbage.

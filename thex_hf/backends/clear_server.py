@@ -7,16 +7,16 @@ packing, the levels, the missing keys and the precision of the real thing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
-from thex_hf.backends.clear_machine import ClearHandle, ClearPlain, Modulus
+from thex_hf.backends.clear_machine import ClearHandle, ClearPlain, Modulus, exact_sum
 from thex_hf.backends.clear_wire import UnprotectedFormat
 from thex_hf.backends.noise import NoiseModel
 from thex_hf.layout import rules
 from thex_hf.layout.engines import AnyVector
 from thex_hf.layout.handover import split_state, with_state
+from thex_hf.layout.moves import Move
 from thex_hf.layout.parameters import Parameters
 
 
@@ -155,7 +155,8 @@ class ClearServer:
 
     def times_i(self, a: ClearHandle) -> ClearHandle:
         """Every slot times the imaginary unit, exactly."""
-        return replace(a, values=np.multiply(a.values, 1j, dtype=np.complex128))
+        turned = np.multiply(a.values, 1j, dtype=np.complex128)
+        return ClearHandle(turned, a.level, a.degree, a.size)
 
     def rerandomise(self, a: ClearHandle) -> ClearHandle:
         """Add the error of a public-key encryption of zero."""
@@ -163,7 +164,30 @@ class ClearServer:
         if self._noise is None:
             return a
         error = self._noise.public(a.level, self._parameters.scale)
-        return replace(a, values=self._noise.disturb(a.values, error))
+        return ClearHandle(self._noise.disturb(a.values, error), a.level)
+
+    def blind(self, handles: Sequence[ClearHandle]) -> tuple[list[ClearHandle], list[AnyVector]]:
+        """Add slots of uniform polynomials, and the errors of encryptions of zero."""
+        level = rules.check_blinding(handles, held=self._public)
+        masks: list[AnyVector] = [self._modulus.masking(level) for _ in handles]
+        fresh = [self.rerandomise(a).values for a in handles]
+        sums = [exact_sum(a, mask) for a, mask in zip(fresh, masks, strict=True)]
+        return [ClearHandle(high, level, low=low) for high, low in sums], masks
+
+    def unblind(
+        self, handles: Sequence[ClearHandle], blind: list[AnyVector], move: Move
+    ) -> list[ClearHandle]:
+        """Subtract what ``move`` makes of those slots."""
+        level = rules.check_unblinding(handles, len(blind), self.slots, move)
+        out = []
+        for a, mask in zip(handles, move.apply(blind), strict=True):
+            values: AnyVector = a.values - mask
+            if a.low is not None:
+                values = values + a.low
+            if move.real:
+                values = np.ascontiguousarray(values.real)
+            out.append(self._made(values, level, 1, a.size, "unblind"))
+        return out
 
     def combine(
         self, handles: Sequence[ClearHandle], weights: AnyVector, bias: AnyVector
@@ -182,13 +206,13 @@ class ClearServer:
 
     def load(self, data: bytes) -> ClearHandle:
         """Read an unprotected message. Raises WireError when it is not one of these keys."""
-        values, level = self._format.unpack_vector(data)
-        return ClearHandle(values, level)
+        values, level, low = self._format.unpack_vector(data)
+        return ClearHandle(values, level, low=low)
 
     def dump(self, a: ClearHandle) -> bytes:
         """Write an unprotected message."""
         rules.check_dump(a)
-        return self._format.pack_vector(a.values, a.level)
+        return self._format.pack_vector(a.values, a.level, a.low)
 
     def export(self, a: ClearHandle) -> bytes:
         """The numbers after their state."""
@@ -211,4 +235,4 @@ class ClearServer:
         if self._noise is not None:
             scale = self._modulus.scale(a.level, a.degree)
             values = self._noise.disturb(values, self._noise.key_switch(a.level, scale))
-        return replace(a, values=values, size=2)
+        return ClearHandle(values, a.level, a.degree)

@@ -7,7 +7,8 @@ digest of the parameters · ``16s`` tag of the keys · ``count`` items.
 
 Kinds and their items: 0 vector (``f8``), 1 relinearisation (none), 2 rotations (``u4``:
 all steps, then their levels; step 0, which no rotation needs, stands for the conjugation),
-3 complex vector (``c16``), 4 public key (none). The level of a key is the highest that it
+3 complex vector (``c16``), 4 public key (none), 5 complex vector and what of it float64 does not
+hold (``c16``, all of the one and then of the other). The level of a key is the highest that it
 can be used at.
 """
 
@@ -27,10 +28,11 @@ from thex_hf.layout.parameters import Parameters
 
 MAGIC = b"THXC"
 VERSION = 2
-VECTOR, RELINEARISATION, ROTATIONS, COMPLEX, PUBLIC = range(5)
+VECTOR, RELINEARISATION, ROTATIONS, COMPLEX, PUBLIC, MASKED = range(6)
 CONJUGATION = 0  # in place of a step
 _HEADER = struct.Struct("<4sBBHI16s16s")
-_ITEM = {VECTOR: "<f8", COMPLEX: "<c16", RELINEARISATION: "<u4", ROTATIONS: "<u4", PUBLIC: "<u4"}
+_KEYS = (RELINEARISATION, ROTATIONS, PUBLIC)
+_ITEM = {VECTOR: "<f8", COMPLEX: "<c16", MASKED: "<c16", **dict.fromkeys(_KEYS, "<u4")}
 
 
 def key_tag(secret: bytes) -> bytes:
@@ -70,28 +72,37 @@ class UnprotectedFormat:
             raise WireError(f"clear engine: {len(data)} bytes do not hold {count} items")
         return level, np.frombuffer(data, item, offset=_HEADER.size)
 
-    def pack_vector(self, values: AnyVector, level: int) -> bytes:
-        """One "ciphertext": ``(slots,)`` numbers that anyone can read."""
+    def pack_vector(self, values: AnyVector, level: int, low: AnyVector | None = None) -> bytes:
+        """One "ciphertext": ``(slots,)`` numbers that anyone can read, exactly ``values + low``."""
+        if low is not None:
+            return self._pack(MASKED, level, np.concatenate([values, low]))
         return self._pack(COMPLEX if np.iscomplexobj(values) else VECTOR, level, values)
 
-    def unpack_vector(self, data: bytes) -> tuple[AnyVector, int]:
-        """Numbers and level of a "ciphertext".
+    def unpack_vector(self, data: bytes) -> tuple[AnyVector, int, AnyVector | None]:
+        """Numbers and level of a "ciphertext", and what float64 does not hold of the numbers.
 
         Raises:
             WireError: truncated, foreign, or made under other parameters or keys.
         """
-        kind = COMPLEX if _kind(data) == COMPLEX else VECTOR
+        found = _kind(data)
+        kind = VECTOR if found is None or found not in (COMPLEX, MASKED) else found
         level, items = self._unpack(kind, data)
         values: AnyVector = (
-            items.astype(np.complex128) if kind == COMPLEX else items.astype(np.float64)
+            items.astype(np.float64) if kind == VECTOR else items.astype(np.complex128)
         )
+        low = None
+        if kind == MASKED:
+            values, low = values[: self.parameters.slots], values[self.parameters.slots :]
+            if low.size != values.size:
+                raise WireError(f"clear engine: {items.size} numbers where two vectors belong")
         if level > self.parameters.top_level or values.shape != (self.parameters.slots,):
             raise WireError(f"clear engine: level {level} or {values.size} slots do not fit")
         # a slot is at most N times a coefficient, and those are below the modulus
         room = self.parameters.modulus_bits(level) - self.parameters.scale_bits
-        if not (np.abs(values) < 2.0**room * self.parameters.ring_degree).all():
-            raise WireError("clear engine: message holds numbers that no ciphertext can hold")
-        return values, level
+        for part in (values,) if low is None else (values, low):
+            if not (np.abs(part) < 2.0**room * self.parameters.ring_degree).all():
+                raise WireError("clear engine: message holds numbers that no ciphertext can hold")
+        return values, level, low
 
     def pack_steps(self, levels: Mapping[int, int]) -> bytes:
         """Rotation and conjugation "keys": the steps and the levels they reach."""

@@ -66,6 +66,15 @@ def largest_coefficient(values: AnyVector) -> float:
     return float(np.abs((twist * np.fft.fft(spectrum)).real).max() / degree)
 
 
+def slots_of_reals(coefficients: Vector) -> ComplexVector:
+    """Slots ``(N/2,)`` of the polynomial with real ``coefficients`` ``(N,)``, in float64."""
+    degree = coefficients.size
+    half = degree // 2
+    pairs = coefficients[:half] + 1j * coefficients[half:]
+    values = np.fft.ifft(pairs * np.exp(1j * np.pi * np.arange(half) / degree), norm="forward")
+    return np.asarray(values[(slot_exponents(degree) - 1) // 4])
+
+
 @lru_cache(maxsize=8)
 def ones_power(ring_degree: int) -> Vector:
     """``|1 + x + ... + x**(N-1)|**2`` in each slot, which is ``4 / |1 - root|**2``.

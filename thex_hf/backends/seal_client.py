@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from thex_hf.backends.base import SecretKeys
+from thex_hf.backends.integers import Integers
+from thex_hf.backends.modular import Words
 from thex_hf.backends.seal_codec import SealCodec
-from thex_hf.backends.seal_context import SealContext
+from thex_hf.backends.seal_context import SealContext, SealHandle
 from thex_hf.backends.seal_io import to_bytes
+from thex_hf.backends.seal_moves import SealMoves
+from thex_hf.backends.seal_plains import PlainFormat
 from thex_hf.layout import rules
 from thex_hf.layout.engines import AnyVector, ComplexVector, Vector
+from thex_hf.layout.moves import Move
 
 
 class SealClient:
@@ -24,6 +30,7 @@ class SealClient:
     def __init__(self, seal: SealContext, secret: SecretKeys) -> None:
         self._seal = seal
         self._codec = SealCodec(seal)
+        self._moves, self._plains = SealMoves(seal), PlainFormat(seal)
         key = seal.load("SecretKey", secret.reveal(), limit=seal.key_limit(1))
         self._encryptor = seal.api.Encryptor(seal.context, key)
         self._decryptor = seal.api.Decryptor(seal.context, key)
@@ -47,9 +54,39 @@ class SealClient:
         """As :meth:`decrypt`, with the imaginary parts."""
         return self._codec.decode_complex(self._open(data, level))
 
+    def renew(
+        self,
+        data: Sequence[bytes],
+        moves: Sequence[tuple[Move, int]],
+        level: int | None = None,
+    ) -> list[list[bytes]]:
+        """Decrypt to integers, move these, encrypt."""
+        for move, top in moves:
+            rules.check_move(move, len(data), self.slots, "renew")
+            rules.check_level(top, self._seal.parameters, "renew")
+        sources = [self._integers(one, level) for one in data]
+        return [
+            [self._encrypted(words, top) for words in self._moves.move(sources, move, top)]
+            for move, top in moves
+        ]
+
+    def _integers(self, data: bytes, level: int | None) -> Integers:
+        handle = self._checked(data, level)
+        return self._moves.integers(self._plains.read(self._decrypted(handle), handle.level))
+
+    def _encrypted(self, words: Words, level: int) -> bytes:
+        plaintext = self._plains.write(words, level)
+        return to_bytes(self._encryptor.encrypt_symmetric(plaintext).save)
+
     def _open(self, data: bytes, level: int | None) -> Any:
+        return self._decrypted(self._checked(data, level))
+
+    def _checked(self, data: bytes, level: int | None) -> SealHandle:
         handle = self._codec.load(data)
         rules.check_received(handle.level, level)
+        return handle
+
+    def _decrypted(self, handle: SealHandle) -> Any:
         plaintext = self._seal.api.Plaintext()
         self._decryptor.decrypt(handle.ciphertext, plaintext)
         return plaintext

@@ -7,16 +7,20 @@ from typing import Any
 
 import numpy as np
 
+from thex_hf.backends.integers import Integers
 from thex_hf.backends.seal_codec import SealCodec
 from thex_hf.backends.seal_context import SealContext, SealHandle, SealPlain
 from thex_hf.backends.seal_io import from_bytes, to_bytes
 from thex_hf.backends.seal_keys import SwitchingKey
+from thex_hf.backends.seal_moves import SealMoves
+from thex_hf.backends.seal_plains import PlainFormat
 from thex_hf.backends.seal_residues import Residues
 from thex_hf.errors import PlanError
 from thex_hf.layout import rules
 from thex_hf.layout.combine import combine_by_products
 from thex_hf.layout.engines import AnyVector
 from thex_hf.layout.handover import split_state, with_state
+from thex_hf.layout.moves import Move
 
 
 class SealServer:
@@ -59,6 +63,7 @@ class SealServer:
         self._zeros = None if public is None else seal.api.Encryptor(seal.context, public)
         self._units: dict[int, Any] = {}
         self._residues = Residues(seal)
+        self._moves, self._plains = SealMoves(seal), PlainFormat(seal)
 
     @property
     def slots(self) -> int:
@@ -179,6 +184,29 @@ class SealServer:
         zero.scale = self._scale
         out = self._run("rerandomise", self._evaluator.add, a.ciphertext, zero)
         return SealHandle(out, a.level)
+
+    def blind(self, handles: Sequence[SealHandle]) -> tuple[list[SealHandle], list[Integers]]:
+        """Add uniform polynomials and fresh encryptions of zero."""
+        level = rules.check_blinding(handles, held=self._zeros is not None)
+        hidden, masks = [], []
+        for a in handles:
+            words = self._moves.random(level)
+            plain = SealPlain(self._plains.write(words, level), level, False)
+            hidden.append(self.rerandomise(self.add_plain(a, plain)))
+            masks.append(self._moves.integers(words))
+        return hidden, masks
+
+    def unblind(
+        self, handles: Sequence[SealHandle], blind: list[Integers], move: Move
+    ) -> list[SealHandle]:
+        """Subtract what ``move`` makes of the uniform polynomials."""
+        level = rules.check_unblinding(handles, len(blind), self.slots, move)
+        out = []
+        for a, words in zip(handles, self._moves.move(blind, move, level), strict=True):
+            plain = self._plains.write(words, level)
+            taken = self._run("unblind", self._evaluator.sub_plain, a.ciphertext, plain)
+            out.append(SealHandle(taken, level, 1, a.size))
+        return out
 
     def combine(
         self, handles: Sequence[SealHandle], weights: AnyVector, bias: AnyVector

@@ -62,9 +62,10 @@ class WordFormat:
         self._seal = seal
         self.shape = (2, limbs, seal.parameters.ring_degree)
         self._count = 2 * limbs * seal.parameters.ring_degree
+        self._size = _FIELDS.size + 8 * self._count
         saved = to_bytes(sample.save)
         self._like = saved[:_FRAME_HEADER]
-        raw = self._expand(saved)
+        raw = inflated(saved, self._size)
         self._head = bytes(raw[: _FIELDS.size])
         _, _, parts, degree, primes, *_, count = _FIELDS.unpack(self._head)
         if (parts, primes, degree, count) != (*self.shape, self._count):
@@ -75,7 +76,7 @@ class WordFormat:
 
     def read(self, ciphertext: Any) -> Words:
         """The words, of shape ``(2, limbs, N)``."""
-        raw = self._expand(to_bytes(ciphertext.save))
+        raw = inflated(to_bytes(ciphertext.save), self._size)
         return np.frombuffer(raw, "<u8", self._count, _FIELDS.size).reshape(self.shape)
 
     def write(self, words: Words) -> Any:
@@ -89,17 +90,26 @@ class WordFormat:
         from_bytes(load, data, what="ciphertext", limit=self._seal.ciphertext_limit())
         return ciphertext
 
-    def _expand(self, saved: bytes) -> bytearray:
-        """Contents of a frame."""
-        contents, size = saved[_FRAME_HEADER:], _FIELDS.size + 8 * self._count
-        if saved[5] != _ZSTD:
-            raw, found = bytearray(contents), len(contents)
-        else:
-            inflate = inflater()
-            assert inflate is not None
-            raw = bytearray(size)
-            target = (ctypes.c_char * size).from_buffer(raw)
-            found = inflate(target, size, contents, len(contents))
-        if found != size:
-            raise PlanError(f"combine expected {size} bytes of a ciphertext, got {found}")
-        return raw
+
+def inflated(saved: bytes, size: int) -> bytearray:
+    """The contents of a frame that SEAL has saved; :func:`inflater` must have something to give.
+
+    Args:
+        saved: the frame.
+        size: bytes that it must hold.
+
+    Raises:
+        PlanError: it holds more or fewer.
+    """
+    contents = saved[_FRAME_HEADER:]
+    if saved[5] != _ZSTD:
+        raw, found = bytearray(contents), len(contents)
+    else:
+        inflate = inflater()
+        assert inflate is not None
+        raw = bytearray(size)
+        target = (ctypes.c_char * size).from_buffer(raw)
+        found = inflate(target, size, contents, len(contents))
+    if found != size:
+        raise PlanError(f"expected {size} bytes from this SEAL, got {found}: it is an unknown one")
+    return raw

@@ -8,7 +8,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from thex_hf.backends.base import EvaluationKeys, KeyRequest, SecretKeys, SlotBackend
-from thex_hf.layout.engines import AnyVector, ClientEngine, Handle, Plain, ServerEngine
+from thex_hf.layout.engines import AnyVector, Blind, ClientEngine, Handle, Plain, ServerEngine
+from thex_hf.layout.moves import Move
 from thex_hf.layout.parameters import Parameters
 
 Tick = Callable[[], None]
@@ -134,6 +135,14 @@ class WatchedEngine:
     def rerandomise(self, a: Handle) -> Handle:
         """As the real one."""
         return self.real.rerandomise(a)
+
+    def blind(self, handles: Sequence[Handle]) -> tuple[list[Handle], Blind]:
+        """As the real one."""
+        return self.real.blind(handles)
+
+    def unblind(self, handles: Sequence[Handle], blind: Blind, move: Move) -> list[Handle]:
+        """As the real one."""
+        return self.real.unblind(handles, blind, move)
 
     def combine(
         self, handles: Sequence[Handle], weights: AnyVector, bias: AnyVector

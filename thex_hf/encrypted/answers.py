@@ -34,7 +34,7 @@ def answer_part(
         values = relu(values)
     packed = []
     for layout, _ in part.returns:
-        assert not isinstance(layout, BatchLayout)  # batches are not answered here
+        assert not isinstance(layout, BatchLayout)  # their only visits are of the op renew
         own = values[: layout.tokens] if isinstance(layout, Layout) else values
         packed.append(layout.pack(own))
     return packed

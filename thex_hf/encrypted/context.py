@@ -115,22 +115,10 @@ class Context:
         return self.engine.rescale(self.engine.relinearise(self.add_all(products)))
 
     def hide(self, layout: Layout, handles: Handles, bits: int) -> tuple[Handles, Mask]:
-        """Mask values for a ``refresh`` part. Consumes no level."""
+        """Mask values for a ``refresh`` part of ``client-aided``. Consumes no level."""
         self.mark("masks")
         mask = self.draw(layout, bits)
         return self._move(self._move(handles, mask.coarse), mask.fine), mask
-
-    def hide_wholly(self, layout: Layout, handles: Handles, bits: int) -> tuple[Handles, Mask]:
-        """As :meth:`hide`, and nothing of how the ciphertexts came about is left in them.
-
-        Imaginary parts are masked too, and a fresh encryption of zero makes the ciphertexts
-        independent of those the client sent. Consumes no level.
-        """
-        hidden, mask = self.hide(layout, handles, bits)
-        cloud = self.draw(layout, bits)
-        for part in (cloud.coarse, cloud.fine):
-            hidden = self._move(hidden, [np.asarray(1j * vector) for vector in part])
-        return [self.engine.rerandomise(a) for a in hidden], mask
 
     def flood(self, handles: Handles, answer: Layout) -> Handles:
         """Add noise to the answer, see :mod:`.flood`, and a fresh encryption of zero."""

@@ -1,5 +1,9 @@
 """Additive masks for ``refresh`` parts, drawn from the operating system's randomness.
 
+Those of ``renew`` parts are the engine's own (:meth:`ServerEngine.blind`): uniform modulo the
+whole modulus. Those here are for ``client-aided``, whose client sees numbers of the same text
+without a mask anyway.
+
 A value ``|v| <= 2**value_bits`` is sent as ``v + coarse + fine``. ``coarse`` is uniform on
 ``[-2**c, 2**c)``, ``c = value_bits + HIDING_BITS``: shifting it by ``v`` changes its
 distribution by at most ``2**-HIDING_BITS``. But float64 gives it a grid of ``2**(c - 52)``,
@@ -22,6 +26,9 @@ from thex_hf.layout.parameters import Parameters
 
 HIDING_BITS = 30
 HEADROOM_BITS = 2
+SPARE_BITS = 32
+"""So much the first prime exceeds what rests at the client: see ``Plan.wrap_probability``."""
+
 FLOAT_BITS = 53
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -135,8 +136,30 @@ class Plan:
             **head,
             **self._parameters_json(),
             "keys": self.keys.to_json(),
-            "hiding_bits": HIDING_BITS,
+            **self._hiding_json(),
         }
+
+    def _hiding_json(self) -> dict[str, Any]:
+        if self.protocol == "client-aided":
+            return {"hiding_bits": HIDING_BITS}
+        return {"hiding": "uniform"}  # modulo the whole modulus, in every coefficient
+
+    @property
+    def wrap_probability(self) -> float:
+        """At most how likely a run is to fail because a hidden value wraps around the modulus.
+
+        A coefficient ``m`` plus one that is uniform modulo ``Q`` does with probability
+        ``|m| / Q``, and the ``N`` of a ciphertext whose slots stay within ``x`` add up to
+        ``sqrt(N) x scale`` at most. Nothing of it shows what is hidden.
+        """
+        parameters = self.parameters
+        total = 0.0
+        for stage, visit in zip(self.options.get("rests", ()), self.schedule.visits, strict=False):
+            (part,) = visit.parts
+            values = math.sqrt(2 * parameters.ring_degree) * 2.0 ** self.bits.stream[stage]
+            room = parameters.modulus_bits(part.level) - 1 - parameters.scale_bits
+            total += part.sends.ciphertexts * values / 2.0**room
+        return total
 
     def _parameters_json(self) -> dict[str, Any]:
         parameters = self.parameters
@@ -185,6 +208,7 @@ class Plan:
             "id": self.id,
             "key_set": self.key_set,
             "rounds": self.schedule.rounds,
+            "wrap_probability": self.wrap_probability,
             "levels": self.levels,
             "key_switches": self.key_switches,
             "operations": [

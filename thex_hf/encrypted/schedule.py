@@ -9,7 +9,9 @@ A visit has parts. The client's operations are:
 * ``rectify``: attention scores in, ``ReLU((x/2+1)^3)`` out: the numerators of the estimate;
 * ``relu``: FFN pre-activations in, rectified values out;
 * ``refresh``: values hidden by the server's mask in, the same values out, at a high level
-  and in the layouts that come next. The client sees noise; the server takes the mask off.
+  and in the layouts that come next. The client sees noise; the server takes the mask off;
+* ``renew``: the same, exactly: every coefficient is hidden by one that is uniform modulo the
+  whole modulus, so that whatever a client has sent it sees noise.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from typing import TypeAlias
 from thex_hf.encrypted.batch.layout import BatchLayout
 from thex_hf.encrypted.shape import Shape
 from thex_hf.layout.layout import Layout
+from thex_hf.layout.moves import Move
 from thex_hf.layout.pairs import PairLayout
 
 AnyLayout: TypeAlias = Layout | PairLayout | BatchLayout
@@ -44,6 +47,17 @@ class Part:
     sends: AnyLayout
     level: int
     returns: tuple[Packing, ...]
+
+    @property
+    def moves(self) -> tuple[tuple[Move, int], ...]:
+        """For a ``renew`` part: what becomes of the slots, and the level, for each packing."""
+        out: list[tuple[Move, int]] = []
+        for layout, level in self.returns:
+            if isinstance(self.sends, Layout) and isinstance(layout, Layout):
+                out.append((self.sends.move_to(layout), level))
+            if isinstance(self.sends, BatchLayout) and isinstance(layout, BatchLayout):
+                out.append((self.sends.move_to(layout), level))
+        return tuple(out)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from thex_hf.errors import PlanError
 from thex_hf.layout import rules
 from thex_hf.layout.engines import AnyVector
 from thex_hf.layout.handover import split_state, with_state
+from thex_hf.layout.moves import Move
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class CountingEngine:
     @property
     def rerandomises(self) -> bool:
         """Whether the circuit needs a public key."""
-        return any(verb == "rerandomise" for verb, _ in self.operations)
+        return any(verb in ("rerandomise", "blind") for verb, _ in self.operations)
 
     def level(self, a: Shadow) -> int:
         """Level of the handle."""
@@ -196,6 +197,18 @@ class CountingEngine:
         rules.check_rerandomisation(a, held=True)
         self._count("rerandomise", a.level)
         return a
+
+    def blind(self, handles: Sequence[Shadow]) -> tuple[list[Shadow], int]:
+        """Count the handles; what hides them is their number."""
+        level = rules.check_blinding(handles, held=True)
+        self._count("blind", level, len(handles))
+        return list(handles), len(handles)
+
+    def unblind(self, handles: Sequence[Shadow], blind: int, move: Move) -> list[Shadow]:
+        """Count the handles that come back."""
+        level = rules.check_unblinding(handles, blind, self._slots, move)
+        self._count("unblind", level, len(handles))
+        return list(handles)
 
     def combine(
         self, handles: Sequence[Shadow], weights: AnyVector, bias: AnyVector

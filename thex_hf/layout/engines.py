@@ -18,8 +18,11 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from thex_hf.layout.moves import Move
+
 Handle: TypeAlias = Any
 Plain: TypeAlias = Any
+Blind: TypeAlias = Any
 Vector: TypeAlias = NDArray[np.float64]
 ComplexVector: TypeAlias = NDArray[np.complex128]
 AnyVector: TypeAlias = Vector | ComplexVector
@@ -128,6 +131,30 @@ class ServerEngine(Protocol):
         """
         ...
 
+    def blind(self, handles: Sequence[Handle]) -> tuple[list[Handle], Blind]:
+        """Handles of which nothing is left for the client to read, and what hid them.
+
+        To each, of size 2, degree 1 and one level, a fresh polynomial is added whose
+        coefficients are uniform modulo the whole modulus of that level, and an encryption of
+        zero as by :meth:`rerandomise`. What the client decrypts is uniform whatever the
+        handle holds. It may answer by :meth:`ClientEngine.renew`.
+
+        Raises:
+            PlanError: also when the keys were made without ``public``.
+        """
+        ...
+
+    def unblind(self, handles: Sequence[Handle], blind: Blind, move: Move) -> list[Handle]:
+        """What hid the handles of :meth:`blind` taken off what :meth:`ClientEngine.renew` made.
+
+        ``handles`` are what ``move`` made of all of them: one for each of its targets, of one
+        level, which may be any. The rounding adds up to one unit of a coefficient. It goes
+        wrong, by everything, where a coefficient of a message plus its mask exceeds half the
+        modulus; for a message with slots of up to ``x`` a ciphertext does with a probability
+        of at most ``sqrt(N) * x * scale / modulus``.
+        """
+        ...
+
     def combine(
         self, handles: Sequence[Handle], weights: AnyVector, bias: AnyVector
     ) -> list[Handle]:
@@ -205,5 +232,31 @@ class ClientEngine(Protocol):
 
         Raises:
             WireError: as :meth:`decrypt`.
+        """
+        ...
+
+    def renew(
+        self,
+        data: Sequence[bytes],
+        moves: Sequence[tuple[Move, int]],
+        level: int | None = None,
+    ) -> list[list[bytes]]:
+        """Decrypt what :meth:`ServerEngine.blind` hid, move it, encrypt it afresh.
+
+        Exact to a unit of a coefficient, for numbers as large as the modulus.
+
+        Args:
+            data: all ciphertexts that were hidden together.
+            moves: for each wanted packing the move and the level to encrypt at, which is no
+                lower than theirs: what is hidden is as large as their modulus.
+            level: at which the ciphertexts must be; None: any.
+
+        Returns:
+            For each move its targets.
+
+        Raises:
+            WireError: bytes that are not valid ciphertexts of these parameters and level, told
+                before anything is decrypted.
+            PlanError: a move of other sources or slots, or a level that there is not.
         """
         ...

@@ -22,7 +22,7 @@ Kinds (T tile, F rows, C = 2T columns; ``f`` row, ``c`` column):
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from thex_hf.errors import PlanError
 from thex_hf.layout.engines import Vector
 from thex_hf.layout.geometry import GROUPS, Geometry
+from thex_hf.layout.moves import Move
 
 Map = NDArray[np.int64]
 KINDS = ("dup", "solo", "back", "skew-", "skew+", "split", "row", "edge", "fan", "cell", "bar")
@@ -136,6 +137,23 @@ class Layout:
             held = features >= 0
             out[rows[held], features[held]] = values[held]
         return np.asarray(out[: self.tokens] * 2**self.shrink)
+
+    def move_to(self, target: Layout) -> Move:
+        """What brings the matrix from this layout into ``target``, which may hold fewer tokens.
+
+        Of elements that are there more than once the copy furthest left is taken, as by
+        :meth:`unpack`; imaginary parts are dropped.
+        """
+        return _move(self, target)
+
+
+@lru_cache(maxsize=64)
+def _move(source: Layout, target: Layout) -> Move:
+    slots, whole = source.geometry.slots, replace(source, shrink=0)
+    numbers = np.arange(source.ciphertexts * slots, dtype=np.float64) + 1
+    matrix = whole.unpack(list(numbers.reshape(-1, slots)))[: target.tokens]
+    places = np.stack(replace(target, shrink=0).pack(matrix)).astype(np.int64) - 1
+    return Move(source.ciphertexts, places, 2.0 ** (source.shrink - target.shrink), real=True)
 
 
 @lru_cache(maxsize=256)

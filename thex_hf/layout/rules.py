@@ -13,6 +13,7 @@ import numpy as np
 
 from thex_hf.errors import PlanError, WireError
 from thex_hf.layout.engines import AnyVector
+from thex_hf.layout.moves import Move
 from thex_hf.layout.parameters import Parameters
 
 
@@ -196,14 +197,44 @@ def check_reach(a: State, reach: int, key: str) -> None:
         )
 
 
-def check_rerandomisation(a: State, *, held: bool) -> None:
+def check_rerandomisation(a: State, *, held: bool, verb: str = "rerandomise") -> None:
     """Rules of ``rerandomise``; ``held`` says whether the server has the public key."""
-    check_degree(a, 1, "rerandomise")
-    check_size(a, 2, "rerandomise")
+    check_degree(a, 1, verb)
+    check_size(a, 2, verb)
     if not held:
         raise PlanError(
-            "no public key to rerandomise with; ask for it when the keys are made: "
-            "KeyRequest(public=True)"
+            f"no public key to {verb} with; ask for it when the keys are made: "
+            f"KeyRequest(public=True)"
+        )
+
+
+def check_blinding(handles: Sequence[State], *, held: bool) -> int:
+    """Rules of ``blind``; returns the level of the handles."""
+    if not handles:
+        raise PlanError("blind needs a handle at least, got none")
+    for a in handles:
+        check_same_level(a.level, handles[0].level, "blind")
+        check_rerandomisation(a, held=held, verb="blind")
+    return handles[0].level
+
+
+def check_unblinding(handles: Sequence[State], sources: int, slots: int, move: Move) -> int:
+    """Rules of ``unblind``; returns the level of the handles."""
+    check_move(move, sources, slots, "unblind")
+    if len(handles) != move.targets or not handles:
+        raise PlanError(f"unblind needs {move.targets} handles for its move, got {len(handles)}")
+    for a in handles:
+        check_same_level(a.level, handles[0].level, "unblind")
+        check_degree(a, 1, "unblind")
+    return handles[0].level
+
+
+def check_move(move: Move, sources: int, slots: int, verb: str) -> None:
+    """Refuse a move between other ciphertexts."""
+    if (move.sources, move.slots) != (sources, slots):
+        raise PlanError(
+            f"{verb} has {sources} ciphertexts of {slots} slots, the move is for "
+            f"{move.sources} of {move.slots}"
         )
 
 

@@ -52,8 +52,7 @@ LEARNS = {
     ),
     "refresh": (
         "the padded length; the number of true tokens is encrypted",
-        "the logits, and values from inside under large random masks (statistical distance 2^-30 "
-        "a value)",
+        "the logits, and values from inside under masks that are uniform modulo the whole modulus",
         "text and model",
     ),
     "one-shot": (

@@ -34,11 +34,15 @@ SWITCHES = {
 }
 """Key switches: what most of the time goes into. Colours and verbs of an engine."""
 
+HIDING = ("rerandomise", "blind", "unblind")
 OTHERS = {
     "plaintext products": (SKY, ("mul_plain",)),
     "ciphertext products": (RED, ("mul",)),
     "additions": (PINK, ("add", "sub", "add_plain")),
-    "rescales and others": (GREY, ("rescale", "mod_switch", "times_i", "rerandomise", "combine")),
+    "rescales and others": (
+        GREY,
+        ("rescale", "mod_switch", "times_i", *HIDING, "combine"),
+    ),
 }
 KINDS = {**SWITCHES, **OTHERS}
 

@@ -46,12 +46,7 @@ class BatchClientRun(Conversation):
         return parts
 
     def _reply(self, part: Part, ciphertexts: list[bytes]) -> list[list[bytes]]:
-        vectors = [self.engine.decrypt_complex(c, part.level) for c in ciphertexts]
-        parts = []
-        for layout, level in part.returns:
-            assert isinstance(layout, BatchLayout)
-            parts.append(self._encrypt(layout.recast(vectors), level))
-        return parts
+        return self.engine.renew(ciphertexts, part.moves, part.level)
 
     def _read(self, ciphertexts: list[bytes]) -> Vector:
         answer = self.plan.schedule.answer

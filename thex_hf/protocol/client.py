@@ -154,6 +154,8 @@ class ClientRun(Conversation):
         return parts
 
     def _reply(self, part: Part, ciphertexts: list[bytes]) -> list[list[bytes]]:
+        if part.op == "renew":
+            return self.engine.renew(ciphertexts, part.moves, part.level)
         vectors = [self.engine.decrypt(c, part.level) for c in ciphertexts]
         if part.op != "refresh":
             vectors = [self._believed(vector) for vector in vectors]

@@ -16,6 +16,7 @@ import numpy as np
 from thex_hf.backends.base import KeyRequest, SlotBackend, key_share
 from thex_hf.encrypted.plan import Plan
 from thex_hf.layout.engines import ClientEngine, ServerEngine
+from thex_hf.layout.moves import Move
 
 REPEATS = 3
 WIRE = ("load", "dump")
@@ -88,7 +89,7 @@ def measure_costs(backend: SlotBackend, plans: Sequence[Plan]) -> Costs:
         fresh = client.encrypt(np.ones(parameters.slots), level)
         up[level] = len(fresh)
         down[level] = len(server.dump(server.rotate(server.load(fresh), 1)))
-        for verb, action in _actions(client, server, level, parameters.slots).items():
+        for verb, action in _actions(client, server, level, _move(plans)).items():
             if verb in WIRE or (verb, level) in wanted:
                 seconds[verb, level] = _time(action) / (2 * COMBINED if verb == "combine" else 1)
     return Costs(
@@ -102,13 +103,16 @@ def measure_costs(backend: SlotBackend, plans: Sequence[Plan]) -> Costs:
 
 
 def _actions(
-    client: ClientEngine, server: ServerEngine, level: int, slots: int
+    client: ClientEngine, server: ServerEngine, level: int, move: Move
 ) -> dict[str, Callable[[], Any]]:
-    vector = np.linspace(-1.0, 1.0, slots)
+    vector = np.linspace(-1.0, 1.0, move.slots)
     data = client.encrypt(vector, level)
     a = server.load(data)
     other = server.load(client.encrypt(vector, level))  # a - a would be transparent
     shift = server.encode(vector, level, factor=False)
+    (hidden,), blind = server.blind([a])
+    ((renewed,),) = client.renew([server.dump(hidden)], [(move, level)])
+    back = server.load(renewed)
     actions: dict[str, Callable[[], Any]] = {
         "encode": lambda: server.encode(vector, level, factor=False),
         "add": lambda: server.add(a, a),
@@ -118,6 +122,8 @@ def _actions(
         "rotate": lambda: server.rotate(a, 1),
         "conjugate": lambda: server.conjugate(a),
         "rerandomise": lambda: server.rerandomise(a),
+        "blind": lambda: server.blind([a]),
+        "unblind": lambda: server.unblind([back], blind, move),
         "load": lambda: server.load(data),
         "dump": lambda: server.dump(a),
     }
@@ -135,6 +141,14 @@ def _actions(
             "mod_switch": lambda: server.mod_switch(a, level - 1),
         }
     return actions
+
+
+def _move(plans: Sequence[Plan]) -> Move:
+    """One ciphertext's share of what the plans' visits do: order kept, or not."""
+    order = np.arange(plans[0].parameters.slots)
+    parts = [part for plan in plans for visit in plan.schedule.visits for part in visit.parts]
+    still = all(move.still for part in parts for move, _ in part.moves)
+    return Move(1, (order if still else order[::-1])[None])
 
 
 def _time(action: Callable[[], Any]) -> float:

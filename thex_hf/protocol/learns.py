@@ -10,8 +10,8 @@ LEARNS = {
     ),
     "refresh": (
         "refresh protocol: the server sees ciphertexts and the padded length only; the client "
-        "sees values under random masks (statistical hiding of 2^-30) and the logits: text and "
-        "model are protected."
+        "sees numbers that are uniform modulo the whole modulus, whatever it sends, and the "
+        "logits: text and model are protected."
     ),
     "one-shot": (
         "one-shot protocol: one request, one reply; the server sees ciphertexts and the padded "

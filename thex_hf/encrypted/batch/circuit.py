@@ -9,7 +9,6 @@ import numpy as np
 from thex_hf.encrypted.batch.attention import attend, attend_cls
 from thex_hf.encrypted.batch.context import BatchContext, Pairs
 from thex_hf.encrypted.batch.folding import BatchLayers, PairFeedForward, PairHead, stacked
-from thex_hf.encrypted.batch.layout import BatchLayout
 from thex_hf.encrypted.context import Handles
 from thex_hf.encrypted.polynomial.squares import double_real, multiply_parts
 from thex_hf.encrypted.program import Reply, Steps
@@ -24,7 +23,7 @@ def encode_batch(run: BatchContext, maps: BatchLayers, request: list[Handles]) -
         maps: folded weights.
         request: the stream's packings, then ``mask / n``.
 
-    Yields what rests, masked, is sent the client's reply, and returns the logits, flooded, at
+    Yields what rests, hidden, is sent the client's reply, and returns the logits, flooded, at
     level 0: one ciphertext a label, zero but for token 0.
     """
     route = run.route
@@ -59,13 +58,12 @@ def _settled(
 def rest(
     run: BatchContext, stage: int, handles: Handles
 ) -> Generator[list[Handles], Reply, list[Handles]]:
-    """Mask, have it encrypted afresh, take the mask off."""
-    hidden, masks = run.hide(handles, run.bits.stream[stage])
+    """Hide, have it encrypted afresh, take off what hid it."""
+    hidden, blind = run.engine.blind(handles)
     reply = yield [hidden]
     return [
-        run.reveal(fresh, masks, layout)
-        for fresh, (layout, _) in zip(reply[0], run.route.packings(stage + 1), strict=True)
-        if isinstance(layout, BatchLayout)
+        run.engine.unblind(fresh, blind, move)
+        for fresh, (move, _) in zip(reply[0], run.route.part(stage).moves, strict=True)
     ]
 
 

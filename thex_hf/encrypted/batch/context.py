@@ -10,12 +10,11 @@ from typing import TypeAlias
 import numpy as np
 
 from thex_hf.encrypted.batch.folding import both
-from thex_hf.encrypted.batch.layout import BatchLayout
 from thex_hf.encrypted.batch.route import BatchRoute
 from thex_hf.encrypted.context import Handles, RangeBits
 from thex_hf.encrypted.flood import NO_FLOOD, Flood
 from thex_hf.encrypted.folding import Affine
-from thex_hf.encrypted.masks import FLOAT_BITS, HIDING_BITS, uniform
+from thex_hf.encrypted.masks import uniform
 from thex_hf.layout.engines import AnyVector, ComplexVector, Handle, ServerEngine, Vector
 from thex_hf.layout.plains import PlainStore
 
@@ -120,27 +119,6 @@ class BatchContext:
     def spread(self, handles: Handles) -> Handles:
         """Token 0 in the place of every token. Levels: 1."""
         return [self.sum_tokens(a) for a in self.keep_first(handles)]
-
-    def hide(self, handles: Handles, value_bits: int) -> tuple[Handles, list[ComplexVector]]:
-        """Mask both parts of every slot, and rerandomise; also the sums of the masks.
-
-        As :class:`thex_hf.encrypted.masks.Mask`, a coarse and a fine mask for each.
-        """
-        coarse = value_bits + HIDING_BITS
-        fine = coarse - FLOAT_BITS + 1 + HIDING_BITS
-        hidden, masks = [], []
-        for a in handles:
-            parts = [self._noise(2.0**bits) for bits in (coarse, fine)]
-            for part in parts:
-                a = self._add(a, part)
-            hidden.append(self.engine.rerandomise(a))
-            masks.append(parts[0] + parts[1])
-        return hidden, masks
-
-    def reveal(self, handles: Handles, masks: list[ComplexVector], layout: BatchLayout) -> Handles:
-        """Take the masks off what came back in ``layout``."""
-        own = layout.recast(masks)
-        return [self._add(a, -mask) for a, mask in zip(handles, own, strict=True)]
 
     def flood(self, handles: Handles) -> Handles:
         """Add noise to the answer, see :mod:`..flood`, and a fresh encryption of zero."""

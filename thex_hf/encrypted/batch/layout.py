@@ -17,12 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thex_hf.errors import PlanError
 from thex_hf.layout.engines import AnyVector, ComplexVector, Vector
+from thex_hf.layout.moves import Move
 
 KINDS = ("pairs", "row", "plain", "answer")
 
@@ -96,12 +98,16 @@ class BatchLayout:
         rows = flat.real[: self.features].reshape(self.features, self.tokens, self.texts)
         return np.ascontiguousarray(rows.transpose(2, 1, 0))
 
-    def recast(self, vectors: Sequence[AnyVector]) -> list[AnyVector]:
-        """Vectors of ``pairs`` in this layout: as they are, or token 0 everywhere."""
-        if self.kind != "row":
-            return list(vectors)
-        first = np.arange(self.slots) % self.texts
-        return [vector[first] for vector in vectors]
+    def move_to(self, target: BatchLayout) -> Move:
+        """What brings ``pairs`` into ``target``: nothing, or token 0 in every place."""
+        return _move(self, target)
+
+
+@lru_cache(maxsize=16)
+def _move(source: BatchLayout, target: BatchLayout) -> Move:
+    within = np.arange(source.slots) % (source.texts if target.kind == "row" else source.slots)
+    starts = np.arange(source.ciphertexts)[:, None] * source.slots
+    return Move(source.ciphertexts, starts + within)
 
 
 def _pair(real: Vector, imaginary: Vector) -> ComplexVector:

@@ -14,7 +14,7 @@ from thex_hf.encrypted.batch.route import BatchRoute, batch_routes
 from thex_hf.encrypted.context import Handles, RangeBits
 from thex_hf.encrypted.flood import LOGIT_BITS, NO_FLOOD, Flood
 from thex_hf.encrypted.margin import flood_options, strong_enough, too_weak
-from thex_hf.encrypted.masks import HEADROOM_BITS, HIDING_BITS, uniform
+from thex_hf.encrypted.masks import SPARE_BITS, uniform
 from thex_hf.encrypted.plan import KEY_SWITCHES, Plan
 from thex_hf.encrypted.planner import RINGS, count, shape_of
 from thex_hf.encrypted.polynomial.folding import fold_polynomial, terms_of
@@ -137,7 +137,7 @@ def choose_for_batch(ring: int, route: BatchRoute, bits: RangeBits) -> Parameter
     for scale in reversed(SCALE_BITS[ring]):
         first = scale + LOGIT_BITS
         if route.rests:
-            first = max(first, widest + HIDING_BITS + HEADROOM_BITS)
+            first = max(first, widest + SPARE_BITS)
         special = min(60, max(scale + SPECIAL_BITS, first))
         primes = (first,) + (scale,) * route.top_level
         if first <= 60 and sum(primes) + special <= MAX_MODULUS_BITS_128[ring]:

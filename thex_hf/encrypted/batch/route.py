@@ -103,6 +103,11 @@ class BatchRoute:
             return ((self.stream(), level), (self.stream("row"), level))
         return ((self.stream(), level),)
 
+    def part(self, stage: int) -> Part:
+        """The visit after ``stage``, if the server rests there."""
+        sends = self.stream() if stage % 2 else self.context
+        return Part("renew", sends, self.exit_level, self.packings(stage + 1))
+
     def weights_level(self, stage: int) -> int:
         """Level of the attention weights of ``stage``."""
         start = self.levels[stage] - int(stage == self.last and self.spreads)
@@ -117,9 +122,7 @@ class BatchRoute:
         visits = []
         for stage in self.rests:
             kind = "ffn" if stage % 2 else "attention"
-            sends = self.stream() if stage % 2 else self.context
-            part = Part("refresh", sends, self.exit_level, self.packings(stage + 1))
-            visits.append(Visit(f"layer {stage // 2} {kind}", (part,)))
+            visits.append(Visit(f"layer {stage // 2} {kind}", (self.part(stage),)))
         return Schedule(self.packings(0), tuple(visits), self.answer, masks=((mask, top),))
 
     @property

@@ -18,7 +18,6 @@ from thex_hf.encrypted.polynomial.folding import FeedForward, PolynomialLayers
 from thex_hf.encrypted.polynomial.route import Route
 from thex_hf.encrypted.polynomial.token_head import head_logits
 from thex_hf.encrypted.program import Reply, Steps
-from thex_hf.layout.layout import Layout
 from thex_hf.layout.sums import fill_groups
 
 Streams = list[Handles]
@@ -35,7 +34,7 @@ def encode_polynomial(
         maps: folded weights.
         request: the stream's packings, then those of ``mask / n`` and of the mask.
 
-    Yields the masked stream at each rest, is sent the client's reply, and returns the
+    Yields the hidden stream at each rest, is sent the client's reply, and returns the
     logits, flooded, at level 0.
     """
     given = len(route.packings(0))
@@ -115,12 +114,12 @@ def _attention(
 def rest(
     run: Context, route: Route, stage: int, stream: Handles
 ) -> Generator[list[Handles], Reply, Streams]:
-    """Mask the stream, have it encrypted afresh, take the mask off."""
-    layout = route.sends(stage)
-    hidden, mask = run.hide_wholly(layout, stream, run.bits.stream[stage])
+    """Hide the stream, have it encrypted afresh, take off what hid it."""
+    run.mark("masks")
+    hidden, blind = run.engine.blind(stream)
     reply = yield [hidden]
+    run.mark("masks")
     return [
-        run.reveal(handles, mask, target)
-        for handles, (target, _) in zip(reply[0], route.packings(stage + 1), strict=True)
-        if isinstance(target, Layout)
+        run.engine.unblind(handles, blind, move)
+        for handles, (move, _) in zip(reply[0], route.part(stage).moves, strict=True)
     ]

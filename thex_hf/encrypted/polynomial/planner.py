@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from thex_hf.encrypted.context import Context, Handles, RangeBits
 from thex_hf.encrypted.flood import LOGIT_BITS, NO_FLOOD, Flood
 from thex_hf.encrypted.margin import flood_options, strong_enough, too_weak
-from thex_hf.encrypted.masks import HEADROOM_BITS, HIDING_BITS, Mask, draw
+from thex_hf.encrypted.masks import SPARE_BITS
 from thex_hf.encrypted.plan import KEY_SWITCHES, Plan
-from thex_hf.encrypted.planner import RINGS, count, no_mask, shape_of
+from thex_hf.encrypted.planner import RINGS, count, shape_of
 from thex_hf.encrypted.polynomial.circuit import encode_polynomial
 from thex_hf.encrypted.polynomial.folding import PolynomialLayers, fold_polynomial
 from thex_hf.encrypted.polynomial.route import Route, routes
@@ -21,7 +21,6 @@ from thex_hf.encrypted.shape import BUCKETS, Shape
 from thex_hf.encrypted.together import ALONE, Together
 from thex_hf.errors import PlanError
 from thex_hf.layout.engines import ServerEngine
-from thex_hf.layout.layout import Layout
 from thex_hf.layout.parameters import MAX_MODULUS_BITS_128, Parameters
 from thex_hf.layout.plains import PlainStore
 from thex_hf.weights import EncoderWeights
@@ -39,7 +38,6 @@ def polynomial_program(
     bits: RangeBits,
     layers: PolynomialLayers,
     noise: Flood,
-    draw: Callable[[Layout, int], Mask] = draw,
     together: Together = ALONE,
 ) -> Program:
     """The circuit with its weights, and the noise on its answer.
@@ -48,7 +46,7 @@ def polynomial_program(
     """
 
     def start(engine: ServerEngine, store: PlainStore, request: list[Handles]) -> Steps:
-        run = Context(engine, store, route.shape, bits, "power", draw, noise, together)
+        run = Context(engine, store, route.shape, bits, "power", noise=noise, together=together)
         return encode_polynomial(run, route, layers, request)
 
     return start
@@ -167,14 +165,14 @@ def candidates(
 def choose(ring: int, route: Route, bits: RangeBits) -> Parameters | None:
     """The largest scale that the ring's budget allows, or None when it is too small.
 
-    The first prime holds the logits, and with the second a masked stream: value, hiding
-    bits, scale and headroom.
+    The first prime holds the logits, and exceeds a stream that rests by
+    :data:`~thex_hf.encrypted.masks.SPARE_BITS`.
     """
     widest = max((bits.stream[stage] for stage in route.rests), default=0)
     for scale in reversed(SCALE_BITS[ring]):
         first = scale + LOGIT_BITS
         if route.rests:
-            first = max(first, widest + HIDING_BITS + HEADROOM_BITS)
+            first = max(first, widest + SPARE_BITS)
         primes = (first,) + (scale,) * route.top_level
         special = min(60, MAX_MODULUS_BITS_128[ring] - sum(primes))
         if first <= special and scale + SPECIAL_BITS[ring] <= special:
@@ -191,7 +189,7 @@ def _plan(
     protocol: str,
     flood: str,
 ) -> Plan:
-    program = polynomial_program(route, bits, layers, NO_FLOOD, no_mask)
+    program = polynomial_program(route, bits, layers, NO_FLOOD)
     record = count(program, route.schedule, route.shape.geometry.slots)
     options = {
         "power": route.power,

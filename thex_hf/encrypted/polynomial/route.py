@@ -120,14 +120,17 @@ class Route:
             return self.shape.stream("dup")
         return replace(self.shape.stream("solo"), shrink=LAST_SHRINK * (stage + 1 == last))
 
+    def part(self, stage: int) -> Part:
+        """The visit after ``stage``, if the server rests there."""
+        return Part("renew", self.sends(stage), self.exit_level, self.packings(stage + 1))
+
     @cached_property
     def schedule(self) -> Schedule:
         """Request, visits and answer."""
         visits = []
         for stage in self.rests:
             kind = "ffn" if stage % 2 else "attention"
-            part = Part("refresh", self.sends(stage), self.exit_level, self.packings(stage + 1))
-            visits.append(Visit(f"layer {stage // 2} {kind}", (part,)))
+            visits.append(Visit(f"layer {stage // 2} {kind}", (self.part(stage),)))
         return Schedule(self.packings(0), tuple(visits), self.answer, self.masks, self.marks)
 
     @property
