@@ -11,6 +11,7 @@ from thex_hf.backends.seal_client import SealClient
 from thex_hf.backends.seal_context import SealContext, insecure_context, sealapi, secure_context
 from thex_hf.backends.seal_io import to_bytes
 from thex_hf.backends.seal_keys import KeyMaker, load_galois, load_relinearisation
+from thex_hf.backends.seal_public import load_public
 from thex_hf.backends.seal_server import SealServer
 from thex_hf.errors import BackendUnavailable
 from thex_hf.layout import rules
@@ -70,7 +71,7 @@ class SealBackend:
         if evaluation.relinearisation:
             relinearisation = load_relinearisation(seal, evaluation.relinearisation)
         if evaluation.public:
-            public = seal.load("PublicKey", evaluation.public, limit=seal.public_limit())
+            public = load_public(seal, evaluation.public)
         degree = parameters.ring_degree
         elements = {step: galois_element(step, degree) for step in steps}
         mirror = conjugation_element(degree)

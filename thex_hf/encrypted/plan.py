@@ -140,9 +140,9 @@ class Plan:
         }
 
     def _hiding_json(self) -> dict[str, Any]:
-        if self.protocol == "client-aided":
-            return {"hiding_bits": HIDING_BITS}
-        return {"hiding": "uniform"}  # modulo the whole modulus, in every coefficient
+        if self.protocol == "refresh":
+            return {"hiding": "uniform"}  # modulo the whole modulus, in every coefficient
+        return {"hiding_bits": HIDING_BITS}
 
     @property
     def wrap_probability(self) -> float:
