@@ -9,7 +9,7 @@ rounds by ``sqrt((1 + 2N/3) / 12)``, and ``sqrt(N / 2)`` of these meet in a slot
   by its gradient, whose size at rows as they usually are is :func:`sensitivity`.
 * The form ``A u + b`` is computed with errors of some units, which ``u`` multiplies.
 
-Where the server rests, what comes back has the grid of float64 under its mask on top. The
+What rests at the client comes back exact to a unit of a coefficient, and adds nothing. The
 factors are from measurements, models of one and two layers with all heads in all rings, rounded
 up: the estimate is some tenths of a bit to four bits on the safe side.
 """
@@ -23,7 +23,6 @@ import numpy as np
 
 from thex_hf.encrypted.context import RangeBits
 from thex_hf.encrypted.flood import FLOOD_BITS, FLOODS, STRONG_BITS, waste_bits
-from thex_hf.encrypted.masks import FLOAT_BITS, HIDING_BITS
 from thex_hf.encrypted.plan import Plan
 from thex_hf.encrypted.polynomial.folding import ROW_SHRINK, FeedForward, Head, PolynomialLayers
 from thex_hf.errors import PlanError
@@ -40,7 +39,6 @@ def flood_options(
     layers: PolynomialLayers,
     parameters: Parameters,
     bits: RangeBits,
-    rests: Sequence[int],
     flood: str,
 ) -> dict[str, int]:
     """What a plan says of the noise on its answer: a strong flood is as small as will do.
@@ -50,10 +48,9 @@ def flood_options(
     """
     if flood not in FLOODS:
         raise PlanError(f"flood must be one of {FLOODS}, got {flood!r}")
-    resting = max((bits.stream[stage] for stage in rests), default=None)
     row = max(bits.stream, default=0)
     for size in FLOOD_BITS if flood == "strong" else FLOOD_BITS[:1]:
-        margin = margin_bits(layers, parameters, row, resting, size)
+        margin = margin_bits(layers, parameters, row, size)
         if margin >= STRONG_BITS:
             break
     return {"flood_bits": size, "waste_bits": waste_bits(parameters), "margin_bits": margin}
@@ -81,7 +78,6 @@ def margin_bits(
     layers: PolynomialLayers,
     parameters: Parameters,
     row_bits: int,
-    rest_bits: int | None,
     flood_bits: int,
 ) -> int:
     """Whole bits by which the flood's deviation exceeds that of a logit's error; at least 0.
@@ -90,7 +86,6 @@ def margin_bits(
         layers: folded weights.
         parameters: of the circuit.
         row_bits: what the logits are computed from stays below ``2**row_bits``.
-        rest_bits: what rests at the client stays below ``2**rest_bits``; None: nothing rests.
         flood_bits: the flood is uniform on ``[-2**-flood_bits, 2**-flood_bits)``.
     """
     unit = parameters.ring_degree / 6 / parameters.scale
@@ -98,9 +93,8 @@ def margin_bits(
     units = math.hypot(
         ROW_UNITS * sensitivity(layers.head, usual), FORM_UNITS * _length(layers.head, usual)
     )
-    grid = 0.0 if rest_bits is None else 2.0 ** (rest_bits + HIDING_BITS - FLOAT_BITS + 1)
     flood = 2.0**-flood_bits / math.sqrt(3)
-    return max(0, math.floor(math.log2(flood / math.hypot(units * unit, grid))))
+    return max(0, math.floor(math.log2(flood / (units * unit))))
 
 
 def sensitivity(head: Head | FeedForward, usual: float) -> float:

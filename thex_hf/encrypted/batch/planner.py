@@ -104,7 +104,7 @@ def make_batch_plan(
     for ring in rings:
         plans = []
         for route, parameters in _candidates(weights, tokens, bits, ring, protocol):
-            noise = flood_options(single, parameters, bits, route.rests, flood)
+            noise = flood_options(single, parameters, bits, flood)
             plans.append(_plan(weights, layers, route, parameters, bits, protocol, noise))
         best, plans = strong_enough(plans, flood, best)
         if plans:

@@ -196,7 +196,7 @@ def _plan(
         "rests": list(route.rests),
         "exit_level": route.exit_level,
         "stream_bits": list(bits.stream),
-        **flood_options(layers, parameters, bits, route.rests, flood),
+        **flood_options(layers, parameters, bits, flood),
     }
     return Plan.of(
         record,
