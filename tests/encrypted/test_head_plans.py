@@ -28,7 +28,7 @@ IDS = {
     ),
     "refresh": (
         "ae541cc79f4d8ae19a79fdeb54e4734b8c876f3ccb96ed1fb534c03f3cba120d",
-        "82ac165c8c0550e07f7ff71207d9bb7f",
+        "5400853dc7bdfebd03a5418fb79dca5d",
     ),
     "one-shot": (
         "ae541cc79f4d8ae19a79fdeb54e4734b8c876f3ccb96ed1fb534c03f3cba120d",
