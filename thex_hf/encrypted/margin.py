@@ -11,7 +11,8 @@ rounds by ``sqrt((1 + 2N/3) / 12)``, and ``sqrt(N / 2)`` of these meet in a slot
 
 What rests at the client comes back exact to a unit of a coefficient, and adds nothing. The
 factors are from measurements, models of one and two layers with all heads in all rings, rounded
-up: the estimate is some tenths of a bit to four bits on the safe side.
+up: the estimate is a quarter of a bit to five bits on the safe side, of the bundled model on
+sentences a quarter to two.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from thex_hf.errors import PlanError
 from thex_hf.layout.engines import Vector
 from thex_hf.layout.parameters import Parameters
 
-ROW_UNITS = 2.0**8
-FORM_UNITS = 2.0**3
+ROW_UNITS = 2.0**9
+FORM_UNITS = 2.0**4
 USUAL_BITS = 4
 """Ranges are bounds: the usual feature of a row is smaller by about ``2**USUAL_BITS``."""
 
