@@ -63,8 +63,9 @@ def service(folder: Path, tokens: Path) -> Iterator[str]:
 def show_log(log: Path) -> None:
     """What the service wrote down of each request: route, sizes and owner, never a payload."""
     for line in log.read_text().splitlines():
-        if line.startswith("{"):
-            print(f"  {json.loads(line)['log']}")
+        record = json.loads(line)
+        if record["event"] == "request":
+            print(f"  {record}")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -93,7 +94,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                     f"{report.bytes.down / 1e6:.1f} MB down, keys {report.bytes.keys / 1e6:.1f} MB "
                     f"sent once"
                 )
-        held = [path.name for path in sorted((Path(client) / "keys").iterdir())]
+        keys = Path(client) / "keys"
+        held = [str(path.relative_to(keys)) for path in sorted(keys.rglob("*.key"))]
         print(f"client keeps: {held}")
         print("the service's log:")
         show_log(Path(server) / "log")

@@ -56,7 +56,7 @@ def test_estimate_compares_the_protocols():
     assert [row["rounds"] for row in rows][::2] == [6, 1]
     assert rows[0]["up_bytes"] < rows[2]["up_bytes"] < 10e6
     assert "scores" in rows[0]["learns"]
-    assert "masks" in rows[1]["learns"]
+    assert "uniform" in rows[1]["learns"]
     table = run("estimate", "--tokens", "10", "--protocol", "client-aided").stdout
     assert "server s" in table.splitlines()[0]
 

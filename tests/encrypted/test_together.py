@@ -78,7 +78,7 @@ def answer(engine, steps, schedule):
 @pytest.mark.parametrize("processes", [2, 3])
 @pytest.mark.parametrize("one_shot", [True, False])
 @pytest.mark.parametrize("case", ["two tiles", "one layer", "power six"])
-def test_numbers_are_the_same_to_the_last_bit(case, one_shot, processes):
+def test_numbers_are_the_same_up_to_the_masks_rounding(case, one_shot, processes):
     weights, route, packed = setting(case, one_shot=one_shot)
     found = []
     for side in (ALONE, Forked(processes)):
@@ -87,7 +87,9 @@ def test_numbers_are_the_same_to_the_last_bit(case, one_shot, processes):
         steps = program(weights, route, side)(engine, PlainStore(), request)
         found.append([a[0] for a in answer(engine, steps, route.schedule)])
         side.collect()
-    np.testing.assert_array_equal(*found)
+    if one_shot:  # without a mask, to the last bit
+        np.testing.assert_array_equal(*found)
+    np.testing.assert_allclose(*found, rtol=1e-9, atol=1e-9)
 
 
 def test_ciphertexts_are_the_same_to_the_last_bit():

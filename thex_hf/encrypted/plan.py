@@ -156,7 +156,9 @@ class Plan:
         total = 0.0
         for stage, visit in zip(self.options.get("rests", ()), self.schedule.visits, strict=False):
             (part,) = visit.parts
-            values = math.sqrt(2 * parameters.ring_degree) * 2.0 ** self.bits.stream[stage]
+            values = (
+                math.sqrt(2 * parameters.ring_degree) * 2.0 ** self.options["stream_bits"][stage]
+            )
             room = parameters.modulus_bits(part.level) - 1 - parameters.scale_bits
             total += part.sends.ciphertexts * values / 2.0**room
         return total

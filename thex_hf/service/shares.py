@@ -10,7 +10,7 @@ def spent(owner: str, own: int, taken: int, most: int) -> bool:
     """Whether an owner may hold no more places.
 
     One owner gets half of the places at most, two a third each, and so on: as many as are free. So
-    whoever holds none finds one, however much a few others ask for.
+    whoever holds none finds one, however much others ask for: three of them, if there are 8 places.
 
     Args:
         owner: who asks; :data:`ANYONE` may hold all.
