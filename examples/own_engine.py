@@ -102,9 +102,8 @@ class Client(Wire):
         moves: Sequence[tuple[Move, int]],
         level: int | None = None,
     ) -> list[list[bytes]]:
+        rules.check_renewing(moves, len(data), self.parameters)
         vectors = [self.decrypt_complex(one, level) for one in data]
-        for move, _ in moves:
-            rules.check_move(move, len(data), self.slots, "renew")
         return [[self.encrypt(v, top) for v in move.apply(vectors)] for move, top in moves]
 
 

@@ -2,14 +2,18 @@
 
 import numpy as np
 from exact_engine import ExactEngine
-from reference import polynomial_logits
+from reference import polynomial_logits, random_polynomial_weights
 
+from thex_hf.backends.registry import get_backend
+from thex_hf.encrypted.circuits import plan_for
 from thex_hf.encrypted.context import RangeBits
 from thex_hf.encrypted.flood import Flood
 from thex_hf.encrypted.polynomial.folding import fold_polynomial
 from thex_hf.encrypted.polynomial.planner import polynomial_program
 from thex_hf.encrypted.schedule import Schedule
 from thex_hf.layout.plains import PlainStore
+from thex_hf.protocol.requests import key_request
+from thex_hf.protocol.server import ServedModel
 
 # sizes of the model, ring, bucket, true length
 CASES = {
@@ -26,6 +30,7 @@ CASES = {
 }
 
 FAINT = Flood(30, -30)
+SMALLEST = {"layers": 1, "hidden": 16, "intermediate": 16}
 
 
 def pack_request(schedule: Schedule, embeddings, tokens):
@@ -39,6 +44,16 @@ def pack_request(schedule: Schedule, embeddings, tokens):
         yield layout.pack(np.repeat(mask, layout.features, axis=1)), level
     for layout, level in schedule.marks:
         yield layout.pack(np.repeat(mask > 0, layout.features, axis=1) * 1.0), level
+
+
+def real_halves():
+    """A small model under real encryption at 128 bits, with rests: both sides and their plan."""
+    backend, weights = get_backend("seal"), random_polynomial_weights(**SMALLEST)
+    plan = plan_for(weights, 16, [{"attention_out": 7.0}], protocol="refresh", ring_degree=8192)
+    secret, evaluation = backend.generate(key_request(plan))
+    client = backend.client(plan.parameters, secret)
+    server = backend.server(plan.parameters, evaluation, plan.rotations)
+    return ServedModel(weights), plan, client, server, evaluation.key_id
 
 
 def run_exactly(weights, route, length, seed=1, flood=FAINT, spoil=lambda vector: vector):

@@ -4,16 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from reference import random_polynomial_weights
+from polynomial_runs import real_halves
 
 from thex_hf.backends.doubles import Complex, Double
 from thex_hf.backends.embedding import coefficients_of
-from thex_hf.backends.seal import BACKEND
-from thex_hf.encrypted.circuits import plan_for
 from thex_hf.protocol.client import ClientRun
 from thex_hf.protocol.messages import Message
-from thex_hf.protocol.requests import key_request
-from thex_hf.protocol.server import ServedModel, ServerRun
+from thex_hf.protocol.server import ServerRun
 
 LIFT = 2.0**40
 BINS = 64
@@ -43,12 +40,7 @@ class Deviating(ClientRun):
 
 @pytest.fixture(scope="module")
 def halves():
-    weights = random_polynomial_weights(layers=1, hidden=16, intermediate=16)
-    plan = plan_for(weights, 16, [{"attention_out": 7.0}], protocol="refresh", ring_degree=8192)
-    secret, evaluation = BACKEND.generate(key_request(plan))
-    client = BACKEND.client(plan.parameters, secret)
-    server = BACKEND.server(plan.parameters, evaluation, plan.rotations)
-    return ServedModel(weights), plan, client, server, evaluation.key_id
+    return real_halves()
 
 
 def first_visit(halves, how, monkeypatch):

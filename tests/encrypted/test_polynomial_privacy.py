@@ -5,10 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 from exact_engine import ExactEngine
-from polynomial_runs import CASES, pack_request, run_exactly
+from polynomial_runs import CASES, pack_request, real_halves, run_exactly
 from reference import random_polynomial_weights, random_weights
 
-from thex_hf.backends.seal import BACKEND
 from thex_hf.encrypted.circuits import batch_plan_for, plan_for
 from thex_hf.encrypted.context import RangeBits
 from thex_hf.encrypted.flood import NO_FLOOD
@@ -21,8 +20,7 @@ from thex_hf.errors import PlanError
 from thex_hf.layout.plains import PlainStore
 from thex_hf.protocol.client import ClientRun
 from thex_hf.protocol.messages import Message
-from thex_hf.protocol.requests import key_request
-from thex_hf.protocol.server import ServedModel, ServerRun
+from thex_hf.protocol.server import ServerRun
 
 
 def test_everything_that_leaves_is_made_afresh():
@@ -92,13 +90,7 @@ def test_the_answer_holds_logits_and_nothing_else(case):
 
 @pytest.fixture(scope="module")
 def halves():
-    """A small model under real encryption at 128 bits, with rests."""
-    weights = random_polynomial_weights(layers=1, hidden=16, intermediate=16)
-    plan = plan_for(weights, 16, [{"attention_out": 7.0}], protocol="refresh", ring_degree=8192)
-    secret, evaluation = BACKEND.generate(key_request(plan))
-    client = BACKEND.client(plan.parameters, secret)
-    server = BACKEND.server(plan.parameters, evaluation, plan.rotations)
-    return ServedModel(weights), plan, client, server, evaluation.key_id
+    return real_halves()
 
 
 def test_real_messages_are_masked_in_both_parts_and_made_afresh(halves):

@@ -68,9 +68,7 @@ class ClearClient:
         level: int | None = None,
     ) -> list[list[bytes]]:
         """Read, move and write numbers, with the errors that rounding and encryption would add."""
-        for move, top in moves:
-            rules.check_move(move, len(data), self.slots, "renew")
-            rules.check_level(top, self._parameters, "renew")
+        rules.check_renewing(moves, len(data), self._parameters)
         read = [self._format.unpack_vector(one) for one in data]
         for _, found, _ in read:
             rules.check_received(found, level)

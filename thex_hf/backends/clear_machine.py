@@ -39,14 +39,6 @@ class ClearPlain:
     factor: bool
 
 
-def exact_sum(a: AnyVector, b: AnyVector) -> tuple[AnyVector, AnyVector]:
-    """``a + b`` in float64, and what is lost by that (Knuth)."""
-    high: AnyVector = a + b
-    part = high - a
-    low: AnyVector = (a - (high - part)) + (b - part)
-    return high, low
-
-
 class Modulus:
     """The primes and bits of each level, and the check that a value does not wrap around."""
 

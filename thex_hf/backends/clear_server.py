@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from thex_hf.backends.clear_machine import ClearHandle, ClearPlain, Modulus, exact_sum
+from thex_hf.backends.clear_machine import ClearHandle, ClearPlain, Modulus
 from thex_hf.backends.clear_wire import UnprotectedFormat
+from thex_hf.backends.doubles import exact_sum
 from thex_hf.backends.noise import NoiseModel
 from thex_hf.layout import rules
 from thex_hf.layout.engines import AnyVector

@@ -7,12 +7,13 @@ that keep a result's error small beside its operands, which is what a transform 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Reals: TypeAlias = NDArray[np.float64]
+Numbers = TypeVar("Numbers", bound=NDArray[Any])
 
 _SPLIT = float(2**27 + 1)
 
@@ -26,9 +27,7 @@ class Double(NamedTuple):
     @classmethod
     def of(cls, a: Reals, b: Reals) -> Double:
         """``a + b`` exactly, whatever their sizes."""
-        high = a + b
-        part = high - a
-        return cls(high, (a - (high - part)) + (b - part))
+        return cls(*exact_sum(a, b))
 
     def plus(self, other: Double) -> Double:
         """The sum."""
@@ -88,6 +87,13 @@ class Complex(NamedTuple):
     def each(self, change: Callable[[Reals], Reals]) -> Complex:
         """All parts reordered or reshaped in the same way."""
         return Complex(self.real.each(change), self.imaginary.each(change))
+
+
+def exact_sum(a: Numbers, b: Numbers) -> tuple[Numbers, Numbers]:
+    """``a + b`` in float64 and what is lost by that (Knuth); of complex numbers, part by part."""
+    high = a + b
+    part = high - a
+    return high, (a - (high - part)) + (b - part)
 
 
 def _settled(high: Reals, low: Reals) -> Double:

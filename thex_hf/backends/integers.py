@@ -22,7 +22,10 @@ _MANTISSA = 53
 
 
 class Integers:
-    """The coefficients of one polynomial, between minus and plus half the modulus.
+    """The coefficients of one polynomial, in an interval as long as the modulus, about zero.
+
+    Its middle may be off zero by half of the product of all primes but the last: what counts is
+    that both sides take the same.
 
     Args:
         words: ``(limbs, N)`` residues of the coefficients.

@@ -61,9 +61,7 @@ class SealClient:
         level: int | None = None,
     ) -> list[list[bytes]]:
         """Decrypt to integers, move these, encrypt."""
-        for move, top in moves:
-            rules.check_move(move, len(data), self.slots, "renew")
-            rules.check_level(top, self._seal.parameters, "renew")
+        rules.check_renewing(moves, len(data), self._seal.parameters)
         sources = [self._integers(one, level) for one in data]
         return [
             [self._encrypted(words, top) for words in self._moves.move(sources, move, top)]

@@ -229,6 +229,13 @@ def check_unblinding(handles: Sequence[State], sources: int, slots: int, move: M
     return handles[0].level
 
 
+def check_renewing(moves: Sequence[tuple[Move, int]], sources: int, parameters: Parameters) -> None:
+    """Rules of ``renew``, but for the level of what came."""
+    for move, level in moves:
+        check_move(move, sources, parameters.slots, "renew")
+        check_level(level, parameters, "renew")
+
+
 def check_move(move: Move, sources: int, slots: int, verb: str) -> None:
     """Refuse a move between other ciphertexts."""
     if (move.sources, move.slots) != (sources, slots):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from typing import TypeAlias
 
 import numpy as np
 
@@ -14,12 +12,8 @@ from thex_hf.encrypted.batch.route import BatchRoute
 from thex_hf.encrypted.context import Handles, RangeBits
 from thex_hf.encrypted.flood import NO_FLOOD, Flood
 from thex_hf.encrypted.folding import Affine
-from thex_hf.encrypted.masks import uniform
-from thex_hf.layout.engines import AnyVector, ComplexVector, Handle, ServerEngine, Vector
+from thex_hf.layout.engines import AnyVector, ComplexVector, Handle, ServerEngine
 from thex_hf.layout.plains import PlainStore
-
-Draw: TypeAlias = Callable[[int, float], Vector]
-"""``(slots, bound)`` to that many reals, uniform on ``[-bound, bound)``."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +53,6 @@ class BatchContext:
     store: PlainStore
     route: BatchRoute
     bits: RangeBits
-    draw: Draw = uniform
     noise: Flood = NO_FLOOD
 
     def pairs(self, handles: Handles) -> Pairs:
@@ -125,10 +118,6 @@ class BatchContext:
         noise = self.noise.draw(self.route.answer)
         flooded = [self._add(a, own) for a, own in zip(handles, noise, strict=True)]
         return [self.engine.rerandomise(a) for a in flooded]
-
-    def _noise(self, bound: float) -> ComplexVector:
-        slots = self.engine.slots
-        return self.draw(slots, bound) + 1j * self.draw(slots, bound)
 
     def _add(self, a: Handle, vector: AnyVector) -> Handle:
         plain = self.engine.encode(vector, self.engine.level(a), factor=False)

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from thex_hf.encrypted.batch.circuit import encode_batch
-from thex_hf.encrypted.batch.context import BatchContext, Draw
+from thex_hf.encrypted.batch.context import BatchContext
 from thex_hf.encrypted.batch.folding import BatchLayers, fold_batch
 from thex_hf.encrypted.batch.route import BatchRoute, batch_routes
 from thex_hf.encrypted.context import Handles, RangeBits
 from thex_hf.encrypted.flood import LOGIT_BITS, NO_FLOOD, Flood
 from thex_hf.encrypted.margin import flood_options, strong_enough, too_weak
-from thex_hf.encrypted.masks import SPARE_BITS, uniform
+from thex_hf.encrypted.masks import SPARE_BITS
 from thex_hf.encrypted.plan import KEY_SWITCHES, Plan
 from thex_hf.encrypted.planner import RINGS, count, shape_of
 from thex_hf.encrypted.polynomial.folding import fold_polynomial, terms_of
@@ -26,7 +26,7 @@ from thex_hf.encrypted.polynomial.planner import (
 from thex_hf.encrypted.program import Program, Steps
 from thex_hf.encrypted.ranges import bits_of
 from thex_hf.errors import PlanError
-from thex_hf.layout.engines import ServerEngine, Vector
+from thex_hf.layout.engines import ServerEngine
 from thex_hf.layout.parameters import MAX_MODULUS_BITS_128, Parameters
 from thex_hf.layout.plains import PlainStore
 from thex_hf.weights import EncoderWeights
@@ -43,12 +43,11 @@ def batch_program(
     bits: RangeBits,
     layers: BatchLayers,
     noise: Flood,
-    draw: Draw = uniform,
 ) -> Program:
     """The circuit with its weights and the noise on its answer."""
 
     def start(engine: ServerEngine, store: PlainStore, request: list[Handles]) -> Steps:
-        run = BatchContext(engine, store, route, bits, draw, noise)
+        run = BatchContext(engine, store, route, bits, noise)
         return encode_batch(run, layers, request)
 
     return start
@@ -145,10 +144,6 @@ def choose_for_batch(ring: int, route: BatchRoute, bits: RangeBits) -> Parameter
     return None
 
 
-def _no_noise(slots: int, _bound: float) -> Vector:
-    return np.zeros(slots)
-
-
 def _plan(
     weights: EncoderWeights,
     layers: BatchLayers,
@@ -158,7 +153,7 @@ def _plan(
     protocol: str,
     noise: Mapping[str, int],
 ) -> Plan:
-    program = batch_program(route, bits, layers, NO_FLOOD, _no_noise)
+    program = batch_program(route, bits, layers, NO_FLOOD)
     record = count(program, route.schedule, route.shape.geometry.slots)
     options = {
         "packing": PACKING,
