@@ -81,6 +81,7 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
         "server_seconds": median(server),
         "server_seconds_all": server,
         "client_seconds": median(client),
+        "client_seconds_all": client,
         "keygen_seconds": first.keygen_seconds,
         "prepare_seconds": first.prepare_seconds,
         "first_text_seconds": once,
