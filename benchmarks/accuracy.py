@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from transformers import pipeline
 
 import thex_hf  # registers the task
-from thex_hf.conversion.data import read_texts
+from thex_hf.conversion.data.reading import read_texts
 
 BATCH = 10
 

@@ -11,19 +11,19 @@ import msgpack
 
 import thex_hf
 from thex_hf.backends.registry import get_backend
+from thex_hf.circuits.plan_reading import read_plan
 from thex_hf.client.half import ClientHalf
-from thex_hf.encrypted.reading import read_plan
 from thex_hf.errors import ChildError, ThexError
-from thex_hf.processes.faults import from_message
+from thex_hf.processes.channel import from_message
 from thex_hf.protocol import keyfile
 from thex_hf.protocol.client import ClientRun
+from thex_hf.protocol.keys import key_request
 from thex_hf.protocol.messages import Message
-from thex_hf.protocol.requests import key_request
-from thex_hf.service.keyring import Keyring, KeysName
-from thex_hf.service.runs import Runs
-from thex_hf.service.server import ThexServer
-from thex_hf.service.shares import ANYONE
-from thex_hf.service.worker import Worker
+from thex_hf.serving.engine_cache import Keyring, KeysName
+from thex_hf.serving.fairness import ANYONE
+from thex_hf.serving.runs import Runs
+from thex_hf.serving.server import ThexServer
+from thex_hf.serving.worker import Worker
 
 
 class _NoShelf:

@@ -54,11 +54,11 @@ def measure(tokens: int, repeats: int, softmax: str) -> dict[str, Any]:
 
     import thex_hf
     from thex_hf.backends.registry import get_backend
-    from thex_hf.encrypted.circuits import plan_for, program_for
-    from thex_hf.encrypted.preparation import prepare
+    from thex_hf.circuits.dispatch import plan_for, program_for
+    from thex_hf.circuits.encode_weights import prepare
     from thex_hf.protocol.client import ClientRun
+    from thex_hf.protocol.keys import key_request
     from thex_hf.protocol.local import exchange
-    from thex_hf.protocol.requests import key_request
     from thex_hf.protocol.server import ServedModel, ServerRun
 
     torch.set_num_threads(1)

@@ -26,14 +26,14 @@ from common import surroundings, write
 
 import thex_hf
 from thex_hf.backends.registry import get_backend
-from thex_hf.encrypted.circuits import plan_for
-from thex_hf.encrypted.flood import Flood
-from thex_hf.encrypted.plan import Plan
-from thex_hf.layout.engines import ClientEngine, ComplexVector, ServerEngine, Vector
-from thex_hf.layout.layout import Layout
+from thex_hf.circuits.dispatch import plan_for
+from thex_hf.circuits.flood import Flood
+from thex_hf.circuits.plan import Plan
+from thex_hf.ckks.engine import ClientEngine, ComplexVector, ServerEngine, Vector
+from thex_hf.ckks.packing.layout import Layout
 from thex_hf.protocol.client import ClientRun
+from thex_hf.protocol.keys import key_request
 from thex_hf.protocol.messages import Message
-from thex_hf.protocol.requests import key_request
 from thex_hf.protocol.server import ServedModel, ServerRun
 from thex_hf.weights import EncoderWeights
 

@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING, Any
 from common import RESULTS, surroundings
 
 import thex_hf
-from thex_hf.encrypted.circuits import FORMS, plan_for
-from thex_hf.plots.canvas import save
-from thex_hf.plots.cost import draw_cost, read_cost
-from thex_hf.plots.levels import draw_levels, read_levels
-from thex_hf.plots.protocols import draw_protocols, read_protocols
-from thex_hf.plots.scores import Scores, draw_scores
-from thex_hf.plots.stages import draw_stages, read_stages
+from thex_hf.circuits.dispatch import FORMS, plan_for
+from thex_hf.reports.plots.canvas import save
+from thex_hf.reports.plots.cost import draw_cost, read_cost
+from thex_hf.reports.plots.levels import draw_levels, read_levels
+from thex_hf.reports.plots.protocols import draw_protocols, read_protocols
+from thex_hf.reports.plots.scores import Scores, draw_scores
+from thex_hf.reports.plots.stages import draw_stages, read_stages
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from thex_hf.encrypted.plan import Plan
+    from thex_hf.circuits.plan import Plan
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 SCORES = RESULTS / "scores.json"
@@ -64,7 +64,7 @@ def measure_scores(data: str, pair: list[Path] | None) -> None:
     """Attention scores of models on a file of texts, into results/scores.json."""
     from transformers import AutoTokenizer
 
-    from thex_hf.plots import running
+    from thex_hf.reports.plots import running
 
     texts = running.score_texts(data)
 

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import thex_hf
-from thex_hf.conversion.data import read_texts
+from thex_hf.conversion.data.reading import read_texts
 from thex_hf.modeling.calibrate import computed
 from thex_hf.modeling.configuration_thex_bert import RANGE_KEYS
 from thex_hf.modeling.opening import open_model

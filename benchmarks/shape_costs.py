@@ -16,7 +16,7 @@ from common import surroundings, write
 from scaling import FORM, ranges_of, weights_of
 
 from thex_hf.backends.registry import get_backend
-from thex_hf.encrypted.circuits import plan_for
+from thex_hf.circuits.dispatch import plan_for
 from thex_hf.errors import PlanError
 from thex_hf.protocol.costs import estimate, measure_costs
 

@@ -1,10 +1,10 @@
 """The protocols of two commits in turn on one machine: seconds of server and client, ratio.
 
-``python benchmarks/side_by_side.py OLD NEW --name exact-visits [--rounds 3] [--protocols refresh]``.
-Each commit is checked out beside this clone and runs rows of its own ``benchmarks/protocols.py``, a
-fresh process a row, the old and the new one after the other, so that a slow minute meets both.
-Counts, levels and bytes that differ are shown. Writes results/NAME.json and results/NAME.md.
-Takes about five minutes for each protocol.
+``python benchmarks/side_by_side.py OLD NEW --name exact-visits [--protocols refresh]``. Each commit
+is checked out beside this clone and runs rows of its own ``benchmarks/protocols.py``, a fresh
+process a row, the old and the new one in turn, so that a slow minute meets both. Counts, levels
+and bytes that differ are recorded. Writes results/NAME.json and results/NAME.md. Takes about five
+minutes for each protocol.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ SECONDS = ("server_seconds_all", "client_seconds_all")
 def check_out(revision: str, folder: Path) -> str:
     """The commit in a folder of its own; its short name."""
     git = ["git", "-C", str(ROOT)]
-    subprocess.run([*git, "worktree", "add", "--quiet", "--detach", folder, revision], check=True)
+    subprocess.run(
+        [*git, "worktree", "add", "--quiet", "--detach", str(folder), revision], check=True
+    )
     done = subprocess.run([*git, "rev-parse", "--short", revision], capture_output=True, check=True)
     return done.stdout.decode().strip()
 
@@ -142,7 +144,7 @@ def main() -> None:
                 write(chosen.name, record, table)
         finally:
             for tree in trees.values():
-                git = ["git", "-C", str(ROOT), "worktree", "remove", "--force", tree]
+                git = ["git", "-C", str(ROOT), "worktree", "remove", "--force", str(tree)]
                 subprocess.run(git, check=False)
 
 

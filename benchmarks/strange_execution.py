@@ -18,8 +18,8 @@ from tqdm.auto import tqdm
 from transformers import AutoTokenizer, pipeline
 
 import thex_hf
-from thex_hf.conversion.data import read_texts
-from thex_hf.encrypted.circuits import FORMS
+from thex_hf.circuits.dispatch import FORMS
+from thex_hf.conversion.data.reading import read_texts
 
 MOST_TOKENS = 32
 

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
-from thex_hf.conversion.data import LabelledTexts, read_texts
+from thex_hf.conversion.data.reading import LabelledTexts, read_texts
 from thex_hf.evaluation.sequences import SequenceF1
 
 Figures = dict[str, float]

@@ -22,7 +22,7 @@ from transformers import pipeline
 
 import thex_hf
 from thex_hf.concrete import environment
-from thex_hf.conversion.data import read_texts
+from thex_hf.conversion.data.reading import read_texts
 
 ENGINES = (
     ("seal", "client", (16, 32), 3),

@@ -25,7 +25,7 @@ from transformers import pipeline
 
 import thex_hf  # noqa: F401  (makes the task known to transformers)
 from thex_hf.conversion import ConversionReport, convert, options_from
-from thex_hf.conversion.data import LabelledTexts, read_texts
+from thex_hf.conversion.data.reading import LabelledTexts, read_texts
 
 HERE = Path(__file__).parent
 NOTES = (

@@ -29,14 +29,14 @@ from transformers import AutoTokenizer
 
 import thex_hf
 from thex_hf.backends.base import EvaluationKeys, KeyRequest, SecretKeys
-from thex_hf.encrypted.circuits import FORMS
+from thex_hf.backends.seal.combine import combine_by_products, dot_by_products
+from thex_hf.circuits.dispatch import FORMS
+from thex_hf.ckks import rules
+from thex_hf.ckks.engine import AnyVector, ComplexVector, Vector
+from thex_hf.ckks.packing.moves import Move
+from thex_hf.ckks.parameters import Parameters
+from thex_hf.ckks.rules import split_state, with_state
 from thex_hf.errors import WireError
-from thex_hf.layout import rules
-from thex_hf.layout.combine import combine_by_products, dot_by_products
-from thex_hf.layout.engines import AnyVector, ComplexVector, Vector
-from thex_hf.layout.handover import split_state, with_state
-from thex_hf.layout.moves import Move
-from thex_hf.layout.parameters import Parameters
 from thex_hf.protocol.session import LocalSession
 
 
@@ -82,7 +82,7 @@ class Wire:
 
 
 class Client(Wire):
-    """Encrypts and decrypts; see :class:`thex_hf.layout.engines.ClientEngine`."""
+    """Encrypts and decrypts; see :class:`thex_hf.ckks.engine.ClientEngine`."""
 
     def encrypt(self, vector: AnyVector, level: int) -> bytes:
         rules.check_level(level, self.parameters, "encrypt")
@@ -109,7 +109,7 @@ class Client(Wire):
 
 @dataclass(frozen=True)
 class Server(Wire):
-    """Computes; see :class:`thex_hf.layout.engines.ServerEngine`."""
+    """Computes; see :class:`thex_hf.ckks.engine.ServerEngine`."""
 
     steps: Mapping[int, int]  # the level that each rotation key reaches
     relinearisation: int | None = None  # and these; None: there is no such key

@@ -22,7 +22,7 @@ from evaluate import evaluator
 from transformers import pipeline
 
 import thex_hf.evaluation  # makes the task known to evaluate
-from thex_hf.conversion.data import read_texts
+from thex_hf.conversion.data.reading import read_texts
 
 DATA = Path(__file__).parent / "data" / "film_reviews.tsv"
 MODES = {"disable": "clear", "simulate": "simulated", "execute": "encrypted"}

@@ -24,12 +24,11 @@ from transformers import AutoTokenizer
 
 import thex_hf
 from thex_hf.backends import get_backend
-from thex_hf.encrypted.circuits import FORMS, plan_for
-from thex_hf.encrypted.plan import Plan
-from thex_hf.encrypted.shape import bucket
+from thex_hf.circuits.dispatch import FORMS, plan_for
+from thex_hf.circuits.plan import Plan
+from thex_hf.circuits.shape import bucket
 from thex_hf.protocol.client import ClientRun
-from thex_hf.protocol.keys import KeyStore
-from thex_hf.protocol.requests import key_request
+from thex_hf.protocol.keys import KeyStore, key_request
 from thex_hf.protocol.server import ServedModel, ServerRun
 
 TEXT = "a warm , funny and beautifully acted film"

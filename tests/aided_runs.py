@@ -3,12 +3,12 @@
 import numpy as np
 from exact_engine import ExactEngine
 
-from thex_hf.encrypted.answers import answer_part
-from thex_hf.encrypted.client_aided import make_plan
-from thex_hf.encrypted.context import Context, RangeBits
-from thex_hf.encrypted.encoder import encode
-from thex_hf.encrypted.folding import fold
-from thex_hf.layout.plains import PlainStore
+from thex_hf.circuits.client_aided.circuit import encode
+from thex_hf.circuits.client_aided.planner import make_plan
+from thex_hf.circuits.context import Context, RangeBits
+from thex_hf.circuits.folding import fold
+from thex_hf.ckks.plaintext_cache import PlainStore
+from thex_hf.protocol.client import answer_part
 
 
 def bits_for(weights):

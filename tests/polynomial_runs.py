@@ -5,14 +5,14 @@ from exact_engine import ExactEngine
 from reference import polynomial_logits, random_polynomial_weights
 
 from thex_hf.backends.registry import get_backend
-from thex_hf.encrypted.circuits import plan_for
-from thex_hf.encrypted.context import RangeBits
-from thex_hf.encrypted.flood import Flood
-from thex_hf.encrypted.polynomial.folding import fold_polynomial
-from thex_hf.encrypted.polynomial.planner import polynomial_program
-from thex_hf.encrypted.schedule import Schedule
-from thex_hf.layout.plains import PlainStore
-from thex_hf.protocol.requests import key_request
+from thex_hf.circuits.context import RangeBits
+from thex_hf.circuits.dispatch import plan_for
+from thex_hf.circuits.flood import Flood
+from thex_hf.circuits.schedule import Schedule
+from thex_hf.circuits.single.folding import fold_polynomial
+from thex_hf.circuits.single.planner import polynomial_program
+from thex_hf.ckks.plaintext_cache import PlainStore
+from thex_hf.protocol.keys import key_request
 from thex_hf.protocol.server import ServedModel
 
 # sizes of the model, ring, bucket, true length

@@ -6,13 +6,12 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 
 import thex_hf
-from thex_hf.service.cradle import Cradle
-from thex_hf.service.hands import ForkedHands
-from thex_hf.service.portable import weights_to_bytes
-from thex_hf.service.spec import Spec
-from thex_hf.web.app import make_app
-from thex_hf.web.serve import HttpServer, Listening
-from thex_hf.web.settings import Settings
+from thex_hf.serving.fork_server_client import Cradle
+from thex_hf.serving.http.app import make_app
+from thex_hf.serving.http.serve import HttpServer, Listening
+from thex_hf.serving.http.settings import Settings
+from thex_hf.serving.spec import Spec, weights_to_bytes
+from thex_hf.serving.worker_handles import ForkedHands
 
 
 class Near:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from thex_hf.conversion.data import read_texts
+from thex_hf.conversion.data.reading import read_texts
 from thex_hf.conversion.sources import load_source
 
 FOLDER = Path(__file__).parents[1] / "examples"

@@ -41,7 +41,7 @@ import thex_hf
 roots = {name.partition(".")[0] for name in set(sys.modules) - theirs}
 print(json.dumps({
     "heavy": sorted(roots & {"tenseal", "concrete", "openfhe", "datasets", "evaluate", "sklearn"}),
-    "engine": sorted(n for n in sys.modules if n.startswith("thex_hf.backends.seal")),
+    "engine": sorted(n for n in sys.modules if n.startswith("thex_hf.backends.seal.backend")),
     "task": "thex-text-classification" in PIPELINE_REGISTRY.supported_tasks,
     "version": thex_hf.__version__,
 }))

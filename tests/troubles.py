@@ -21,24 +21,24 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 import thex_hf
 from thex_hf.backends import KeyRequest, get_backend
 from thex_hf.bounds import check_logits
+from thex_hf.ckks.parameters import Parameters
 from thex_hf.cli.texts import read_texts as read_given_texts
 from thex_hf.client.half import ClientHalf
 from thex_hf.client.http import open_transport
 from thex_hf.concrete import environment
 from thex_hf.conversion import checks, convert, options_from
-from thex_hf.conversion.data import LabelledTexts, read_texts
-from thex_hf.conversion.naming import aligned
-from thex_hf.conversion.resume import Work
+from thex_hf.conversion.checkpoint import Work
+from thex_hf.conversion.data.naming import aligned
+from thex_hf.conversion.data.reading import LabelledTexts, read_texts
 from thex_hf.conversion.sources import load_source, start_model
-from thex_hf.layout.parameters import Parameters
 from thex_hf.modeling.guards import refuse_pickle
 from thex_hf.modeling.opening import open_model
 from thex_hf.protocol.keyfile import read_file
 from thex_hf.protocol.keys import KeyStore
-from thex_hf.service.runs import RunName, Runs
-from thex_hf.service.shelf import Limits
-from thex_hf.web.serve import Listening
-from thex_hf.web.tokens import Tokens
+from thex_hf.serving.http.bearer_tokens import Tokens
+from thex_hf.serving.http.serve import Listening
+from thex_hf.serving.keys.repository import Limits
+from thex_hf.serving.runs import RunName, Runs
 
 TASK = "thex-text-classification"
 PARAMETERS = Parameters(8192, (50, 38, 38, 38), 54, 38)

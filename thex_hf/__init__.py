@@ -4,7 +4,7 @@
 ``pipeline("thex-token-classification")`` known to transformers and registers the model type
 ``thex_bert``. It loads no homomorphic library and needs no network. Where torch or transformers is
 not installed, or the environment variable ``THEX_HF_NO_TORCH`` is set, only :mod:`thex_hf.client`
-and :mod:`thex_hf.service` work, and nothing is registered.
+and :mod:`thex_hf.serving` work, and nothing is registered.
 """
 
 from __future__ import annotations

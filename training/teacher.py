@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import BertForSequenceClassification
 
-from thex_hf.conversion.batches import Batch, Encoded
-from thex_hf.conversion.fitting import FitOptions
-from thex_hf.conversion.trainer import fit
+from thex_hf.conversion.training.batches import Batch, Encoded
+from thex_hf.conversion.training.fitting import FitOptions
+from thex_hf.conversion.training.trainer import fit
 
 SMOOTHING = 0.05
 SCORE_LIMIT = 3.0

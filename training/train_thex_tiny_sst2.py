@@ -25,9 +25,9 @@ from start_model import build_start
 from teacher import train_teacher
 
 from thex_hf.conversion import ConversionOptions, ConversionReport, FitOptions, convert
-from thex_hf.conversion.batches import encode
-from thex_hf.conversion.data import read_texts
-from thex_hf.modeling.card import write_card
+from thex_hf.conversion.data.reading import read_texts
+from thex_hf.conversion.training.batches import encode
+from thex_hf.modeling.cards.card import write_card
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "thex-tiny-sst2"

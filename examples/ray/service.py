@@ -25,10 +25,10 @@ import thex_hf
 from thex_hf.endpoint.spec import spec_of
 from thex_hf.errors import ChildError
 from thex_hf.modeling.opening import open_model
-from thex_hf.service.spec import Spec
-from thex_hf.service.worker import Worker
-from thex_hf.web.app import make_app
-from thex_hf.web.tokens import Tokens
+from thex_hf.serving.http.app import make_app
+from thex_hf.serving.http.bearer_tokens import Tokens
+from thex_hf.serving.spec import Spec
+from thex_hf.serving.worker import Worker
 
 
 @ray.remote(num_cpus=1, max_restarts=0)

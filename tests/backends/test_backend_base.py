@@ -8,8 +8,8 @@ import pytest
 
 import thex_hf.backends.registry as registry
 from thex_hf.backends.base import EvaluationKeys, key_id_of
-from thex_hf.backends.clear import BACKEND as CLEAR
-from thex_hf.backends.seal import BACKEND as SEAL
+from thex_hf.backends.clear.backend import BACKEND as CLEAR
+from thex_hf.backends.seal.backend import BACKEND as SEAL
 from thex_hf.errors import BackendUnavailable, KeyMismatch
 
 
@@ -64,7 +64,7 @@ def test_a_broken_plugin_is_named_only_when_asked_for(monkeypatch: pytest.Monkey
 
 def test_importing_backends_imports_no_encryption_library() -> None:
     code = (
-        "import sys, thex_hf.backends, thex_hf.backends.seal, thex_hf.backends.clear;"
+        "import sys, thex_hf.backends.seal.backend, thex_hf.backends.clear.backend;"
         "sys.exit(any(name.startswith('tenseal') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

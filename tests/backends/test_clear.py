@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from thex_hf.backends.base import KeyRequest
-from thex_hf.backends.clear import BACKEND, ClearBackend
-from thex_hf.backends.clear_machine import ClearHandle
-from thex_hf.backends.clear_wire import UnprotectedFormat
-from thex_hf.backends.primes import primes_of
+from thex_hf.backends.clear.backend import BACKEND, ClearBackend
+from thex_hf.backends.clear.handles import ClearHandle
+from thex_hf.backends.clear.wire import UnprotectedFormat
+from thex_hf.backends.numerics.ntt import primes_of
+from thex_hf.ckks.engine import ClientEngine, ServerEngine, Vector
+from thex_hf.ckks.parameters import Parameters
 from thex_hf.errors import PlanError, SecurityError, WireError
-from thex_hf.layout.engines import ClientEngine, ServerEngine, Vector
-from thex_hf.layout.parameters import Parameters
 
 TINY = Parameters(32, (40, 30, 30), 40, 30)
 

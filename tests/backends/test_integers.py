@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 
-from thex_hf.backends.embedding import coefficients_of, slots_of
-from thex_hf.backends.integers import Integers, uniform_residues
-from thex_hf.backends.ntt import Transform, products
-from thex_hf.backends.primes import primes_of
-from thex_hf.backends.ring import slot_exponents, slots_of_reals
-from thex_hf.layout.parameters import Parameters
+from thex_hf.backends.numerics.embedding import (
+    coefficients_of,
+    slot_exponents,
+    slots_of,
+    slots_of_reals,
+)
+from thex_hf.backends.numerics.integers import Integers, uniform_residues
+from thex_hf.backends.numerics.ntt import Transform, primes_of, products
+from thex_hf.ckks.parameters import Parameters
 
 DEGREE = 1024
 PRIMES = primes_of(Parameters(DEGREE, (60, 27, 50), 58, 27))

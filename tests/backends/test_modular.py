@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from thex_hf.backends import modular
 from thex_hf.backends.base import KeyRequest
-from thex_hf.backends.modular import EXACT_BITS, matmul, piece_bits
-from thex_hf.backends.seal import SealBackend
-from thex_hf.layout.parameters import Parameters
+from thex_hf.backends.numerics import modular
+from thex_hf.backends.numerics.modular import EXACT_BITS, matmul, piece_bits
+from thex_hf.backends.seal.backend import SealBackend
+from thex_hf.ckks.parameters import Parameters
 
 
 @pytest.mark.parametrize("bits", [20, 27, 30, 39, 46, 53, 60])
@@ -67,7 +67,7 @@ def test_a_product_that_loses_bits_is_found_and_told_once(
 ):
     monkeypatch.setattr(modular, "product", product)
     assert [modular.products_are_exact() for _ in range(3)] == [False] * 3
-    assert [record.name for record in caplog.records] == ["thex_hf.backends.modular"]
+    assert [record.name for record in caplog.records] == ["thex_hf.backends.numerics.modular"]
     assert "not exact on this machine" in caplog.text
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from thex_hf.backends.base import KeyRequest, SlotBackend
-from thex_hf.backends.clear import BACKEND as CLEAR
-from thex_hf.backends.noise import NoiseModel
-from thex_hf.backends.primes import primes_of
+from thex_hf.backends.clear.backend import BACKEND as CLEAR
+from thex_hf.backends.numerics.noise import NoiseModel
+from thex_hf.backends.numerics.ntt import primes_of
 from thex_hf.backends.registry import get_backend
-from thex_hf.layout.engines import Vector
-from thex_hf.layout.parameters import Parameters
+from thex_hf.ckks.engine import Vector
+from thex_hf.ckks.parameters import Parameters
 
 DEEP = Parameters(8192, (50, 38, 38, 38), 54, 38)
 ROTATIONS = tuple(range(1, 13))

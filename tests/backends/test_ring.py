@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from thex_hf.backends.primes import primes_of
-from thex_hf.backends.ring import (
+from thex_hf.backends.numerics.embedding import (
     as_seal_slots,
     conjugation_element,
     galois_element,
@@ -15,8 +14,9 @@ from thex_hf.backends.ring import (
     ones_power,
     slot_exponents,
 )
+from thex_hf.backends.numerics.ntt import primes_of
+from thex_hf.ckks.parameters import Parameters
 from thex_hf.errors import PlanError
-from thex_hf.layout.parameters import Parameters
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from thex_hf.backends import seal_context, seal_io
 from thex_hf.backends.base import EvaluationKeys, KeyLevels, KeyRequest, SecretKeys, key_share
-from thex_hf.backends.primes import primes_of
-from thex_hf.backends.seal import SealBackend
-from thex_hf.backends.seal_client import SealClient
-from thex_hf.backends.seal_frame import check_frame
-from thex_hf.backends.seal_server import SealServer
+from thex_hf.backends.numerics.ntt import primes_of
+from thex_hf.backends.seal import context as seal_context
+from thex_hf.backends.seal import serialisation as seal_io
+from thex_hf.backends.seal.backend import SealBackend
+from thex_hf.backends.seal.client import SealClient
+from thex_hf.backends.seal.serialisation import check_frame
+from thex_hf.backends.seal.server import SealServer
+from thex_hf.ckks.parameters import Parameters
 from thex_hf.errors import PlanError, SecurityError, WireError
-from thex_hf.layout.parameters import Parameters
 
 pytest.importorskip("tenseal.sealapi")
 

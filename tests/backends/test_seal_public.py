@@ -6,13 +6,13 @@ import zlib
 import pytest
 
 from thex_hf.backends.base import EvaluationKeys, KeyRequest
-from thex_hf.backends.seal import BACKEND
-from thex_hf.backends.seal_context import secure_context
-from thex_hf.backends.seal_io import to_bytes
-from thex_hf.backends.seal_public import load_public
-from thex_hf.backends.seal_words import inflated
+from thex_hf.backends.seal.backend import BACKEND
+from thex_hf.backends.seal.context import secure_context
+from thex_hf.backends.seal.public_key import load_public
+from thex_hf.backends.seal.residues import inflated
+from thex_hf.backends.seal.serialisation import to_bytes
+from thex_hf.ckks.parameters import Parameters
 from thex_hf.errors import WireError
-from thex_hf.layout.parameters import Parameters
 
 PARAMETERS = Parameters(4096, (39, 30), 39, 30)
 WHOLE = 97 + 2 * 3 * 4096 * 8

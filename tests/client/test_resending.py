@@ -10,7 +10,7 @@ from thex_hf.client.client import ThexClient
 from thex_hf.client.half import ClientHalf
 from thex_hf.client.pieces import Pieces
 from thex_hf.errors import ChildError, ConnectionLost, KeyMismatch, KeyStoreError, QuotaError
-from thex_hf.service.server import ThexServer
+from thex_hf.serving.server import ThexServer
 
 
 class Losing(Near):

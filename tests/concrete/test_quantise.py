@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from reference import clear_logits, random_weights
 
 from thex_hf.concrete.circuits import Bits, encoder_maps, frames
-from thex_hf.concrete.client import classify, drive
 from thex_hf.concrete.quantise import Quantiser, block, linear
+from thex_hf.concrete.roles import classify, drive
 from thex_hf.errors import PlanError
 
 

@@ -6,7 +6,7 @@ from conformance.slot_world import SLOTS, SMALL, STEPS, World
 
 from thex_hf.backends.base import KeyRequest
 from thex_hf.backends.registry import find_backend, get_backend, list_backends
-from thex_hf.layout.engines import Vector
+from thex_hf.ckks.engine import Vector
 from thex_hf.protocol.engines import CircuitBackend
 
 WITH_SLOTS = [

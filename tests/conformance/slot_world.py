@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from thex_hf.backends.base import EvaluationKeys, SecretKeys, SlotBackend
-from thex_hf.layout.engines import (
+from thex_hf.ckks.engine import (
     AnyVector,
     ClientEngine,
     ComplexVector,
     ServerEngine,
     Vector,
 )
-from thex_hf.layout.parameters import Parameters
+from thex_hf.ckks.parameters import Parameters
 
 SMALL = Parameters(4096, (39, 30), 39, 30)
 OTHER = Parameters(4096, (38, 31), 39, 31)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from conformance.slot_world import SLOTS, World, close
 
+from thex_hf.backends.seal.combine import combine_by_products
 from thex_hf.errors import PlanError
-from thex_hf.layout.combine import combine_by_products
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import pytest
 from conformance.slot_world import SLOTS, STEPS, World, close
 
 from thex_hf.backends.base import KeyRequest
+from thex_hf.ckks.engine import ComplexVector, Vector
+from thex_hf.ckks.parameters import Parameters
 from thex_hf.errors import PlanError
-from thex_hf.layout.engines import ComplexVector, Vector
-from thex_hf.layout.parameters import Parameters
 
 EXACT = 1e-11  # below every error of the machine, above float64
 

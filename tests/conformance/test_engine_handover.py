@@ -6,8 +6,8 @@ from contextlib import suppress
 
 from conformance.slot_world import World, close
 
+from thex_hf.ckks.engine import Vector
 from thex_hf.errors import PlanError
-from thex_hf.layout.engines import Vector
 
 
 def test_any_handle_survives(world: World, x: Vector, y: Vector) -> None:

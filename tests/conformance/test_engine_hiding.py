@@ -8,9 +8,9 @@ from conformance.slot_world import SLOTS, World, close
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from thex_hf.ckks.engine import ComplexVector, Vector
+from thex_hf.ckks.packing.moves import Move
 from thex_hf.errors import PlanError, WireError
-from thex_hf.layout.engines import ComplexVector, Vector
-from thex_hf.layout.moves import Move
 
 STILL = Move(1, np.arange(SLOTS)[None])
 FRESH = 2e-5  # errors of an encryption and of a zero; float64 masks would leave more

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thex_hf.backends.base import EvaluationKeys, KeyLevels, KeyRequest, SecretKeys
+from thex_hf.ckks.engine import Vector
+from thex_hf.ckks.parameters import Parameters
 from thex_hf.errors import PlanError, SecurityError, WireError
-from thex_hf.layout.engines import Vector
-from thex_hf.layout.parameters import Parameters
 from thex_hf.protocol.keys import KeyStore
 
 # --- keys -------------------------------------------------------------------

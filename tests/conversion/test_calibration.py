@@ -16,9 +16,9 @@ from thex_hf.modeling import (
     ThexBertForSequenceClassification,
     ThexBertForTokenClassification,
 )
+from thex_hf.modeling.cards.measures import read_measures, write_measures
 from thex_hf.modeling.digest import weights_digest
 from thex_hf.modeling.opening import open_model
-from thex_hf.modeling.records import read_measures, write_measures
 
 TEXTS = ["a good film", "the plot", " ".join(WORDS * 3), "dull dull dull"]
 FORMS = {"the-x": {}, "polynomial": {"activation": "quadratic", "softmax": "power"}}

@@ -13,9 +13,9 @@ from thex_hf.conversion import (
     TheXOptions,
     convert,
 )
-from thex_hf.conversion.batches import encode
-from thex_hf.conversion.data import read_texts
+from thex_hf.conversion.data.reading import read_texts
 from thex_hf.conversion.scores import score
+from thex_hf.conversion.training.batches import encode
 from thex_hf.errors import ConversionError, OptionError
 from thex_hf.modeling import ThexBertForSequenceClassification
 from thex_hf.modeling.configuration_thex_bert import RANGE_KEYS

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from thex_hf.conversion.data import read_texts
+from thex_hf.conversion.data.reading import read_texts
 from thex_hf.errors import ConversionError
 
 

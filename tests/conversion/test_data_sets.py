@@ -5,8 +5,8 @@ import logging
 import datasets
 import pytest
 
-from thex_hf.conversion.data import LabelledTexts, read_texts
-from thex_hf.conversion.naming import aligned
+from thex_hf.conversion.data.naming import aligned
+from thex_hf.conversion.data.reading import LabelledTexts, read_texts
 from thex_hf.conversion.opening import open_both
 from thex_hf.conversion.options import ConversionOptions, FitOptions
 from thex_hf.errors import ConversionError, DataError
@@ -168,7 +168,7 @@ def test_the_home_folder_is_found(tmp_path, monkeypatch):
 
 
 def test_without_the_network_the_message_says_so(monkeypatch):
-    monkeypatch.setattr("thex_hf.conversion.sets.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("thex_hf.conversion.data.sets.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     with pytest.raises(ConversionError, match="HF_HUB_OFFLINE is set"):
         read_texts("no-such-data-set")

@@ -11,9 +11,9 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 
 from thex_hf import ThexBertForTokenClassification
 from thex_hf.conversion import FitOptions, convert
-from thex_hf.conversion.batches import collate, encode, hold_out
-from thex_hf.conversion.data import read_texts
+from thex_hf.conversion.data.reading import read_texts
 from thex_hf.conversion.scores import score_logits
+from thex_hf.conversion.training.batches import collate, encode, hold_out
 from thex_hf.errors import ConversionError
 from thex_hf.modeling.tasks import IGNORED
 

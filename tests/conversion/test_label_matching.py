@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thex_hf.conversion.data import read_texts
-from thex_hf.conversion.labels import class_ids, written
-from thex_hf.conversion.naming import positions
+from thex_hf.conversion.data.labels import class_ids, written
+from thex_hf.conversion.data.naming import positions
+from thex_hf.conversion.data.reading import read_texts
 from thex_hf.errors import ConversionError, DataError
 
 STARS = ["1", "2", "3", "4", "5"]

@@ -1,14 +1,14 @@
 import torch
 from transformers import AutoTokenizer, BertForSequenceClassification
 
-from thex_hf.conversion.batches import collate, encode, shuffled
-from thex_hf.conversion.data import read_texts
-from thex_hf.conversion.fitting import FitOptions
-from thex_hf.conversion.losses import LossOptions, norm_loss, run
+from thex_hf.conversion.checkpoint import Work
+from thex_hf.conversion.data.reading import read_texts
 from thex_hf.conversion.norms import clamp_scales, copied, fit_least_squares
-from thex_hf.conversion.resume import Work
 from thex_hf.conversion.sources import start_model
-from thex_hf.conversion.stages import Lesson, distil_norms
+from thex_hf.conversion.training.batches import collate, encode, shuffled
+from thex_hf.conversion.training.fitting import FitOptions
+from thex_hf.conversion.training.losses import LossOptions, norm_loss, run
+from thex_hf.conversion.training.stages import Lesson, distil_norms
 
 
 def prepare(bert_folder, data_files):

@@ -11,7 +11,7 @@ from transformers import BertTokenizerFast, pipeline
 
 from thex_hf import ThexBertConfig, ThexBertForSequenceClassification
 from thex_hf.conversion import convert, options_from
-from thex_hf.conversion.data import LabelledTexts
+from thex_hf.conversion.data.reading import LabelledTexts
 from thex_hf.errors import ConversionError, DivergenceError
 
 

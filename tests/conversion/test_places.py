@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from thex_hf.conversion import convert, output, save
-from thex_hf.conversion.data import LabelledTexts
-from thex_hf.conversion.resume import Work
+from thex_hf.conversion.checkpoint import Work
+from thex_hf.conversion.data.reading import LabelledTexts
 from thex_hf.errors import ConversionError
 
 

@@ -12,16 +12,16 @@ from typer.testing import CliRunner
 
 from thex_hf.cli.main import commands
 from thex_hf.conversion import ConversionOptions, FitOptions, PolynomialOptions, convert
-from thex_hf.conversion.batches import collate, encode, sample
+from thex_hf.conversion.checkpoint import Work
 from thex_hf.conversion.checks import check_learned, check_values
-from thex_hf.conversion.data import read_texts
-from thex_hf.conversion.losses import LossOptions, run
-from thex_hf.conversion.polynomial import fit_start, with_polynomials
-from thex_hf.conversion.resume import Work
+from thex_hf.conversion.data.reading import read_texts
+from thex_hf.conversion.polynomial_stages import fit_start, with_polynomials
 from thex_hf.conversion.scores import score
 from thex_hf.conversion.sources import start_model
-from thex_hf.conversion.stages import Lesson, distil_layers
-from thex_hf.conversion.trainer import fit
+from thex_hf.conversion.training.batches import collate, encode, sample
+from thex_hf.conversion.training.losses import LossOptions, run
+from thex_hf.conversion.training.stages import Lesson, distil_layers
+from thex_hf.conversion.training.trainer import fit
 from thex_hf.errors import ConversionError, OptionError
 from thex_hf.modeling import ThexBertForSequenceClassification
 from thex_hf.modeling.configuration_thex_bert import RANGE_KEYS

@@ -3,7 +3,7 @@
 import json
 import math
 
-from thex_hf.conversion.report import ConversionReport
+from thex_hf.conversion.scores import ConversionReport
 
 REPORT = ConversionReport(
     source="bert",

@@ -10,9 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from thex_hf.conversion import ConversionOptions, FitOptions, TheXOptions, convert, trainer
+from thex_hf.conversion import ConversionOptions, FitOptions, TheXOptions, convert
+from thex_hf.conversion.checkpoint import Work, work_folder
 from thex_hf.conversion.flags import STAGES
-from thex_hf.conversion.resume import Work, work_folder
+from thex_hf.conversion.training import trainer
 from thex_hf.errors import ConversionError
 
 

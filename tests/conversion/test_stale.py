@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from thex_hf import ThexBertForSequenceClassification
 from thex_hf.conversion import convert, fingerprint
-from thex_hf.conversion.data import LabelledTexts, read_texts
+from thex_hf.conversion.checkpoint import Work
+from thex_hf.conversion.data.reading import LabelledTexts, read_texts
 from thex_hf.conversion.opening import open_all
-from thex_hf.conversion.resume import Work
 from thex_hf.errors import ConversionError
 
 WORD = "bert.embeddings.word_embeddings.weight"
@@ -161,7 +161,7 @@ def test_what_cannot_be_dropped_is_not_used(here, tmp_path, monkeypatch):
     def refuse(path, **_):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("thex_hf.conversion.resume.shutil.rmtree", refuse)
+    monkeypatch.setattr("thex_hf.conversion.checkpoint.shutil.rmtree", refuse)
     for facts, restart in (({"weights": 2}, False), ({"weights": 1}, True)):
         with pytest.raises(ConversionError, match="cannot be removed"):
             Work.open(tmp_path / "w", facts, restart=restart, writes=True)

@@ -4,14 +4,14 @@ import pytest
 import torch
 from source_models import make_tokenizer
 
-from thex_hf.conversion.batches import encode, sample
-from thex_hf.conversion.data import LabelledTexts
-from thex_hf.conversion.fitting import FitOptions
-from thex_hf.conversion.losses import LossOptions
-from thex_hf.conversion.polynomial import fit_start, with_polynomials
-from thex_hf.conversion.resume import Work
-from thex_hf.conversion.stages import Lesson
-from thex_hf.conversion.steady import steady, worst_texts
+from thex_hf.conversion.checkpoint import Work
+from thex_hf.conversion.data.reading import LabelledTexts
+from thex_hf.conversion.polynomial_stages import fit_start, with_polynomials
+from thex_hf.conversion.training.batches import encode, sample
+from thex_hf.conversion.training.fitting import FitOptions
+from thex_hf.conversion.training.losses import LossOptions
+from thex_hf.conversion.training.stages import Lesson
+from thex_hf.conversion.training.steady import steady, worst_texts
 from thex_hf.modeling import (
     ThexBertConfig,
     ThexBertForSequenceClassification,

@@ -10,16 +10,15 @@ import pytest
 
 import thex_hf
 from thex_hf.backends import get_backend
-from thex_hf.demo.guests import Guests
-from thex_hf.demo.host import Host
-from thex_hf.demo.picture import picture_of_bytes, picture_of_numbers
-from thex_hf.demo.render import PANELS, render
+from thex_hf.demo.recording_backend import WatchedBackend, watching
+from thex_hf.demo.recording_transport import Wire
+from thex_hf.demo.render import PANELS, picture_of_bytes, picture_of_numbers, render
 from thex_hf.demo.running import run
-from thex_hf.demo.scene import KEYS, Passage, Scene, Verdict
-from thex_hf.demo.watched import WatchedBackend, watching
-from thex_hf.demo.wire import Wire
+from thex_hf.demo.servers import Host
+from thex_hf.demo.sessions import Guests
+from thex_hf.demo.view_state import KEYS, Passage, Scene, Verdict
 from thex_hf.errors import InputError
-from thex_hf.protocol.requests import key_request
+from thex_hf.protocol.keys import key_request
 
 pytest.importorskip("PIL.Image", reason="the page needs thex_hf[demo]")
 TEXT = "a warm and funny film"

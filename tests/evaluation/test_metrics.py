@@ -20,10 +20,10 @@ from thex_hf.evaluation import (
     Agreement,
     MatthewsCorrelation,
     SequenceF1,
-    libraries,
     load_metric,
     metric_names,
 )
+from thex_hf.evaluation import base as libraries
 from thex_hf.evaluation.registry import resolve
 
 TRUE = [0, 0, 0, 1, 1, 2]

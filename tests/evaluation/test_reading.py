@@ -12,11 +12,11 @@ from evaluate import evaluator
 from typer.testing import CliRunner
 
 from thex_hf.cli.main import commands
-from thex_hf.conversion.table import Place
+from thex_hf.conversion.data.table import Place
 from thex_hf.errors import ConversionError, DataError, InputError, OptionError
 from thex_hf.evaluation import evaluate_model
-from thex_hf.evaluation.both import run_both
 from thex_hf.evaluation.reading import read
+from thex_hf.evaluation.runs import run_both
 from thex_hf.modeling import ThexBertConfig
 from thex_hf.pipelines.report import Report
 

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from thex_hf.conversion.data import LabelledTexts, read_texts
+from thex_hf.conversion.data.reading import LabelledTexts, read_texts
 from thex_hf.errors import ConversionError, InputError, OptionError
 from thex_hf.evaluation import evaluate_model
 from thex_hf.evaluation.answers import share_interval

@@ -9,10 +9,10 @@ import torch
 
 from thex_hf.backends.base import KeyRequest
 from thex_hf.backends.registry import get_backend
+from thex_hf.ckks.parameters import Parameters
 from thex_hf.conversion.output import check_output
 from thex_hf.errors import KeyStoreError, OptionError
 from thex_hf.hub import find_secrets, push_folder, refuse_keys, refuse_secrets
-from thex_hf.layout.parameters import Parameters
 from thex_hf.modeling import ThexBertConfig, ThexBertForSequenceClassification
 from thex_hf.protocol.keys import KeyStore
 

@@ -18,8 +18,13 @@ from thex_hf.modeling import (
     ThexBertForTokenClassification,
     ThexBertModel,
 )
-from thex_hf.modeling.card import BEGIN, END, write_card
-from thex_hf.modeling.records import carry_records, model_digest, read_measures, write_measures
+from thex_hf.modeling.cards.card import BEGIN, END, write_card
+from thex_hf.modeling.cards.measures import (
+    carry_records,
+    model_digest,
+    read_measures,
+    write_measures,
+)
 
 BUNDLED = Path(thex_hf.modeling.__file__).parents[1] / "checkpoints" / "thex-tiny-sst2"
 REPORT = {

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, prune
 
-from thex_hf.encrypted.circuits import plan_for
+from thex_hf.circuits.dispatch import plan_for
 from thex_hf.errors import ConversionError, PlanError
 from thex_hf.modeling import ThexBertForSequenceClassification
 

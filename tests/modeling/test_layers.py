@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from thex_hf.approx.activation import relu
-from thex_hf.approx.layernorm import affine
-from thex_hf.approx.reciprocal import load_reciprocal
-from thex_hf.approx.softmax import estimate, exact
+from thex_hf.approximations.activation import relu
+from thex_hf.approximations.layernorm import affine
+from thex_hf.approximations.reciprocal import load_reciprocal
+from thex_hf.approximations.softmax import estimate, exact
 from thex_hf.modeling.layers import AffineNorm, ExactSoftmax, SoftmaxEstimate
 
 

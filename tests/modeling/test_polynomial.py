@@ -7,9 +7,9 @@ import pytest
 import torch
 from reference import polynomial_logits, random_polynomial_weights, random_weights
 
-from thex_hf.approx.activation import quadratic
-from thex_hf.approx.layernorm import centred_affine
-from thex_hf.approx.power import power_attention
+from thex_hf.approximations.activation import quadratic
+from thex_hf.approximations.layernorm import centred_affine
+from thex_hf.approximations.softmax import power_attention
 from thex_hf.errors import ConversionError, OptionError
 from thex_hf.modeling import ThexBertConfig, ThexBertForSequenceClassification
 from thex_hf.modeling.calibrate import computed, measure_ranges

@@ -7,9 +7,9 @@ import pytest
 import torch
 from tiny_pipelines import KINDS, make, open_tokens
 
-from thex_hf.conversion.batches import encode
-from thex_hf.conversion.data import LabelledTexts
+from thex_hf.conversion.data.reading import LabelledTexts
 from thex_hf.conversion.scores import predict
+from thex_hf.conversion.training.batches import encode
 from thex_hf.errors import InputError
 from thex_hf.evaluation.runs import classify
 

@@ -6,11 +6,11 @@ from transformers.tokenization_utils_base import TruncationStrategy
 
 import thex_hf
 from thex_hf.client.half import ClientHalf
-from thex_hf.conversion.batches import encode
-from thex_hf.conversion.data import LabelledTexts
+from thex_hf.conversion.data.reading import LabelledTexts
+from thex_hf.conversion.training.batches import encode
 from thex_hf.errors import InputError, OptionError
 from thex_hf.evaluation import evaluate_model
-from thex_hf.tokens.limits import limit_of
+from thex_hf.tokens.options import limit_of
 
 PAIR = {"text": "a b c d e f g h", "text_pair": "u v w x y z"}
 

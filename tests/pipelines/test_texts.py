@@ -7,8 +7,8 @@ from tiny_pipelines import KINDS, make
 
 import thex_hf
 from thex_hf.client.half import ClientHalf
-from thex_hf.conversion.batches import encode
-from thex_hf.conversion.data import LabelledTexts
+from thex_hf.conversion.data.reading import LabelledTexts
+from thex_hf.conversion.training.batches import encode
 from thex_hf.errors import ConversionError, InputError
 from thex_hf.evaluation import evaluate_model
 

@@ -11,7 +11,7 @@ from reference import random_polynomial_weights, random_weights
 from thex_hf.backends.base import KeyRequest
 from thex_hf.backends.registry import get_backend
 from thex_hf.bounds import within
-from thex_hf.encrypted.circuits import batch_plan_for, plan_for
+from thex_hf.circuits.dispatch import batch_plan_for, plan_for
 from thex_hf.errors import RangeError, WireError
 from thex_hf.protocol.batch_client import BatchClientRun
 from thex_hf.protocol.client import WORD_BITS, ClientRun

@@ -4,8 +4,8 @@ from reference import clear_logits, random_weights
 
 from thex_hf.backends.base import KeyRequest
 from thex_hf.backends.registry import get_backend
-from thex_hf.encrypted.client_aided import make_plan
-from thex_hf.encrypted.ranges import range_bits
+from thex_hf.circuits.client_aided.planner import make_plan
+from thex_hf.circuits.ranges import range_bits
 from thex_hf.errors import InputError, KeyMismatch, PlanMismatch, RangeError, WireError
 from thex_hf.protocol.client import ClientRun
 from thex_hf.protocol.local import exchange

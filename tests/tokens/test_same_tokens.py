@@ -9,12 +9,12 @@ from tokenizer_zoo import ZOO, tokenizer_of
 from transformers import pipeline
 
 from thex_hf.client.half import ClientHalf
-from thex_hf.conversion.batches import encode
-from thex_hf.conversion.data import LabelledTexts
+from thex_hf.conversion.data.reading import LabelledTexts
 from thex_hf.conversion.save import save_tokenizer
 from thex_hf.conversion.scores import predict
+from thex_hf.conversion.training.batches import encode
 from thex_hf.errors import ConversionError, InputError
-from thex_hf.evaluation.words import word_logits
+from thex_hf.evaluation.answers import word_logits
 from thex_hf.modeling import (
     ThexBertConfig,
     ThexBertForSequenceClassification,

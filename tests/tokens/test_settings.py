@@ -11,8 +11,13 @@ import thex_hf
 from thex_hf.client.half import ClientHalf
 from thex_hf.conversion.save import save_tokenizer
 from thex_hf.errors import ConversionError, InputError
-from thex_hf.tokens.consistent import check_consistent
-from thex_hf.tokens.settings import most_tokens, read_settings, special_as_text, told_of_segments
+from thex_hf.tokens.settings import (
+    check_consistent,
+    most_tokens,
+    read_settings,
+    special_as_text,
+    told_of_segments,
+)
 
 
 @pytest.mark.parametrize("name", ZOO)

@@ -1,7 +1,7 @@
 """What every slot backend offers, and the two halves of a key pair.
 
 A backend turns a :class:`KeyRequest` into keys, and keys into the two engines of
-:mod:`thex_hf.layout.engines`. Secret and evaluation keys are different types, so that
+:mod:`thex_hf.ckks.engine`. Secret and evaluation keys are different types, so that
 nothing which needs only the one can be handed the other by mistake.
 """
 
@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn, Protocol
 
+from thex_hf.ckks import rules
+from thex_hf.ckks.engine import ClientEngine, ServerEngine
+from thex_hf.ckks.parameters import Parameters
 from thex_hf.errors import KeyMismatch
-from thex_hf.layout import rules
-from thex_hf.layout.engines import ClientEngine, ServerEngine
-from thex_hf.layout.parameters import Parameters
 
 KEY_ID_LENGTH = 32
 

@@ -13,9 +13,9 @@ from thex_hf.errors import BackendUnavailable
 GROUP = "thex_hf.backends"
 # so that a source tree works before it is installed
 BUILT_IN = {
-    "clear": "thex_hf.backends.clear:BACKEND",
+    "clear": "thex_hf.backends.clear.backend:BACKEND",
     "concrete": "thex_hf.concrete.backend:BACKEND",
-    "seal": "thex_hf.backends.seal:BACKEND",
+    "seal": "thex_hf.backends.seal.backend:BACKEND",
 }
 
 

@@ -51,8 +51,8 @@ def card(
     Figures go into measures.json and the part of README.md between our marks. What you wrote
     outside of it stays, and so does a README without the marks.
     """
-    from thex_hf.cards.make import make_card
-    from thex_hf.modeling.card import README, is_ours
+    from thex_hf.modeling.cards.card import README, is_ours
+    from thex_hf.reports.card import make_card
 
     measures = make_card(
         model,

@@ -101,7 +101,7 @@ def classify(
     from transformers import pipeline
 
     from thex_hf.backends.registry import find_backend
-    from thex_hf.encrypted.circuits import FORMS
+    from thex_hf.circuits.dispatch import FORMS
     from thex_hf.modeling.opening import open_model, open_tokenizer
     from thex_hf.pipelines.bundled import bundled_checkpoint
     from thex_hf.pipelines.options import FHE_MODES, PROTOCOLS, choose_protocol, one_of

@@ -78,7 +78,7 @@ def convert(
     """
     from thex_hf.conversion.convert import convert as run
     from thex_hf.conversion.flags import options_from
-    from thex_hf.conversion.trainer import speaks
+    from thex_hf.conversion.training.trainer import speaks
 
     options = options_from(
         form=form,

@@ -52,7 +52,7 @@ class Server:
 
     def form(self) -> str:
         """The form of the model that it serves."""
-        from thex_hf.encrypted.circuits import FORMS
+        from thex_hf.circuits.dispatch import FORMS
 
         return FORMS.get(str(self.transport().info().get("protocol")), "the-x")
 

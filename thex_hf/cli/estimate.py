@@ -44,11 +44,11 @@ def estimate(
     are padded: lengths that are padded to the same one share a line, which names them.
     """
     from thex_hf.backends.registry import find_backend, get_backend
-    from thex_hf.encrypted.shape import BUCKETS
+    from thex_hf.circuits.protocols import LEARNS
+    from thex_hf.circuits.shape import BUCKETS
     from thex_hf.pipelines.engine import check_engine
     from thex_hf.pipelines.options import PROTOCOLS, one_of
     from thex_hf.protocol.engines import CircuitBackend
-    from thex_hf.protocol.learns import LEARNS
 
     found = find_backend(backend)
     wanted = [one_of("protocol", name, PROTOCOLS) for name in protocol or PROTOCOLS]
@@ -129,8 +129,8 @@ def _plans(
     model: str | None, wanted: list[str], sizes: list[int], ring: int | None, flood: str | None
 ) -> tuple[list[tuple[int, Any]], list[str]]:
     """Each size with its plan, by protocol, and why some protocols have none."""
-    from thex_hf.encrypted.circuits import FORMS, plan_for
-    from thex_hf.encrypted.shape import bucket
+    from thex_hf.circuits.dispatch import FORMS, plan_for
+    from thex_hf.circuits.shape import bucket
     from thex_hf.errors import PlanError
     from thex_hf.modeling.opening import open_model
     from thex_hf.pipelines.bundled import bundled_checkpoint

@@ -19,9 +19,9 @@ PACKAGES = (
 def info(as_json: Json = False) -> None:
     """Show versions, and which backends work here and why the others do not."""
     from thex_hf.backends.registry import find_backend, list_backends
+    from thex_hf.circuits.protocols import LEARNS
     from thex_hf.pipelines.bundled import BUNDLED, bundled_checkpoint
     from thex_hf.protocol.engines import capabilities_of
-    from thex_hf.protocol.learns import LEARNS
 
     backends: dict[str, dict[str, Any]] = {}
     for name in list_backends():

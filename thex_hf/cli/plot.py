@@ -70,8 +70,8 @@ def plot(
     by layer. Needs matplotlib, which the extra plots brings.
     """
     from thex_hf.pipelines.options import PROTOCOLS, one_of
-    from thex_hf.plots import KINDS
-    from thex_hf.plots.canvas import check_place, save
+    from thex_hf.reports.plots import KINDS
+    from thex_hf.reports.plots.canvas import check_place, save
 
     one_of("kind", kind, KINDS)
     if protocol is not None:

@@ -12,7 +12,7 @@ from thex_hf._paths import user_path
 from thex_hf.errors import InputError
 
 if TYPE_CHECKING:
-    from thex_hf.encrypted.plan import Plan
+    from thex_hf.circuits.plan import Plan
 
 Drawn: TypeAlias = tuple[list[Any], Callable[[list[Any]], Any]]
 
@@ -32,7 +32,7 @@ class Wanted:
 
 def _names(wanted: Wanted) -> list[str]:
     """The models named, or the bundled one of the form that the protocol needs."""
-    from thex_hf.encrypted.circuits import FORMS
+    from thex_hf.circuits.dispatch import FORMS
     from thex_hf.pipelines.bundled import bundled_checkpoint
 
     form = FORMS[wanted.protocol] if wanted.protocol else "the-x"
@@ -46,8 +46,8 @@ def _label(name: str) -> str:
 
 def _plan(wanted: Wanted) -> tuple[Plan, str]:
     """The plan of the model asked for, and the model's name."""
-    from thex_hf.encrypted.circuits import plan_for
-    from thex_hf.encrypted.shape import bucket
+    from thex_hf.circuits.dispatch import plan_for
+    from thex_hf.circuits.shape import bucket
     from thex_hf.modeling.opening import open_model
     from thex_hf.pipelines.engine import check_engine
     from thex_hf.pipelines.options import choose_protocol
@@ -69,27 +69,27 @@ def _plan(wanted: Wanted) -> tuple[Plan, str]:
 
 
 def _cost(wanted: Wanted) -> Drawn:
-    from thex_hf.plots.cost import draw_cost, read_cost
+    from thex_hf.reports.plots.cost import draw_cost, read_cost
 
     return [read_cost(*_plan(wanted))], lambda found: draw_cost(found[0])
 
 
 def _levels(wanted: Wanted) -> Drawn:
-    from thex_hf.plots.levels import draw_levels, read_levels
+    from thex_hf.reports.plots.levels import draw_levels, read_levels
 
     return [read_levels(*_plan(wanted))], lambda found: draw_levels(found[0])
 
 
 def _stages(wanted: Wanted) -> Drawn:
     from thex_hf.cli.loading import model_folder
-    from thex_hf.plots.stages import draw_stages, read_stages
+    from thex_hf.reports.plots.stages import draw_stages, read_stages
 
     return [read_stages(model_folder(name)) for name in _names(wanted)], draw_stages
 
 
 def _protocols(wanted: Wanted) -> Drawn:
-    from thex_hf.encrypted.shape import bucket
-    from thex_hf.plots.protocols import HOW, draw_protocols, read_protocols
+    from thex_hf.circuits.shape import bucket
+    from thex_hf.reports.plots.protocols import HOW, draw_protocols, read_protocols
 
     if wanted.data is None:
         raise InputError(f"give costs to draw with --data FILE. Make them with: {HOW}")
@@ -118,8 +118,8 @@ def _text(data: str) -> str:
 
 def _scores(wanted: Wanted) -> Drawn:
     from thex_hf.modeling.opening import open_model, open_tokenizer
-    from thex_hf.plots import running
-    from thex_hf.plots.scores import draw_scores
+    from thex_hf.reports.plots import running
+    from thex_hf.reports.plots.scores import draw_scores
 
     if wanted.data is None:
         raise InputError("give the texts to run: --data FILE, or a name such as glue/sst2")
@@ -153,4 +153,4 @@ READERS: dict[str, Callable[[Wanted], Drawn]] = {
     "protocols": _protocols,
     "scores": _scores,
 }
-"""By the names in :data:`thex_hf.plots.KINDS`."""
+"""By the names in :data:`thex_hf.reports.plots.KINDS`."""

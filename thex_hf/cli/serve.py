@@ -73,16 +73,16 @@ def serve(
     from transformers.utils import logging
 
     from thex_hf import __version__
-    from thex_hf.encrypted.circuits import FORMS
+    from thex_hf.circuits.dispatch import FORMS
+    from thex_hf.circuits.protocols import LEARNS
     from thex_hf.endpoint.spec import spec_of
     from thex_hf.modeling.opening import open_model
     from thex_hf.pipelines.bundled import bundled_checkpoint
     from thex_hf.pipelines.options import PROTOCOLS, one_of
     from thex_hf.processes.pool import check_processes, usable_cores
-    from thex_hf.protocol.learns import LEARNS
-    from thex_hf.web.serve import Listening
-    from thex_hf.web.serve import serve as run
-    from thex_hf.web.settings import Settings
+    from thex_hf.serving.http.serve import Listening
+    from thex_hf.serving.http.serve import serve as run
+    from thex_hf.serving.http.settings import Settings
 
     logging.disable_progress_bar()  # standard error is the log
     listening = Listening(host, port, tokens, everybody, certificate, private_key)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from thex_hf.encrypted.circuits import FORMS
-from thex_hf.encrypted.plan import Plan
+from thex_hf.circuits.dispatch import FORMS
+from thex_hf.circuits.plan import Plan
 from thex_hf.errors import PlanMismatch
 from thex_hf.weights import EncoderWeights
 

@@ -11,10 +11,11 @@ from typing import Any
 
 from thex_hf.backends.base import EvaluationKeys, SlotBackend
 from thex_hf.backends.registry import get_backend
+from thex_hf.circuits.plan import Plan
+from thex_hf.circuits.plan_reading import read_plan
+from thex_hf.ckks.engine import ClientEngine, Vector
 from thex_hf.client.agreement import Own, check_alike
 from thex_hf.client.transport import Transport
-from thex_hf.encrypted.plan import Plan
-from thex_hf.encrypted.reading import read_plan
 from thex_hf.errors import (
     ChildError,
     ConnectionLost,
@@ -26,12 +27,10 @@ from thex_hf.errors import (
     SecurityError,
     WireError,
 )
-from thex_hf.layout.engines import ClientEngine, Vector
 from thex_hf.protocol import keyfile
 from thex_hf.protocol.client import ClientRun
 from thex_hf.protocol.keyfile import KeyFile
-from thex_hf.protocol.keys import KeyStore
-from thex_hf.protocol.requests import key_request
+from thex_hf.protocol.keys import KeyStore, key_request
 
 MOST_PLANS = 16
 KEYS_LOST = (KeyMismatch, KeyStoreError)

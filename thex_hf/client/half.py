@@ -23,12 +23,12 @@ from thex_hf._paths import user_path
 from thex_hf.client.agreement import Own
 from thex_hf.client.encoder import head_of, is_polynomial, read_encoder
 from thex_hf.errors import ConversionError, InputError
-from thex_hf.tokens.consistent import check_consistent
 from thex_hf.tokens.embedding import embed_rows
-from thex_hf.tokens.limits import check_length, limit_of
+from thex_hf.tokens.options import check_length, limit_of
 from thex_hf.tokens.settings import (
     NAME,
     SEGMENTS,
+    check_consistent,
     most_tokens,
     read_settings,
     special_as_text,

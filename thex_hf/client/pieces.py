@@ -7,8 +7,8 @@ import time
 from abc import ABC, abstractmethod
 from typing import Any
 
+from thex_hf._progress import progress
 from thex_hf.errors import ChildError, ConnectionLost, KeyMismatch, KeyStoreError, WireError
-from thex_hf.protocol.progress import progress
 
 LOST = (ConnectionLost, ChildError, KeyStoreError, KeyMismatch)
 """What a key file is begun again for: the server was away, or lost what it had of the file."""

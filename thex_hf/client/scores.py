@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from thex_hf.bounds import check_logits
-from thex_hf.layout.engines import Vector
+from thex_hf.ckks.engine import Vector
 
 SEVERAL, REGRESSION = "multi_label_classification", "regression"
 

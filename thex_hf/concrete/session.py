@@ -8,15 +8,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from thex_hf._progress import progress
+from thex_hf.circuits.plan import Facts
 from thex_hf.concrete import environment
 from thex_hf.concrete.circuits import Bits, LayerFrames, LayerMaps, encoder_maps, frames
-from thex_hf.concrete.client import Asks, classify, drive
 from thex_hf.concrete.quantise import Block, Frame, Integers, Linear
-from thex_hf.concrete.roles import ClientRole, ServerRole
-from thex_hf.encrypted.facts import Facts
+from thex_hf.concrete.roles import Asks, ClientRole, ServerRole, classify, drive
 from thex_hf.errors import PlanError, TextError
 from thex_hf.protocol.local import Answer, Outcome, Transcript
-from thex_hf.protocol.progress import progress
 from thex_hf.weights import Array, EncoderWeights
 
 BUCKETS = (8, 16, 32, 64, 128)

@@ -1,11 +1,11 @@
 """Conversion of fine-tuned BERT classifiers to THE-X form and to polynomial form."""
 
 from thex_hf.conversion.convert import convert
-from thex_hf.conversion.fitting import FitOptions
 from thex_hf.conversion.flags import options_from
-from thex_hf.conversion.losses import LossOptions
 from thex_hf.conversion.options import ConversionOptions, PolynomialOptions, TheXOptions
-from thex_hf.conversion.report import ConversionReport
+from thex_hf.conversion.scores import ConversionReport
+from thex_hf.conversion.training.fitting import FitOptions
+from thex_hf.conversion.training.losses import LossOptions
 
 __all__ = [
     "ConversionOptions",

@@ -10,18 +10,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from thex_hf.conversion.batches import encode, sample
-from thex_hf.conversion.data import LabelledTexts, read_texts
+from thex_hf.conversion.data.reading import LabelledTexts, read_texts
 from thex_hf.conversion.options import ConversionOptions
-from thex_hf.conversion.strange import strange_batches
+from thex_hf.conversion.training.batches import encode, sample
+from thex_hf.conversion.training.strange import strange_batches
 from thex_hf.errors import ConversionError, InputError
 from thex_hf.modeling.adapters import ADVICE, unwrapped
 from thex_hf.modeling.calibrate import calibrate_on
-from thex_hf.modeling.card import write_card
+from thex_hf.modeling.cards.card import write_card
+from thex_hf.modeling.cards.measures import outdate_measures
 from thex_hf.modeling.export import refuse_unconverted
 from thex_hf.modeling.modeling_thex_bert import ThexBertClassifier
 from thex_hf.modeling.opening import check_tokenizer, open_model, open_tokenizer
-from thex_hf.modeling.records import outdate_measures
 
 DEFAULTS = ConversionOptions()
 SEED = 0
@@ -33,9 +33,9 @@ class Calibration:
 
     ``ranges`` has for each layer the largest absolute values seen, ``logit`` is the largest
     absolute logit, ``texts`` how many texts were seen, ``strange`` how many that nobody wrote
-    (:mod:`thex_hf.conversion.strange`), ``beyond`` how many of these gave values beyond twice the
-    others', ``weights`` the digest of the weights, and ``folder`` where ``config.json`` was
-    written, or None.
+    (:mod:`thex_hf.conversion.training.strange`), ``beyond`` how many of these gave values beyond
+    twice the others', ``weights`` the digest of the weights, and ``folder`` where
+    ``config.json`` was written, or None.
     """
 
     ranges: list[dict[str, float]]

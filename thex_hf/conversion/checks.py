@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from thex_hf.conversion.batches import Encoded
+from thex_hf.circuits.dispatch import FORMS, plan_for
+from thex_hf.circuits.shape import BUCKETS
 from thex_hf.conversion.scores import Logits
-from thex_hf.encrypted.circuits import FORMS, plan_for
-from thex_hf.encrypted.shape import BUCKETS
+from thex_hf.conversion.training.batches import Encoded
 from thex_hf.errors import DivergenceError, PlanError
 from thex_hf.modeling import ThexBertClassifier
 

@@ -11,19 +11,18 @@ from pathlib import Path
 from transformers.utils import logging
 
 from thex_hf.conversion import fingerprint
-from thex_hf.conversion.batches import hold_out
+from thex_hf.conversion.checkpoint import Work, work_folder
 from thex_hf.conversion.checks import check_served
-from thex_hf.conversion.forms import WAYS, Job, Outcome, Watch, finish
 from thex_hf.conversion.norms import copied
 from thex_hf.conversion.opening import Data, Opened, open_all, places
 from thex_hf.conversion.options import ConversionOptions
 from thex_hf.conversion.output import check_output, output_folder
-from thex_hf.conversion.report import ConversionReport
-from thex_hf.conversion.resume import Work, work_folder
+from thex_hf.conversion.recipes import WAYS, Job, Outcome, Watch, finish
 from thex_hf.conversion.save import save_model
-from thex_hf.conversion.scores import METRICS, predict, score
+from thex_hf.conversion.scores import METRICS, ConversionReport, predict, score
 from thex_hf.conversion.start import begin, fine_tune_source
-from thex_hf.conversion.trainer import make_accelerator
+from thex_hf.conversion.training.batches import hold_out
+from thex_hf.conversion.training.trainer import make_accelerator
 from thex_hf.errors import DivergenceError
 
 logger = logging.get_logger(__name__)
@@ -46,10 +45,10 @@ def convert(
 ) -> ConversionReport:
     """Convert a fine-tuned classifier of the BERT family and save the result.
 
-    For the stages see :func:`thex_hf.conversion.forms.to_the_x` and
-    :func:`thex_hf.conversion.forms.to_polynomial`. The largest values inside each layer are then
+    For the stages see :func:`thex_hf.conversion.recipes.to_the_x` and
+    :func:`thex_hf.conversion.recipes.to_polynomial`. The largest values inside each layer are then
     measured on training texts. A conversion that was killed goes on where it was when it is
-    called again with the same arguments: see :mod:`thex_hf.conversion.resume`.
+    called again with the same arguments: see :mod:`thex_hf.conversion.checkpoint`.
 
     Args:
         source: folder or Hub name of the fine-tuned model, with its tokenizer; or of an encoder
@@ -58,7 +57,7 @@ def convert(
         output: folder for model, tokenizer and model card; must be empty or new, and apart from
             what is read.
         train: labelled texts, a file or the name of a data set (its ``train`` split);
-            see :func:`thex_hf.conversion.data.read_texts`.
+            see :func:`thex_hf.conversion.data.reading.read_texts`.
         dev: texts to measure the score on (a named data set's ``validation`` split).
         options: see :class:`ConversionOptions`.
         task: ``"sequence"`` or ``"tokens"``; by default what source and data say.

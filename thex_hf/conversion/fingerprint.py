@@ -17,10 +17,10 @@ from tokenizers import AddedToken
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from thex_hf.conversion.batches import Encoded
-from thex_hf.conversion.data import LabelledTexts
+from thex_hf.conversion.data.reading import LabelledTexts
 from thex_hf.conversion.options import ConversionOptions
 from thex_hf.conversion.sources import Source
+from thex_hf.conversion.training.batches import Encoded
 
 RECIPE = 4
 """Raised when the stages change, so that work begun by earlier ones is dropped."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from thex_hf.conversion.fitting import FitOptions
 from thex_hf.conversion.options import ConversionOptions, PolynomialOptions, TheXOptions
+from thex_hf.conversion.training.fitting import FitOptions
 from thex_hf.errors import OptionError
 
 RECIPES = ("full", "as-published")

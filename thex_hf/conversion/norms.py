@@ -8,10 +8,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from thex_hf.approx.layernorm import fit_affine
-from thex_hf.approx.reciprocal import load_reciprocal
-from thex_hf.conversion.batches import Batch, Encoded, sample
-from thex_hf.conversion.losses import read_rows, run
+from thex_hf.approximations.layernorm import fit_affine
+from thex_hf.approximations.reciprocal import load_reciprocal
+from thex_hf.conversion.training.batches import Batch, Encoded, sample
+from thex_hf.conversion.training.losses import read_rows, run
 from thex_hf.modeling.layers import AffineNorm, CentredNorm, ThexBertLayer
 
 Model = Any

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from thex_hf.approx.registry import ACTIVATIONS
-from thex_hf.conversion.fitting import FitOptions
-from thex_hf.conversion.losses import LossOptions
+from thex_hf.approximations.registry import ACTIVATIONS
+from thex_hf.conversion.training.fitting import FitOptions
+from thex_hf.conversion.training.losses import LossOptions
 from thex_hf.errors import OptionError
 from thex_hf.modeling.configuration_thex_bert import POWERS
 
@@ -86,7 +86,7 @@ class PolynomialOptions:
     """How to convert to polynomial form.
 
     ``activation`` names how the quadratic of each layer starts, see
-    :data:`thex_hf.approx.registry.ACTIVATIONS`. ``bounding`` teaches a copy of the source,
+    :data:`thex_hf.approximations.registry.ACTIVATIONS`. ``bounding`` teaches a copy of the source,
     without its pooler, to answer as the source does with small attention scores, ``layer_wise``
     and ``end_to_end`` are the two distillations from it, and ``steadying`` is one round, of
     ``rounds``, on those of ``drawn`` strange texts that run away; zero epochs skip a stage.
@@ -135,9 +135,9 @@ class ConversionOptions:
     other in all stages but the norms' (THE-X, section 4.5), and the best is kept; with more than
     one, or with ``early_stop``, ``held_out`` of the training texts are set aside to judge by.
     ``max_length`` is in tokens; ``half`` saves float16. ``calibration_texts`` counts the texts
-    over which ranges are measured, and as many strange ones (:mod:`thex_hf.conversion.strange`)
-    are added to them. ``seed`` overrides the seeds of the stages. ``restart`` drops an unfinished
-    conversion to the same output instead of going on with it.
+    over which ranges are measured, and as many strange ones
+    (:mod:`thex_hf.conversion.training.strange`) are added to them. ``seed`` overrides the seeds of
+    the stages. ``restart`` drops an unfinished conversion to the same output instead of going on.
     """
 
     form: str = "the-x"

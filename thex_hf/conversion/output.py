@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from thex_hf.conversion.resume import BEGUN, is_work, work_folder
+from thex_hf.conversion.checkpoint import BEGUN, is_work, work_folder
 from thex_hf.errors import ConversionError
 from thex_hf.hub.secrets import refuse_keys
 from thex_hf.modeling import ThexBertConfig

@@ -16,7 +16,7 @@ from thex_hf.conversion.options import ConversionOptions
 from thex_hf.conversion.output import check_output, output_folder
 from thex_hf.conversion.save import REPORT_NAME
 from thex_hf.errors import ConversionError, OptionError
-from thex_hf.modeling.records import read_record
+from thex_hf.modeling.cards.measures import read_record
 
 logger = logging.get_logger(__name__)
 

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from thex_hf.conversion.report import ConversionReport
+from thex_hf.conversion.scores import ConversionReport
 from thex_hf.errors import ConversionError, ThexError
 from thex_hf.hub.secrets import refuse_keys
 from thex_hf.modeling import ThexBertForSequenceClassification
-from thex_hf.modeling.card import README, write_card
-from thex_hf.modeling.records import RECORDS
-from thex_hf.modeling.records import REPORT_NAME as REPORT_NAME
+from thex_hf.modeling.cards.card import README, write_card
+from thex_hf.modeling.cards.measures import RECORDS
+from thex_hf.modeling.cards.measures import REPORT_NAME as REPORT_NAME
 
 PARTS = (
     *RECORDS,

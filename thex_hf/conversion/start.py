@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thex_hf.conversion.batches import Batch, Encoded, sample
-from thex_hf.conversion.fitting import FitOptions
-from thex_hf.conversion.labels import PROBLEMS
-from thex_hf.conversion.losses import run
+from thex_hf.conversion.checkpoint import Work
+from thex_hf.conversion.data.labels import PROBLEMS
 from thex_hf.conversion.options import ConversionOptions
-from thex_hf.conversion.resume import Work
 from thex_hf.conversion.scores import ask
 from thex_hf.conversion.sources import Source, fit_head, start_model
-from thex_hf.conversion.trainer import fit
+from thex_hf.conversion.training.batches import Batch, Encoded, sample
+from thex_hf.conversion.training.fitting import FitOptions
+from thex_hf.conversion.training.losses import run
+from thex_hf.conversion.training.trainer import fit
 from thex_hf.modeling import ThexBertClassifier
 from thex_hf.modeling.tasks import task_loss, token_loss
 

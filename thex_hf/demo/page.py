@@ -9,11 +9,11 @@ from typing import Any
 
 import gradio
 
-from thex_hf.demo.guests import Guests
-from thex_hf.demo.host import Host
 from thex_hf.demo.render import PANELS, render
 from thex_hf.demo.running import run
-from thex_hf.demo.scene import Scene
+from thex_hf.demo.servers import Host
+from thex_hf.demo.sessions import Guests
+from thex_hf.demo.view_state import Scene
 from thex_hf.pipelines.bundled import BUNDLED, bundled_checkpoint
 
 TITLE = "Classify a text that the server cannot read"
@@ -117,7 +117,7 @@ def make_page(folders: Mapping[str, str | Path] | None = None) -> Page:
     """A page over models by form, ``the-x`` and ``polynomial``; the bundled ones.
 
     Raises:
-        ConversionError, InputError: as :class:`thex_hf.demo.host.Host`.
+        ConversionError, InputError: as :class:`thex_hf.demo.servers.Host`.
     """
     chosen = folders or {form: bundled_checkpoint(form) for form in BUNDLED}
     return Page(Host({form: Path(folder) for form, folder in chosen.items()}))

@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from thex_hf.client.scores import best
-from thex_hf.demo.guests import Guest
-from thex_hf.demo.scene import Scene, Seconds, Tell, Verdict
-from thex_hf.demo.wire import facts_of
+from thex_hf.demo.recording_transport import facts_of
+from thex_hf.demo.sessions import Guest
+from thex_hf.demo.view_state import Scene, Seconds, Tell, Verdict
 from thex_hf.errors import ThexError
 
 TICK = 0.25  # seconds between two scenes

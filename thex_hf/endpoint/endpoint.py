@@ -14,15 +14,15 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from thex_hf.circuits.protocols import LEARNS
 from thex_hf.errors import ThexError, WireError
-from thex_hf.protocol.learns import LEARNS
-from thex_hf.service.cradle import Cradle
-from thex_hf.service.crew import Crew
-from thex_hf.service.hands import ForkedHands
-from thex_hf.service.shares import ANYONE
-from thex_hf.service.shelf import Entry
-from thex_hf.service.spec import Spec
-from thex_hf.service.uploads import Uploads
+from thex_hf.serving.fairness import ANYONE
+from thex_hf.serving.fork_server_client import Cradle
+from thex_hf.serving.keys.repository import Entry
+from thex_hf.serving.keys.uploads import Uploads
+from thex_hf.serving.spec import Spec
+from thex_hf.serving.worker_handles import ForkedHands
+from thex_hf.serving.worker_pool import Crew
 
 PIECE_BYTES = 4 << 20
 

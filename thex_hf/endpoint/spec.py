@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from thex_hf.encrypted.shape import BUCKETS
+from thex_hf.circuits.shape import BUCKETS
 from thex_hf.errors import OptionError
 from thex_hf.modeling import ThexBertClassifier
 from thex_hf.pipelines.engine import check_engine
 from thex_hf.pipelines.options import choose_protocol
-from thex_hf.service.portable import weights_to_bytes
-from thex_hf.service.spec import Spec
+from thex_hf.serving.spec import Spec, weights_to_bytes
 
 UNSERVED = ("clear", "concrete", "remote")
 
@@ -37,9 +36,9 @@ def spec_of(
         backend: engine with slots.
         softmax: the model's if None.
         ring: ring degree for ``refresh`` and ``one-shot``.
-        flood: for them, one of :data:`thex_hf.encrypted.circuits.FLOODS`.
+        flood: for them, one of :data:`thex_hf.circuits.dispatch.FLOODS`.
         buckets: padded lengths to serve; all if None.
-        **bounds: of :class:`thex_hf.service.spec.Spec`.
+        **bounds: of :class:`thex_hf.serving.spec.Spec`.
 
     Raises:
         OptionError: an option that is not on offer.

@@ -8,9 +8,15 @@
 from __future__ import annotations
 
 from thex_hf.evaluation.agreement import Agreement
-from thex_hf.evaluation.correlations import Pearson, PearsonSpearman, Spearman
 from thex_hf.evaluation.evaluator import ThexTextClassificationEvaluator
-from thex_hf.evaluation.metrics import F1, Accuracy, MatthewsCorrelation
+from thex_hf.evaluation.metrics import (
+    F1,
+    Accuracy,
+    MatthewsCorrelation,
+    Pearson,
+    PearsonSpearman,
+    Spearman,
+)
 from thex_hf.evaluation.register import register
 from thex_hf.evaluation.registry import GLUE, load_metric, metric_names
 from thex_hf.evaluation.score import Scores, evaluate_model

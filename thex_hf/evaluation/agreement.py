@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from thex_hf.errors import InputError
-from thex_hf.evaluation.base import MULTILABEL, OfflineMetric, describe
-from thex_hf.evaluation.libraries import datasets
+from thex_hf.evaluation.base import MULTILABEL, OfflineMetric, datasets, describe
 
 
 class Agreement(OfflineMetric):

@@ -1,14 +1,25 @@
-"""What all metrics share: predictions stay in memory, and answers are plain floats."""
+"""What all metrics share: optional libraries, predictions in memory, plain floats as answers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from transformers.utils import logging
 
+from thex_hf._extras import require
 from thex_hf.errors import InputError, OptionError, ThexError
-from thex_hf.evaluation.libraries import datasets, evaluate
+
+_INSTALL: Final = "'thex_hf[evaluate]'"
+_WHY: Final = "scoring models (thex_hf.evaluation)"
+
+evaluate: Final[Any] = require("evaluate", install=_INSTALL, purpose=_WHY)
+datasets: Final[Any] = require("datasets", install=_INSTALL, purpose=_WHY)
+classification: Final[Any] = require("sklearn.metrics", install=_INSTALL, purpose=_WHY)
+statistics: Final[Any] = require("scipy.stats", install=_INSTALL, purpose=_WHY)
+schemes: Final[Any] = require("seqeval.scheme", install=_INSTALL, purpose=_WHY)
+sequences: Final[Any] = require("seqeval.metrics", install=_INSTALL, purpose=_WHY)
+evaluators: Final[Any] = require("evaluate.evaluator", install=_INSTALL, purpose=_WHY)
 
 logger = logging.get_logger(__name__)
 MULTILABEL = "multilabel"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from thex_hf.conversion.table import Place
+from thex_hf.conversion.data.table import Place
 from thex_hf.errors import OptionError
 from thex_hf.evaluation.answers import Answers
-from thex_hf.evaluation.libraries import evaluate
+from thex_hf.evaluation.base import evaluate
 from thex_hf.evaluation.references import references_of, usable_rows
 from thex_hf.evaluation.shared import EvaluatorMixin
 

@@ -10,7 +10,7 @@ from transformers import Pipeline, PreTrainedModel, pipeline
 from thex_hf.errors import OptionError
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
 from thex_hf.modeling.guards import unloadable
-from thex_hf.modeling.task_names import task_of
+from thex_hf.modeling.tasks import task_of
 from thex_hf.pipelines.bundled import bundled_checkpoint
 from thex_hf.pipelines.options import LOAD_OPTIONS
 

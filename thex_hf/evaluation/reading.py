@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from thex_hf.conversion.collecting import collect
-from thex_hf.conversion.columns import KNOWN, NAME_COLUMN
-from thex_hf.conversion.data import LabelledTexts, read_texts
-from thex_hf.conversion.naming import aligned, checked
-from thex_hf.conversion.sets import is_data_set, table_of
-from thex_hf.conversion.table import Place, Table
+from thex_hf.conversion.data.collecting import collect
+from thex_hf.conversion.data.columns import KNOWN, NAME_COLUMN
+from thex_hf.conversion.data.naming import aligned, checked
+from thex_hf.conversion.data.reading import LabelledTexts, read_texts
+from thex_hf.conversion.data.sets import is_data_set, table_of
+from thex_hf.conversion.data.table import Place, Table
 from thex_hf.errors import InputError, OptionError
 from thex_hf.tokens.words import join_words
 
@@ -45,7 +45,7 @@ def read(
 
     Args:
         data: a file, the name or folder of a data set, or a data set of ``datasets``, see
-            :func:`thex_hf.conversion.data.read_texts`; texts read before, whose class names
+            :func:`thex_hf.conversion.data.reading.read_texts`; texts read before, whose class names
             are the model's in any order; or rows with
             ``text``, perhaps ``text_pair``, and ``label`` (a class position or name, a number for
             a regression model, a list for one with several classes a text); or, for a model that

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from thex_hf.conversion.collecting import words_of
-from thex_hf.conversion.labels import all_written, class_ids, written
-from thex_hf.conversion.naming import declared_ids
-from thex_hf.conversion.regression import numbers
-from thex_hf.conversion.sets import declared_names
-from thex_hf.conversion.table import Place, Skipped, sift, unusable, wrong
+from thex_hf.conversion.data.collecting import words_of
+from thex_hf.conversion.data.labels import all_written, class_ids, written
+from thex_hf.conversion.data.naming import declared_ids
+from thex_hf.conversion.data.regression import numbers
+from thex_hf.conversion.data.sets import declared_names
+from thex_hf.conversion.data.table import Place, Skipped, sift, unusable, wrong
 from thex_hf.errors import InputError
 
 

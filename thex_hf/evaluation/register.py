@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from thex_hf.evaluation.base import evaluators
 from thex_hf.evaluation.evaluator import ThexTextClassificationEvaluator
-from thex_hf.evaluation.libraries import evaluators
 from thex_hf.evaluation.token_evaluator import ThexTokenClassificationEvaluator
 
 EVALUATORS = {

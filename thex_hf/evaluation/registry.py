@@ -9,10 +9,15 @@ from typing import Any
 
 from thex_hf.errors import OptionError
 from thex_hf.evaluation.agreement import Agreement
-from thex_hf.evaluation.base import MULTILABEL
-from thex_hf.evaluation.correlations import Pearson, PearsonSpearman, Spearman
-from thex_hf.evaluation.libraries import evaluate
-from thex_hf.evaluation.metrics import F1, Accuracy, MatthewsCorrelation
+from thex_hf.evaluation.base import MULTILABEL, evaluate
+from thex_hf.evaluation.metrics import (
+    F1,
+    Accuracy,
+    MatthewsCorrelation,
+    Pearson,
+    PearsonSpearman,
+    Spearman,
+)
 from thex_hf.evaluation.sequences import SequenceF1
 
 KINDS = ("classes", "numbers", "multi", "tags", "logits")

@@ -7,15 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from thex_hf.conversion.table import Skipped
+from thex_hf.conversion.data.table import Skipped
 from thex_hf.evaluation.answers import Answers, share_interval
 from thex_hf.evaluation.base import logger
-from thex_hf.evaluation.both import run_both, tell
 from thex_hf.evaluation.machine import machine_facts
 from thex_hf.evaluation.opening import open_pipeline
 from thex_hf.evaluation.reading import Data, inputs_of, read, spread
 from thex_hf.evaluation.registry import DEFAULTS, load_metrics, resolve
-from thex_hf.evaluation.runs import costs, count_cut
+from thex_hf.evaluation.runs import costs, count_cut, run_both, tell
 from thex_hf.pipelines.options import FHE_MODES, one_of
 
 

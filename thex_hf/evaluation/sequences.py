@@ -6,8 +6,7 @@ import warnings
 from typing import Any
 
 from thex_hf.errors import InputError, OptionError
-from thex_hf.evaluation.base import OfflineMetric, describe
-from thex_hf.evaluation.libraries import datasets, schemes, sequences
+from thex_hf.evaluation.base import OfflineMetric, datasets, describe, schemes, sequences
 
 SCHEMES = ("IOB1", "IOB2", "IOE1", "IOE2", "IOBES", "BILOU")
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from thex_hf.conversion.sets import local_folder
-from thex_hf.conversion.table import Place, Skipped
+from thex_hf.conversion.data.sets import local_folder
+from thex_hf.conversion.data.table import Place, Skipped
 from thex_hf.errors import ConversionError
 from thex_hf.evaluation.answers import Answers
-from thex_hf.evaluation.both import run_both, tell
-from thex_hf.evaluation.libraries import evaluate
+from thex_hf.evaluation.base import evaluate
 from thex_hf.evaluation.opening import open_pipeline
 from thex_hf.evaluation.registry import DEFAULTS, load_metrics, resolve
-from thex_hf.evaluation.runs import costs, mode_of
+from thex_hf.evaluation.runs import costs, mode_of, run_both, tell
 from thex_hf.pipelines.options import FHE_MODES, one_of
 
 

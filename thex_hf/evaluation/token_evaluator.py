@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from thex_hf.conversion.table import Place
+from thex_hf.conversion.data.table import Place
 from thex_hf.evaluation.answers import Answers
-from thex_hf.evaluation.libraries import evaluate
+from thex_hf.evaluation.base import evaluate
 from thex_hf.evaluation.references import tags_in, usable_rows
 from thex_hf.evaluation.shared import EvaluatorMixin
 

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from thex_hf.approx.reciprocal import load_reciprocal
+from thex_hf.approximations.reciprocal import load_reciprocal
 from thex_hf.errors import ConversionError, OptionError, ThexError
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
-from thex_hf.modeling.task_names import TASKS
+from thex_hf.modeling.tasks import TASKS
 
 
 def check_reciprocal(config: ThexBertConfig) -> None:

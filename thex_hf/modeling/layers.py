@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from thex_hf.approx.activation import QUADRATIC
-from thex_hf.approx.reciprocal import load_reciprocal
+from thex_hf.approximations.activation import QUADRATIC
+from thex_hf.approximations.reciprocal import load_reciprocal
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
 
 
@@ -50,7 +50,7 @@ class AffineNorm(nn.Module):
 class SoftmaxEstimate(nn.Module):
     """``m c(x) T(sum m c(x))`` with ``c(x) = ReLU((x/2+1)^3)`` (THE-X, equation 4).
 
-    The reciprocal network ``T`` is the one shipped in :mod:`thex_hf.approx` and takes
+    The reciprocal network ``T`` is the one shipped in :mod:`thex_hf.approximations` and takes
     no part in training: its weights are constants here, neither parameters nor
     buffers, so that no checkpoint can hold another one.
     """

@@ -15,11 +15,10 @@ from transformers.modeling_outputs import (
 from thex_hf.modeling.adapters import adapters_mark, merged, refuse_ignored_adapter
 from thex_hf.modeling.arguments import wanted
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
-from thex_hf.modeling.digest import weights_mark
+from thex_hf.modeling.digest import refuse_stale_ranges, weights_mark
 from thex_hf.modeling.encoder import ThexBertModel, ThexBertPreTrainedModel
 from thex_hf.modeling.exact import refuse_foreign, structure_mark
 from thex_hf.modeling.export import export_weights, refuse_unconverted
-from thex_hf.modeling.freshness import refuse_stale_ranges
 from thex_hf.modeling.guards import misfit, refuse_misfit, refuse_pickle
 from thex_hf.modeling.notice import tell_if_stock
 from thex_hf.modeling.tasks import pool, problem_type, task_loss, token_loss

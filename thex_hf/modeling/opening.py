@@ -16,7 +16,7 @@ from thex_hf.modeling.modeling_thex_bert import (
     ThexBertForSequenceClassification,
     ThexBertForTokenClassification,
 )
-from thex_hf.modeling.task_names import task_of
+from thex_hf.modeling.tasks import task_of
 
 KINDS: dict[str, type[ThexBertClassifier]] = {
     "text-classification": ThexBertForSequenceClassification,

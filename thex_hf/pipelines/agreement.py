@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from thex_hf.layout.engines import Vector
+from thex_hf.ckks.engine import Vector
 from thex_hf.pipelines.report import Agreement
 
 SEVERAL = "multi_label_classification"

@@ -32,8 +32,7 @@ from thex_hf.pipelines.remote import Elsewhere, RemoteSession, refuse_local
 from thex_hf.pipelines.report import Report
 from thex_hf.pipelines.runner import Runner
 from thex_hf.pipelines.turns import TOKENISING, LastReports, Turn
-from thex_hf.tokens.limits import CUT, limit_of
-from thex_hf.tokens.options import TokenOptions
+from thex_hf.tokens.options import CUT, TokenOptions, limit_of
 from thex_hf.tokens.tokenise import PLAIN, Tokens, tokenise
 
 logger = logging.get_logger(__name__)

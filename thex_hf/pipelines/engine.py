@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from thex_hf.backends.registry import find_backend
-from thex_hf.encrypted.circuits import FLOODS, RINGS
-from thex_hf.encrypted.schedule import SOFTMAX
+from thex_hf.circuits.dispatch import FLOODS, RINGS
+from thex_hf.circuits.schedule import SOFTMAX
 from thex_hf.errors import OptionError
 from thex_hf.pipelines.options import one_of
 from thex_hf.processes.pool import check_processes

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
-from thex_hf.encrypted.circuits import FORMS, check_form
+from thex_hf.circuits.dispatch import FORMS, check_form
 from thex_hf.errors import ConversionError, OptionError, PlanError
 
 FHE_MODES = ("execute", "simulate", "disable")

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from thex_hf._progress import progress
+from thex_hf.circuits.plan import Planned
+from thex_hf.ckks.engine import Vector
 from thex_hf.client.agreement import Own
 from thex_hf.client.caller import Call, Caller
 from thex_hf.client.http import open_transport
-from thex_hf.encrypted.facts import Planned
 from thex_hf.errors import OptionError, TextError
-from thex_hf.layout.engines import Vector
 from thex_hf.modeling import ThexBertClassifier
 from thex_hf.protocol.local import Answer, Outcome, Transcript
-from thex_hf.protocol.progress import progress
 
 REMOTE = "remote"
 AT_ONCE = 4

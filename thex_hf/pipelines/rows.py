@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thex_hf.layout.engines import Vector
+from thex_hf.ckks.engine import Vector
 from thex_hf.modeling import ThexBertClassifier
 from thex_hf.tokens.embedding import embed_rows
 from thex_hf.tokens.tokenise import Tokens

@@ -12,10 +12,11 @@ import torch
 
 from thex_hf.backends.registry import find_backend, get_backend
 from thex_hf.bounds import check_logits, check_room
-from thex_hf.encrypted.shape import bucket
+from thex_hf.circuits.protocols import LEARNS
+from thex_hf.circuits.shape import bucket
+from thex_hf.ckks.engine import Vector
+from thex_hf.ckks.parameters import Parameters
 from thex_hf.errors import OptionError, TextError
-from thex_hf.layout.engines import Vector
-from thex_hf.layout.parameters import Parameters
 from thex_hf.modeling import ThexBertClassifier
 from thex_hf.pipelines.agreement import compare
 from thex_hf.pipelines.remote import RemoteSession
@@ -24,10 +25,9 @@ from thex_hf.pipelines.rows import Row, embed_row
 from thex_hf.pipelines.turns import Turn
 from thex_hf.protocol.engines import CircuitBackend, Session
 from thex_hf.protocol.keys import KeyStore
-from thex_hf.protocol.learns import LEARNS
 from thex_hf.protocol.local import Answer, Outcome
 from thex_hf.protocol.session import LocalSession
-from thex_hf.tokens.limits import LONGEST
+from thex_hf.tokens.options import LONGEST
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -39,10 +39,10 @@ class Runner:
         model: converted THE-X model.
         backend: name of the engine for ``fhe="execute"``; a circuit backend is simulated too.
         protocol: one that serves the model's form.
-        softmax: one of :data:`thex_hf.encrypted.schedule.SOFTMAX`; the checkpoint's if None.
+        softmax: one of :data:`thex_hf.circuits.schedule.SOFTMAX`; the checkpoint's if None.
         relu: one of :data:`thex_hf.protocol.engines.RELU`.
         ring: ring degree for the polynomial protocols; the smallest that will do if None.
-        flood: for them, one of :data:`thex_hf.encrypted.circuits.FLOODS`.
+        flood: for them, one of :data:`thex_hf.circuits.dispatch.FLOODS`.
         processes: how many the server's work is spread over; all usable cores if None.
         keys: directory to keep keys in, or None.
         remote: the session that executes elsewhere, for backend ``remote``.

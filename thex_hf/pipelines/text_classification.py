@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, TextClassificationPipeline
 from transformers.utils import logging
 
-from thex_hf.encrypted.circuits import FORMS
+from thex_hf.circuits.dispatch import FORMS
 from thex_hf.modeling import ThexBertClassifier, ThexBertForSequenceClassification
 from thex_hf.modeling.digest import weights_digest
 from thex_hf.pipelines.bundled import bundled_checkpoint
@@ -20,8 +20,7 @@ from thex_hf.pipelines.options import CALL_OPTIONS
 from thex_hf.pipelines.report import Report
 from thex_hf.pipelines.rows import inputs_of
 from thex_hf.pipelines.sharing import SharingMixin
-from thex_hf.tokens.limits import LONGEST
-from thex_hf.tokens.options import TokenOptions
+from thex_hf.tokens.options import LONGEST, TokenOptions
 from thex_hf.tokens.texts import text_and_pair
 
 logger = logging.get_logger(__name__)

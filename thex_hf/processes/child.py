@@ -17,8 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 from thex_hf.errors import ChildError
-from thex_hf.processes.channel import Channel
-from thex_hf.processes.faults import ending
+from thex_hf.processes.channel import Channel, ending
 
 Work = Callable[[Channel], None]
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -10,9 +10,8 @@ from selectors import EVENT_READ, DefaultSelector
 from typing import Any
 
 from thex_hf.errors import OptionError
-from thex_hf.processes.channel import Channel
+from thex_hf.processes.channel import Channel, from_message, to_message
 from thex_hf.processes.child import Child
-from thex_hf.processes.faults import from_message, to_message
 
 
 def usable_cores() -> int:

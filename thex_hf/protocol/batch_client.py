@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from thex_hf.encrypted.batch.layout import BatchLayout
-from thex_hf.encrypted.schedule import ANSWER_LEVEL, Part
+from thex_hf.circuits.batched.layout import BatchLayout
+from thex_hf.circuits.schedule import ANSWER_LEVEL, Part
+from thex_hf.ckks.engine import Vector
 from thex_hf.errors import InputError
-from thex_hf.layout.engines import Vector
 from thex_hf.protocol.client import Conversation, check_embeddings
 
 

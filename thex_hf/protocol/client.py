@@ -10,13 +10,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from thex_hf.approximations.activation import relu
+from thex_hf.approximations.reciprocal import load_reciprocal
+from thex_hf.approximations.softmax import cubed_relu, estimate, exact
 from thex_hf.bounds import check_shown, within
-from thex_hf.encrypted.answers import answer_part
-from thex_hf.encrypted.plan import Plan
-from thex_hf.encrypted.schedule import ANSWER_LEVEL, Part
+from thex_hf.circuits.batched.layout import BatchLayout
+from thex_hf.circuits.plan import Plan
+from thex_hf.circuits.schedule import ANSWER_LEVEL, Part
+from thex_hf.ckks.engine import AnyVector, ClientEngine, Vector
+from thex_hf.ckks.packing.layout import Layout
 from thex_hf.errors import InputError, WireError
-from thex_hf.layout.engines import AnyVector, ClientEngine, Vector
-from thex_hf.layout.layout import Layout
 from thex_hf.protocol.messages import Message
 
 WORD_BITS = 62
@@ -203,3 +206,38 @@ def check_embeddings(plan: Plan, embeddings: Vector) -> None:
         )
     if not np.isfinite(embeddings).all():
         raise InputError("embeddings contain NaN or infinity; check the model's weights")
+
+
+def answer_part(
+    part: Part, vectors: list[Vector], mask: Vector, softmax: str
+) -> list[list[Vector]]:
+    """Answer one part of a visit.
+
+    Args:
+        part: what was sent and how it must come back.
+        vectors: its decrypted slots.
+        mask: ``(tokens,)``, 1 for true tokens and 0 for padding; only the client knows it.
+        softmax: ``exact``, or else the estimate.
+
+    Returns:
+        For each returned packing, the slot vectors to encrypt.
+    """
+    values = part.sends.unpack(vectors)
+    if part.op == "softmax":
+        values = _softmax(values, mask, softmax)
+    elif part.op == "rectify":
+        values = cubed_relu(values) * mask
+    elif part.op == "relu":
+        values = relu(values)
+    packed = []
+    for layout, _ in part.returns:
+        assert not isinstance(layout, BatchLayout)  # their only visits are of the op renew
+        own = values[: layout.tokens] if isinstance(layout, Layout) else values
+        packed.append(layout.pack(own))
+    return packed
+
+
+def _softmax(scores: Vector, mask: Vector, softmax: str) -> Vector:
+    if softmax == "exact":
+        return exact(scores, mask)
+    return estimate(scores, mask, load_reciprocal())

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from thex_hf.backends.base import KeyRequest, SlotBackend, key_share
-from thex_hf.encrypted.plan import Plan
-from thex_hf.layout.engines import ClientEngine, ServerEngine
-from thex_hf.layout.moves import Move
+from thex_hf.circuits.plan import Plan
+from thex_hf.ckks.engine import ClientEngine, ServerEngine
+from thex_hf.ckks.packing.moves import Move
 
 REPEATS = 3
 WIRE = ("load", "dump")

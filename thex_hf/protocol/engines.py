@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from thex_hf.encrypted.circuits import FORMS
-from thex_hf.encrypted.facts import Planned
-from thex_hf.encrypted.schedule import SOFTMAX
-from thex_hf.layout.engines import Vector
+from thex_hf.circuits.dispatch import FORMS
+from thex_hf.circuits.plan import Planned
+from thex_hf.circuits.schedule import SOFTMAX
+from thex_hf.ckks.engine import Vector
 from thex_hf.protocol.costs import Estimate
 from thex_hf.protocol.local import Answer, Outcome
 from thex_hf.weights import EncoderWeights

@@ -20,7 +20,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from thex_hf._paths import user_path
-from thex_hf.backends.base import EvaluationKeys, SecretKeys
+from thex_hf.backends.base import EvaluationKeys, KeyLevels, KeyRequest, SecretKeys
+from thex_hf.circuits.plan import Plan
 from thex_hf.errors import KeyMismatch, KeyStoreError, PlanMismatch
 from thex_hf.protocol.keyfile import KeyFile, read_file, write_file
 
@@ -220,3 +221,16 @@ class KeyStore:
                 f"{self.directory} holds a model; keys must never lie in a folder that is "
                 f"shared or pushed: name another directory"
             )
+
+
+def key_request(plan: Plan) -> KeyRequest:
+    """The keys that a plan needs, none longer than its use."""
+    keys = plan.keys
+    return KeyRequest(
+        plan.parameters,
+        plan.rotations,
+        relinearisation=keys.relinearisation is not None,
+        conjugation=keys.conjugation is not None,
+        public=keys.public,
+        levels=KeyLevels(dict(keys.rotations), keys.relinearisation, keys.conjugation),
+    )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from thex_hf.encrypted.facts import Planned
+from thex_hf.circuits.plan import Planned
+from thex_hf.ckks.engine import Vector
 from thex_hf.errors import TextError
-from thex_hf.layout.engines import Vector
 from thex_hf.protocol.client import Conversation
 from thex_hf.protocol.server import ServerRun
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from thex_hf._progress import progress
 from thex_hf.backends.base import SlotBackend
 from thex_hf.errors import OptionError, TextError
+from thex_hf.processes.channel import from_message, to_message
 from thex_hf.processes.child import can_fork
-from thex_hf.processes.faults import from_message, to_message
 from thex_hf.processes.pool import share, usable_cores
 from thex_hf.protocol.local import Transcript
-from thex_hf.protocol.progress import progress
 
 PACKINGS = ("auto", "text", "batch")
 NEVER, TEXTS, PIECES = "never", "texts", "pieces"

@@ -9,15 +9,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from thex_hf.encrypted.circuits import Folded, fold_weights, program_for
-from thex_hf.encrypted.context import Handles
-from thex_hf.encrypted.plan import Plan
-from thex_hf.encrypted.program import Steps
-from thex_hf.encrypted.schedule import Packing
-from thex_hf.encrypted.together import ALONE, Together
+from thex_hf.circuits.context import Handles, Steps
+from thex_hf.circuits.dispatch import Folded, fold_weights, program_for
+from thex_hf.circuits.parallel import ALONE, Together
+from thex_hf.circuits.plan import Plan
+from thex_hf.circuits.schedule import Packing
+from thex_hf.ckks.engine import ServerEngine
+from thex_hf.ckks.plaintext_cache import PlainStore
 from thex_hf.errors import PlanMismatch, WireError
-from thex_hf.layout.engines import ServerEngine
-from thex_hf.layout.plains import PlainStore
 from thex_hf.protocol.messages import Message
 from thex_hf.weights import EncoderWeights
 

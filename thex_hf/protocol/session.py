@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from thex_hf._progress import progress
 from thex_hf.backends.base import SlotBackend
-from thex_hf.encrypted.circuits import (
+from thex_hf.circuits.dispatch import (
     BATCH_HEAD,
     batch_plan_for,
     check_form,
@@ -22,20 +23,18 @@ from thex_hf.encrypted.circuits import (
     plan_for,
     program_for,
 )
-from thex_hf.encrypted.plan import Plan
-from thex_hf.encrypted.preparation import prepare
-from thex_hf.encrypted.shape import bucket
-from thex_hf.encrypted.together import together
+from thex_hf.circuits.encode_weights import prepare
+from thex_hf.circuits.parallel import together
+from thex_hf.circuits.plan import Plan
+from thex_hf.circuits.shape import bucket
+from thex_hf.ckks.engine import ClientEngine, ServerEngine, Vector
 from thex_hf.errors import TextError
-from thex_hf.layout.engines import ClientEngine, ServerEngine, Vector
 from thex_hf.processes.pool import check_processes
 from thex_hf.protocol.batch_client import BatchClientRun
 from thex_hf.protocol.client import ClientRun, Conversation, check_embeddings
-from thex_hf.protocol.keys import KeyStore
+from thex_hf.protocol.keys import KeyStore, key_request
 from thex_hf.protocol.local import Answer, Outcome, Transcript, exchange
 from thex_hf.protocol.many import check_packing, classify_all, process_count, shares
-from thex_hf.protocol.progress import progress
-from thex_hf.protocol.requests import key_request
 from thex_hf.protocol.server import ServedModel, ServerRun
 from thex_hf.weights import EncoderWeights
 
@@ -81,12 +80,12 @@ class LocalSession:
     Args:
         weights: the converted encoder.
         backend: the slot backend to run on.
-        protocol: one of :data:`thex_hf.encrypted.circuits.FORMS`.
-        softmax: one of :data:`thex_hf.encrypted.schedule.SOFTMAX`, for ``client-aided``.
+        protocol: one of :data:`thex_hf.circuits.dispatch.FORMS`.
+        softmax: one of :data:`thex_hf.circuits.schedule.SOFTMAX`, for ``client-aided``.
         ranges: calibrated ranges of the checkpoint, see
-            :func:`thex_hf.encrypted.ranges.range_bits`.
+            :func:`thex_hf.circuits.ranges.range_bits`.
         ring_degree: N, for the other protocols; the cheapest if None.
-        flood: for the other protocols, one of :data:`thex_hf.encrypted.circuits.FLOODS`.
+        flood: for the other protocols, one of :data:`thex_hf.circuits.dispatch.FLOODS`.
         keys: directory to keep keys in; None keeps them in memory.
         processes: how many to use, this one included, where the backend allows it; None: as
             many as there are usable cores.

@@ -1,4 +1,4 @@
-"""Options of tokenising that a pipeline takes, as transformers spells them."""
+"""Options of tokenising, as transformers spells them, and how many tokens a text may have."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import difflib
 from dataclasses import dataclass
 from typing import Any
 
-from thex_hf.errors import OptionError
+from thex_hf.circuits.shape import BUCKETS
+from thex_hf.errors import InputError, OptionError
 
 CUTS = ("longest_first", "only_first", "only_second", "do_not_truncate")
 PADDINGS = ("longest", "max_length", "do_not_pad")
@@ -58,3 +59,29 @@ class TokenOptions:
         if self.truncation is True:
             return CUTS[0]
         return str(getattr(self.truncation, "value", self.truncation))
+
+
+LONGEST = BUCKETS[-1]
+"""Tokens of the longest text that a circuit takes, special tokens included."""
+CUT = "shorten it, or pass truncation=True to classify its beginning"
+
+
+def limit_of(positions: int, most: float | None = None) -> int:
+    """The most tokens that circuit, model and tokenizer take.
+
+    Args:
+        positions: rows of the model's position table.
+        most: the tokenizer's ``model_max_length``; it has none if that is None or not positive.
+    """
+    own = most if most is not None and most >= 1 else LONGEST
+    return int(min(LONGEST, positions, own))
+
+
+def check_length(count: int, limit: int, cure: str = CUT) -> None:
+    """Refuse a text with more tokens than there may be.
+
+    Raises:
+        InputError: says how many there are and what to do.
+    """
+    if count > limit:
+        raise InputError(f"the text has {count} tokens, {limit} are the most; {cure}")

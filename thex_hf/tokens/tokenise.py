@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from thex_hf.errors import InputError
-from thex_hf.tokens.limits import check_length
-from thex_hf.tokens.options import TokenOptions
+from thex_hf.tokens.options import TokenOptions, check_length
 from thex_hf.tokens.texts import check_text
 from thex_hf.tokens.words import Span
 
@@ -59,7 +58,7 @@ def tokenise(
         tokenizer: fast or slow.
         text: to read.
         pair: the second text of a pair.
-        limit: the most tokens, see :func:`thex_hf.tokens.limits.limit_of`.
+        limit: the most tokens, see :func:`thex_hf.tokens.options.limit_of`.
         options: cut the text or refuse it, and special tokens.
 
     Raises:

@@ -3,11 +3,10 @@
 from thex_hf.conversion.sources.adapter import base_of
 from thex_hf.conversion.sources.family import SEQUENCE, TOKENS, Family
 from thex_hf.conversion.sources.files import read_config
-from thex_hf.conversion.sources.head import fit_head
 from thex_hf.conversion.sources.load import Source, load_source
 from thex_hf.conversion.sources.registry import SUPPORTED, family_of, head_of, thex_config
-from thex_hf.conversion.sources.start import start_model
-from thex_hf.conversion.sources.tensors import to_source, to_thex
+from thex_hf.conversion.sources.start import fit_head, start_model
+from thex_hf.conversion.sources.weights import to_source, to_thex
 
 __all__ = [
     "SEQUENCE",

@@ -7,12 +7,9 @@ from typing import Any
 
 from transformers import PretrainedConfig
 
-from thex_hf.conversion.sources.bert import BERT
-from thex_hf.conversion.sources.distilbert import DISTILBERT
-from thex_hf.conversion.sources.electra import ELECTRA
+from thex_hf.conversion.sources.families import BERT, DISTILBERT, ELECTRA, ROBERTA
 from thex_hf.conversion.sources.family import SEQUENCE, Family
 from thex_hf.conversion.sources.labels import label_fields
-from thex_hf.conversion.sources.roberta import ROBERTA
 from thex_hf.errors import ConversionError
 from thex_hf.modeling import ThexBertConfig
 

@@ -1,4 +1,4 @@
-"""The THE-X model that a conversion starts from."""
+"""The THE-X model that a conversion starts from, and weights for a head that lost its pooler."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from thex_hf.approx.reciprocal import load_reciprocal
+from thex_hf.approximations.reciprocal import load_reciprocal
 from thex_hf.conversion.sources.adapter import refuse_unmerged
 from thex_hf.conversion.sources.family import SEQUENCE, TOKENS
 from thex_hf.conversion.sources.registry import family_of, thex_config
-from thex_hf.conversion.sources.tensors import to_thex
+from thex_hf.conversion.sources.weights import to_thex
 from thex_hf.errors import ConversionError
 from thex_hf.modeling import (
     ThexBertClassifier,
@@ -43,7 +43,7 @@ def start_model(
     """Copy a classifier to a model of ours, without anything between pooling and classifier.
 
     A classifier of tokens is copied as it is. One of texts has lost its pooler or dense layer
-    and has to be fitted again: :func:`thex_hf.conversion.sources.head.fit_head`, or training.
+    and has to be fitted again: :func:`thex_hf.conversion.sources.start.fit_head`, or training.
 
     Args:
         source_model: of a supported family, or unconverted THE-X model with a fresh classifier.
@@ -135,3 +135,44 @@ def fresh_model(
     state = {f"{family.prefix}.{key}": tensor for key, tensor in encoder.state_dict().items()}
     head = {f"classifier.{key}": tensor for key, tensor in model.classifier.state_dict().items()}
     return fill(model, to_thex(state, family) | head)
+
+
+RIDGE = 1e-3
+"""Penalty on squared weights, as a share of the mean variance of a feature."""
+
+
+@torch.no_grad()
+def fit_head(model: ThexBertClassifier, states: Tensor, logits: Tensor) -> None:
+    """Set the classifier to the ridge regression of logits on states, in place.
+
+    Minimises ``|X W - Y|^2 + alpha |W|^2`` over centred ``X`` and ``Y`` in float64, with
+    ``alpha`` :data:`RIDGE` times the mean diagonal of ``X^T X``. The bias is not penalised.
+
+    Args:
+        model: its classifier is overwritten.
+        states: ``(n, d)``, what the classifier reads (:meth:`ThexBertClassifier.read`).
+        logits: ``(n, labels)``, what it should answer, such as the source model's.
+
+    Raises:
+        ConversionError: shapes do not fit, or a value is not finite.
+    """
+    labels, features = model.classifier.weight.shape
+    wanted = [(len(states), features), (len(states), labels)]
+    if [tuple(states.shape), tuple(logits.shape)] != wanted or not len(states):
+        raise ConversionError(
+            f"states and logits should have shapes (n, {features}) and (n, {labels}); got "
+            f"{tuple(states.shape)} and {tuple(logits.shape)}."
+        )
+    x, y = states.detach().cpu().double(), logits.detach().cpu().double()
+    if not (torch.isfinite(x).all() and torch.isfinite(y).all()):
+        raise ConversionError(
+            "the classifier cannot be fitted: states or logits are not finite. The model "
+            "diverged; train with a lower learning rate."
+        )
+    x_mean, y_mean = x.mean(0), y.mean(0)
+    x, y = x - x_mean, y - y_mean
+    gram = x.T @ x
+    alpha = max(RIDGE * float(gram.diagonal().mean()), torch.finfo(torch.double).tiny)
+    weight = torch.linalg.solve(gram + alpha * torch.eye(features, dtype=torch.double), x.T @ y)
+    model.classifier.weight.copy_(weight.T)
+    model.classifier.bias.copy_(y_mean - x_mean @ weight)

@@ -1,0 +1,335 @@
+"""Workers that die, hang and are replaced; the weights' way to them."""
+
+import asyncio
+import hashlib
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+from reference import random_weights
+from served import load, spec_of
+
+from thex_hf.backends.registry import get_backend
+from thex_hf.circuits.plan_reading import read_plan
+from thex_hf.client.caller import key_file
+from thex_hf.client.half import ClientHalf
+from thex_hf.errors import (
+    BusyError,
+    ChildError,
+    ConversionError,
+    ExpiredError,
+    KeyMismatch,
+    KeyStoreError,
+    OptionError,
+    TooLargeError,
+    WireError,
+)
+from thex_hf.protocol.client import ClientRun
+from thex_hf.protocol.keys import key_request
+from thex_hf.serving.fork_server_client import Cradle
+from thex_hf.serving.spec import Spec, weights_from_bytes, weights_to_bytes
+from thex_hf.serving.worker_handles import ForkedHands
+from thex_hf.serving.worker_pool import Crew
+
+TEXT = "A warm, funny film."
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load()
+
+
+@pytest.fixture(scope="module")
+def spec(model, tmp_path_factory):
+    return spec_of(model, tmp_path_factory.mktemp("keys"), run_seconds=60.0)
+
+
+@pytest.fixture(scope="module")
+def cradle(spec):
+    cradle = Cradle(spec)
+    cradle.served = cradle.start()
+    yield cradle
+    cradle.stop()
+
+
+class Client:
+    """One client's keys, on the shelf, and its texts."""
+
+    def __init__(self, cradle, spec, owner="ann"):
+        self.plan = read_plan(cradle.served.info["plans"]["16"])
+        backend = get_backend(spec.backend)
+        secret, evaluation = backend.generate(key_request(self.plan))
+        file = key_file(self.plan, spec.backend, evaluation)
+        self.owner, self.keys = owner, hashlib.sha256(file).hexdigest()
+        self.engine, self.key_id = backend.client(self.plan.parameters, secret), evaluation.key_id
+        shelf = spec.open_shelf()
+        shelf.begin(self.keys, owner, len(file))
+        shelf.write(self.keys, owner, 0, file)
+        import thex_hf
+
+        self.half = ClientHalf.open(thex_hf.bundled_checkpoint())
+
+    def run(self, text=TEXT):
+        embeddings = self.half.embed(*self.half.tokenise(text))
+        return ClientRun(self.plan, self.engine, self.key_id, embeddings)
+
+    def order(self, run, data):
+        names = {"owner": self.owner, "keys": self.keys, "run": run.run}
+        return {"op": "answer", **names, "data": data}
+
+
+@pytest.fixture(scope="module")
+def client(cradle, spec):
+    return Client(cradle, spec)
+
+
+async def talk(crew, client, run, data=None):
+    """Finish a run; its logits."""
+    data = data or run.request()
+    while data is not None:
+        data = run.receive((await crew.ask(client.order(run, data)))["data"])
+    return run.logits
+
+
+def pids(crew):
+    return [place.hand.pid for place in crew._places]
+
+
+def with_crew(cradle, test, **options):
+    async def live():
+        told = []
+        crew = Crew(ForkedHands(cradle), told=told.append, **options)
+        await crew.start()
+        try:
+            return await test(crew)
+        finally:
+            await crew.stop()
+
+    return asyncio.run(live())
+
+
+def test_runs_of_several_clients_side_by_side(cradle, spec, client):
+    other = Client(cradle, spec, "bob")
+
+    async def test(crew):
+        texts = ["A warm film.", "Dull.", "Dreadful, and far too long."]
+        both = [(one, text) for one in (client, other) for text in texts]
+        logits = await asyncio.gather(*(talk(crew, one, one.run(text)) for one, text in both))
+        for first, second in zip(logits[:3], logits[3:], strict=True):
+            np.testing.assert_allclose(first, second, atol=1e-2)
+        assert np.abs(logits[0] - logits[1]).max() > 1
+        assert (crew.runs, crew.waiting, crew.replaced) == (0, 0, 0)
+
+    with_crew(cradle, test, size=2)
+
+
+def test_a_killed_worker_costs_its_run_and_is_replaced(cradle, client):
+    async def test(crew):
+        run = client.run()
+        first = await crew.ask(client.order(run, run.request()))
+        (pid,) = pids(crew)
+        os.kill(pid, signal.SIGSTOP)
+        asked = asyncio.create_task(crew.ask(client.order(run, run.receive(first["data"]))))
+        await asyncio.sleep(0.2)
+        waiting = asyncio.create_task(talk(crew, client, client.run("waits")))
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(ChildError, match=r"killed by signal 9 .*send the text again"):
+            await asked
+        assert (await waiting) is not None  # what had waited is served by the new one
+        assert pids(crew) != [pid]
+        assert crew.replaced == 1
+        late = client.run()
+        with pytest.raises(ExpiredError):
+            await crew.ask({**client.order(run, run.request()), "data": _reply_of(run)})
+        assert await talk(crew, client, late) is not None
+
+    with_crew(cradle, test, size=1)
+
+
+def _reply_of(run):
+    from thex_hf.protocol.messages import Message
+
+    return Message("reply", run.plan.id, run.key_id, run.run, 1, [[b"x"]]).to_bytes()
+
+
+def test_an_idle_worker_that_died_costs_nothing(cradle, client):
+    async def test(crew):
+        os.kill(pids(crew)[0], signal.SIGKILL)
+        await asyncio.sleep(0.3)
+        assert await talk(crew, client, client.run()) is not None
+        assert crew.replaced == 1
+
+    with_crew(cradle, test, size=1)
+
+
+def test_a_worker_that_hangs_is_ended(cradle, client):
+    async def test(crew):
+        os.kill(pids(crew)[0], signal.SIGSTOP)
+        run = client.run()
+        with pytest.raises(ChildError, match="took more than 1 s"):
+            await crew.ask(client.order(run, run.request()))
+        crew.seconds = 60.0
+        assert await talk(crew, client, client.run()) is not None
+
+    with_crew(cradle, test, size=1, seconds=1.0)
+
+
+def test_a_lost_nursery_is_started_anew(spec, client):
+    own = Cradle(spec)
+    own.served = own.start()
+
+    async def test(crew):
+        own._process.kill()
+        own._process.wait()
+        assert await talk(crew, client, client.run()) is not None  # workers live on
+        os.kill(pids(crew)[0], signal.SIGKILL)
+        await asyncio.sleep(0.3)
+        assert await talk(crew, client, client.run()) is not None
+
+    with_crew(own, test, size=1)
+    own.stop()
+
+
+def test_new_texts_are_turned_away_and_running_ones_are_not(cradle, client):
+    async def test(crew):
+        run = client.run()
+        first = await crew.ask(client.order(run, run.request()))
+        os.kill(pids(crew)[0], signal.SIGSTOP)
+        fresh = [client.run() for _ in range(2)]
+        asked = [asyncio.create_task(crew.ask(client.order(r, r.request()))) for r in fresh]
+        await asyncio.sleep(0.2)
+        extra = client.run()
+        with pytest.raises(BusyError, match="2 requests wait for 1 workers"):
+            await crew.ask(client.order(extra, extra.request()))
+        goes_on = asyncio.create_task(talk(crew, client, run, run.receive(first["data"])))
+        await asyncio.sleep(0.1)
+        os.kill(pids(crew)[0], signal.SIGCONT)
+        assert await goes_on is not None
+        await asyncio.gather(*asked)
+        assert crew.wait_seconds() >= 1
+
+    with_crew(cradle, test, size=1, most_waiting=2)
+
+
+def test_a_caller_that_goes_away_leaves_the_worker_in_step(cradle, client):
+    async def test(crew):
+        run, other = client.run(), client.run("Another text.")
+        gone = asyncio.create_task(crew.ask(client.order(run, run.request())))
+        await asyncio.sleep(0.05)
+        gone.cancel()
+        assert await talk(crew, client, other) is not None
+
+    with_crew(cradle, test, size=1)
+
+
+def test_bad_orders_and_keys(cradle, spec, client):
+    async def test(crew):
+        run = client.run()
+        for data, error in ((b"", WireError), (run.request()[:-5], WireError)):
+            with pytest.raises(error):
+                await crew.ask(client.order(run, data))
+        nobody = {**client.order(run, run.request()), "owner": "eve"}
+        with pytest.raises(KeyMismatch, match="of yours"):
+            await crew.ask(nobody)
+        junk = b"not a key file"
+        name = hashlib.sha256(junk).hexdigest()
+        shelf = spec.open_shelf()
+        shelf.begin(name, "ann", len(junk))
+        shelf.write(name, "ann", 0, junk)
+        with pytest.raises(WireError, match="truncated or damaged"):
+            await crew.ask({"op": "keys", "owner": "ann", "keys": name})
+        await crew.tell_all({"op": "forget", "owner": "ann", "keys": client.keys})
+        assert await talk(crew, client, client.run()) is not None  # from the shelf again
+        fresh = client.run()
+        await crew.ask(client.order(fresh, fresh.request()))
+        await crew.give_up({"op": "give_up", "owner": "ann", "keys": client.keys, "run": fresh.run})
+        assert crew.runs == 0
+
+    with_crew(cradle, test, size=2)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs /proc")
+def test_a_worker_may_take_so_much_memory_and_no_more(model, tmp_path):
+    """What would exhaust the machine is refused, and the worker lives on."""
+    spec = spec_of(model, tmp_path, memory=64 << 20)
+    own = Cradle(spec)
+    own.served = own.start()
+    client = Client(own, spec)
+
+    async def test(crew):
+        huge = spec.open_shelf()
+        data = bytes(100 << 20)
+        name = hashlib.sha256(data).hexdigest()
+        huge.begin(name, "ann", len(data))
+        huge.write(name, "ann", 0, data)
+        before = pids(crew)
+        with pytest.raises(TooLargeError, match="more memory"):
+            await crew.ask({"op": "keys", "owner": "ann", "keys": name})
+        assert await talk(crew, client, client.run()) is not None
+        assert pids(crew) == before
+
+    with_crew(own, test, size=1)
+    own.stop()
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_two_workers_draw_different_randomness(cradle):
+    """They come from one process; nothing random may be copied."""
+    from thex_hf.circuits import masks
+    from thex_hf.processes.child import Child
+
+    def draw(channel):
+        channel.send(masks.uniform(4, 1.0).tolist())
+
+    children = [Child(draw), Child(draw)]
+    first, second = (child.receive() for child in children)
+    assert [child.wait() for child in children] == [0, 0]
+    assert not set(first) & set(second)
+
+
+def test_workers_end_with_the_server(spec):
+    own = Cradle(spec)
+    own.served = own.start()
+    pid, end = own.fork()
+    own.stop()
+    end.close()
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    raise AssertionError("a worker outlived its server")
+
+
+def test_no_process_that_computes_has_torch(cradle):
+    async def test(crew):
+        for pid in (*pids(crew), cradle._process.pid):
+            with open(f"/proc/{pid}/maps") as maps:
+                assert "libtorch" not in maps.read()
+
+    if os.path.exists("/proc/self/maps"):
+        with_crew(cradle, test, size=1)
+
+
+def test_what_cannot_be_served_is_said_at_once(model, tmp_path):
+    with pytest.raises(KeyStoreError, match="make the folder"):
+        Cradle(spec_of(model, "/proc/no/such")).start()
+    with pytest.raises(OptionError, match="buckets"):
+        spec_of(model, tmp_path, buckets=(17,))
+    with pytest.raises(OptionError, match="above zero"):
+        spec_of(model, tmp_path, runs=0)
+    with pytest.raises(ConversionError, match="no encoder's weights"):
+        Cradle(Spec(b"junk", str(tmp_path))).start()
+
+
+def test_weights_and_specs_come_back_the_same(model, tmp_path):
+    polynomial = load("polynomial").encoder_weights()
+    for weights in (model.encoder_weights(), polynomial, random_weights()):
+        again = weights_from_bytes(weights_to_bytes(weights))
+        assert again.fingerprint() == weights.fingerprint()
+    spec = spec_of(model, tmp_path)
+    assert Spec.from_message(spec.to_message()) == spec
+    assert str(tmp_path) not in repr(spec)

@@ -1,0 +1,74 @@
+"""Owners take turns, and none holds more than is left for the others."""
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thex_hf.errors import BusyError
+from thex_hf.protocol.server import ServerRun
+from thex_hf.serving.fairness import ANYONE, Turns, spent
+from thex_hf.serving.runs import RunName, Runs
+
+
+@given(st.integers(2, 40), st.lists(st.sampled_from("abc"), max_size=200))
+def test_a_newcomer_finds_a_place_whatever_three_others_ask_for(most, asked):
+    held = dict.fromkeys("abc", 0)
+    for owner in asked:
+        if not spent(owner, held[owner], sum(held.values()), most):
+            held[owner] += 1
+    assert sum(held.values()) <= most
+    if most >= 8:
+        assert not spent("new", 0, sum(held.values()), most)
+
+
+def test_who_stands_for_all_may_hold_all():
+    assert not spent(ANYONE, 7, 7, 8)
+    assert spent(ANYONE, 8, 8, 8)
+    assert [spent("ann", own, own, 8) for own in (3, 4)] == [False, True]
+
+
+def test_owners_take_turns():
+    done = []
+
+    async def order(turns, owner, number):
+        async with turns.turn(owner):
+            await asyncio.sleep(0)
+            done.append((owner, number))
+
+    async def test():
+        turns = Turns()
+        orders = [("bob", number) for number in range(6)] + [("ann", 0), ("ann", 1), ("eve", 0)]
+        tasks = [asyncio.create_task(order(turns, *one)) for one in orders]
+        await asyncio.sleep(0)
+        tasks[3].cancel()  # one that waits goes away
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert turns.free
+
+    asyncio.run(test())
+    assert [owner for owner, _ in done] == ["bob", "bob", "ann", "eve", "bob", "ann", "bob", "bob"]
+    assert [number for owner, number in done if owner == "bob"] == [0, 1, 2, 4, 5]
+
+
+def test_a_turn_is_passed_on_after_an_error():
+    async def test():
+        turns = Turns()
+        with pytest.raises(ValueError, match="here"):
+            async with turns.turn("ann"):
+                raise ValueError("here")
+        async with turns.turn("bob"):
+            assert not turns.free
+        assert turns.free
+
+    asyncio.run(test())
+
+
+def test_one_owners_runs_leave_room_for_others():
+    runs = Runs(most=8, most_of_keys=8)
+    run = object.__new__(ServerRun)
+    for number in range(4):
+        runs.put(RunName("bob", f"{number}", "0" * 32), run)
+    with pytest.raises(BusyError, match="4 runs are in progress"):
+        runs.check_room(RunName("bob", "9", "0" * 32))
+    runs.check_room(RunName("ann", "1", "0" * 32))

@@ -1,0 +1,1 @@
+"""Backend ``clear``: the slot machine on numpy, for simulation. It hides nothing."""

@@ -1,0 +1,1 @@
+"""Numbers behind the engines: SEAL's transforms, primes and errors on numpy; no cryptography."""

@@ -1,0 +1,1 @@
+"""Backend ``seal``: CKKS by Microsoft SEAL."""

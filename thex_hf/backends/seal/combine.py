@@ -1,0 +1,162 @@
+"""Sums of SEAL ciphertexts times numbers, as matrix products of their raw residues.
+
+SEAL multiplies a ciphertext by a number word by word, and so a matrix of numbers costs
+outputs times inputs such passes. But on the residues it *is* a matrix product, and those
+are what processors do best. A constant ``a + ib`` is the polynomial ``a + b x**(N/2)``, which
+in NTT form is ``a + bI`` in the first half of each residue polynomial and ``a - bI`` in the
+second, ``I`` a root of -1.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thex_hf.backends.numerics.modular import (
+    MOST_TERMS,
+    Words,
+    matmul,
+    products_are_exact,
+    reduce,
+    residues,
+    times,
+)
+from thex_hf.backends.seal.codec import SealCodec
+from thex_hf.backends.seal.context import SealContext
+from thex_hf.backends.seal.residues import WordFormat, inflater
+from thex_hf.ckks import rules
+from thex_hf.ckks.engine import AnyVector, Handle, Plain, ServerEngine
+from thex_hf.errors import PlanError
+
+Integers: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+_TOGETHER = 160  # outputs made at a time
+
+
+class Residues:
+    """Combines ciphertexts. Holds no key."""
+
+    def __init__(self, seal: SealContext) -> None:
+        self._seal = seal
+        self._codec = SealCodec(seal)
+        self._roots: dict[int, list[int]] = {}
+
+    @property
+    def usable(self) -> bool:
+        """Whether residues can be read here at all, and their products are exact."""
+        return inflater() is not None and products_are_exact()
+
+    def combine(
+        self, ciphertexts: list[Any], level: int, weights: AnyVector, bias: AnyVector
+    ) -> Iterator[Any]:
+        """``bias + weights @ ciphertexts`` at scale ``nominal * prime``, not yet rescaled.
+
+        Args:
+            ciphertexts: n of two parts in NTT form at ``level``.
+            level: theirs.
+            weights: ``(m, n)`` numbers.
+            bias: ``(m,)`` numbers.
+
+        Yields the m sums; their scale is for the caller to set.
+
+        Raises:
+            PlanError: weights too large for the machine, or too many inputs.
+        """
+        if len(ciphertexts) > MOST_TERMS:
+            raise PlanError(f"combine takes {MOST_TERMS} handles at most, got {len(ciphertexts)}")
+        form = WordFormat(self._seal, level + 1, ciphertexts[0])
+        words = np.empty((len(ciphertexts), *form.shape), np.uint64)
+        for own, ciphertext in zip(words, ciphertexts, strict=True):
+            own[:] = form.read(ciphertext)
+        real, imaginary = _integers(weights, float(self._seal.primes[level]))
+        real[~(real.any(axis=1) | imaginary.any(axis=1)), 0] = 1  # zeros would be transparent
+        for start in range(0, len(bias), _TOGETHER):
+            rows = slice(start, start + _TOGETHER)
+            for own in self._sums(words, level, (real[rows], imaginary[rows]), bias[rows]):
+                yield form.write(own)
+
+    def _sums(self, words: Words, level: int, factors: Integers, bias: AnyVector) -> Words:
+        """``(outputs, 2, limbs, N)`` words."""
+        half = self._seal.parameters.ring_degree // 2
+        scale = int(self._seal.parameters.scale) * self._seal.primes[level]
+        out = np.empty((len(bias), *words.shape[1:]), np.uint64)
+        for limb, prime in enumerate(self._seal.primes[: level + 1]):
+            root = self._roots_at(level)[limb]
+            real, imaginary = (residues(f, prime) for f in factors)
+            shift = _exact(bias.real, scale, prime)
+            turned = times(imaginary, root, prime)
+            turned_shift = times(_exact(bias.imag, scale, prime), root, prime)
+            for first in (True, False):
+                place = slice(0, half) if first else slice(half, 2 * half)
+                matrix = reduce(real + (turned if first else prime - turned), prime)
+                added = reduce(shift + (turned_shift if first else prime - turned_shift), prime)
+                sums = matmul(matrix, words[:, :, limb, place], prime)
+                sums[:, 0] = reduce(sums[:, 0] + added[:, None], prime)
+                out[:, :, limb, place] = sums
+        return out
+
+    def _roots_at(self, level: int) -> list[int]:
+        """For each prime, what the imaginary unit is in the first half of a polynomial."""
+        if level not in self._roots:
+            degree = self._seal.parameters.ring_degree
+            everywhere = np.full(degree // 2, 1j)
+            unit = self._codec.encode(everywhere, level, 1.0, "combine")
+            roots = [int(unit.data(limb * degree)) for limb in range(level + 1)]
+            for limb, root in enumerate(roots):
+                ends = [unit.data(limb * degree + k) for k in (degree // 2 - 1, degree - 1)]
+                assert ends == [root, self._seal.primes[limb] - root], "NTT order is not SEAL's"
+            self._roots[level] = roots
+        return self._roots[level]
+
+
+def _integers(weights: AnyVector, scale: float) -> Integers:
+    """Real and imaginary parts times ``scale``, rounded."""
+    largest = float(np.abs(weights).max()) * scale
+    if largest >= 2.0**62:
+        raise PlanError(f"combine: weights up to {largest / scale:.3g} are too large")
+    parts = (weights.real, weights.imag)
+    real, imaginary = (np.rint(part * scale).astype(np.int64) for part in parts)
+    return real, imaginary
+
+
+def _exact(values: AnyVector, scale: int, prime: int) -> Words:
+    """``values * scale`` modulo ``prime``; ``scale`` may have more bits than a float."""
+    return np.array([int(v * 2.0**40) * scale // 2**40 % prime for v in values], np.uint64)
+
+
+def dot_by_products(
+    engine: ServerEngine, handles: Sequence[Handle], plains: Sequence[Plain]
+) -> Handle:
+    """What :meth:`~thex_hf.ckks.engine.ServerEngine.dot_plain` promises.
+
+    Raises:
+        PlanError: numbers, levels or degrees do not fit.
+    """
+    rules.check_dot(handles, plains)
+    products = (engine.mul_plain(a, p) for a, p in zip(handles, plains, strict=True))
+    return functools.reduce(engine.add, products)
+
+
+def combine_by_products(
+    engine: ServerEngine, handles: Sequence[Handle], weights: AnyVector, bias: AnyVector
+) -> list[Handle]:
+    """What :meth:`~thex_hf.ckks.engine.ServerEngine.combine` promises. Levels: 1.
+
+    Raises:
+        PlanError: shapes or levels do not fit.
+    """
+    level = rules.check_combine(handles, weights, bias)
+    out = []
+    for row, own in zip(weights, bias, strict=True):
+        used = np.flatnonzero(row).tolist() or [0]
+        factors = [engine.encode(np.full(engine.slots, row[i]), level, factor=True) for i in used]
+        result = engine.rescale(engine.dot_plain([handles[i] for i in used], factors))
+        if own:
+            shift = engine.encode(np.full(engine.slots, own), level - 1, factor=False)
+            result = engine.add_plain(result, shift)
+        out.append(result)
+    return out

@@ -1,0 +1,182 @@
+"""Power attention of a batch: every query, or [CLS] only.
+
+Scores for shift ``s = a + g b`` (``g`` baby steps) belong to query ``t`` and key ``t + s``. They
+are made, and used, turned back by ``g b``: queries are turned back by giant steps once, keys and
+values forward by baby steps, and only finished sums of values are turned by giant steps again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from thex_hf.circuits.batched.context import BatchContext, Pairs
+from thex_hf.circuits.batched.folding import PairAttention, stacked
+from thex_hf.circuits.context import Handles
+from thex_hf.circuits.folding import Affine
+from thex_hf.circuits.single.squares import double_real
+from thex_hf.ckks.engine import Handle
+
+BABY_COST, GIANT_COST = 4, 5  # key switches of a step: key and value, or query and two of a sum
+
+
+def baby_steps(tokens: int) -> int:
+    """Shifts that keys and values are turned by one by one: a power of two."""
+    powers = [1 << k for k in range(tokens.bit_length())]
+    return min(powers, key=lambda b: BABY_COST * b + GIANT_COST * (tokens // b))
+
+
+def attend(run: BatchContext, maps: PairAttention, stream: Pairs, mask: Handle) -> Handles:
+    """Context of every query, before the output projection.
+
+    Args:
+        run: engine, store and route.
+        maps: folded weights.
+        stream: ``pairs`` at level L.
+        mask: ``mask / n`` of every token, at a level high enough.
+
+    Levels: 4, 5 or 6 for powers 2, 4 and 6.
+    """
+    query, key, value = _project(run, maps, stream)
+    size = len(query) // maps.heads
+    babies = baby_steps(run.route.shape.tokens)
+    giants = run.route.shape.tokens // babies
+    heads = [range(h * size, (h + 1) * size) for h in range(maps.heads)]
+    weights, gain = [], 1.0
+    for h, pairs in enumerate(heads):
+        raised = [
+            _raise(run, maps, h, score) for score in _scores(run, query, key, pairs, babies, giants)
+        ]
+        weights.append([handle for handle, _ in raised])
+        gain = raised[0][1]
+    del query, key
+    level = run.engine.level(weights[0][0])
+    masked = _masked(run, value, mask, level, gain)
+    return [
+        _context(run, own, next(masked), babies, giants)
+        for own, pairs in zip(weights, heads, strict=True)
+        for _ in pairs
+    ]
+
+
+def attend_cls(
+    run: BatchContext, maps: PairAttention, stream: Pairs, row: Pairs, mask: Handle
+) -> Handles:
+    """Context of [CLS], in the place of every token.
+
+    Args:
+        run: engine, store and route.
+        maps: folded weights.
+        stream: ``pairs`` at level L.
+        row: ``row`` at level L.
+        mask: ``mask / n`` of every token, at a level high enough.
+
+    Levels: 4, 5 or 6.
+    """
+    engine = run.engine
+    query = run.apply(_over(run, maps.query, stream), row)
+    results = run.apply(stacked([maps.key, maps.value]), stream)
+    key, value = results[: len(query)], results[len(query) :]
+    size = len(query) // maps.heads
+    weights, gain = [], 1.0
+    for h in range(maps.heads):
+        own = range(h * size, (h + 1) * size)
+        score = run.add_all([engine.mul(query[f], key[f]) for f in own])
+        handle, gain = _raise(run, maps, h, score)
+        weights.append(handle)
+    masked = _masked(run, value, mask, engine.level(weights[0]), gain)
+    return [
+        run.sum_tokens(run.settle(engine.mul(weights[f // size], own)))
+        for f, own in enumerate(masked)
+    ]
+
+
+def _project(
+    run: BatchContext, maps: PairAttention, stream: Pairs
+) -> tuple[Handles, Handles, Handles]:
+    """Queries, keys and values. Levels: 1."""
+    every = stacked([_over(run, maps.query, stream), maps.key, maps.value])
+    results = run.apply(every, stream)
+    count = len(maps.query.bias)
+    return results[:count], results[count : 2 * count], results[2 * count :]
+
+
+def _over(run: BatchContext, query: Affine, stream: Pairs) -> Affine:
+    """The query's map with the bias of its product with the keys divided out."""
+    return query.over(run.engine.bias(run.engine.level(stream.handles[0]) - 1))
+
+
+def turns(run: BatchContext, a: Handle, step: int, count: int) -> Handles:
+    """``a`` turned by ``0, step, 2 step, ...`` tokens, with one key."""
+    out = [a]
+    for _ in range(count - 1):
+        out.append(run.engine.rotate(out[-1], step * run.route.texts))
+    return out
+
+
+def _scores(
+    run: BatchContext, query: Handles, key: Handles, pairs: range, babies: int, giants: int
+) -> Handles:
+    """Products of one head, not yet relinearised; giant by giant, turned back."""
+    engine = run.engine
+    sums: list[Handle | None] = [None] * (babies * giants)
+    for f in pairs:
+        back = turns(run, query[f], -babies, giants)
+        forth = turns(run, key[f], 1, babies)
+        for index, total in enumerate(sums):
+            product = engine.mul(back[index // babies], forth[index % babies])
+            sums[index] = product if total is None else engine.add(total, product)
+    return sums
+
+
+def _raise(
+    run: BatchContext, maps: PairAttention, head: int, products: Handle
+) -> tuple[Handle, float]:
+    """Attention weights of one head, before the mask; and their gain. Levels: 1 + the power's."""
+    engine = run.engine
+    shifted = run.shift(double_real(engine, run.settle(products)), float(maps.shift[head]))
+    square = run.settle(engine.mul(shifted, shifted))
+    gain = engine.bias(engine.level(shifted))
+    if maps.power == 2:
+        return square, gain
+    level = engine.level(square)
+    fourth, fourth_gain = run.settle(engine.mul(square, square)), gain**2 * engine.bias(level)
+    if maps.power == 4:
+        return fourth, fourth_gain
+    lower = engine.mod_switch(square, level - 1)
+    sixth = run.settle(engine.mul(fourth, lower))
+    return sixth, gain * fourth_gain * engine.bias(level - 1)
+
+
+def _masked(
+    run: BatchContext, value: Handles, mask: Handle, level: int, gain: float
+) -> Iterator[Handle]:
+    """Values times ``mask / n`` at ``level``, one after the other.
+
+    ``gain`` and the biases of both products are divided out of the mask, by a number. Levels:
+    2 from ``level``.
+    """
+    engine = run.engine
+    divisor = gain * engine.bias(level + 1) * engine.bias(level)
+    share = engine.mod_switch(mask, level + 2)
+    (share,) = engine.combine([share], np.array([[1.0 / divisor]]), np.zeros(1))
+    for a in value:
+        yield run.settle(engine.mul(engine.mod_switch(a, level + 1), share))
+
+
+def _context(
+    run: BatchContext, weights: Handles, value: Handle, babies: int, giants: int
+) -> Handle:
+    """Sum over keys of weight times value, for one pair of features. Levels: 1."""
+    engine = run.engine
+    forth = turns(run, value, 1, babies)
+    total: Handle | None = None
+    for giant in reversed(range(giants)):
+        own = weights[giant * babies : (giant + 1) * babies]
+        products = [engine.mul(a, b) for a, b in zip(own, forth, strict=True)]
+        part = engine.relinearise(run.add_all(products))
+        if total is not None:
+            part = engine.add(part, engine.rotate(total, babies * run.route.texts))
+        total = part
+    return engine.rescale(total)

@@ -1,0 +1,106 @@
+"""The server's circuit of a whole batch: a generator that yields its rests."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import numpy as np
+
+from thex_hf.circuits.batched.attention import attend, attend_cls
+from thex_hf.circuits.batched.context import BatchContext, Pairs
+from thex_hf.circuits.batched.folding import BatchLayers, PairFeedForward, PairHead, stacked
+from thex_hf.circuits.context import Handles, Reply, Steps
+from thex_hf.circuits.single.squares import double_real, multiply_parts
+from thex_hf.ckks.engine import Handle, Vector
+
+
+def encode_batch(run: BatchContext, maps: BatchLayers, request: list[Handles]) -> Steps:
+    """Run the encoder on an encrypted batch.
+
+    Args:
+        run: engine, store, route and ranges of what leaves.
+        maps: folded weights.
+        request: the stream's packings, then ``mask / n``.
+
+    Yields what rests, hidden, is sent the client's reply, and returns the logits, flooded, at
+    level 0: one ciphertext a label, zero but for token 0.
+    """
+    route = run.route
+    streams, (mask,) = request[:-1], request[-1]
+    for index, ffn in enumerate(maps.ffn):
+        stage = 2 * index
+        stream = run.pairs(streams[0])
+        found = attend(run, maps.attention[index], stream.at(route.levels[stage]), mask)
+        context = yield from _settled(run, stage, found)
+        streams = [feed_forward(run, ffn, stream, context)]
+        del stream, context
+        if stage + 1 in route.rests:
+            streams = yield from rest(run, stage + 1, streams[0])
+    stream = run.pairs(streams[0])
+    row = run.pairs(run.spread(streams[0]) if route.spreads else streams[1])
+    start = run.engine.level(row.handles[0])
+    found = attend_cls(run, maps.attention[-1], stream.at(start), row, mask)
+    del stream, streams
+    context = yield from _settled(run, route.last, found)
+    return run.flood(logits(run, maps.head, row, context))
+
+
+def _settled(
+    run: BatchContext, stage: int, context: Handles
+) -> Generator[list[Handles], Reply, Pairs]:
+    """The context, refreshed when the route rests here."""
+    if stage in run.route.rests:
+        (context,) = yield from rest(run, stage, context)
+    return run.pairs(context)
+
+
+def rest(
+    run: BatchContext, stage: int, handles: Handles
+) -> Generator[list[Handles], Reply, list[Handles]]:
+    """Hide, have it encrypted afresh, take off what hid it."""
+    hidden, blind = run.engine.blind(handles)
+    reply = yield [hidden]
+    return [
+        run.engine.unblind(fresh, blind, move)
+        for fresh, (move, _) in zip(reply[0], run.route.part(stage).moves, strict=True)
+    ]
+
+
+def feed_forward(run: BatchContext, ffn: PairFeedForward, stream: Pairs, context: Pairs) -> Handles:
+    """The next stream from that before attention and from the context. Levels: 3."""
+    engine = run.engine
+    level = engine.level(context.handles[0])
+    joined = stream.at(level).beside(context)
+    count = len(ffn.up.bias)
+    results = run.apply(stacked([ffn.up, ffn.keep]), joined)
+    kept = [engine.mod_switch(a, level - 3) for a in results[count:]]
+    hidden, gain = results[:count], engine.bias(level - 1)
+    del joined, results
+    squares = [multiply_parts(engine, a, a) for a in hidden]
+    down, turned = ffn.down / gain, ffn.down_conjugate / gain
+    sums = run.apply_both(down, turned, np.zeros(len(down)), squares)
+    return [engine.add(a, b) for a, b in zip(sums, kept, strict=True)]
+
+
+def logits(run: BatchContext, head: PairHead, row: Pairs, context: Pairs) -> Handles:
+    """One handle a label. Levels: 3."""
+    engine = run.engine
+    level = engine.level(context.handles[0])
+    joined = row.at(level).beside(context)
+    gain = engine.bias(level - 1)
+    results = run.apply(stacked([head.row.over(gain), *head.forms]), joined)
+    size = len(head.row.bias)
+    own, forms = results[:size], results[size:]
+    out = []
+    for label in range(len(head.bias)):
+        terms = forms[label * size : (label + 1) * size]
+        total = run.add_all([engine.mul(a, b) for a, b in zip(own, terms, strict=True)])
+        out.append(double_real(engine, run.settle(total)))
+    return [_plus(run, a, float(b)) for a, b in zip(run.keep_first(out), head.bias, strict=True)]
+
+
+def _plus(run: BatchContext, a: Handle, number: float) -> Handle:
+    """Add a number for token 0 of every text."""
+    vector: Vector = np.where(np.arange(run.engine.slots) < run.route.texts, number, 0.0)
+    plain = run.engine.encode(vector, run.engine.level(a), factor=False)
+    return run.engine.add_plain(a, plain)

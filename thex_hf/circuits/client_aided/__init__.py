@@ -1,0 +1,1 @@
+"""The circuit of the ``client-aided`` protocol: THE-X as published."""

@@ -1,0 +1,151 @@
+"""One run of a circuit: engine, stored plaintexts and shape; and the circuit as a generator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+
+from thex_hf.circuits.flood import NO_FLOOD, Flood
+from thex_hf.circuits.folding import Affine
+from thex_hf.circuits.masks import Mask, draw
+from thex_hf.circuits.parallel import ALONE, Task, Together
+from thex_hf.circuits.shape import Shape
+from thex_hf.ckks.counting import CountingEngine
+from thex_hf.ckks.engine import AnyVector, Handle, ServerEngine, Vector
+from thex_hf.ckks.packing.layout import Layout, Map
+from thex_hf.ckks.packing.matmul import BabySteps, Matrix, matmul
+from thex_hf.ckks.plaintext_cache import PlainStore
+
+Handles = list[Handle]
+
+
+@dataclass(frozen=True)
+class RangeBits:
+    """For each layer, ``b`` such that values stay within ``2**b``."""
+
+    value: tuple[int, ...]  # value projection, masked
+    stream: tuple[int, ...]  # stream that enters the layer, masked (not entry 0)
+    shown: tuple[int, ...] = ()  # scores and FFN pre-activations, sent at level 0
+
+
+class Target(NamedTuple):
+    """One plaintext map to apply: its name in the store, values, and where results go."""
+
+    name: str
+    affine: Affine
+    outputs: list[Map]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every step of one run shares."""
+
+    engine: ServerEngine
+    store: PlainStore
+    shape: Shape
+    bits: RangeBits
+    softmax: str = "estimate"
+    draw: Callable[[Layout, int], Mask] = draw
+    noise: Flood = NO_FLOOD
+    together: Together = ALONE
+
+    def mark(self, stage: str, layer: int | str | None = None) -> None:
+        """Say which stage begins, for engines that count each apart."""
+        if isinstance(self.engine, CountingEngine):
+            self.engine.mark(stage, layer)
+
+    def beside(self, *tasks: Task) -> list[Handles]:
+        """What each of several independent tasks returns; see :mod:`.together`."""
+        return self.together.run(self.engine, tasks)
+
+    def apply(
+        self, targets: list[Target], inputs: list[Map], handles: Handles, *, skew: bool = False
+    ) -> list[Handles]:
+        """Apply several affine maps to the same input, tile by tile. Consumes one level.
+
+        Args:
+            targets: the maps; they share the input's rotations.
+            inputs: feature maps of one tile's ciphertexts.
+            handles: the input, all tiles.
+            skew: the input is in a skewed layout.
+
+        Returns:
+            For each target, its handles for all tiles.
+        """
+        results: list[Handles] = [[] for _ in targets]
+        for start in range(0, len(handles), len(inputs)):
+            tile = handles[start : start + len(inputs)]
+            steps = BabySteps(self.engine, self.shape.geometry, tile, skew=skew)
+            for target, result in zip(targets, results, strict=True):
+                matrix = Matrix(target.name, target.affine.weight, inputs, target.outputs)
+                for block, a in enumerate(matmul(self.store, matrix, steps)):
+                    held = target.outputs[block]
+                    result.append(self.shift(f"{target.name} {block}", a, target.affine.bias, held))
+        return results
+
+    def shift(self, name: str, a: Handle, bias: Vector, held: Map) -> Handle:
+        """Add ``bias[feature]`` to every slot that holds a feature. Consumes no level."""
+        vector = np.append(bias, 0.0)[held].ravel()
+        if not vector.any():
+            return a
+        level = self.engine.level(a)
+        plain = self.store.get(self.engine, (name, "bias"), level, vector, factor=False)
+        return self.engine.add_plain(a, plain)
+
+    def scale(self, name: str, a: Handle, factor: Vector, held: Map) -> Handle:
+        """Multiply by ``factor[feature]``, slots without a feature by 0. Consumes one level."""
+        return self.engine.rescale(self.factor(name, a, factor, held))
+
+    def add_all(self, handles: Handles) -> Handle:
+        """The sum of all handles."""
+        return reduce(self.engine.add, handles)
+
+    def factor(self, name: str, a: Handle, factor: Vector, held: Map) -> Handle:
+        """As :meth:`scale`, without the rescale: for sums of products."""
+        vector = np.append(factor, 0.0)[held].ravel()
+        plain = self.store.get(self.engine, (name, "scale"), self.engine.level(a), vector)
+        return self.engine.mul_plain(a, plain)
+
+    def settle(self, products: Handles) -> Handle:
+        """Add products of ciphertexts, relinearise and rescale. Consumes one level."""
+        return self.engine.rescale(self.engine.relinearise(self.add_all(products)))
+
+    def hide(self, layout: Layout, handles: Handles, bits: int) -> tuple[Handles, Mask]:
+        """Mask values for a ``refresh`` part of ``client-aided``. Consumes no level."""
+        self.mark("masks")
+        mask = self.draw(layout, bits)
+        return self._move(self._move(handles, mask.coarse), mask.fine), mask
+
+    def flood(self, handles: Handles, answer: Layout) -> Handles:
+        """Add noise to the answer, see :mod:`.flood`, and a fresh encryption of zero."""
+        self.mark("masks")
+        return [self.engine.rerandomise(a) for a in self._move(handles, self.noise.draw(answer))]
+
+    def reveal(self, handles: Handles, mask: Mask, layout: Layout) -> Handles:
+        """Take the mask off what came back in another layout. Consumes no level."""
+        self.mark("masks")
+        return self._move(handles, layout.pack(-mask.matrix[: layout.tokens]))
+
+    def _move(self, handles: Handles, vectors: Sequence[AnyVector]) -> Handles:
+        return [
+            self.engine.add_plain(a, self.engine.encode(v, self.engine.level(a), factor=False))
+            for a, v in zip(handles, vectors, strict=True)
+        ]
+
+
+Reply: TypeAlias = list[list[Handles]]
+Steps: TypeAlias = Generator[list[Handles], Reply, Handles]
+"""Yields, at each visit, the handles of its parts; is sent, for each part, the handles of each
+returned packing; returns the handles of the answer."""
+
+
+class Program(Protocol):
+    """A circuit with its weights, ready for any engine of its parameters."""
+
+    def __call__(self, engine: ServerEngine, store: PlainStore, request: list[Handles]) -> Steps:
+        """Start on a request; ``store`` keeps encoded weights between runs."""
+        ...

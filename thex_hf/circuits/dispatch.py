@@ -1,0 +1,175 @@
+"""The protocols on offer: which form of model each serves, how it is planned and run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from thex_hf.circuits.batched.folding import BatchLayers, fold_batch
+from thex_hf.circuits.batched.planner import (
+    batch_bits,
+    batch_program,
+    batch_route_of,
+    is_batch,
+    make_batch_plan,
+    pays,
+)
+from thex_hf.circuits.client_aided.planner import make_plan, thex_program
+from thex_hf.circuits.context import Program
+from thex_hf.circuits.flood import FLOODS, Flood
+from thex_hf.circuits.folding import FoldedLayer, fold
+from thex_hf.circuits.parallel import ALONE, Together
+from thex_hf.circuits.plan import Plan
+from thex_hf.circuits.planning import RINGS
+from thex_hf.circuits.ranges import range_bits
+from thex_hf.circuits.single.folding import PolynomialLayers, fold_polynomial
+from thex_hf.circuits.single.planner import (
+    make_polynomial_plan,
+    polynomial_program,
+    route_of,
+    stream_bits,
+)
+from thex_hf.errors import PlanError
+from thex_hf.weights import EncoderWeights
+
+__all__ = [
+    "BATCH_HEAD",
+    "DEFAULT_FLOOD",
+    "FLOODS",
+    "FORMS",
+    "RINGS",
+    "Folded",
+    "batch_plan_for",
+    "check_form",
+    "fold_weights",
+    "pays",
+    "plan_for",
+    "program_for",
+]
+
+FORMS = {"client-aided": "the-x", "refresh": "polynomial", "one-shot": "polynomial"}
+"""Protocols, and the form of model that each serves."""
+
+DEFAULT_FLOOD = "light"
+"""The one of :data:`FLOODS` that is taken if none is named."""
+
+BATCH_HEAD = "cls"
+"""The head whose texts may share a request."""
+
+
+@dataclass(frozen=True)
+class PolynomialFolds:
+    """A model of the polynomial form, folded for one text and, if only [CLS] is read, for many."""
+
+    single: PolynomialLayers
+    batch: BatchLayers | None
+
+
+Folded: TypeAlias = tuple[FoldedLayer, ...] | PolynomialFolds
+Ranges: TypeAlias = Sequence[Mapping[str, float]] | None
+
+
+def check_form(form: str, protocol: str) -> None:
+    """Refuse a model of the wrong form.
+
+    Raises:
+        PlanError: says which protocols serve the form, and how to get the other form.
+    """
+    wanted = FORMS[protocol]
+    if form != wanted:
+        fitting = [name for name, served in FORMS.items() if served == form]
+        raise PlanError(
+            f"protocol {protocol!r} needs a model of the {wanted} form, this one is of the "
+            f"{form} form; use protocol {' or '.join(map(repr, fitting))}, or convert the "
+            f"original model with: thex-hf convert --form {wanted}"
+        )
+
+
+def fold_weights(weights: EncoderWeights) -> Folded:
+    """Fold a model of either form.
+
+    Raises:
+        PlanError: see the two folding modules.
+    """
+    if weights.form == "polynomial":
+        batch = fold_batch(weights) if weights.head == BATCH_HEAD else None
+        return PolynomialFolds(fold_polynomial(weights), batch)
+    return fold(weights)
+
+
+def plan_for(
+    weights: EncoderWeights,
+    tokens: int,
+    ranges: Ranges,
+    *,
+    protocol: str,
+    softmax: str = "estimate",
+    ring_degree: int | None = None,
+    flood: str | None = None,
+) -> Plan:
+    """Plan any protocol for one bucket of ``tokens`` tokens.
+
+    Args:
+        weights: the converted encoder.
+        tokens: padded length.
+        ranges: calibrated ranges of the checkpoint, or None.
+        protocol: a key of :data:`FORMS`.
+        softmax: for ``client-aided``.
+        ring_degree: for the polynomial protocols; None: the cheapest.
+        flood: for the polynomial protocols, one of :data:`FLOODS`; None: :data:`DEFAULT_FLOOD`.
+
+    Raises:
+        PlanError: the form does not fit, or no parameter set carries the circuit.
+    """
+    check_form(weights.form, protocol)
+    if protocol == "client-aided":
+        return make_plan(weights, tokens, range_bits(weights, ranges), softmax=softmax)
+    bits = stream_bits(weights, ranges)
+    return make_polynomial_plan(
+        weights,
+        tokens,
+        bits,
+        protocol=protocol,
+        ring_degree=ring_degree,
+        flood=flood or DEFAULT_FLOOD,
+    )
+
+
+def batch_plan_for(
+    weights: EncoderWeights,
+    tokens: int,
+    ranges: Ranges,
+    *,
+    protocol: str,
+    ring_degree: int | None = None,
+    flood: str | None = None,
+) -> Plan:
+    """Plan many texts in one request, for a polynomial protocol. Arguments as :func:`plan_for`.
+
+    Raises:
+        PlanError: form or head does not fit, or no parameter set carries the circuit.
+    """
+    check_form(weights.form, protocol)
+    bits = batch_bits(weights, ranges)
+    return make_batch_plan(
+        weights,
+        tokens,
+        bits,
+        protocol=protocol,
+        ring_degree=ring_degree,
+        flood=flood or DEFAULT_FLOOD,
+    )
+
+
+def program_for(plan: Plan, folded: Folded, together: Together = ALONE) -> Program:
+    """The circuit of ``plan`` with its weights; ``together`` runs what may run side by side."""
+    if isinstance(folded, PolynomialFolds):
+        noise = Flood.of(plan.options)
+        if is_batch(plan):
+            assert folded.batch is not None  # no batch plan is made for other heads
+            return batch_program(batch_route_of(plan), plan.bits, folded.batch, noise)
+        return polynomial_program(
+            route_of(plan), plan.bits, folded.single, noise, together=together
+        )
+    return thex_program(plan.shape, plan.bits, plan.options["softmax"], folded)

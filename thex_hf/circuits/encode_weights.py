@@ -1,0 +1,57 @@
+"""Encode a model's diagonals before the first request, with a progress bar.
+
+The circuit is run once on a counting engine whose ``encode`` is the real one's, so exactly
+those plaintexts are made that a request will ask for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from thex_hf.circuits.context import Program
+from thex_hf.circuits.plan import Plan
+from thex_hf.circuits.planning import drive
+from thex_hf.ckks.counting import CountingEngine, Shadow
+from thex_hf.ckks.engine import AnyVector, Plain, ServerEngine
+from thex_hf.ckks.plaintext_cache import PlainStore
+
+
+class _Encoder(CountingEngine):
+    """Encodes for real and shadows everything else."""
+
+    def __init__(self, real: ServerEngine, tick: Callable[[], None]) -> None:
+        super().__init__(real.slots)
+        self._real = real
+        self._tick = tick
+
+    def bias(self, level: int) -> float:
+        """That of the real engine: weights are divided by it."""
+        return self._real.bias(level)
+
+    def encode(self, vector: AnyVector, level: int, *, factor: bool) -> Plain:
+        """Encode with the real engine."""
+        self._tick()
+        return self._real.encode(vector, level, factor=factor)
+
+    def add_plain(self, a: Shadow, p: Plain) -> Shadow:
+        """The shadow of the sum."""
+        return a
+
+    def mul_plain(self, a: Shadow, p: Plain) -> Shadow:
+        """The shadow of the product."""
+        return Shadow(a.level, degree=2, size=a.size)
+
+    def dot_plain(self, handles: Sequence[Shadow], plains: Sequence[Plain]) -> Shadow:
+        """The shadow of the sum."""
+        return Shadow(handles[0].level, degree=2, size=max(a.size for a in handles))
+
+
+def prepare(
+    engine: ServerEngine,
+    store: PlainStore,
+    plan: Plan,
+    program: Program,
+    tick: Callable[[], None] = lambda: None,
+) -> None:
+    """Fill ``store`` with the plaintexts of ``plan``; ``tick`` is called for each one."""
+    drive(program, _Encoder(engine, tick), store, plan.schedule, check=False)

@@ -1,0 +1,91 @@
+"""What every planner does: run a circuit on the counting engine, and choose parameters."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from thex_hf.circuits.context import Program
+from thex_hf.circuits.masks import Mask
+from thex_hf.circuits.schedule import Schedule
+from thex_hf.circuits.shape import Shape
+from thex_hf.ckks.counting import CountingEngine, Shadow
+from thex_hf.ckks.packing.geometry import Geometry
+from thex_hf.ckks.packing.layout import Layout
+from thex_hf.ckks.plaintext_cache import PlainStore
+from thex_hf.errors import PlanError
+from thex_hf.weights import EncoderWeights
+
+RINGS = (8192, 16384, 32768)
+
+
+def shape_of(weights: EncoderWeights, tokens: int, ring_degree: int) -> Shape:
+    """The shape of a model for one bucket in one ring.
+
+    Raises:
+        PlanError: the ring is too small for any tile.
+    """
+    return Shape(
+        geometry=Geometry.fit(ring_degree // 2, tokens),
+        tokens=tokens,
+        layers=len(weights.layers),
+        hidden=weights.hidden,
+        heads=weights.heads,
+        intermediate=weights.intermediate,
+        labels=weights.labels,
+        head=weights.head,
+    )
+
+
+def no_mask(layout: Layout, _bits: int) -> Mask:
+    """A mask of zeros, for engines that compute nothing."""
+    zeros = np.zeros((layout.tokens, layout.features))
+    vectors = layout.pack(zeros)
+    return Mask(vectors, vectors, zeros)
+
+
+def count(program: Program, schedule: Schedule, slots: int) -> CountingEngine:
+    """Run the circuit once on the counting engine, checking every level of the schedule.
+
+    Raises:
+        PlanError: a visit's handles are not at the level that the schedule states.
+    """
+    engine = CountingEngine(slots)
+    drive(program, engine, PlainStore(), schedule)
+    return engine
+
+
+def drive(
+    program: Program,
+    engine: CountingEngine,
+    store: PlainStore,
+    schedule: Schedule,
+    *,
+    check: bool = True,
+) -> None:
+    """Take the circuit through its whole schedule on shadows.
+
+    Raises:
+        PlanError: ``check`` is set and what the circuit sends is not what the schedule says.
+    """
+    request = [[Shadow(level)] * layout.ciphertexts for layout, level in schedule.inputs]
+    steps = program(engine, store, request)
+    ended = False
+    try:
+        sent = next(steps)
+        for visit in schedule.visits:
+            for part, handles in zip(visit.parts, sent, strict=True):
+                expected = [Shadow(part.level)] * part.sends.ciphertexts
+                if check and handles != expected:
+                    raise PlanError(f"{visit.name}: the circuit sends {handles}, not {expected}")
+            reply = [
+                [[Shadow(level)] * layout.ciphertexts for layout, level in part.returns]
+                for part in visit.parts
+            ]
+            engine.visit()
+            sent = steps.send(reply)
+    except StopIteration as stop:
+        ended = True
+        if check and stop.value != [Shadow(0)] * schedule.answer.ciphertexts:
+            raise PlanError(f"the circuit ends with {stop.value}, not logits") from None
+    if check and not ended:
+        raise PlanError("the circuit makes more visits than the schedule has")

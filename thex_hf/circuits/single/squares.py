@@ -1,0 +1,66 @@
+"""Products of real and imaginary parts, each with its like.
+
+A complex square mixes the parts: ``(x + iy)^2 = x^2 - y^2 + 2ixy``. But ``z + conj z = 2x``
+and ``z - conj z = 2iy``, so ``(z + conj z)^2 - i (z - conj z)^2 = 4 (x^2 + i y^2)``, and a
+product with ``i`` is free in CKKS.
+"""
+
+from __future__ import annotations
+
+from thex_hf.ckks.engine import Handle, ServerEngine
+
+POWER_LEVELS = {2: 1, 4: 2, 6: 3}
+"""Levels of :func:`power` by exponent."""
+
+
+def multiply_parts(engine: ServerEngine, z: Handle, w: Handle) -> Handle:
+    """``4 (Re z Re w + i Im z Im w)``; the operands at one level.
+
+    Levels: 1. Key switches: 3, or 2 when ``w`` is ``z``.
+    """
+    (x, y), (p, q) = _parts(engine, z), (_parts(engine, w) if w is not z else (None, None))
+    p, q = (x, y) if w is z else (p, q)
+    imaginary = engine.times_i(engine.mul(y, q))
+    return engine.rescale(engine.relinearise(engine.sub(engine.mul(x, p), imaginary)))
+
+
+def _parts(engine: ServerEngine, z: Handle) -> tuple[Handle, Handle]:
+    """``2 Re z`` and ``2i Im z``."""
+    turned = engine.conjugate(z)
+    return engine.add(z, turned), engine.sub(z, turned)
+
+
+def power(engine: ServerEngine, z: Handle, exponent: int) -> tuple[Handle, float]:
+    """The power of both parts, times ``PARTS_GAIN[exponent]`` of :mod:`.folding`.
+
+    Args:
+        engine: the server's.
+        z: complex slots.
+        exponent: 2, 4 or 6.
+
+    Returns:
+        The handle, and what the engine's bias multiplied it by. Levels: 1, 2 or 3.
+    """
+    gain = power_gain(engine, engine.level(z), exponent)
+    square = multiply_parts(engine, z, z)
+    if exponent == 2:
+        return square, gain
+    fourth = multiply_parts(engine, square, square)
+    if exponent == 4:
+        return fourth, gain
+    lower = engine.mod_switch(square, engine.level(fourth))
+    return multiply_parts(engine, fourth, lower), gain
+
+
+def power_gain(engine: ServerEngine, level: int, exponent: int) -> float:
+    """What the engine's bias multiplies :func:`power` at ``level`` by."""
+    square = engine.bias(level)
+    if exponent == 2:
+        return square
+    fourth = square**2 * engine.bias(level - 1)
+    return fourth if exponent == 4 else square * fourth * engine.bias(level - 2)
+
+
+def double_real(engine: ServerEngine, z: Handle) -> Handle:
+    """``2 Re z``: waste in the imaginary part is gone. Levels: 0."""
+    return engine.add(z, engine.conjugate(z))

@@ -1,0 +1,1 @@
+"""Labelled texts from files and data sets: every row is looked at, every fault has a place."""

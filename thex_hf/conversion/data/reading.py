@@ -1,0 +1,65 @@
+"""Read labelled texts from TSV, CSV and JSON-lines files, or from a data set's name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from thex_hf._paths import user_path
+from thex_hf.conversion.data.collecting import collect
+from thex_hf.conversion.data.columns import KNOWN
+from thex_hf.conversion.data.files import is_file_name, read_file
+from thex_hf.conversion.data.sets import open_set, table_of
+from thex_hf.conversion.data.texts import LabelledTexts as LabelledTexts
+
+
+def read_texts(
+    source: str | Path,
+    *,
+    split: str = "train",
+    label_names: Sequence[str] | None = None,
+    regression: bool | None = False,
+    one_class: bool = False,
+    labelled: bool = True,
+    on_error: str = "raise",
+) -> LabelledTexts:
+    """Read a file, or a split of a data set by its Hub name or its folder.
+
+    Args:
+        source: a path ending in ``.tsv``, ``.csv`` or ``.jsonl``, perhaps followed by
+            ``.gz``; else a name for ``datasets.load_dataset``, such as ``"glue/sst2"``, or the
+            folder of a data set.
+            Columns are ``text`` or ``sentence``, or a pair such as ``text_a`` and
+            ``text_b``, and ``label``; or ``labels`` for any number of classes (a list, or
+            names with ``|`` between); or ``tokens`` (or ``text``) and ``tags``, one for each
+            word. TSV is read without quoting.
+        split: which split of a named data set.
+        label_names: names of the classes in order, to which labels are matched: all by name, or
+            all as positions. A data set that names its classes is matched by name. None: the
+            numbers, the data set's names, or the names in alphabetical order, become the classes.
+        regression: labels are numbers to predict; None: if their column is named ``score`` or
+            they are numbers with a fraction, and no names are known.
+        one_class: allow all labels to be the same, which is enough to score a model.
+        labelled: False: only the texts are wanted, and every label is 0.
+        on_error: ``"skip"`` leaves out rows whose text is missing or empty, and says so in
+            ``skipped``; ``"raise"`` refuses the data.
+
+    Raises:
+        ConversionError: missing file or column, no rows, class names that are not the given
+            ones, or only one class.
+        DataError: a row cannot be used; the message has its line in a file.
+        OptionError: ``on_error`` is something else.
+    """
+    name = str(source)
+    if is_file_name(name):
+        table = read_file(user_path("data", source))
+    else:
+        table = table_of(open_set(name, split), repr(name), KNOWN)
+    return collect(
+        table,
+        label_names,
+        regression,
+        one_class=one_class,
+        labelled=labelled,
+        on_error=on_error,
+    )

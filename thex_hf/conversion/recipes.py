@@ -1,0 +1,252 @@
+"""The ways from a fine-tuned classifier to each of the two forms, stage by stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import nn
+from transformers.utils import logging
+
+from thex_hf.conversion.checkpoint import Work
+from thex_hf.conversion.checks import check_learned, check_logits, check_values
+from thex_hf.conversion.norms import copied, fit_least_squares
+from thex_hf.conversion.options import ConversionOptions
+from thex_hf.conversion.polynomial_stages import fit_start, with_polynomials
+from thex_hf.conversion.save import round_to_half
+from thex_hf.conversion.scores import Logits, predict, score_logits
+from thex_hf.conversion.training.batches import Encoded, sample
+from thex_hf.conversion.training.fitting import FitOptions
+from thex_hf.conversion.training.losses import LossOptions
+from thex_hf.conversion.training.stages import (
+    Lesson,
+    distil_layers,
+    distil_norms,
+    fine_tune,
+    follow,
+    set_dropout,
+)
+from thex_hf.conversion.training.steady import steady
+from thex_hf.conversion.training.strange import strange_batches
+from thex_hf.modeling.calibrate import calibrate_on
+
+logger = logging.get_logger(__name__)
+
+Model = Any
+
+NAMES = {
+    "bounded": "bounded scores",
+    "relu": "ReLU",
+    "relu_softmax": "softmax estimate",
+    "affine": "affine norms",
+    "layer_wise": "layer-wise distillation",
+    "converted": "end-to-end distillation",
+}
+LAST = "converted"
+
+Watch = Callable[[str, Logits], None]
+"""Is told the name of each stage and the logits on the development texts after it."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every stage needs: texts, options, and where unfinished work is kept.
+
+    ``train`` carries the source's logits as guide; ``held`` are texts set aside, or None.
+    ``source`` is the fine-tuned model, asked about texts that are not in ``train``.
+    """
+
+    train: Encoded
+    dev: Encoded
+    options: ConversionOptions
+    work: Work
+    source: nn.Module
+    held: Encoded | None = None
+    watch: Watch | None = None
+
+    def look(self, stage: str, model: Model) -> float:
+        """Score a model on the development texts."""
+        logits = predict(model, self.dev)
+        if self.watch:
+            self.watch(stage, logits)
+        return score_logits(logits, self.dev)
+
+    def lesson(self, stage: str, fitting: FitOptions, losses: LossOptions) -> Lesson:
+        """A stage of training; its seed is the job's, moved by the place of the stage."""
+        seed = self.options.seed + list(NAMES).index(stage)
+        stops = self.options.early_stop and stage == LAST
+        fitting = replace(fitting, seed=seed, checks=10 if stops else 0)
+        held = self.held if stops else None
+        return Lesson(self.train, fitting, losses, NAMES[stage], self.work, held)
+
+
+@dataclass
+class Outcome:
+    """A converted model, the score after each stage, and what was fitted in each layer."""
+
+    model: Model
+    stages: dict[str, float]
+    approximations: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Stages:
+    """Runs stages, or takes their results from unfinished work."""
+
+    job: Job
+    scores: dict[str, float]
+
+    def run(self, name: str, model: Model, train: Callable[[], None]) -> None:
+        if not self.job.work.restore(name, model):
+            train()
+            self.job.work.keep(name, model)
+        if name != LAST:  # scored when it is rounded
+            self.scores[name] = self.job.look(name, model)
+
+
+def to_the_x(exact: Model, job: Job) -> Outcome:
+    """Replace ReLU, softmax and norms one after the other, then train the whole.
+
+    The copy with bounded scores follows the source, and each later stage that copy (THE-X trains
+    on labels; its order, first ReLU and softmax, then the norms, is Algorithm 1 of Chen et al.
+    2022).
+
+    Args:
+        exact: a copy of the source with nothing replaced, its classifier refitted.
+        job: data and options.
+
+    Raises:
+        ConversionError: a stage diverged.
+    """
+    settings = job.options.the_x
+    stages = _Stages(job, {})
+
+    def teach(student: Model, stage: str, fitting: FitOptions) -> Callable[[], None]:
+        def train() -> None:
+            if not fitting.epochs:
+                return
+            set_dropout(student, settings.dropout)
+            lesson = job.lesson(stage, fitting, settings.losses)
+            if settings.follow:
+                follow(student, exact, lesson)
+            else:
+                fine_tune(student, lesson)
+
+        return train
+
+    stages.run("bounded", exact, _bounding(exact, job, settings.bounding))
+    student = copied(exact, activation="relu")
+    stages.run("relu", student, teach(student, "relu", settings.relu))
+    student = copied(student, softmax="estimate")
+    stages.run("relu_softmax", student, teach(student, "relu_softmax", settings.softmax))
+    normed, student = student, copied(student, norm="affine")
+
+    def fit_norms() -> None:
+        fit_least_squares(normed, student, job.train, job.options.norm_texts)
+        if settings.norms.epochs:
+            distil_norms(student, normed, job.lesson("affine", settings.norms, settings.losses))
+
+    stages.run("affine", student, fit_norms)
+    if settings.layer_wise.epochs:
+        lesson = job.lesson("layer_wise", settings.layer_wise, settings.losses)
+        reference = exact if settings.follow else normed
+        stages.run("layer_wise", student, lambda: distil_layers(student, reference, lesson))
+    if settings.end_to_end.epochs:
+        stages.run(LAST, student, teach(student, LAST, settings.end_to_end))
+    return Outcome(student, stages.scores)
+
+
+def to_polynomial(exact: Model, job: Job) -> Outcome:
+    """Lead a model into the range where low-degree polynomials do, then distil it.
+
+    Trained directly, the polynomial form runs away: a large score is squared, makes larger
+    values, and these larger scores. So (0) a copy without pooler learns to keep its scores
+    small; (1) polynomials, power attention and affine norms are fitted to what happens inside
+    it; (2) each layer is trained by itself on that model's stream; (3) all are trained end to
+    end, towards its streams and logits, and at last on texts on which values still run away.
+
+    Args:
+        exact: a copy of the source with nothing replaced, its classifier refitted.
+        job: data and options.
+
+    Raises:
+        ConversionError: a stage diverged.
+    """
+    options, settings = job.options, job.options.polynomial
+    stages = _Stages(job, {})
+    stages.run("bounded", exact, _bounding(exact, job, settings.bounding))
+    student = with_polynomials(exact, settings.attention_power, settings.norm)
+    notes = fit_start(exact, student, job.train, options.norm_texts, settings.activation)
+    stages.run("fitted", student, lambda: None)
+    if settings.layer_wise.epochs:
+        lesson = job.lesson("layer_wise", settings.layer_wise, settings.losses)
+        stages.run("layer_wise", student, lambda: distil_layers(student, exact, lesson))
+    if settings.end_to_end.epochs:
+        set_dropout(student, settings.dropout)
+        last = job.lesson(LAST, settings.end_to_end, settings.losses)
+        calm = replace(last, fitting=replace(settings.steadying, seed=last.fitting.seed))
+
+        def train() -> None:
+            follow(student, exact, last)
+            if settings.steadying.epochs:
+                lesson = replace(calm, name="steadying", held=None)
+                steady(student, exact, lesson, settings.rounds, settings.drawn)
+
+        stages.run(LAST, student, train)
+    return Outcome(student, stages.scores, notes)
+
+
+WAYS: dict[str, Callable[[Model, Job], Outcome]] = {
+    "the-x": to_the_x,
+    "polynomial": to_polynomial,
+}
+
+
+def _bounding(exact: Model, job: Job, fitting: FitOptions) -> Callable[[], None]:
+    """Training of the copy that everything later follows: towards the source, or on labels."""
+    the_x = job.options.form == "the-x"
+    losses = job.options.the_x.losses if the_x else job.options.polynomial.losses
+
+    def train() -> None:
+        if not fitting.epochs:
+            return
+        lesson = job.lesson("bounded", fitting, losses)
+        if the_x and not job.options.the_x.follow:
+            fine_tune(exact, lesson)
+        else:
+            set_dropout(exact, 0.0)
+            follow(exact, copied(exact), lesson, job.source)
+
+    return train
+
+
+def finish(outcome: Outcome, job: Job) -> Model:
+    """Round, score and calibrate a model; the score goes into the outcome's stages.
+
+    Raises:
+        ConversionError: logits are not finite, values inside are enormous, or a polynomial
+            model knows no more than the most frequent label. Nothing has been saved then.
+    """
+    model, stages = outcome.model, outcome.stages
+    model.cpu()
+    if job.options.half:
+        round_to_half(model)
+    logits = predict(model, job.dev)
+    check_logits(logits, stages)
+    stages[LAST] = job.look(LAST, model)
+    count = job.options.calibration_texts
+    strange = strange_batches(job.train, count, job.options.seed)
+    calibrate_on(model, sample(job.train, count), strange)
+    if beyond := model.config.calibration["beyond"]:
+        logger.warning(
+            "%d of %d texts such as a word repeated give values beyond twice the calibrated range; "
+            "where their logits show it, answers are refused. Longer training (--effort) makes "
+            "them fewer.",
+            beyond,
+            model.config.calibration["strange"],
+        )
+    if model.config.form == "polynomial":
+        check_values(model.config.ranges)
+        check_learned(stages, job.dev)
+    return model

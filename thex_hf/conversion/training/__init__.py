@@ -1,0 +1,1 @@
+"""Training of a conversion: batches, losses, loops, and texts that nobody wrote."""

@@ -1,0 +1,167 @@
+"""The kinds of training that conversions are made of; each works on a model in place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from thex_hf.conversion.checkpoint import Work
+from thex_hf.conversion.norms import clamp_scales
+from thex_hf.conversion.scores import ask, score
+from thex_hf.conversion.training.batches import Batch, Encoded
+from thex_hf.conversion.training.fitting import FitOptions
+from thex_hf.conversion.training.losses import (
+    LossOptions,
+    guided_loss,
+    norm_loss,
+    run,
+    score_distance,
+    score_loss,
+    stream_loss,
+    value_loss,
+)
+from thex_hf.conversion.training.trainer import fit
+from thex_hf.modeling.layers import AffineNorm, ThexBertLayer
+
+Model = Any
+
+SCORE_SHARE = 0.05
+"""Weight of the attention scores beside the layer outputs in layer-wise distillation."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One training stage: its data, its settings and where its state is kept.
+
+    ``held`` are texts to choose the best moment by, or None.
+    """
+
+    data: Encoded
+    fitting: FitOptions
+    losses: LossOptions
+    name: str
+    work: Work
+    held: Encoded | None = None
+
+    def fit(self, model: nn.Module, loss_of: Any, judged: nn.Module | None = None) -> None:
+        """Train; see :func:`thex_hf.conversion.training.trainer.fit`."""
+        held, one = self.held, judged or model
+        judge = None if held is None else (lambda: score(one, held))
+        fit(model, loss_of, self.data, self.fitting, self.name, work=self.work, judge=judge)
+
+
+def fine_tune(model: Model, lesson: Lesson) -> None:
+    """Train on the task, with small attention scores.
+
+    The data may carry logits as guide. THE-X's stage 1 if the model has ReLU and the softmax
+    estimate (Chen et al. 2022, Algorithm 1). Texts are masked at most: their labels fit nothing
+    else.
+    """
+    plain = lesson.fitting.with_labels()
+
+    def loss_of(net: Model, batch: Batch) -> Tensor:
+        traces, logits = run(net, batch)
+        task = guided_loss(net, logits, batch, lesson.losses)
+        return task + score_loss(traces, batch, lesson.losses)
+
+    replace(lesson, fitting=plain).fit(model, loss_of)
+
+
+def follow(student: Model, exact: Model, lesson: Lesson, answers: nn.Module | None = None) -> None:
+    """Train all weights end to end towards another model: logits, streams, attention scores.
+
+    That model answers each batch as it is, disturbed and recombined, so no label is needed as
+    long as ``losses.guide`` is 1.
+
+    Args:
+        student: trained in place.
+        exact: what to follow; left unchanged.
+        lesson: data and settings.
+        answers: any classifier to take the logits from instead; left unchanged.
+    """
+    exact.eval().requires_grad_(False)
+    losses = lesson.losses
+
+    def loss_of(net: Model, batch: Batch) -> Tensor:
+        device = batch["input_ids"].device
+        with torch.no_grad():
+            targets, answer = run(exact.to(device), batch)
+            if answers is not None:
+                answer = ask(answers.eval().to(device), batch)
+        traces, logits = run(net, batch)
+        loss = guided_loss(net, logits, {**batch, "guide": answer}, losses)
+        if losses.hidden:
+            loss = loss + losses.hidden * stream_loss(net, traces, targets, batch)
+        if losses.scores:
+            loss = loss + losses.scores * score_distance(net, traces, targets, batch)
+        return loss + score_loss(traces, batch, losses) + value_loss(net, traces, batch, losses)
+
+    lesson.fit(student, loss_of)
+    exact.requires_grad_(True)
+    if student.config.norm != "layernorm":
+        clamp_scales(student)
+
+
+def distil_norms(student: Model, exact: Model, lesson: Lesson) -> None:
+    """Train the affine norms alone, towards the outputs of exact layer norms (THE-X, stage 2).
+
+    Args:
+        student: has affine norms, fitted already; trained in place.
+        exact: the same model with layer norms; left unchanged.
+        lesson: data and settings.
+    """
+    norms = [module for module in student.modules() if isinstance(module, AffineNorm)]
+    student.requires_grad_(False)
+    for norm in norms:
+        norm.requires_grad_(True)
+
+    def loss_of(net: Model, batch: Batch) -> Tensor:
+        with torch.no_grad():
+            targets, _ = run(exact.to(batch["input_ids"].device).eval(), batch)
+        traces, _ = run(net.eval(), batch)  # no dropout: outputs are compared
+        return norm_loss(net, traces, targets, batch)
+
+    lesson.fit(student, loss_of)
+    student.requires_grad_(True)
+    clamp_scales(student)
+
+
+def distil_layers(student: Model, exact: Model, lesson: Lesson) -> None:
+    """Train each layer by itself to follow the exact one, fed the exact model's stream.
+
+    Errors of one layer cannot reach the next, so nothing runs away while the replacements are
+    still rough. Of the last layer only what the classifier reads is compared.
+
+    Args:
+        student: trained in place.
+        exact: what to follow; left unchanged.
+        lesson: data and settings; ``value_limit`` and ``value_penalty`` hold here too.
+    """
+    layers = [cast(ThexBertLayer, layer) for layer in student.thex_bert.layers]
+    exact.eval().requires_grad_(False)
+
+    def loss_of(net: Model, batch: Batch) -> Tensor:
+        with torch.no_grad():
+            targets, _ = run(exact.to(batch["input_ids"].device), batch)
+        net.eval()  # no dropout: outputs are compared
+        mask = batch["attention_mask"].to(targets[0].stream_in.dtype)
+        traces = [
+            layer(target.stream_in, mask)[1] for layer, target in zip(layers, targets, strict=True)
+        ]
+        distance = SCORE_SHARE * score_distance(net, traces, targets, batch)
+        distance = distance + stream_loss(net, traces, targets, batch)
+        return distance + value_loss(net, traces, batch, lesson.losses)
+
+    lesson.fit(student, loss_of)
+    exact.requires_grad_(True)
+    clamp_scales(student)
+
+
+def set_dropout(model: nn.Module, share: float) -> None:
+    """Set all dropout of a model, for training; the configuration keeps its own."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = share

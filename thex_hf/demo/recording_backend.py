@@ -1,0 +1,178 @@
+"""A slot backend whose servers say when they have switched a key: how far a run has come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from thex_hf.backends.base import EvaluationKeys, KeyRequest, SecretKeys, SlotBackend
+from thex_hf.ckks.engine import AnyVector, Blind, ClientEngine, Handle, Plain, ServerEngine
+from thex_hf.ckks.packing.moves import Move
+from thex_hf.ckks.parameters import Parameters
+
+Tick = Callable[[], None]
+
+_TICK: ContextVar[Tick | None] = ContextVar("tick", default=None)
+
+
+@contextmanager
+def watching(tick: Tick) -> Iterator[None]:
+    """Call ``tick`` after each key switch that this thread's server makes meanwhile."""
+    token = _TICK.set(tick)
+    try:
+        yield
+    finally:
+        _TICK.reset(token)
+
+
+@dataclass(frozen=True)
+class WatchedBackend:
+    """Another backend; its server engines are watched.
+
+    Args:
+        real: the backend that does it.
+    """
+
+    real: SlotBackend
+
+    @property
+    def name(self) -> str:
+        """The real one's."""
+        return self.real.name
+
+    def available(self) -> tuple[bool, str]:
+        """As the real one."""
+        return self.real.available()
+
+    def generate(self, request: KeyRequest) -> tuple[SecretKeys, EvaluationKeys]:
+        """As the real one."""
+        return self.real.generate(request)
+
+    def client(self, parameters: Parameters, secret: SecretKeys) -> ClientEngine:
+        """The real one's engine."""
+        return self.real.client(parameters, secret)
+
+    def server(
+        self, parameters: Parameters, evaluation: EvaluationKeys, rotations: tuple[int, ...]
+    ) -> ServerEngine:
+        """The real one's engine, watched."""
+        return WatchedEngine(self.real.server(parameters, evaluation, rotations))
+
+
+@dataclass(frozen=True)
+class WatchedEngine:
+    """Passes every verb on; see :class:`thex_hf.ckks.engine.ServerEngine` for what they do.
+
+    Args:
+        real: the engine that does it.
+    """
+
+    real: ServerEngine
+
+    @property
+    def slots(self) -> int:
+        """As the real one."""
+        return self.real.slots
+
+    def level(self, a: Handle) -> int:
+        """As the real one."""
+        return self.real.level(a)
+
+    def bias(self, level: int) -> float:
+        """As the real one."""
+        return self.real.bias(level)
+
+    def encode(self, vector: AnyVector, level: int, *, factor: bool) -> Plain:
+        """As the real one."""
+        return self.real.encode(vector, level, factor=factor)
+
+    def add(self, a: Handle, b: Handle) -> Handle:
+        """As the real one."""
+        return self.real.add(a, b)
+
+    def sub(self, a: Handle, b: Handle) -> Handle:
+        """As the real one."""
+        return self.real.sub(a, b)
+
+    def add_plain(self, a: Handle, p: Plain) -> Handle:
+        """As the real one."""
+        return self.real.add_plain(a, p)
+
+    def mul_plain(self, a: Handle, p: Plain) -> Handle:
+        """As the real one."""
+        return self.real.mul_plain(a, p)
+
+    def dot_plain(self, handles: Sequence[Handle], plains: Sequence[Plain]) -> Handle:
+        """As the real one."""
+        return self.real.dot_plain(handles, plains)
+
+    def mul(self, a: Handle, b: Handle) -> Handle:
+        """As the real one."""
+        return self.real.mul(a, b)
+
+    def rescale(self, a: Handle) -> Handle:
+        """As the real one."""
+        return self.real.rescale(a)
+
+    def relinearise(self, a: Handle) -> Handle:
+        """As the real one; counted."""
+        return _counted(self.real.relinearise(a))
+
+    def rotate(self, a: Handle, step: int) -> Handle:
+        """As the real one; counted."""
+        return _counted(self.real.rotate(a, step))
+
+    def conjugate(self, a: Handle) -> Handle:
+        """As the real one; counted."""
+        return _counted(self.real.conjugate(a))
+
+    def times_i(self, a: Handle) -> Handle:
+        """As the real one."""
+        return self.real.times_i(a)
+
+    def rerandomise(self, a: Handle) -> Handle:
+        """As the real one."""
+        return self.real.rerandomise(a)
+
+    def blind(self, handles: Sequence[Handle]) -> tuple[list[Handle], Blind]:
+        """As the real one."""
+        return self.real.blind(handles)
+
+    def unblind(self, handles: Sequence[Handle], blind: Blind, move: Move) -> list[Handle]:
+        """As the real one."""
+        return self.real.unblind(handles, blind, move)
+
+    def combine(
+        self, handles: Sequence[Handle], weights: AnyVector, bias: AnyVector
+    ) -> list[Handle]:
+        """As the real one."""
+        return self.real.combine(handles, weights, bias)
+
+    def mod_switch(self, a: Handle, level: int) -> Handle:
+        """As the real one."""
+        return self.real.mod_switch(a, level)
+
+    def load(self, data: bytes) -> Handle:
+        """As the real one."""
+        return self.real.load(data)
+
+    def dump(self, a: Handle) -> bytes:
+        """As the real one."""
+        return self.real.dump(a)
+
+    def export(self, a: Handle) -> bytes:
+        """As the real one."""
+        return self.real.export(a)
+
+    def adopt(self, data: bytes) -> Handle:
+        """As the real one."""
+        return self.real.adopt(data)
+
+
+def _counted(result: Handle) -> Handle:
+    tick = _TICK.get()
+    if tick is not None:
+        tick()
+    return result

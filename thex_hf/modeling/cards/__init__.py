@@ -1,0 +1,1 @@
+"""The model card: written at every save, its measured part kept fresh."""

@@ -1,0 +1,136 @@
+"""Write the model card of a THE-X checkpoint, and keep our part of it fresh.
+
+A card is ``README.md``. What lies between :data:`BEGIN` and :data:`END` is ours and written anew at
+every save; the rest is the user's and left alone, and so is a README without these marks.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.repocard import metadata_save
+from jinja2 import Environment, StrictUndefined
+
+from thex_hf._shown import printable
+from thex_hf.modeling.cards.facts import facts
+from thex_hf.modeling.cards.measures import REPORT_NAME, model_digest, read_measures, read_record
+from thex_hf.modeling.cards.metadata import fresh_head, read_head
+from thex_hf.modeling.cards.words import each_text, inline, literal, plain, target
+from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
+
+TEMPLATE = Path(__file__).with_name("card_template.md")
+README = "README.md"
+BEGIN = "<!-- thex_hf: generated -->"
+END = "<!-- thex_hf: end -->"
+NOTE = "<!-- Written anew at every save. Your own text belongs outside these two marks. -->"
+REPORTED = {"source", "metric", "converted", "train_texts", "dev_texts", "seed"}
+"""Fields without which a dictionary is no conversion report."""
+
+_OURS = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
+_TITLE = re.compile(r"^# (.+?)\s*$", re.MULTILINE)
+_REPORTED = re.compile(r"<!-- conversion report of weights ([0-9a-f]+) -->")
+
+
+def write_card(
+    folder: Path,
+    report: dict[str, Any] | None = None,
+    *,
+    measures: dict[str, Any] | None = None,
+    title: str | None = None,
+    notes: str = "",
+    metadata: dict[str, Any] | None = None,
+) -> Path:
+    """Write ``README.md`` into a checkpoint folder, or refresh the part of it that is ours.
+
+    Args:
+        folder: holds the checkpoint's ``config.json`` and weights.
+        report: a conversion report as a dictionary; by default that of ``conversion.json``, as long
+            as the weights are those it is about.
+        measures: scores and costs, with the names in ``docs/model_cards.md``; by default those of
+            ``measures.json``, if they are about these weights.
+        title: heading, and the name to load the model by; by default the present card's, or the
+            folder's name.
+        notes: Markdown for the user's part of a new card; an existing card's is left alone.
+        metadata: further fields for the head, such as ``license`` or ``datasets``; a field that
+            the card has already is kept.
+
+    Returns:
+        The path of ``README.md``; a file without our marks is left as it is.
+    """
+    path = folder / README
+    old = _read(path)
+    if old is not None and len(_OURS.findall(old)) != 1:
+        return path
+    report, digest = _report(folder, report, old)
+    measures = read_measures(folder) if measures is None else measures
+    if measures and "figures" in measures:  # a folder that was loaded and saved again has none
+        there = [own for own in measures["figures"] if (folder / own[0]).is_file()]
+        measures = {**measures, "figures": there}
+    config = ThexBertConfig(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    found = _OURS.search(old or "")
+    heading = _TITLE.search(found.group()) if found else None
+    title = title or (plain(heading.group(1)) if heading else folder.resolve().name)
+    words = facts(config, each_text(report, inline), each_text(measures, inline), title)
+    body = _body(words, digest)
+    if old is None or found is None:
+        text = body + "\n" + (f"\n## Notes\n\n{notes}\n" if notes else "")
+    else:
+        text = old[: found.start()] + body + old[found.end() :]
+    _write(path, text)
+    head = read_head(path)
+    if head is not None:  # else it is not YAML, and not ours to repair
+        report, measures, title = (each_text(own, printable) for own in (report, measures, title))
+        fresh = fresh_head(head, config, report, measures, title, metadata or {})
+        if fresh != head:
+            metadata_save(path, fresh)
+    return path
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether a folder's README has a part that :func:`write_card` writes anew."""
+    text = _read(folder / README)
+    return text is not None and len(_OURS.findall(text)) == 1
+
+
+def _body(values: dict[str, Any], digest: str) -> str:
+    """Our part, marks included. Nothing that is filled in acts as markup."""
+    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=False)
+    own = {"code": lambda name: f"`{name}`", "inline": inline, "literal": literal, "target": target}
+    environment.filters |= own
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    text = template.render(**values).strip().replace("<!--", "&lt;!--")
+    marks = [BEGIN, NOTE] + ([f"<!-- conversion report of weights {digest} -->"] if digest else [])
+    return "\n".join([*marks, "", text, "", END])
+
+
+def _report(
+    folder: Path, given: dict[str, Any] | None, old: str | None
+) -> tuple[dict[str, Any] | None, str]:
+    """The report to show, and the digest of the weights that the last report was about.
+
+    ``conversion.json`` does not say which weights it is about; the card remembers it.
+    """
+    stored = read_record(folder, REPORT_NAME) if given is None else given
+    if stored is None or not stored.keys() >= REPORTED:
+        return None, ""
+    digest = model_digest(folder)
+    remembered = _REPORTED.search(old or "")
+    if given is None and remembered and remembered.group(1) != digest:
+        return None, remembered.group(1)
+    return stored, digest
+
+
+def _read(path: Path) -> str | None:
+    """The card as it is, line ends included; None where there is none."""
+    if not path.exists():
+        return None
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        return file.read()
+
+
+def _write(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        file.write(text)

@@ -1,0 +1,145 @@
+"""The reporting checklist of a model card: what a reader needs to compare encrypted inference.
+
+Its items are those that Podschwadt, Takabi and Hu (arXiv 2112.12855) compare such work by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from thex_hf.modeling.cards.engines import words_of
+from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
+
+NOT_MEASURED = "not measured"
+PACKING = {
+    "client-aided": "one text a request, its tokens and features side by side in the slots",
+    "refresh": "one text a request, or many texts side by side with one feature a ciphertext",
+    "one-shot": "one text a request, its tokens and features side by side in the slots",
+}
+VISITS = "client finishes softmax and ReLU, and re-encrypts masked values, between requests"
+INTERACTIVITY = {
+    "client-aided": VISITS,
+    "refresh": "client re-encrypts masked values between requests",
+    "one-shot": "one request, one reply",
+}
+
+
+def checklist(
+    config: ThexBertConfig,
+    report: Mapping[str, Any] | None,
+    measured: Mapping[str, Any],
+    protocols: Sequence[str],
+) -> list[tuple[str, str]]:
+    """Items and what is to say of each; ``not measured`` where nobody measured it.
+
+    Args:
+        config: of the model.
+        report: of its conversion, or None.
+        measured: scores and costs; may be empty.
+        protocols: those that serve the model.
+    """
+    engine = words_of(measured)
+    return [
+        ("scheme", engine.scheme),
+        ("library and version", _library(measured)),
+        ("security level", engine.security),
+        ("ring degree and modulus", _parameters(measured)),
+        ("adversary", "honest but curious server and client"),
+        ("packing", _each(protocols, {**PACKING, **engine.packing})),
+        ("activations", _activations(config)),
+        ("interactivity", _interactivity(protocols, measured)),
+        ("batch or latency", _latency(measured, protocols)),
+        ("evaluation keys, traffic", "see costs" if measured.get("costs") else NOT_MEASURED),
+        ("hardware", machine_words(measured) if measured.get("machine") else NOT_MEASURED),
+        ("training and conversion data", _data(report)),
+        ("accuracy, clear against encrypted", _accuracy(measured, protocols)),
+        ("date", str(measured.get("date") or NOT_MEASURED)),
+    ]
+
+
+def machine_words(measured: Mapping[str, Any]) -> str:
+    """The machine of the measures in one line."""
+    machine = measured.get("machine")
+    if not machine:
+        return "a machine that was not recorded"
+    return (
+        f"{machine.get('processor')}, {machine.get('cores')} cores, {machine.get('system')}, "
+        f"Python {machine.get('python')}"
+    )
+
+
+def _library(measured: Mapping[str, Any]) -> str:
+    library = (measured.get("backend") or {}).get("library")
+    own = (measured.get("versions") or {}).get("thex_hf")
+    if not library:
+        return NOT_MEASURED
+    return f"{library}" + (f"; thex_hf {own}" if own else "")
+
+
+def _parameters(measured: Mapping[str, Any]) -> str:
+    rows = measured.get("costs") or []
+    if rows and words_of(measured).parameters:
+        return words_of(measured).parameters
+    words = [
+        f"`{row['protocol']}` N = {row['ring_degree']}, {row['modulus_bits']} bits (at most "
+        f"{row['modulus_limit']})"
+        for row in rows
+    ]
+    return "; ".join(dict.fromkeys(words)) or NOT_MEASURED
+
+
+def _activations(config: ThexBertConfig) -> str:
+    return f"{config.activation}, softmax {config.softmax}, norms {config.norm}; see approximations"
+
+
+def _interactivity(protocols: Sequence[str], measured: Mapping[str, Any]) -> str:
+    visits = {**INTERACTIVITY, **words_of(measured).visits}
+    rounds = {row["protocol"]: row["rounds"] for row in measured.get("costs") or []}
+    words = {
+        name: visits[name] + (f"; {rounds[name]} rounds" if name in rounds else "")
+        for name in protocols
+    }
+    return _each(protocols, words)
+
+
+def _latency(measured: Mapping[str, Any], protocols: Sequence[str]) -> str:
+    words = {}
+    for row in _executed(measured):
+        seconds, batch = row["costs"]["seconds"], row["costs"]["batch"]
+        each = "latency of one text" if batch == 1 else f"a text, {batch} in a request"
+        words[row["protocol"]] = (
+            f"{each}: server {seconds['server']:.2f} s, client {seconds['client']:.2f} s"
+        )
+    return _each([name for name in protocols if name in words], words) or NOT_MEASURED
+
+
+def _data(report: Mapping[str, Any] | None) -> str:
+    if not report:
+        return "not recorded"
+    return (
+        f"{report['train_texts']} training and {report['dev_texts']} development texts, seed "
+        f"{report['seed']}, from `{report['source']}`"
+    )
+
+
+def _accuracy(measured: Mapping[str, Any], protocols: Sequence[str]) -> str:
+    rows = {row["protocol"]: row for row in _executed(measured) if row.get("value") is not None}
+    words = {
+        name: f"{row['metric']} {row['clear_value']:.4f} in clear and {row['value']:.4f} encrypted "
+        f"on the same {row['texts']} texts"
+        for name, row in rows.items()
+        if row.get("clear_value") is not None
+    }
+    return _each([name for name in protocols if name in words], words) or NOT_MEASURED
+
+
+def _executed(measured: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [row for row in measured.get("scores") or [] if row["fhe"] == "execute"]
+
+
+def _each(protocols: Sequence[str], words: Mapping[str, str]) -> str:
+    """Words for each protocol, once if there is one protocol only."""
+    if len(protocols) == 1:
+        return words[protocols[0]]
+    return "; ".join(f"`{name}`: {words[name]}" for name in protocols)

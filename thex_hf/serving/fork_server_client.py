@@ -1,0 +1,147 @@
+"""The near end of :mod:`thex_hf.serving.fork_server`: starts it, orders workers, starts it anew."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import IO, Any
+
+from thex_hf.errors import ChildError
+from thex_hf.processes.channel import Channel, from_message
+from thex_hf.serving.server import Served
+from thex_hf.serving.spec import Spec
+
+logger = logging.getLogger("thex_hf.serving")
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+PACKAGE = str(Path(__file__).parents[2])
+"""Where this package is imported from; the nursery imports the same one."""
+
+
+def _log(lines: IO[bytes]) -> None:
+    """Pass on what the processes of the nursery write where errors are told, to this one's log."""
+    with lines:
+        for line in lines:
+            logger.warning(line.decode(errors="replace").rstrip())
+
+
+class Cradle:
+    """Workers to order; from any thread, one order at a time.
+
+    Args:
+        spec: what the workers serve.
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        self._spec = spec
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._link: socket.socket | None = None
+
+    def start(self) -> Served:
+        """Start the nursery and wait until the weights are encoded; what the server is.
+
+        Raises:
+            ThexError: as :class:`~thex_hf.serving.server.ThexServer`, or the shelf.
+            ChildError: the process does not start.
+        """
+        with self._lock:
+            return self._start()
+
+    def fork(self) -> tuple[int, socket.socket]:
+        """A new worker: its process, and the socket to it. A lost nursery is started anew.
+
+        Raises:
+            ChildError: no process could be started.
+        """
+        near, far = socket.socketpair()
+        try:
+            with self._lock:
+                try:
+                    answer = self._order_fork(far)
+                except (EOFError, OSError):
+                    self._start()
+                    answer = self._order_fork(far)
+        except BaseException:
+            near.close()
+            raise
+        finally:
+            far.close()
+        if "error" in answer:
+            near.close()
+            raise from_message(answer["error"])
+        return int(answer["pid"]), near
+
+    def bury(self, pid: int, *, kill: bool) -> str:
+        """Wait for a worker's end, or make it end; how it did, in words."""
+        with self._lock, contextlib.suppress(EOFError, OSError):
+            how = self._ask({"op": "bury", "pid": pid, "kill": kill})["how"]
+            if how is not None:
+                return str(how)
+        with contextlib.suppress(OSError):  # its nursery is gone, and cannot tell
+            os.kill(pid, signal.SIGKILL)
+        return "ended with the process that had started it"
+
+    def stop(self) -> None:
+        """End the nursery and all its workers."""
+        with self._lock:
+            self._close()
+
+    def _order_fork(self, far: socket.socket) -> dict[str, Any]:
+        if self._link is None:
+            raise EOFError
+        Channel(self._link).send({"op": "fork"})
+        socket.send_fds(self._link, [b"."], [far.fileno()])
+        return dict(Channel(self._link).receive())
+
+    def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
+        if self._link is None:
+            raise EOFError
+        Channel(self._link).send(order)
+        return dict(Channel(self._link).receive())
+
+    def _start(self) -> Served:
+        self._close()
+        self._link, far = socket.socketpair()
+        command = [sys.executable, "-m", "thex_hf.serving.fork_server", str(far.fileno())]
+        paths = os.pathsep.join(filter(None, [PACKAGE, os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, **ONE_THREAD, "THEX_HF_NO_TORCH": "1", "PYTHONPATH": paths}
+        try:
+            self._process = subprocess.Popen(
+                command,
+                pass_fds=[far.fileno()],
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env=environment,
+            )
+            threading.Thread(target=_log, args=(self._process.stderr,), daemon=True).start()
+            far.close()
+            answer = self._ask(self._spec.to_message())
+        except (EOFError, OSError) as error:
+            far.close()
+            self._close()
+            raise ChildError(
+                f"the process that holds the model did not start: {error}; is there enough memory?"
+            ) from error
+        if "error" in answer:
+            self._close()
+            raise from_message(answer["error"])
+        return Served(**answer["served"])
+
+    def _close(self) -> None:
+        if self._link is not None:
+            self._link.close()  # the nursery ends its workers and itself
+            self._link = None
+        if self._process is not None:
+            try:
+                self._process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None

@@ -1,0 +1,157 @@
+"""The service as one ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from thex_hf.circuits.protocols import LEARNS
+from thex_hf.errors import KeyStoreError, ThexError
+from thex_hf.serving.http import error_answers as faults
+from thex_hf.serving.http import routes
+from thex_hf.serving.http.bearer_tokens import Tokens
+from thex_hf.serving.http.body_limits import Bodies
+from thex_hf.serving.http.connection_limits import Doors
+from thex_hf.serving.http.methods import Manners
+from thex_hf.serving.http.metrics import Measuring, Metrics
+from thex_hf.serving.http.settings import Settings
+from thex_hf.serving.keys.repository import Shelf
+from thex_hf.serving.keys.uploads import Uploads
+from thex_hf.serving.server import Served
+from thex_hf.serving.worker_handles import Hands
+from thex_hf.serving.worker_pool import Crew
+
+logger = logging.getLogger("thex_hf.serving.http")
+
+
+def make_app(
+    served: Served,
+    hands: Hands,
+    shelf: Shelf,
+    *,
+    workers: int = 1,
+    tokens: Tokens | None = None,
+    settings: Settings | None = None,
+    seconds: float = 300.0,
+    run_seconds: float = 600.0,
+    version: str = "0",
+) -> FastAPI:
+    """Build the application; it starts its workers when the server starts.
+
+    Args:
+        served: what the model says of itself.
+        hands: where workers come from.
+        shelf: of clients' keys.
+        workers: how many.
+        tokens: owners; without, everybody is the same owner.
+        settings: bounds.
+        seconds: that one step of a text may take.
+        run_seconds: that a client may take for a reply.
+        version: of this package.
+    """
+    bounds = settings or Settings()
+    crew = Crew(hands, workers, seconds=seconds, run_seconds=run_seconds, told=_tell)
+
+    @asynccontextmanager
+    async def living(_: FastAPI) -> AsyncIterator[None]:
+        await crew.start()
+        sweeping = asyncio.create_task(_sweep(state.uploads, bounds.sweep_seconds))
+        try:
+            yield
+        finally:
+            sweeping.cancel()
+            await crew.stop()
+
+    app = FastAPI(
+        title="thex_hf",
+        summary="Classifies encrypted text.",
+        version=version,
+        lifespan=living,
+        responses=faults.REFUSALS,
+        redirect_slashes=False,
+    )
+    state = app.state
+    state.crew, state.uploads, state.settings = crew, Uploads(shelf, crew), bounds
+    state.tokens, state.bodies, state.metrics = tokens or Tokens(), Bodies(bounds), Metrics()
+    state.doors, state.most_bytes = Doors(bounds), served.most_bytes
+    state.info = json.dumps(_info(served, bounds, bool(state.tokens.owners), run_seconds, version))
+    app.add_middleware(Manners)
+    app.add_middleware(Measuring, metrics=state.metrics)
+    app.add_exception_handler(ThexError, faults.on_thex_error)
+    app.add_exception_handler(HTTPException, faults.on_http_error)
+    app.add_exception_handler(RequestValidationError, faults.on_invalid)
+    app.add_exception_handler(ClientDisconnect, _on_gone)
+    app.add_exception_handler(Exception, faults.on_unexpected)
+    app.include_router(routes.keys)
+    app.include_router(routes.predictions)
+    app.get("/health", tags=["service"])(health)
+    app.get("/info", tags=["service"], response_model=dict[str, Any])(info)
+    app.get("/metrics", tags=["service"], response_class=Response)(metrics)
+    return app
+
+
+async def health() -> dict[str, str]:
+    """Whether the service is up."""
+    return {"status": "ok"}
+
+
+async def info(request: Request) -> Response:
+    """Plans, parameters, protocol, and what each side learns."""
+    return Response(request.app.state.info, media_type="application/json")
+
+
+async def metrics(request: Request) -> Response:
+    """Counts for Prometheus."""
+    state = request.app.state
+    shown: Metrics = state.metrics
+    shown.replaced.set(state.crew.replaced)
+    shown.runs.set(state.crew.runs)
+    shown.waiting.set(state.crew.waiting)
+    shown.connections.set(state.doors.open)
+    shown.shed.set(state.doors.shed)
+    with suppress(KeyStoreError):
+        shown.keys.set(await state.uploads.taken())
+    return Response(generate_latest(shown.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _sweep(uploads: Uploads, seconds: float) -> None:
+    """Drop old keys now and then."""
+    while True:
+        with suppress(KeyStoreError):
+            dropped = await uploads.sweep()
+            if dropped:
+                logger.info({"event": "sweep", "dropped": dropped})
+        await asyncio.sleep(seconds)
+
+
+async def _on_gone(_: Request, __: Exception) -> Response:
+    """Nobody reads this."""
+    return Response(status_code=499)
+
+
+def _info(
+    served: Served, bounds: Settings, tokens: bool, run_seconds: float, version: str
+) -> dict[str, Any]:
+    return {
+        **served.info,
+        "learns": LEARNS[served.info["protocol"]],
+        "version": version,
+        "tokens": tokens,
+        "piece_bytes": bounds.piece_bytes,
+        "message_bytes": served.most_bytes,
+        "run_seconds": run_seconds,
+    }
+
+
+def _tell(line: str) -> None:
+    logger.warning({"event": "worker", "message": line})

@@ -1,0 +1,81 @@
+"""Counts and logs every request: route, status, bytes, seconds, owner; never a payload."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+logger = logging.getLogger("thex_hf.serving.http")
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
+BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 20, 60, 300)
+
+
+class Metrics:
+    """What ``/metrics`` shows, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        own: dict[str, Any] = {"registry": self.registry}
+        self.requests = Counter(
+            "thex_requests", "Requests by route and status.", ["route", "status"], **own
+        )
+        self.seconds = Histogram(
+            "thex_request_seconds", "Seconds of a request.", ["route"], buckets=BUCKETS, **own
+        )
+        self.bytes = Counter("thex_bytes", "Bytes of bodies.", ["direction"], **own)
+        self.replaced = Gauge("thex_workers_replaced", "Workers that died.", **own)
+        self.runs = Gauge("thex_runs", "Texts in progress.", **own)
+        self.waiting = Gauge("thex_orders", "Orders that are done or wait.", **own)
+        self.keys = Gauge("thex_key_bytes", "Bytes of clients' keys on the shelf.", **own)
+        self.connections = Gauge("thex_connections", "Open connections.", **own)
+        self.shed = Gauge("thex_connections_shed", "Idle ones that made room for others.", **own)
+
+
+class Measuring:
+    """ASGI middleware around the whole service.
+
+    Args:
+        app: what is measured.
+        metrics: where it is counted.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begin, seen = time.perf_counter(), {"status": 499, "up": 0, "down": 0}
+
+        async def received() -> Message:
+            message = await receive()
+            seen["up"] += len(message.get("body", b""))
+            return message
+
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                seen["status"] = message["status"]
+            seen["down"] += len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await self._app(scope, received, sent)
+        finally:
+            self._note(scope, seen, time.perf_counter() - begin)
+
+    def _note(self, scope: Scope, seen: dict[str, int], seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "other")
+        self._metrics.requests.labels(route, str(seen["status"])).inc()
+        self._metrics.seconds.labels(route).observe(seconds)
+        self._metrics.bytes.labels("up").inc(seen["up"])
+        self._metrics.bytes.labels("down").inc(seen["down"])
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        line: dict[str, Any] = {"event": "request", "method": method, "route": route, **seen}
+        line |= {"seconds": round(seconds, 4), "owner": scope.get("state", {}).get("owner")}
+        logger.info(line)

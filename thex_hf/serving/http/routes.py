@@ -1,0 +1,140 @@
+"""``/keys``: evaluation keys in pieces, by their hash. ``/predict``: a message in, the next out."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from thex_hf.serving.http.dependencies import (
+    KeysHeader,
+    KeysPath,
+    Owner,
+    RunHeader,
+    bodies_of,
+    crew_of,
+    settings_of,
+    uploads_of,
+)
+from thex_hf.serving.keys.repository import Entry
+
+keys = APIRouter(prefix="/keys", tags=["keys"])
+PIECE = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
+
+class Announcement(BaseModel):
+    """A key file that will come."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the file, in hex.")
+    size: int = Field(ge=1, description="Bytes in all.")
+
+
+class Progress(BaseModel):
+    """How much of a key file is here."""
+
+    name: str
+    size: int
+    received: int
+    complete: bool
+
+    @classmethod
+    def of(cls, entry: Entry) -> Progress:
+        """What the shelf says, without its own affairs."""
+        return cls(
+            name=entry.name, size=entry.size, received=entry.received, complete=entry.complete
+        )
+
+
+ANNOUNCEMENT = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": Announcement.model_json_schema()}},
+    }
+}
+
+
+@keys.post("", openapi_extra=ANNOUNCEMENT)
+async def begin(request: Request, owner: Owner) -> Progress:
+    """Announce a key file, or ask where to go on with one."""
+    with bodies_of(request).place(owner):
+        data = await bodies_of(request).read(request, settings_of(request).json_bytes)
+        file = _announced(data)
+        return Progress.of(await uploads_of(request).begin(file.name, owner, file.size))
+
+
+@keys.put("/{name}", openapi_extra=PIECE)
+async def write(
+    request: Request,
+    owner: Owner,
+    name: KeysPath,
+    offset: Annotated[int, Query(ge=0, description="Where the piece begins: what was received.")],
+) -> Progress:
+    """Add a piece. The last one makes the file whole, which is then tried by a worker."""
+    with bodies_of(request).place(owner):
+        await uploads_of(request).require(name, owner)
+        data = await bodies_of(request).read(request, settings_of(request).piece_bytes)
+        return Progress.of(await uploads_of(request).write(name, owner, offset, data))
+
+
+@keys.get("/{name}")
+async def find(request: Request, owner: Owner, name: KeysPath) -> Progress:
+    """How much of a key file is here; of one that is not, nothing of size 0."""
+    with bodies_of(request).place(owner):
+        entry = await uploads_of(request).find(name, owner)
+    if entry is None:
+        return Progress(name=name, size=0, received=0, complete=False)
+    return Progress.of(entry)
+
+
+@keys.delete("/{name}", status_code=204)
+async def delete(request: Request, owner: Owner, name: KeysPath) -> Response:
+    """Forget a key file; also where there is none."""
+    with bodies_of(request).place(owner):
+        await uploads_of(request).forget(name, owner)
+    return Response(status_code=204)
+
+
+def _announced(data: bytes) -> Announcement:
+    """Read here and not by the framework, which would read any body before the token."""
+    try:
+        return Announcement.model_validate_json(data)
+    except ValidationError as error:
+        wrong = [{**one, "loc": ("body", *one["loc"])} for one in error.errors()]
+        raise RequestValidationError(wrong) from error
+
+
+predictions = APIRouter(prefix="/predict", tags=["predict"])
+MEDIA = "application/octet-stream"
+BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+MESSAGE = {"requestBody": {"required": True, "content": {MEDIA: BINARY}}}
+ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {"description": "A visit, or the answer.", "content": {MEDIA: BINARY}}
+}
+
+
+@predictions.post("", openapi_extra=MESSAGE, responses=ANSWER, response_class=Response)
+async def answer(request: Request, owner: Owner, keys: KeysHeader, run: RunHeader) -> Response:
+    """Take a request or a reply, and run to the next visit or to the answer."""
+    with bodies_of(request).place(owner):
+        data = await bodies_of(request).read(request, request.app.state.most_bytes)
+        order = {"op": "answer", "owner": owner, "keys": keys, "run": run, "data": data}
+        out = await crew_of(request).ask(order)
+    return Response(out["data"], media_type=MEDIA)
+
+
+@predictions.delete("", status_code=204)
+async def give_up(request: Request, owner: Owner, keys: KeysHeader, run: RunHeader) -> Response:
+    """Give a run up; also where there is none."""
+    order = {"op": "give_up", "owner": owner, "keys": keys, "run": run}
+    with bodies_of(request).place(owner):
+        await crew_of(request).give_up(order)
+    return Response(status_code=204)

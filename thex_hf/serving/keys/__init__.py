@@ -1,0 +1,1 @@
+"""Where a server keeps clients' evaluation keys: a folder, a database."""

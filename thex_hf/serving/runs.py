@@ -1,0 +1,111 @@
+"""Runs in progress: found by owner, keys and run, bounded in number and in time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from thex_hf.errors import BusyError, ExpiredError, WireError
+from thex_hf.protocol.server import ServerRun
+from thex_hf.serving.fairness import spent
+
+
+class RunName(NamedTuple):
+    """Whose run it is; nobody else reaches it.
+
+    Args:
+        owner: who sent the keys.
+        keys: SHA-256 of the key file.
+        run: drawn by the client.
+    """
+
+    owner: str
+    keys: str
+    run: str
+
+
+@dataclass
+class _Held:
+    run: ServerRun
+    touched: float
+
+
+@dataclass
+class Runs:
+    """Runs that wait for a client's reply.
+
+    Args:
+        most: at once, of all clients; see :func:`thex_hf.serving.fairness.spent` for one owner's.
+        most_of_keys: at once, under one key file of one owner.
+        seconds: that a client may take for a reply.
+        clock: seconds that never go back.
+    """
+
+    most: int = 64
+    most_of_keys: int = 8
+    seconds: float = 600.0
+    clock: Callable[[], float] = time.monotonic
+    _held: dict[RunName, _Held] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        self._drop_old()
+        return len(self._held)
+
+    def __contains__(self, name: RunName) -> bool:
+        self._drop_old()
+        return name in self._held
+
+    def check_room(self, name: RunName) -> None:
+        """Refuse a run that may not begin.
+
+        Raises:
+            WireError: there is one of that name.
+            BusyError: too many are in progress.
+        """
+        self._drop_old()
+        if name in self._held:
+            raise WireError(f"run {name.run} is in progress; a new text needs a new run")
+        own = sum(held[:2] == name[:2] for held in self._held)
+        owned = sum(held.owner == name.owner for held in self._held)
+        if own >= self.most_of_keys or spent(name.owner, owned, len(self._held), self.most):
+            raise BusyError(
+                f"{len(self._held)} runs are in progress, {own} of them under these keys; "
+                f"finish one, or try again later"
+            )
+
+    def put(self, name: RunName, run: ServerRun) -> None:
+        """Keep a run that has just begun. Raises as :meth:`check_room`."""
+        self.check_room(name)
+        self._held[name] = _Held(run, self.clock())
+
+    def get(self, name: RunName) -> ServerRun:
+        """The run that a reply belongs to.
+
+        Raises:
+            ExpiredError: there is none: never begun, finished, or given up.
+        """
+        self._drop_old()
+        held = self._held.get(name)
+        if held is None:
+            raise ExpiredError(
+                f"there is no run {name.run} under these keys; a run is given up "
+                f"{self.seconds:.0f} s after its last message: send the text again"
+            )
+        held.touched = self.clock()
+        return held.run
+
+    def touch(self, name: RunName) -> None:
+        """Count a client's time from now: the server has just answered."""
+        if name in self._held:
+            self._held[name].touched = self.clock()
+
+    def drop(self, name: RunName) -> bool:
+        """Forget a run; whether there was one."""
+        return self._held.pop(name, None) is not None
+
+    def _drop_old(self) -> None:
+        end = self.clock() - self.seconds
+        for name in [name for name, held in self._held.items() if held.touched < end]:
+            del self._held[name]

@@ -1,0 +1,216 @@
+"""One model served to many clients, whatever carries the bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from thex_hf.backends.base import EvaluationKeys, SlotBackend
+from thex_hf.circuits.dispatch import plan_for, program_for
+from thex_hf.circuits.encode_weights import prepare
+from thex_hf.circuits.plan import Plan
+from thex_hf.circuits.shape import BUCKETS
+from thex_hf.errors import KeyMismatch, PlanMismatch, ThexError, WireError
+from thex_hf.protocol import keyfile
+from thex_hf.protocol.messages import VERSION, Message
+from thex_hf.protocol.server import ServedModel, ServerRun
+from thex_hf.serving.engine_cache import HeldKeys, Keyring, KeysName
+from thex_hf.serving.fairness import ANYONE
+from thex_hf.serving.runs import RunName, Runs
+from thex_hf.weights import EncoderWeights
+
+SPARE_BYTES = 1 << 20
+"""For what surrounds the ciphertexts of a message."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """What clients and carriers must know of a server.
+
+    Args:
+        info: for clients, before they make keys; JSON values.
+        most_bytes: that no message to the server exceeds, with ciphertexts uncompressed.
+    """
+
+    info: dict[str, Any]
+    most_bytes: int
+
+
+@dataclass(eq=False)
+class ThexServer:
+    """Holds a model and evaluation keys; answers messages. Nothing in it can decrypt.
+
+    Args:
+        weights: the converted encoder.
+        backend: the slot backend.
+        ranges: calibrated ranges of the checkpoint.
+        protocol: one that serves the model's form.
+        softmax: for ``client-aided``.
+        ring_degree: for the other protocols; the cheapest if None.
+        flood: for the other protocols, as :func:`thex_hf.circuits.dispatch.plan_for` has it.
+        buckets: padded lengths that are served.
+        runs: bounds of what is in progress.
+        keyring: bounds of the keys in memory.
+
+    Raises:
+        PlanError: no plan for a bucket.
+    """
+
+    weights: EncoderWeights
+    backend: SlotBackend
+    ranges: Sequence[Mapping[str, float]] | None = None
+    protocol: str = "client-aided"
+    softmax: str = "estimate"
+    ring_degree: int | None = None
+    flood: str | None = None
+    buckets: tuple[int, ...] = BUCKETS
+    runs: Runs = field(default_factory=Runs)
+    keyring: Keyring = field(default_factory=Keyring)
+    _plans: dict[str, Plan] = field(init=False, default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        """Plan every bucket."""
+        self._model = ServedModel(self.weights)
+        for size in self.buckets:
+            plan = plan_for(
+                self.weights,
+                size,
+                self.ranges,
+                protocol=self.protocol,
+                softmax=self.softmax,
+                ring_degree=self.ring_degree,
+                flood=self.flood,
+            )
+            self._plans[plan.id] = plan
+
+    @property
+    def plans(self) -> Mapping[str, Plan]:
+        """The plans that are served, by id."""
+        return self._plans
+
+    def prepare(self, tick: Callable[[], None] = lambda: None, plan: str | None = None) -> None:
+        """Encode the weights of every plan, or of one, which needs no keys.
+
+        Args:
+            tick: called after each plaintext.
+            plan: id of the only one to prepare.
+        """
+        for own in self._plans.values() if plan is None else [self._plans[plan]]:
+            encoder = self.backend.server(own.parameters, EvaluationKeys.of(b"", b""), ())
+            program = program_for(own, self._model.folded)
+            prepare(encoder, self._model.store(own), own, program, tick)
+
+    def info(self) -> dict[str, Any]:
+        """What a client must know before it makes keys, as JSON values."""
+        return {
+            "format": VERSION,
+            "backend": self.backend.name,
+            "protocol": self.protocol,
+            "model": self.weights.fingerprint(),
+            "plans": {str(plan.shape.tokens): plan.to_json() for plan in self._plans.values()},
+        }
+
+    def served(self) -> Served:
+        """What clients and carriers must know."""
+        return Served(self.info(), max(map(_most_bytes, self._plans.values())))
+
+    def take_keys(self, data: bytes, owner: str = ANYONE) -> str:
+        """Keep a client's evaluation keys, a whole key file; its SHA-256 names it from now on.
+
+        Raises:
+            WireError: no key file, or the backend refuses what is in it.
+            KeyMismatch: of another backend, or of secret keys.
+            PlanMismatch: no plan here needs that key set.
+        """
+        file = keyfile.from_bytes(data, "the key file")
+        if file.kind != "evaluation" or file.backend != self.backend.name:
+            raise KeyMismatch(
+                f"expected evaluation keys of backend {self.backend.name!r}, got {file.kind} keys "
+                f"of backend {file.backend!r}; secret keys must never leave the client"
+            )
+        plan = next((p for p in self._plans.values() if p.key_set == file.plan_id), None)
+        if plan is None:
+            raise PlanMismatch(
+                f"no plan of this server uses the key set {file.plan_id[:64]!r}; ask it for its "
+                f"plans again"
+            )
+        parts = (file.part(name) for name in ("relinearisation", "rotations", "public"))
+        keys = EvaluationKeys(file.key_id, *parts)
+        engine = self.backend.server(plan.parameters, keys, plan.rotations)
+        name = KeysName(owner, hashlib.sha256(data).hexdigest())
+        self.keyring.put(name, HeldKeys(engine, keys.key_id, plan.key_set, len(data)))
+        return name.name
+
+    def has_keys(self, name: str, owner: str = ANYONE) -> bool:
+        """Whether these keys are in memory."""
+        return KeysName(owner, name) in self.keyring
+
+    def drop_keys(self, name: str, owner: str = ANYONE) -> bool:
+        """Forget keys; whether they were here. Runs in progress go on."""
+        return self.keyring.drop(KeysName(owner, name))
+
+    def answer(self, data: bytes, keys: str, owner: str = ANYONE, run: str | None = None) -> bytes:
+        """Take a request or a reply, and run to the next visit or to the answer.
+
+        Args:
+            data: the message.
+            keys: SHA-256 of the key file.
+            owner: who sent it.
+            run: that the message should be of, where the carrier says so too.
+
+        Raises:
+            WireError: no message, of another run, or not the one expected; a run in progress
+                stays as it was.
+            PlanMismatch, KeyMismatch: made for another model, or keys that are not here.
+            BusyError, ExpiredError: see :class:`thex_hf.serving.runs.Runs`.
+        """
+        message = Message.from_bytes(data)
+        if run not in (None, message.run):
+            raise WireError(f"the message is of run {message.run}, but was sent as one of {run}")
+        name = RunName(owner, keys, message.run)
+        if message.type == "request":
+            self.runs.check_room(name)
+            own = self._begin(message, name)
+            out = own.start(data)
+            self.runs.put(name, own)
+        elif message.type == "reply":
+            own = self.runs.get(name)
+            try:
+                out = own.reply(data)
+            except ThexError:
+                raise
+            except Exception:
+                self.runs.drop(name)  # its circuit has stopped half way
+                raise
+        else:
+            raise WireError(f"a server takes requests and replies, got {message.type!r}")
+        self.runs.touch(name)
+        if own.finished:
+            self.runs.drop(name)
+        return out
+
+    def _begin(self, message: Message, name: RunName) -> ServerRun:
+        plan = self._plans.get(message.plan)
+        if plan is None:
+            raise PlanMismatch(
+                f"the message was made for plan {message.plan}, which this server does not have; "
+                f"ask it for its plans again"
+            )
+        held = self.keyring.get(KeysName(name.owner, name.keys))
+        if held is None or held.key_set != plan.key_set:
+            raise KeyMismatch(
+                f"the evaluation keys {name.keys[:64]!r} of this plan are not here; send them first"
+            )
+        return ServerRun(self._model, plan, held.engine, held.key_id)
+
+
+def _most_bytes(plan: Plan) -> int:
+    """The largest message of a client: two polynomials a ciphertext, 8 bytes a coefficient."""
+    visits = [[p for part in visit.parts for p in part.returns] for visit in plan.schedule.visits]
+    sizes = [
+        sum(packing.ciphertexts * (level + 2) for packing, level in one)
+        for one in [plan.schedule.inputs, *visits]
+    ]
+    return SPARE_BYTES + 16 * plan.parameters.ring_degree * max(sizes)

@@ -1,0 +1,167 @@
+"""What a process must be told to serve a model: weights, bounds, where keys lie; plain data."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from thex_hf._paths import user_path
+from thex_hf.backends.registry import get_backend
+from thex_hf.circuits.shape import BUCKETS
+from thex_hf.errors import ConversionError, OptionError
+from thex_hf.serving.engine_cache import Keyring
+from thex_hf.serving.keys.folder import DiskShelf
+from thex_hf.serving.keys.repository import DEFAULT, Limits, Shelf
+from thex_hf.serving.keys.sql import SqlShelf
+from thex_hf.serving.runs import Runs
+from thex_hf.serving.server import ThexServer
+from thex_hf.weights import EncoderWeights, LayerWeights, PolynomialTerms
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A model and how it is served.
+
+    Args:
+        weights: of :func:`thex_hf.serving.spec.weights_to_bytes`.
+        shelf: folder or database of clients' keys.
+        ranges: calibrated ranges of the checkpoint.
+        backend: name of a slot backend that encrypts.
+        protocol: one that serves the model's form.
+        softmax: for ``client-aided``.
+        ring: ring degree for the other protocols; the cheapest if None.
+        flood: for the other protocols, as :func:`thex_hf.circuits.dispatch.plan_for` has it.
+        buckets: padded lengths that are served.
+        runs: at once, in each worker.
+        runs_of_keys: at once, under one key file, in each worker.
+        run_seconds: that a client may take for a reply.
+        keys_in_memory: bytes of key files whose engines a worker keeps.
+        keys_seconds: unused, after which a worker reads keys anew from the shelf.
+        memory: bytes that a worker may take beside the weights that all share.
+        limits: of the shelf.
+
+    Raises:
+        OptionError: bounds that nothing fits, or no such bucket.
+    """
+
+    weights: bytes = field(repr=False)
+    shelf: str = field(repr=False)  # the address of a database may hold a password
+    ranges: list[dict[str, float]] | None = field(default=None, repr=False)
+    backend: str = "seal"
+    protocol: str = "client-aided"
+    softmax: str = "estimate"
+    ring: int | None = None
+    flood: str | None = None
+    buckets: tuple[int, ...] = BUCKETS
+    runs: int = 64
+    runs_of_keys: int = 8
+    run_seconds: float = 600.0
+    keys_in_memory: int = 1 << 30
+    keys_seconds: float = 3600.0
+    memory: int = 4 << 30
+    limits: Limits = DEFAULT
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        if not self.buckets or not set(self.buckets) <= set(BUCKETS):
+            raise OptionError(f"buckets should be some of {BUCKETS}, got {tuple(self.buckets)}")
+        if (
+            min(self.runs, self.runs_of_keys, self.run_seconds) <= 0
+            or min(self.keys_in_memory, self.keys_seconds, self.memory) <= 0
+        ):
+            raise OptionError("the bounds of a server should be above zero")
+
+    def to_message(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_message(cls, message: dict[str, Any]) -> Spec:
+        """The reverse of :meth:`to_message`."""
+        limits = Limits(**message["limits"])
+        return cls(**{**message, "limits": limits, "buckets": tuple(message["buckets"])})
+
+    def server(self) -> ThexServer:
+        """The model, planned for every bucket. Raises as :class:`ThexServer`."""
+        return ThexServer(
+            weights_from_bytes(self.weights),
+            get_backend(self.backend),
+            ranges=self.ranges,
+            protocol=self.protocol,
+            softmax=self.softmax,
+            ring_degree=self.ring,
+            flood=self.flood,
+            buckets=self.buckets,
+            runs=Runs(self.runs, self.runs_of_keys, self.run_seconds),
+            keyring=Keyring(self.keys_in_memory, self.keys_seconds),
+        )
+
+    def open_shelf(self) -> Shelf:
+        """The keys' place, opened in this process."""
+        return open_shelf(self.shelf, self.limits)
+
+
+MATRICES = tuple(f.name for f in fields(LayerWeights) if f.name != "polynomial")
+TERMS = ("score_shift", "score_scale", "activation")
+FACTS = "facts"
+
+
+def weights_to_bytes(weights: EncoderWeights) -> bytes:
+    """Every array and number of the record, as a safetensors file."""
+    arrays = {"classifier": weights.classifier, "classifier_bias": weights.classifier_bias}
+    terms = []
+    for number, layer in enumerate(weights.layers):
+        arrays |= {f"{number}.{name}": getattr(layer, name) for name in MATRICES}
+        own = layer.polynomial
+        terms.append(None if own is None else {"power": own.power, "centred": own.centred})
+        if own is not None:
+            arrays |= {f"{number}.{name}": getattr(own, name) for name in TERMS}
+    facts = {"heads": weights.heads, "head": weights.head, "terms": terms}
+    arrays[FACTS] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+    return bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
+
+
+def weights_from_bytes(data: bytes) -> EncoderWeights:
+    """The reverse of :func:`weights_to_bytes`; the fingerprint is the same.
+
+    Raises:
+        ConversionError: other bytes.
+    """
+    try:
+        arrays = load(data)
+        facts: dict[str, Any] = json.loads(arrays.pop(FACTS).tobytes())
+        layers = tuple(_layer(arrays, n, own) for n, own in enumerate(facts["terms"]))
+        return EncoderWeights(
+            facts["heads"], layers, arrays["classifier"], arrays["classifier_bias"], facts["head"]
+        )
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ConversionError(f"these bytes are no encoder's weights: {error}") from error
+
+
+def _layer(arrays: dict[str, Any], number: int, terms: dict[str, Any] | None) -> LayerWeights:
+    polynomial = None
+    if terms is not None:
+        own = {name: arrays[f"{number}.{name}"] for name in TERMS}
+        polynomial = PolynomialTerms(terms["power"], **own, centred=terms["centred"])
+    matrices = {name: arrays[f"{number}.{name}"] for name in MATRICES}
+    return LayerWeights(**matrices, polynomial=polynomial)
+
+
+def open_shelf(place: str, limits: Limits) -> Shelf:
+    """The shelf at a folder, or in a database where ``place`` is an address like ``sqlite:///f``.
+
+    Raises:
+        KeyStoreError: it cannot be made or reached.
+        OptionError: no place.
+        BackendUnavailable: the library for databases is not installed.
+    """
+    if not place:
+        raise OptionError("name a folder or the address of a database for clients' keys")
+    if "://" in place:
+        return SqlShelf(place, limits)
+    return DiskShelf(user_path("keys", place), limits)
