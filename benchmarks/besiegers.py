@@ -29,12 +29,14 @@ class Besieger:
     Args:
         url: of the service.
         token: of an owner; none for strangers.
+        address: that they come from, on this machine.
         seed: of what it draws.
     """
 
     url: str
     token: str
     seed: int = 0
+    address: str = ""
     _held: list[socket.socket] = field(default_factory=list, repr=False)
 
     def __post_init__(self) -> None:
@@ -96,7 +98,9 @@ class Besieger:
 
     def _connect(self) -> socket.socket:
         parts = urlsplit(self.url)
-        return socket.create_connection((str(parts.hostname), int(parts.port or 0)), timeout=20)
+        place = (str(parts.hostname), int(parts.port or 0))
+        source = (self.address, 0) if self.address else None
+        return socket.create_connection(place, timeout=20, source_address=source)
 
     def _head(self, path: str, length: str, token: str, method: str = "POST") -> bytes:
         own = f"Authorization: Bearer {token}\r\n" if token else ""

@@ -218,12 +218,23 @@ def deserialisers(count: int, traffic: dict[str, list[bytes]]) -> dict[str, Any]
 
 
 def endpoints(
-    count: int, url: str, traffic: dict[str, list[bytes]], token: str, sent: Any = None
+    count: int,
+    url: str,
+    traffic: dict[str, list[bytes]],
+    token: str,
+    sent: Any = None,
+    address: str = "",
 ) -> dict[str, Any]:
-    """Every route of a running service; ``sent`` is a shared number that counts along."""
+    """Every route of a running service.
+
+    ``sent`` is a shared number that counts along, ``address`` where the messages come from, on this
+    machine.
+    """
     statuses: collections.Counter[str] = collections.Counter()
     wrong: list[str] = []
-    http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=60)
+    link = httpx.HTTPTransport(local_address=address or None)
+    owner = {"Authorization": f"Bearer {token}"}
+    http = httpx.Client(base_url=url, headers=owner, timeout=60, transport=link)
     names = traffic["names"]
     begin = time.time()
 

@@ -4,9 +4,10 @@
 
 TOKENS has two lines, ``ann TOKEN`` and ``bob TOKEN``. Ann's texts are sent once each: no patience,
 no second try, so that any refusal shows. Bob sends mutated messages of a real run to every route
-(see hostile.py) and holds what he can; strangers have no token. All come from one address, the
-attackers at a lower priority (nice 10). Ann's latency is also measured without an attack, before it
-and after it.
+(see hostile.py) and holds what he can; strangers have no token. Each of the three comes from an
+address of its own on this machine; with ``--same-address`` all share Ann's, as behind a proxy, and
+Ann sends a text again as clients do by default. The attackers have a lower priority (nice 10).
+Ann's latency is also measured without an attack, before it and after it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from service import Service, client, serving
 
 from thex_hf.errors import ThexError
 
+STRANGERS, BOB = "127.0.0.2", "127.0.0.3"
+"""Where attackers come from; Ann is at 127.0.0.1."""
 BATCH = 200
 """Mutated messages between two looks at the clock."""
 
@@ -51,12 +54,14 @@ class Asker(threading.Thread):
         url: of the service.
         token: of the owner.
         label: that the text should get.
+        tries: how often a text is sent where it was lost.
         phase: what is going on.
     """
 
     url: str
     token: str
     label: str
+    tries: int = 1
     phase: str = "warm"
     seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     refused: Counter[str] = field(default_factory=Counter)
@@ -71,7 +76,7 @@ class Asker(threading.Thread):
     def run(self) -> None:
         """Ask until told to end; every refusal counts, and every wrong answer."""
         one = client(self.url, token=self.token, patience=0.0)
-        one.caller.tries = 1
+        one.caller.tries = self.tries
         while not self.ended:
             phase, begin = self.phase, time.perf_counter()
             try:
@@ -93,14 +98,15 @@ class Asker(threading.Thread):
         }
 
 
-def besiege(url: str, token: str, count: Counted, pipe: Any) -> None:
+def besiege(url: str, token: str, apart: bool, count: Counted, pipe: Any) -> None:
     """In a process of its own: every attack in a thread, until so many messages were sent."""
     stand_back()
     results: dict[str, Counter[str]] = defaultdict(Counter)
     lock = threading.Lock()
 
     def work(seed: int, name: str) -> None:
-        own = Besieger(url, token, seed)
+        place = STRANGERS if "strangers" in name or "HTTP" in name else BOB
+        own = Besieger(url, token, seed, place if apart else "")
         attack = own.attacks()[name]
         while count.sent.value < count.most.value:
             found = attack()
@@ -123,6 +129,7 @@ def mutate(
     url: str,
     token: str,
     traffic: dict[str, list[bytes]],
+    address: str,
     count: Counted,
     pipe: Any,
 ) -> None:
@@ -131,7 +138,7 @@ def mutate(
     statuses: Counter[str] = Counter()
     wrong: list[str] = []
     while count.sent.value < count.most.value:
-        found = endpoints(BATCH, url, traffic, token, count.sent)
+        found = endpoints(BATCH, url, traffic, token, count.sent, address)
         statuses.update(found["statuses"])
         wrong += found["wrong"]
     pipe.send({"statuses": dict(statuses), "wrong": wrong[:20], "wrongs": len(wrong)})
@@ -147,7 +154,13 @@ def memory(service: Service) -> dict[str, int]:
 
 
 def siege(
-    service: Service, tokens: dict[str, str], most: int, longest: float, calm: float
+    service: Service,
+    tokens: dict[str, str],
+    most: int,
+    longest: float,
+    calm: float,
+    *,
+    apart: bool,
 ) -> dict[str, Any]:
     """Calm, attack, calm again; what was seen."""
     one = client(service.url, token=tokens["bob"])
@@ -161,7 +174,7 @@ def siege(
         "info": [json.dumps(dict(one.caller.info)).encode()],
         "names": [keys.name.encode(), run.encode()],
     }
-    asker = Asker(service.url, tokens["ann"], label)
+    asker = Asker(service.url, tokens["ann"], label, tries=1 if apart else 3)
     asker.start()
     while len(asker.seconds["warm"]) < 3:
         time.sleep(0.1)
@@ -172,7 +185,7 @@ def siege(
     context = multiprocessing.get_context("fork")
     count = Counted(context.Value("q", 0), context.Value("q", most))
     attackers, pipes = [], []
-    for target, rest in ((besiege, ()), (mutate, (traffic,))):
+    for target, rest in ((besiege, (apart,)), (mutate, (traffic, BOB if apart else ""))):
         near, far = context.Pipe()
         arguments = (service.url, tokens["bob"], *rest, count, far)
         attackers.append(context.Process(target=target, args=arguments, daemon=True))
@@ -221,6 +234,7 @@ def main() -> None:
     parser.add_argument("--keys", required=True, help="a folder for clients' keys")
     parser.add_argument("--tokens", required=True, help="a file of two owners, ann and bob")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--same-address", action="store_true")
     parser.add_argument("--name", default="siege")
     chosen = parser.parse_args()
     lines = Path(chosen.tokens).read_text().split("\n")
@@ -228,8 +242,10 @@ def main() -> None:
     options = ("--bucket", 16, "--keys", chosen.keys, "--tokens", chosen.tokens)
     place = surroundings()
     with serving("--port", 0, "--workers", chosen.workers, *options) as service:
-        record = siege(service, tokens, chosen.messages, chosen.longest, chosen.calm)
-    record = {"surroundings": place, "workers": chosen.workers, **record}
+        bounds = (chosen.messages, chosen.longest, chosen.calm)
+        record = siege(service, tokens, *bounds, apart=not chosen.same_address)
+    how = {"workers": chosen.workers, "same_address": chosen.same_address}
+    record = {"surroundings": place, **how, **record}
     table = [["phase", "ann's texts", "refused", "p50 s", "p95 s", "max s"]]
     for phase in ("calm", "attack"):
         table.append([phase, *(str(value) for value in record[phase].values())])

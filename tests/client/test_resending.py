@@ -50,6 +50,16 @@ def test_a_text_whose_keys_are_lost_comes_again_with_them(server, error):
     assert transport.sent == 2
 
 
+def test_a_run_whose_connection_was_cut_is_given_up_before_the_text_comes_again(server):
+    half = ClientHalf.open(thex_hf.bundled_checkpoint())
+    transport = Losing(server, ConnectionLost("cut"))
+    client = ThexClient(half, transport, backend="clear")
+    client.caller.pause = 0.0
+    client.classify("A warm, funny film.")
+    assert transport.answers > 2
+    assert len(server.runs) == 0
+
+
 def test_keys_of_ones_own_that_cannot_be_read_are_said_at_once(server, tmp_path):
     half = ClientHalf.open(thex_hf.bundled_checkpoint())
     transport = Losing(server, KeyStoreError("of the server"))

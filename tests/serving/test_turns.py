@@ -72,3 +72,34 @@ def test_one_owners_runs_leave_room_for_others():
     with pytest.raises(BusyError, match="4 runs are in progress"):
         runs.check_room(RunName("bob", "9", "0" * 32))
     runs.check_room(RunName("ann", "1", "0" * 32))
+
+
+def test_a_run_that_was_quiet_for_long_gives_way_to_a_new_one_of_its_owner():
+    seconds = [0.0]
+    runs = Runs(most=8, most_of_keys=2, quiet_seconds=60.0, clock=lambda: seconds[0])
+    run = object.__new__(ServerRun)
+    first, second, third = (RunName("ann", "1", digit * 32) for digit in "123")
+    runs.put(first, run)
+    seconds[0] = 30.0
+    runs.put(second, run)
+    with pytest.raises(BusyError, match="2 of them under these keys"):
+        runs.put(third, run)
+    seconds[0] = 65.0
+    runs.put(third, run)
+    assert first not in runs
+    assert second in runs
+    assert third in runs
+    with pytest.raises(BusyError):
+        runs.put(RunName("ann", "1", "4" * 32), run)
+
+
+def test_no_owners_quiet_run_gives_way_to_anothers():
+    seconds = [0.0]
+    runs = Runs(most=2, most_of_keys=2, quiet_seconds=60.0, clock=lambda: seconds[0])
+    run = object.__new__(ServerRun)
+    for digit in "12":
+        runs.put(RunName(ANYONE, "1", digit * 32), run)
+    seconds[0] = 65.0
+    with pytest.raises(BusyError):
+        runs.check_room(RunName("bob", "2", "0" * 32))
+    assert len(runs) == 2

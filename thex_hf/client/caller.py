@@ -195,7 +195,7 @@ class Caller:
                 up, down, rounds = up + len(message), down + len(reply), rounds + 1
                 message = run.receive(reply)
         except BaseException as error:
-            if not isinstance(error, LOST):
+            if not isinstance(error, ExpiredError):  # else it may go on there
                 self.server.give_up(keys.name, run.run)
             raise
         run.check()  # the server has done its part and sees no difference

@@ -40,12 +40,15 @@ class Runs:
         most: at once, of all clients; see :func:`thex_hf.serving.fairness.spent` for one owner's.
         most_of_keys: at once, under one key file of one owner.
         seconds: that a client may take for a reply.
+        quiet_seconds: without a reply, after which a run gives way to a new one of its owner that
+            has no room else: its client's connection was cut, most likely.
         clock: seconds that never go back.
     """
 
     most: int = 64
     most_of_keys: int = 8
     seconds: float = 600.0
+    quiet_seconds: float = 60.0
     clock: Callable[[], float] = time.monotonic
     _held: dict[RunName, _Held] = field(default_factory=dict, repr=False)
 
@@ -62,18 +65,24 @@ class Runs:
 
         Raises:
             WireError: there is one of that name.
-            BusyError: too many are in progress.
+            BusyError: too many are in progress, and none of the owner's has been quiet for long.
         """
         self._drop_old()
         if name in self._held:
             raise WireError(f"run {name.run} is in progress; a new text needs a new run")
-        own = sum(held[:2] == name[:2] for held in self._held)
-        owned = sum(held.owner == name.owner for held in self._held)
-        if own >= self.most_of_keys or spent(name.owner, owned, len(self._held), self.most):
-            raise BusyError(
-                f"{len(self._held)} runs are in progress, {own} of them under these keys; "
-                f"finish one, or try again later"
-            )
+        while True:
+            same = [held for held in self._held if held[:2] == name[:2]]
+            owned = [held for held in self._held if held.owner == name.owner]
+            crowded = len(same) >= self.most_of_keys
+            if not crowded and not spent(name.owner, len(owned), len(self._held), self.most):
+                return
+            quietest = min(same if crowded else owned, key=self._touched, default=None)
+            if quietest is None or self.clock() - self._touched(quietest) < self.quiet_seconds:
+                raise BusyError(
+                    f"{len(self._held)} runs are in progress, {len(same)} of them under these "
+                    f"keys; finish one, or try again later"
+                )
+            self.drop(quietest)
 
     def put(self, name: RunName, run: ServerRun) -> None:
         """Keep a run that has just begun. Raises as :meth:`check_room`."""
@@ -104,6 +113,9 @@ class Runs:
     def drop(self, name: RunName) -> bool:
         """Forget a run; whether there was one."""
         return self._held.pop(name, None) is not None
+
+    def _touched(self, name: RunName) -> float:
+        return self._held[name].touched
 
     def _drop_old(self) -> None:
         end = self.clock() - self.seconds
