@@ -58,7 +58,7 @@ def measure(tokens: int, repeats: int, softmax: str) -> dict[str, Any]:
     from thex_hf.circuits.encode_weights import prepare
     from thex_hf.protocol.client import ClientRun
     from thex_hf.protocol.keys import key_request
-    from thex_hf.protocol.local import exchange
+    from thex_hf.protocol.result import exchange
     from thex_hf.protocol.server import ServedModel, ServerRun
 
     torch.set_num_threads(1)

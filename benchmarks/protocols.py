@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from common import surroundings, write
 
-from thex_hf.protocol.local import served
+from thex_hf.protocol.result import served
 
 FORM = {"client-aided": "the-x", "refresh": "polynomial", "one-shot": "polynomial"}
 CASES = [
@@ -45,7 +45,7 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
 
     import thex_hf
     from thex_hf.backends.registry import get_backend
-    from thex_hf.protocol.session import LocalSession
+    from thex_hf.local.session import LocalSession
 
     torch.set_num_threads(1)
     name = thex_hf.bundled_checkpoint(FORM[case["protocol"]])

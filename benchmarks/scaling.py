@@ -65,7 +65,7 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
     """One case, in a fresh process; one-shot moves to a larger ring when it must."""
     from thex_hf.backends.registry import get_backend
     from thex_hf.errors import PlanError
-    from thex_hf.protocol.session import LocalSession
+    from thex_hf.local.session import LocalSession
 
     ranges = ranges_of(case)
     for ring in (RINGS[case["protocol"]], 32768):

@@ -37,7 +37,7 @@ from thex_hf.ckks.packing.moves import Move
 from thex_hf.ckks.parameters import Parameters
 from thex_hf.ckks.rules import split_state, with_state
 from thex_hf.errors import WireError
-from thex_hf.protocol.session import LocalSession
+from thex_hf.local.session import LocalSession
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,10 @@ from thex_hf.circuits.planning import shape_of
 from thex_hf.ckks.parameters import Parameters
 from thex_hf.ckks.plaintext_cache import PlainStore
 from thex_hf.errors import InputError, PlanError
-from thex_hf.protocol.batch_client import BatchClientRun
+from thex_hf.protocol.client import BatchClientRun
 from thex_hf.protocol.costs import estimate, measure_costs
 from thex_hf.protocol.keys import key_request
-from thex_hf.protocol.local import exchange
+from thex_hf.protocol.result import exchange
 from thex_hf.protocol.server import ServedModel, ServerRun
 
 SMALL = {"hidden": 16, "intermediate": 24}

@@ -19,8 +19,8 @@ from thex_hf.circuits.shape import BUCKETS
 from thex_hf.errors import SecurityError, ThexError, WireError
 from thex_hf.protocol.client import ClientRun
 from thex_hf.protocol.keys import key_request
-from thex_hf.protocol.local import exchange
 from thex_hf.protocol.messages import MAX_BYTES
+from thex_hf.protocol.result import exchange
 from thex_hf.protocol.server import ServedModel, ServerRun
 
 CASES = {

@@ -10,10 +10,10 @@ from reference import random_polynomial_weights, random_weights
 
 import thex_hf
 from thex_hf.circuits.dispatch import batch_plan_for, plan_for
-from thex_hf.client.agreement import Own
-from thex_hf.client.caller import Caller
 from thex_hf.client.client import ThexClient
+from thex_hf.client.exchange import Caller
 from thex_hf.client.half import ClientHalf
+from thex_hf.client.plans import Own
 from thex_hf.errors import ConversionError, OptionError, PlanMismatch
 from thex_hf.modeling.opening import open_model
 

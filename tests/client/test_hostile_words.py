@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from thex_hf._shown import printable
 from thex_hf.cli import main
+from thex_hf.client.connection import Link, told
 from thex_hf.client.http import EndpointTransport
-from thex_hf.client.link import Link, told
 from thex_hf.errors import BusyError, ConnectionLost, InputError, RangeError, ThexError
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\r\nthex-hf: all is well\u202e\u2066\x9b31m\ud800\u2028 caf\u00e9"

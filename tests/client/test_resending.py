@@ -8,7 +8,7 @@ import thex_hf
 from thex_hf.backends.registry import get_backend
 from thex_hf.client.client import ThexClient
 from thex_hf.client.half import ClientHalf
-from thex_hf.client.pieces import Pieces
+from thex_hf.client.upload import Pieces
 from thex_hf.errors import ChildError, ConnectionLost, KeyMismatch, KeyStoreError, QuotaError
 from thex_hf.serving.server import ThexServer
 

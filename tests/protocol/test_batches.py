@@ -6,7 +6,7 @@ from reference import polynomial_logits, random_polynomial_weights, random_weigh
 
 from thex_hf.backends.registry import get_backend
 from thex_hf.errors import OptionError
-from thex_hf.protocol.session import LocalSession
+from thex_hf.local.session import LocalSession
 
 RANGES = [{"attention_out": 7.0, "stream_in": 7.0, "value": 7.0}] * 2
 

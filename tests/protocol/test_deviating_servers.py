@@ -13,8 +13,7 @@ from thex_hf.backends.registry import get_backend
 from thex_hf.bounds import within
 from thex_hf.circuits.dispatch import batch_plan_for, plan_for
 from thex_hf.errors import RangeError, WireError
-from thex_hf.protocol.batch_client import BatchClientRun
-from thex_hf.protocol.client import WORD_BITS, ClientRun
+from thex_hf.protocol.client import WORD_BITS, BatchClientRun, ClientRun
 from thex_hf.protocol.messages import Message
 
 KINDS = ("client-aided", "exact", "estimate-on-server", "refresh", "one-shot", "batch")

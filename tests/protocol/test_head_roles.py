@@ -6,11 +6,11 @@ from reference import clear_logits, polynomial_logits, random_polynomial_weights
 
 from thex_hf.backends.registry import get_backend
 from thex_hf.errors import PlanMismatch, WireError
+from thex_hf.local.session import LocalSession
 from thex_hf.protocol.client import ClientRun
 from thex_hf.protocol.keys import key_request
 from thex_hf.protocol.messages import Message
 from thex_hf.protocol.server import ServedModel, ServerRun
-from thex_hf.protocol.session import LocalSession
 
 PROTOCOLS = ("client-aided", "refresh", "one-shot")
 RANGES = [

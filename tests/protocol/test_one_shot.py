@@ -4,8 +4,8 @@ import numpy as np
 from reference import polynomial_logits, random_polynomial_weights
 
 from thex_hf.backends.registry import get_backend
+from thex_hf.local.session import LocalSession
 from thex_hf.protocol.messages import Message
-from thex_hf.protocol.session import LocalSession
 
 
 def test_one_request_one_reply(monkeypatch):

@@ -9,13 +9,13 @@ import pytest
 from reference import clear_logits, random_weights
 
 from thex_hf.backends.registry import get_backend
+from thex_hf.client.spreading import classify_all, process_count
 from thex_hf.errors import ChildError, InputError, OptionError, WireError
+from thex_hf.local.session import LocalSession
 from thex_hf.processes.channel import Channel
 from thex_hf.processes.child import Child, can_fork
 from thex_hf.processes.pool import share, usable_cores
-from thex_hf.protocol.local import Transcript
-from thex_hf.protocol.many import classify_all, process_count
-from thex_hf.protocol.session import LocalSession
+from thex_hf.protocol.result import Transcript
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system"),

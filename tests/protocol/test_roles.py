@@ -8,8 +8,8 @@ from thex_hf.circuits.client_aided.planner import make_plan
 from thex_hf.circuits.ranges import range_bits
 from thex_hf.errors import InputError, KeyMismatch, PlanMismatch, RangeError, WireError
 from thex_hf.protocol.client import ClientRun
-from thex_hf.protocol.local import exchange
 from thex_hf.protocol.messages import Message
+from thex_hf.protocol.result import exchange
 from thex_hf.protocol.server import ServedModel, ServerRun
 
 RANGES = [{"value": 8.0, "layer_out": 8.0, "scores": 8.0, "ffn_pre": 8.0}] * 2

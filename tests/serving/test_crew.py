@@ -13,7 +13,7 @@ from served import load, spec_of
 
 from thex_hf.backends.registry import get_backend
 from thex_hf.circuits.plan_reading import read_plan
-from thex_hf.client.caller import key_file
+from thex_hf.client.exchange import key_file
 from thex_hf.client.half import ClientHalf
 from thex_hf.errors import (
     BusyError,

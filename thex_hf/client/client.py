@@ -8,7 +8,7 @@ from typing import Any
 
 from thex_hf.bounds import check_room
 from thex_hf.ckks.engine import Vector
-from thex_hf.client.caller import Call, Caller
+from thex_hf.client.exchange import Call, Caller
 from thex_hf.client.half import ClientHalf
 from thex_hf.client.scores import best
 from thex_hf.client.transport import Transport

@@ -20,8 +20,8 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from thex_hf._paths import user_path
-from thex_hf.client.agreement import Own
 from thex_hf.client.encoder import head_of, is_polynomial, read_encoder
+from thex_hf.client.plans import Own
 from thex_hf.errors import ConversionError, InputError
 from thex_hf.tokens.embedding import embed_rows
 from thex_hf.tokens.options import check_length, limit_of

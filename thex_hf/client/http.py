@@ -6,9 +6,9 @@ import base64
 import binascii
 from typing import Any
 
-from thex_hf.client.link import Link, told
-from thex_hf.client.pieces import Pieces
+from thex_hf.client.connection import Link, told
 from thex_hf.client.transport import Transport
+from thex_hf.client.upload import Pieces
 from thex_hf.errors import ConnectionLost, ThexError
 from thex_hf.protocol.messages import MAX_BYTES
 
@@ -25,7 +25,7 @@ class _OverHttp(Pieces):
         token: of the owner of the keys.
         piece: bytes of a key file that are sent at once.
         patience: seconds to try again for while the server is busy, or while keys are sent.
-        **options: of :class:`thex_hf.client.link.Link`.
+        **options: of :class:`thex_hf.client.connection.Link`.
 
     Raises:
         OptionError, BackendUnavailable: as the link.
@@ -49,7 +49,7 @@ class HttpTransport(_OverHttp):
 
     Takes ``url`` and ``token`` of the owner of the keys; ``piece``, bytes of a key file that are
     sent at once; ``patience``, seconds to try again for while the server is busy, or while keys are
-    sent; and the options of :class:`thex_hf.client.link.Link`. Raises as that.
+    sent; and the options of :class:`thex_hf.client.connection.Link`. Raises as that.
     """
 
     def info(self) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def open_transport(url: str, token: str | None = None, **options: Any) -> Transp
     Args:
         url: of a ``thex-hf serve``; of an Inference Endpoint with ``endpoint+`` before it.
         token: of the owner of the keys; of the platform.
-        **options: of :class:`thex_hf.client.link.Link`.
+        **options: of :class:`thex_hf.client.connection.Link`.
 
     Raises:
         OptionError, BackendUnavailable: as the link.

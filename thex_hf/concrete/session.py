@@ -15,7 +15,7 @@ from thex_hf.concrete.circuits import Bits, LayerFrames, LayerMaps, encoder_maps
 from thex_hf.concrete.quantise import Block, Frame, Integers, Linear
 from thex_hf.concrete.roles import Asks, ClientRole, ServerRole, classify, drive
 from thex_hf.errors import PlanError, TextError
-from thex_hf.protocol.local import Answer, Outcome, Transcript
+from thex_hf.protocol.result import Answer, Outcome, Transcript
 from thex_hf.weights import Array, EncoderWeights
 
 BUCKETS = (8, 16, 32, 64, 128)

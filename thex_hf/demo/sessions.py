@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from thex_hf.client.caller import Caller
+from thex_hf.client.exchange import Caller
 from thex_hf.demo.recording_transport import Wire
 from thex_hf.demo.servers import Host
 

@@ -11,12 +11,12 @@ from typing import Any
 from thex_hf._progress import progress
 from thex_hf.circuits.plan import Planned
 from thex_hf.ckks.engine import Vector
-from thex_hf.client.agreement import Own
-from thex_hf.client.caller import Call, Caller
+from thex_hf.client.exchange import Call, Caller
 from thex_hf.client.http import open_transport
+from thex_hf.client.plans import Own
 from thex_hf.errors import OptionError, TextError
 from thex_hf.modeling import ThexBertClassifier
-from thex_hf.protocol.local import Answer, Outcome, Transcript
+from thex_hf.protocol.result import Answer, Outcome, Transcript
 
 REMOTE = "remote"
 AT_ONCE = 4

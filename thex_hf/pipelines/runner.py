@@ -17,6 +17,7 @@ from thex_hf.circuits.shape import bucket
 from thex_hf.ckks.engine import Vector
 from thex_hf.ckks.parameters import Parameters
 from thex_hf.errors import OptionError, TextError
+from thex_hf.local.session import LocalSession
 from thex_hf.modeling import ThexBertClassifier
 from thex_hf.pipelines.agreement import compare
 from thex_hf.pipelines.remote import RemoteSession
@@ -25,8 +26,7 @@ from thex_hf.pipelines.rows import Row, embed_row
 from thex_hf.pipelines.turns import Turn
 from thex_hf.protocol.engines import CircuitBackend, Session
 from thex_hf.protocol.keys import KeyStore
-from thex_hf.protocol.local import Answer, Outcome
-from thex_hf.protocol.session import LocalSession
+from thex_hf.protocol.result import Answer, Outcome
 from thex_hf.tokens.options import LONGEST
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")

@@ -11,7 +11,7 @@ from thex_hf.circuits.plan import Planned
 from thex_hf.circuits.schedule import SOFTMAX
 from thex_hf.ckks.engine import Vector
 from thex_hf.protocol.costs import Estimate
-from thex_hf.protocol.local import Answer, Outcome
+from thex_hf.protocol.result import Answer, Outcome
 from thex_hf.weights import EncoderWeights
 
 

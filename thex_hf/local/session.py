@@ -28,13 +28,12 @@ from thex_hf.circuits.parallel import together
 from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.shape import bucket
 from thex_hf.ckks.engine import ClientEngine, ServerEngine, Vector
+from thex_hf.client.spreading import check_packing, classify_all, process_count, shares
 from thex_hf.errors import TextError
 from thex_hf.processes.pool import check_processes
-from thex_hf.protocol.batch_client import BatchClientRun
-from thex_hf.protocol.client import ClientRun, Conversation, check_embeddings
+from thex_hf.protocol.client import BatchClientRun, ClientRun, Conversation, check_embeddings
 from thex_hf.protocol.keys import KeyStore, key_request
-from thex_hf.protocol.local import Answer, Outcome, Transcript, exchange
-from thex_hf.protocol.many import check_packing, classify_all, process_count, shares
+from thex_hf.protocol.result import Answer, Outcome, Transcript, exchange
 from thex_hf.protocol.server import ServedModel, ServerRun
 from thex_hf.weights import EncoderWeights
 

@@ -14,7 +14,7 @@ from thex_hf.backends.registry import get_backend
 from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.plan_reading import read_plan
 from thex_hf.ckks.engine import ClientEngine, Vector
-from thex_hf.client.agreement import Own, check_alike
+from thex_hf.client.plans import Own, check_alike
 from thex_hf.client.transport import Transport
 from thex_hf.errors import (
     ChildError,

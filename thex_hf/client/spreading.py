@@ -18,7 +18,7 @@ from thex_hf.errors import OptionError, TextError
 from thex_hf.processes.channel import from_message, to_message
 from thex_hf.processes.child import can_fork
 from thex_hf.processes.pool import share, usable_cores
-from thex_hf.protocol.local import Transcript
+from thex_hf.protocol.result import Transcript
 
 PACKINGS = ("auto", "text", "batch")
 NEVER, TEXTS, PIECES = "never", "texts", "pieces"

@@ -1,0 +1,1 @@
+"""Both roles on one machine: the client, and a server in the same process."""
