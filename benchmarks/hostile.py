@@ -328,13 +328,13 @@ def main() -> None:
     with serving(*options) as service:
         one = client(service.url, token=token)
         recorder = Recorder(one.server)
-        one.caller.server = recorder
+        one.client.server = recorder
         one.classify(TEXT)
-        (keys,) = one.caller._made.values()
+        (keys,) = one.client.made.values()
         run = msgpack.unpackb(recorder.passed["up"][0])["run"]
         traffic = {
             **recorder.passed,
-            "info": [json.dumps(dict(one.caller.info)).encode()],
+            "info": [json.dumps(dict(one.client.info)).encode()],
             "names": [keys.name.encode(), run.encode()],
         }
         if chosen.requests:

@@ -56,9 +56,8 @@ def measure(tokens: int, repeats: int, softmax: str) -> dict[str, Any]:
     from thex_hf.backends.registry import get_backend
     from thex_hf.circuits.dispatch import plan_for, program_for
     from thex_hf.circuits.encode_weights import prepare
-    from thex_hf.protocol.client import ClientRun
+    from thex_hf.protocol.client import ClientRun, exchange
     from thex_hf.protocol.keys import key_request
-    from thex_hf.protocol.result import exchange
     from thex_hf.protocol.server import ServedModel, ServerRun
 
     torch.set_num_threads(1)
@@ -84,22 +83,22 @@ def measure(tokens: int, repeats: int, softmax: str) -> dict[str, Any]:
         timed = Timed(engine)
         run = exchange(
             ClientRun(plan, client, keys.key_id, embedded),
-            ServerRun(served, plan, cast(Any, timed), keys.key_id),
+            ServerRun(served, plan, cast(Any, timed), keys.key_id).answer,
         )
         runs.append((run, sum(timed.seconds.values()), dict(timed.seconds)))
     counted = runs[1:]
-    middle = sorted(counted, key=lambda item: item[0].seconds_server)[len(counted) // 2]
+    middle = sorted(counted, key=lambda item: item[0].server_seconds)[len(counted) // 2]
     return {
         "tokens": tokens,
         "softmax": softmax,
         "seconds": {
             "keygen": keygen,
             "prepare": prepared,
-            "client": median(run.seconds_client for run, _, _ in counted),
-            "server": median(run.seconds_server for run, _, _ in counted),
-            "server_all": [run.seconds_server for run, _, _ in counted],
+            "client": median(run.client_seconds for run, _, _ in counted),
+            "server": median(run.server_seconds for run, _, _ in counted),
+            "server_all": [run.server_seconds for run, _, _ in counted],
         },
-        "primitive_share": median(total / run.seconds_server for run, total, _ in counted),
+        "primitive_share": median(total / run.server_seconds for run, total, _ in counted),
         "primitive_seconds": middle[2],
         "rounds": middle[0].rounds,
         "bytes": {"keys": keys.size, "up": middle[0].bytes_up, "down": middle[0].bytes_down},

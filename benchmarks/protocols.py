@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from common import surroundings, write
 
-from thex_hf.protocol.result import served
+from thex_hf.protocol.result import result_of
 
 FORM = {"client-aided": "the-x", "refresh": "polynomial", "one-shot": "polynomial"}
 CASES = [
@@ -64,13 +64,13 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
     once = time.perf_counter() - begin
     if texts > 1:
         begin = time.perf_counter()
-        first = served(session.run_many(embedded)[0])
+        first = result_of(session.run_many(embedded)[0])
         server = [(time.perf_counter() - begin) / texts]
         client = [0.0]
     else:
-        runs = [session.run(embedded[0]).transcript for _ in range(case["repeats"])]
-        server = [run.seconds_server for run in runs]
-        client = [run.seconds_client for run in runs]
+        runs = [session.run(embedded[0]) for _ in range(case["repeats"])]
+        server = [run.server_seconds for run in runs]
+        client = [run.client_seconds for run in runs]
     return {
         **case,
         "ring": plan.parameters.ring_degree,
@@ -85,10 +85,10 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
         "keygen_seconds": first.keygen_seconds,
         "prepare_seconds": first.prepare_seconds,
         "first_text_seconds": once,
-        "rounds": first.transcript.rounds,
+        "rounds": first.rounds,
         "key_bytes": first.key_bytes,
-        "up_bytes": first.transcript.bytes_up,
-        "down_bytes": first.transcript.bytes_down,
+        "up_bytes": first.bytes_up,
+        "down_bytes": first.bytes_down,
         "key_switches": plan.key_switches,
         "rotation_keys": len(plan.rotations),
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,

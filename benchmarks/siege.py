@@ -76,7 +76,7 @@ class Asker(threading.Thread):
     def run(self) -> None:
         """Ask until told to end; every refusal counts, and every wrong answer."""
         one = client(self.url, token=self.token, patience=0.0)
-        one.caller.tries = self.tries
+        one.client.tries = self.tries
         while not self.ended:
             phase, begin = self.phase, time.perf_counter()
             try:
@@ -165,13 +165,13 @@ def siege(
     """Calm, attack, calm again; what was seen."""
     one = client(service.url, token=tokens["bob"])
     recorder = Recorder(one.server)
-    one.caller.server = recorder
+    one.client.server = recorder
     label = one.classify(TEXT).label
-    (keys,) = one.caller._made.values()
+    (keys,) = one.client.made.values()
     run = msgpack.unpackb(recorder.passed["up"][0])["run"]
     traffic = {
         **recorder.passed,
-        "info": [json.dumps(dict(one.caller.info)).encode()],
+        "info": [json.dumps(dict(one.client.info)).encode()],
         "names": [keys.name.encode(), run.encode()],
     }
     asker = Asker(service.url, tokens["ann"], label, tries=1 if apart else 3)

@@ -265,7 +265,7 @@ def compare(text: str, protocol: str) -> tuple[Vector, Vector]:
     )
     embedded = model.embed(inputs["input_ids"])[0].double().numpy()
     clear = model(**inputs).logits[0].double().numpy()
-    return session.run(embedded).transcript.logits, clear
+    return session.run(embedded).logits, clear
 
 
 def main(argv: Sequence[str] | None = None) -> None:

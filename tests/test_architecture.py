@@ -155,7 +155,7 @@ def test_imports_by_name_are_few():
     }
     assert calls == {
         ("backends.seal.context", "tenseal.sealapi"),
-        ("client.link", "httpx"),
+        ("client.connection", "httpx"),
         ("demo.render", "PIL.Image"),
         ("reports.plots.canvas", "matplotlib.figure"),
         ("serving.keys.sql", "sqlalchemy"),
@@ -186,8 +186,7 @@ def test_the_server_reaches_nothing_that_holds_a_secret_key():
         "protocol.client",
         "protocol.keys",
         "protocol.keyfile",
-        "protocol.session",
-        "protocol.local",
+        "protocol.result",
         "backends.base",
         "backends.seal.client",
     }
@@ -198,12 +197,28 @@ def test_what_serves_clients_reaches_no_secret_key():
     """A worker can neither make keys nor decrypt by anything that it imports by itself."""
     for module in ("serving.fork_server", "serving.http.app"):
         names = reached(module)
-        assert not names & {"protocol.client", "protocol.keys", "protocol.session"}
+        assert not names & {"protocol.client", "protocol.keys", "local.session"}
         assert not {name for name in names if room_of(name) in {"client", "modeling", "pipelines"}}
 
 
 def test_the_encrypted_path_reaches_no_torch():
     served = ("serving.fork_server", "serving.http.app", "protocol.server", "circuits.planning")
-    for module in (*served, "client.http", "client.client", "protocol.client", "protocol.session"):
+    for module in (*served, "client.http", "client.client", "protocol.client", "local.session"):
         for name in reached(module):
             assert not foreign(name) & {"torch", "transformers", "tenseal"}
+
+
+def test_client_and_server_meet_in_the_transport_within_one_process_only():
+    for module in MODULES:
+        if room_of(module) == "client" or module in ("protocol.client", "protocol.keys"):
+            assert not {name for name in reached(module) if name.startswith("serving")}
+            assert "protocol.server" not in reached(module)
+        if module.startswith("serving"):
+            assert not {name for name in reached(module) if name.startswith("client")}
+    both = {
+        module
+        for module in MODULES
+        if any(name.startswith("client.") for name in own(module))
+        and any(name.startswith("serving.") for name in own(module))
+    }
+    assert both <= {"local.session", "local.transport", "demo.servers"}

@@ -58,7 +58,7 @@ def test_a_cluster_answers_and_replaces_a_worker(address):
     for worker in workers:
         worker.kill()
     time.sleep(1)
-    client.caller.tries = 6
+    client.client.tries = 6
     again = client.classify("A warm, funny film.")
     np.testing.assert_allclose(again.logits, first.logits, atol=1e-3)
     assert ray.is_initialized()

@@ -31,7 +31,7 @@ class Scorer:
         """Classify the text of a row."""
         answer = self.client.classify(str(row["text"]))
         number = self.client.half.labels.index(answer.label)
-        return {**row, "predicted": number, "server_seconds": answer.call.server_seconds}
+        return {**row, "predicted": number, "server_seconds": answer.result.server_seconds}
 
 
 def score(rows: list[dict[str, Any]], url: str, clients: int, token: str | None = None) -> Any:

@@ -25,10 +25,9 @@ from thex_hf.circuits.planning import shape_of
 from thex_hf.ckks.parameters import Parameters
 from thex_hf.ckks.plaintext_cache import PlainStore
 from thex_hf.errors import InputError, PlanError
-from thex_hf.protocol.client import BatchClientRun
+from thex_hf.protocol.client import BatchClientRun, exchange
 from thex_hf.protocol.costs import estimate, measure_costs
 from thex_hf.protocol.keys import key_request
-from thex_hf.protocol.result import exchange
 from thex_hf.protocol.server import ServedModel, ServerRun
 
 SMALL = {"hidden": 16, "intermediate": 24}
@@ -268,7 +267,7 @@ def test_the_roles_classify_a_batch(sides):
     weights, plan, client, server, key_id = sides
     texts = random_texts(5, 16, 8)
     run = BatchClientRun(plan, client, key_id, texts)
-    done = exchange(run, ServerRun(ServedModel(weights), plan, server, key_id))
+    done = exchange(run, ServerRun(ServedModel(weights), plan, server, key_id).answer)
     assert done.rounds == plan.schedule.rounds == 4
     assert done.logits.shape == (5, 2)
     np.testing.assert_allclose(done.logits, wanted_logits(weights, texts), rtol=0, atol=0.02)

@@ -17,10 +17,9 @@ from thex_hf.circuits.plan import _digest
 from thex_hf.circuits.plan_reading import MOST_MESSAGE, read_plan
 from thex_hf.circuits.shape import BUCKETS
 from thex_hf.errors import SecurityError, ThexError, WireError
-from thex_hf.protocol.client import ClientRun
+from thex_hf.protocol.client import ClientRun, exchange
 from thex_hf.protocol.keys import key_request
 from thex_hf.protocol.messages import MAX_BYTES
-from thex_hf.protocol.result import exchange
 from thex_hf.protocol.server import ServedModel, ServerRun
 
 CASES = {

@@ -116,8 +116,8 @@ def test_a_server_killed_in_mid_upload_goes_on_when_it_is_back(half, tmp_path):
     opened = ClientHalf.open(half)
     with served("--keys", tmp_path / "served") as (url, process):
         client = ThexClient(opened, HttpTransport(url, piece=1 << 20), tmp_path / "keys")
-        plan = client.caller.plan(16)
-        keys = client.caller._make(plan)
+        plan = client.client.plan(16)
+        keys = client.client.make_keys(plan)
         name, size = hashlib.sha256(keys.file).hexdigest(), len(keys.file)
         client.server._begin(name, size)
         client.server._write(name, 0, keys.file[: 1 << 20])

@@ -11,9 +11,9 @@ from reference import random_polynomial_weights, random_weights
 import thex_hf
 from thex_hf.circuits.dispatch import batch_plan_for, plan_for
 from thex_hf.client.client import ThexClient
-from thex_hf.client.exchange import Caller
+from thex_hf.client.exchange import Client
 from thex_hf.client.half import ClientHalf
-from thex_hf.client.plans import Own
+from thex_hf.client.plans import ModelFacts
 from thex_hf.errors import ConversionError, OptionError, PlanMismatch
 from thex_hf.modeling.opening import open_model
 
@@ -51,14 +51,14 @@ def weights_of(form):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_the_fingerprint_without_torch_is_the_servers(form):
-    assert half_of(form).own == Own.of(weights_of(form))
+    assert half_of(form).facts == ModelFacts.of(weights_of(form))
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_saved_half_knows_its_encoder(form, tmp_path):
     own = ClientHalf.open(half_of(form).save(tmp_path / "half"))
-    assert own.own == half_of(form).own
-    assert ClientHalf.open(own.save(tmp_path / "again")).own == own.own
+    assert own.facts == half_of(form).facts
+    assert ClientHalf.open(own.save(tmp_path / "again")).facts == own.facts
 
 
 def test_a_half_of_an_earlier_version_says_what_to_do(tmp_path):
@@ -74,7 +74,7 @@ def test_a_half_of_an_earlier_version_says_what_to_do(tmp_path):
 def test_other_encoders_labels_and_sizes_are_refused():
     half, weights = half_of("polynomial"), weights_of("polynomial")
     own = plan_for(weights, 16, None, protocol="refresh")
-    assert ThexClient(half, Says(own)).caller.protocol == "refresh"
+    assert ThexClient(half, Says(own)).client.protocol == "refresh"
     three = dataclasses.replace(
         weights,
         classifier=np.vstack([weights.classifier, weights.classifier[:1]]),
@@ -96,7 +96,7 @@ def test_other_encoders_labels_and_sizes_are_refused():
 def test_another_protocol_than_asked_for_is_refused():
     half, weights = half_of("polynomial"), weights_of("polynomial")
     server = Says(plan_for(weights, 16, None, protocol="refresh"))
-    assert ThexClient(half, server, protocol="refresh").caller.protocol == "refresh"
+    assert ThexClient(half, server, protocol="refresh").client.protocol == "refresh"
     with pytest.raises(OptionError, match="runs the protocol refresh, not one-shot"):
         ThexClient(half, server, protocol="one-shot")
 
@@ -116,14 +116,14 @@ def test_another_protocol_than_asked_for_is_refused():
 )
 def test_plans_that_do_not_fit_each_other_are_refused(one, other, words):
     with pytest.raises(PlanMismatch, match=words):
-        Caller(Says(plan(**one), plan(**other)))
+        Client(Says(plan(**one), plan(**other)))
 
 
 def test_a_plan_for_many_texts_is_refused():
     many = batch_plan_for(random_polynomial_weights(), 16, None, protocol="refresh")
     with pytest.raises(PlanMismatch, match="many texts"):
-        Caller(Says(many))
+        Client(Says(many))
 
 
 def test_the_same_plan_may_serve_two_lengths():
-    assert list(Caller(Says(plan(), plan())).plans) == [plan().shape.tokens]
+    assert list(Client(Says(plan(), plan())).plans.singles) == [plan().shape.tokens]

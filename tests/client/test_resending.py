@@ -43,7 +43,7 @@ def test_a_text_whose_keys_are_lost_comes_again_with_them(server, error):
     half = ClientHalf.open(thex_hf.bundled_checkpoint())
     transport = Losing(server, error)
     client = ThexClient(half, transport, backend="clear")
-    client.caller.pause = 0.0
+    client.client.pause = 0.0
     again = client.classify("A warm, funny film.").logits
     assert transport.sent == 2
     np.testing.assert_allclose(client.classify("A warm, funny film.").logits, again, atol=1e-3)
@@ -54,7 +54,7 @@ def test_a_run_whose_connection_was_cut_is_given_up_before_the_text_comes_again(
     half = ClientHalf.open(thex_hf.bundled_checkpoint())
     transport = Losing(server, ConnectionLost("cut"))
     client = ThexClient(half, transport, backend="clear")
-    client.caller.pause = 0.0
+    client.client.pause = 0.0
     client.classify("A warm, funny film.")
     assert transport.answers > 2
     assert len(server.runs) == 0
@@ -68,7 +68,7 @@ def test_keys_of_ones_own_that_cannot_be_read_are_said_at_once(server, tmp_path)
     for path in (tmp_path / "keys").rglob("*.key"):
         path.write_bytes(b"no key")
     other = ThexClient(half, transport, tmp_path / "keys", backend="clear")
-    other.caller.pause = 1e9
+    other.client.pause = 1e9
     with pytest.raises((KeyMismatch, KeyStoreError, ValueError)):
         other.classify("Dull.")
 

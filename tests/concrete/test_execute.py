@@ -28,13 +28,11 @@ def simulated(session):
 def test_ciphertexts_give_the_very_result_of_the_simulation(session):
     embeddings = text(5, hidden=16)
     outcome = session.run(embeddings)
-    assert np.array_equal(
-        outcome.transcript.logits, simulated(session).run(embeddings).transcript.logits
-    )
+    assert np.array_equal(outcome.logits, simulated(session).run(embeddings).logits)
     want = clear_logits(session.weights, embeddings, np.ones(5))
-    assert np.abs(outcome.transcript.logits - want).max() < 0.3
-    assert outcome.transcript.rounds == len(outcome.plan.maps) == 9
-    assert outcome.transcript.bytes_down > outcome.transcript.bytes_up > 0
+    assert np.abs(outcome.logits - want).max() < 0.3
+    assert outcome.rounds == len(outcome.plan.maps) == 9
+    assert outcome.bytes_down > outcome.bytes_up > 0
     assert outcome.keygen_seconds > 0
     assert session.run(embeddings).keygen_seconds == 0  # made once
 
@@ -52,7 +50,7 @@ def test_concretes_own_simulation_is_ours(session):
 @pytest.mark.parametrize("role", ["_server", "_client"])
 def test_a_killed_worker_fails_one_run_and_the_next_one_works(session, role):
     embeddings = text(4, hidden=16)
-    want = session.run(embeddings).transcript.logits
+    want = session.run(embeddings).logits
     worker = getattr(session, role)._worker
     ask, asked = worker.ask, []
 
@@ -66,7 +64,7 @@ def test_a_killed_worker_fails_one_run_and_the_next_one_works(session, role):
     with pytest.raises(ChildError, match=r"worker stopped .*try again"):
         session.run(embeddings)
     del worker.ask
-    assert np.array_equal(session.run(embeddings).transcript.logits, want)
+    assert np.array_equal(session.run(embeddings).logits, want)
 
 
 def test_nonsense_from_the_other_side_is_refused_and_harms_nothing(session):
@@ -112,7 +110,7 @@ def test_relu_on_the_server_is_a_step_of_the_table_off_at_most(concrete_python):
         reply = server.run(own.frame.name, client.encrypt(own.frame, integers))
         gap = np.abs(client.decrypt(own.frame, reply) - own.apply(integers))
         assert (gap <= np.abs(own.second).sum(0)).all()
-    assert session.run(text(4, hidden=16)).transcript.rounds == len(circuit.maps) == 8
+    assert session.run(text(4, hidden=16)).rounds == len(circuit.maps) == 8
     session.close()
 
 

@@ -54,9 +54,9 @@ def test_simulation_is_near_the_clear_model(backend):
     weights, embeddings = random_weights(**SIZES), text(5, hidden=16)
     outcome = session(backend, weights).run(embeddings)
     want = clear_logits(weights, embeddings, np.ones(5))
-    assert np.abs(outcome.transcript.logits - want).max() < 0.3
+    assert np.abs(outcome.logits - want).max() < 0.3
     assert outcome.plan.facts.bucket >= 5
-    assert (outcome.transcript.bytes_up, outcome.transcript.bytes_down) == (0, 0)
+    assert (outcome.bytes_up, outcome.bytes_down) == (0, 0)
     json.dumps(outcome.plan.to_json())
 
 
@@ -65,7 +65,7 @@ def test_outcomes_of_many_are_in_order(backend):
     texts = [text(n, hidden=16, seed=n) for n in (3, 9, 2)]
     many = own.run_many(texts)
     for one, outcome in zip(texts, many, strict=True):
-        assert np.array_equal(own.run(one).transcript.logits, outcome.transcript.logits)
+        assert np.array_equal(own.run(one).logits, outcome.logits)
 
 
 @pytest.mark.parametrize(
@@ -94,9 +94,9 @@ def test_execution_is_the_simulation(working):
     done = own.run(embeddings)
     again = own.run(embeddings)
     own.close()
-    wanted = session(working, weights).run(embeddings).transcript.logits
-    assert np.array_equal(done.transcript.logits, wanted)
-    assert done.transcript.rounds == again.transcript.rounds > 0
+    wanted = session(working, weights).run(embeddings).logits
+    assert np.array_equal(done.logits, wanted)
+    assert done.rounds == again.rounds > 0
     assert done.key_bytes > 0
     assert (again.keygen_seconds, again.prepare_seconds) == (0, 0)
 
@@ -109,9 +109,9 @@ def test_an_estimate_has_the_bytes_of_a_run(working):
     for row, tokens in ((small, 3), (large, 20)):
         done = own.run(text(tokens, hidden=16))
         assert row.tokens == done.plan.facts.bucket
-        assert row.rounds == done.transcript.rounds
-        assert row.up_bytes == pytest.approx(done.transcript.bytes_up, rel=0.05)
-        assert row.down_bytes == pytest.approx(done.transcript.bytes_down, rel=0.05)
+        assert row.rounds == done.rounds
+        assert row.up_bytes == pytest.approx(done.bytes_up, rel=0.05)
+        assert row.down_bytes == pytest.approx(done.bytes_down, rel=0.05)
         assert row.server_seconds > 0
     own.close()
 

@@ -78,8 +78,8 @@ def test_a_text_is_classified_by_an_endpoint(address):
     row = AutoTokenizer.from_pretrained(thex_hf.bundled_checkpoint())(TEXT, return_tensors="pt")
     want = load("polynomial")(**row).logits[0].detach().numpy()
     np.testing.assert_allclose(answer.logits, want, atol=0.03)
-    assert (answer.label, answer.call.rounds) == ("POSITIVE", 1)
-    (keys,) = client.caller._made.values()
+    assert (answer.label, answer.result.rounds) == ("POSITIVE", 1)
+    (keys,) = client.client.made.values()
     client.server.delete_keys(keys.name)
     client.server.give_up(keys.name, "0" * 32)
     with pytest.raises(KeyMismatch, match="send it first"):

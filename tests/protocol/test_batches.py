@@ -28,27 +28,28 @@ def test_texts_of_one_bucket_share_a_request_and_keep_their_order():
     assert [o.batch for o in outcomes] == [3, 2, 3, 3, 2]
     for text, outcome in zip(given, outcomes, strict=True):
         wanted = polynomial_logits(weights, text)
-        np.testing.assert_allclose(outcome.transcript.logits, wanted, atol=0.02)
+        np.testing.assert_allclose(outcome.logits, wanted, atol=0.02)
     shared = [o for o in outcomes if o.batch == 3]
-    assert len({o.transcript.bytes_up for o in shared}) == 1
+    assert len({o.bytes_up for o in shared}) == 1
     assert [o.keygen_seconds > 0 for o in shared] == [True, False, False]
 
 
 def test_few_texts_go_one_by_one_and_many_together():
     weights = random_polynomial_weights(hidden=128, intermediate=512)
     auto = session(weights)
-    assert {plan for plan, _ in auto._requests([10] * 3, 1)} == {None}
-    ((plan, together),) = auto._requests([10] * 200, 1)
+    assert [batch for _, _, batch in auto.client.requests([10] * 3)] == [False] * 3
+    ((plan, together, batch),) = auto.client.requests([10] * 200)
+    assert batch
     assert plan.options["packing"] == "batch"
     assert together == list(range(200))
-    assert len(auto._requests([10] * 300, 1)) == 2  # a request holds 256 texts of 16 tokens
+    assert len(auto.client.requests([10] * 300)) == 2  # a request holds 256 texts of 16 tokens
 
 
 def test_one_shot_and_client_aided_never_share_a_request():
     polynomial = session(random_polynomial_weights(), protocol="one-shot", packing="batch")
-    assert {plan for plan, _ in polynomial._requests([10] * 200, 1)} == {None}
+    assert not any(batch for _, _, batch in polynomial.client.requests([10] * 200))
     aided = session(random_weights(), protocol="client-aided", ranges=None, packing="batch")
-    assert {plan for plan, _ in aided._requests([10] * 200, 1)} == {None}
+    assert not any(batch for _, _, batch in aided.client.requests([10] * 200))
 
 
 def test_an_unknown_packing_is_refused():

@@ -3,19 +3,21 @@
 import os
 import signal
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from reference import clear_logits, random_weights
 
 from thex_hf.backends.registry import get_backend
-from thex_hf.client.spreading import classify_all, process_count
+from thex_hf.circuits.plan import Facts
+from thex_hf.client.spreading import Children
 from thex_hf.errors import ChildError, InputError, OptionError, WireError
-from thex_hf.local.session import LocalSession
+from thex_hf.local.session import LocalSession, process_count
 from thex_hf.processes.channel import Channel
 from thex_hf.processes.child import Child, can_fork
 from thex_hf.processes.pool import share, usable_cores
-from thex_hf.protocol.result import Transcript
+from thex_hf.protocol.result import Result
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system"),
@@ -50,11 +52,9 @@ def test_texts_keep_their_order(session, weights, texts):
     outcomes = session.run_many(texts)
     for text, outcome in zip(texts, outcomes, strict=True):
         size = outcome.plan.shape.tokens
-        np.testing.assert_allclose(
-            outcome.transcript.logits, expected(weights, text, size), atol=1e-3
-        )
+        np.testing.assert_allclose(outcome.logits, expected(weights, text, size), atol=1e-3)
         assert size == session.plan(len(text)).shape.tokens
-        assert outcome.transcript.rounds == 3
+        assert outcome.rounds == 3
     assert [outcome.key_bytes > 0 for outcome in outcomes] == [True] * 5
 
 
@@ -70,26 +70,22 @@ def test_seal_texts_in_children(weights, texts):
     session = LocalSession(weights, get_backend("seal"), ranges=RANGES[:1], processes=2)
     outcomes = session.run_many([texts[0], texts[3]])
     for text, outcome in zip([texts[0], texts[3]], outcomes, strict=True):
-        np.testing.assert_allclose(
-            outcome.transcript.logits, expected(weights, text, 16), atol=1e-2
-        )
+        np.testing.assert_allclose(outcome.logits, expected(weights, text, 16), atol=1e-2)
 
 
 def test_nothing_and_one_text_need_no_child(session, texts):
     assert session.run_many([]) == []
     (one,) = session.run_many(texts[:1])
-    np.testing.assert_allclose(
-        one.transcript.logits, session.run(texts[0]).transcript.logits, atol=1e-3
-    )
+    np.testing.assert_allclose(one.logits, session.run(texts[0]).logits, atol=1e-3)
 
 
 def test_children_do_not_repeat_the_parents_randomness(weights, texts):
     """A forked generator would encrypt with the same randomness in every child."""
     session = LocalSession(weights, get_backend("seal"), ranges=RANGES[:1])
-    halves, _ = session._get_halves(session.plan(3))
+    engine = session.client.keys_for(session.plan(3)).engine
 
     def encrypted(_index):
-        return [halves.client.encrypt(np.zeros(halves.client.slots), 0), os.urandom(16)]
+        return [engine.encrypt(np.zeros(engine.slots), 0), os.urandom(16)]
 
     seen = [*share(4, encrypted, 4, lambda: None), encrypted(0)]
     assert len({bytes(ciphertext) for ciphertext, _ in seen}) == len(seen)
@@ -100,23 +96,24 @@ def test_a_bad_text_is_refused_before_any_child_and_the_others_are_served(sessio
     good, bad, other = session.run_many([texts[0], np.full((3, 16), np.nan), texts[1]])
     assert type(bad) is InputError
     assert "NaN" in str(bad)
-    np.testing.assert_allclose(
-        good.transcript.logits, session.run(texts[0]).transcript.logits, atol=1e-3
-    )
-    assert other.transcript.rounds == 3
+    np.testing.assert_allclose(good.logits, session.run(texts[0]).logits, atol=1e-3)
+    assert other.rounds == 3
 
 
 @pytest.mark.parametrize("processes", [1, 3])
 def test_one_texts_error_on_the_way_does_not_end_the_others(processes):
+    plans = [SimpleNamespace(facts=Facts(16)) for _ in range(4)]
+
     def classify(index):
         if index == 1:
             raise InputError("this one cannot be served")
-        return Transcript(np.array([float(index)]), 1, 0, 0, 0.0, 0.0)
+        return Result(np.array([float(index)]), plans[index], 1, 0, 0, 0.0, 0.0)
 
-    found = classify_all(4, classify, processes)
+    found = Children(processes).run(plans, classify)
     assert type(found[1]) is InputError
     assert str(found[1]) == "this one cannot be served"
     assert [found[i].logits[0] for i in (0, 2, 3)] == [0.0, 2.0, 3.0]
+    assert found[3].plan is plans[3]
 
 
 def test_an_error_comes_back_with_the_number_of_its_text():

@@ -7,9 +7,8 @@ from thex_hf.backends.registry import get_backend
 from thex_hf.circuits.client_aided.planner import make_plan
 from thex_hf.circuits.ranges import range_bits
 from thex_hf.errors import InputError, KeyMismatch, PlanMismatch, RangeError, WireError
-from thex_hf.protocol.client import ClientRun
+from thex_hf.protocol.client import ClientRun, exchange
 from thex_hf.protocol.messages import Message
-from thex_hf.protocol.result import exchange
 from thex_hf.protocol.server import ServedModel, ServerRun
 
 RANGES = [{"value": 8.0, "layer_out": 8.0, "scores": 8.0, "ffn_pre": 8.0}] * 2
@@ -52,7 +51,7 @@ def embeddings():
 @pytest.mark.parametrize("name", ["clear", "seal"])
 def test_exchange_gives_the_clear_logits(name, request, embeddings):
     setting = request.getfixturevalue(name)
-    transcript = exchange(setting.client_run(embeddings), setting.server_run())
+    transcript = exchange(setting.client_run(embeddings), setting.server_run().answer)
     padded = np.zeros((16, 32))
     padded[:11] = embeddings
     wanted = clear_logits(setting.weights, padded, (np.arange(16) < 11) * 1.0)
@@ -65,8 +64,8 @@ def test_exchange_gives_the_clear_logits(name, request, embeddings):
 def test_padding_is_invisible_to_the_result(clear):
     short = np.random.default_rng(3).normal(size=(5, 32))
     wide = Setting(get_backend("clear"), tokens=32)
-    one = exchange(clear.client_run(short), clear.server_run()).logits
-    two = exchange(wide.client_run(short), wide.server_run()).logits
+    one = exchange(clear.client_run(short), clear.server_run().answer).logits
+    two = exchange(wide.client_run(short), wide.server_run().answer).logits
     np.testing.assert_allclose(one, two, atol=1e-3)
 
 
@@ -161,4 +160,4 @@ def test_values_beyond_the_modulus_are_noticed_once_the_server_is_done(seal, emb
 def test_values_beyond_the_modulus_give_no_answer(name, request, embeddings):
     setting = request.getfixturevalue(name)
     with pytest.raises(RangeError):
-        exchange(setting.client_run(60.0 * embeddings), setting.server_run())
+        exchange(setting.client_run(60.0 * embeddings), setting.server_run().answer)

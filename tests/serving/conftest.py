@@ -59,7 +59,7 @@ def transport(service):
 def client(half, transport):
     def make(owner="ann", **options):
         client = ThexClient(half, transport(owner), backend="clear", **options)
-        client.caller.pause = 0.05
+        client.client.pause = 0.05
         return client
 
     return make

@@ -13,7 +13,7 @@ from served import load, spec_of
 
 from thex_hf.backends.registry import get_backend
 from thex_hf.circuits.plan_reading import read_plan
-from thex_hf.client.exchange import key_file
+from thex_hf.client.exchange import Keys
 from thex_hf.client.half import ClientHalf
 from thex_hf.errors import (
     BusyError,
@@ -61,9 +61,10 @@ class Client:
         self.plan = read_plan(cradle.served.info["plans"]["16"])
         backend = get_backend(spec.backend)
         secret, evaluation = backend.generate(key_request(self.plan))
-        file = key_file(self.plan, spec.backend, evaluation)
-        self.owner, self.keys = owner, hashlib.sha256(file).hexdigest()
         self.engine, self.key_id = backend.client(self.plan.parameters, secret), evaluation.key_id
+        about = (self.plan.key_set, spec.backend, self.key_id)
+        file = Keys(self.engine, *about, evaluation.size, evaluation).file
+        self.owner, self.keys = owner, hashlib.sha256(file).hexdigest()
         shelf = spec.open_shelf()
         shelf.begin(self.keys, owner, len(file))
         shelf.write(self.keys, owner, 0, file)

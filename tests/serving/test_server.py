@@ -74,15 +74,15 @@ def clear_logits(model, text):
 def client_of(half, server, owner="anyone", **options):
     options = {"backend": server.backend.name, **options}
     client = ThexClient(half, Near(server, owner), **options)
-    client.caller.pause = 0.0
+    client.client.pause = 0.0
     return client
 
 
 def prepared(client, text=TEXT):
     """A run of the client that has not begun, and the name of its keys."""
     embeddings = client.half.embed(*client.half.tokenise(text))
-    plan = client.caller.plan(len(embeddings))
-    keys, _ = client.caller._keys(plan)
+    plan = client.client.plan(len(embeddings))
+    keys = client.client.keys_for(plan)
     return ClientRun(plan, keys.engine, keys.key_id, embeddings), keys.name
 
 
@@ -101,8 +101,8 @@ def test_a_client_without_weights_gets_the_models_answer(model, half, backend, t
     np.testing.assert_allclose(answer.logits, clear_logits(model, TEXT), atol=1e-3)
     assert (answer.label, answer.tokens) == ("POSITIVE", 11)
     assert answer.score > 0.9
-    assert (answer.call.plan.shape.tokens, answer.call.rounds) == (16, 6)
-    assert answer.call.key_bytes > 0
+    assert (answer.result.plan.shape.tokens, answer.result.rounds) == (16, 6)
+    assert answer.result.key_bytes > 0
     again = client_of(half, server, keys=tmp_path / "keys")
     assert np.allclose(again.classify(TEXT).logits, answer.logits, atol=1e-3)
     assert len(server.keyring) == 1  # the keys were found again
@@ -142,7 +142,7 @@ def test_a_text_whose_run_was_lost_is_sent_again(half, server):
             return super().answer(data, keys, run)
 
     client = ThexClient(half, Forgetful(server), backend="clear")
-    client.caller.pause = 0.0
+    client.client.pause = 0.0
     client.classify(TEXT)
     client.server.left = 3
     with pytest.raises(ExpiredError, match="send the text again"):

@@ -47,10 +47,9 @@ def clear(model, text):
 
 
 def prepared(client, text=TEXTS[0]):
-    caller = client.caller
     embeddings = client.half.embed(*client.half.tokenise(text))
-    plan = caller.plan(len(embeddings))
-    keys, _ = caller._keys(plan)
+    plan = client.client.plan(len(embeddings))
+    keys = client.client.keys_for(plan)
     return ClientRun(plan, keys.engine, keys.key_id, embeddings), keys
 
 

@@ -41,6 +41,7 @@ __all__ = [
     "RINGS",
     "Folded",
     "batch_plan_for",
+    "can_batch",
     "check_form",
     "fold_weights",
     "pays",
@@ -84,6 +85,11 @@ def check_form(form: str, protocol: str) -> None:
             f"{form} form; use protocol {' or '.join(map(repr, fitting))}, or convert the "
             f"original model with: thex-hf convert --form {wanted}"
         )
+
+
+def can_batch(protocol: str, head: str) -> bool:
+    """Whether many texts may share a request: for one-shot no machine of ours was large enough."""
+    return protocol == "refresh" and head == BATCH_HEAD
 
 
 def fold_weights(weights: EncoderWeights) -> Folded:

@@ -46,8 +46,8 @@ def estimate(
     from thex_hf.backends.registry import find_backend, get_backend
     from thex_hf.circuits.protocols import LEARNS
     from thex_hf.circuits.shape import BUCKETS
-    from thex_hf.pipelines.engine import check_engine
     from thex_hf.pipelines.options import PROTOCOLS, one_of
+    from thex_hf.pipelines.run_options import RunOptions
     from thex_hf.protocol.engines import CircuitBackend
 
     found = find_backend(backend)
@@ -55,13 +55,13 @@ def estimate(
     learns: dict[str, str] = dict(LEARNS)
     refused: list[str] = []
     for name in protocol or ["client-aided"]:
-        check_engine(backend, name, softmax=None, relu=relu, keys=None, ring=None)
+        RunOptions(backend, name, relu=relu).check_engine()
     if (
         ring is not None or flood is not None
     ):  # protocols without a choice are estimated beside those that have one
         able = [name for name in wanted if name != "client-aided"] or wanted
         own = wanted[0] if isinstance(found, CircuitBackend) else able[0]
-        check_engine(backend, own, softmax=None, relu=relu, keys=None, ring=ring, flood=flood)
+        RunOptions(backend, own, relu=relu, ring=ring, flood=flood).check_engine()
     if isinstance(found, CircuitBackend):
         learns["client-aided"] = found.learns
         rows = _circuits(found, model, sorted(set(tokens or found.buckets)), relu)

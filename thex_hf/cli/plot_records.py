@@ -49,14 +49,14 @@ def _plan(wanted: Wanted) -> tuple[Plan, str]:
     from thex_hf.circuits.dispatch import plan_for
     from thex_hf.circuits.shape import bucket
     from thex_hf.modeling.opening import open_model
-    from thex_hf.pipelines.engine import check_engine
     from thex_hf.pipelines.options import choose_protocol
+    from thex_hf.pipelines.run_options import RunOptions
 
     (name,) = _names(wanted)
     model = open_model(name)
     weights, config = model.float().encoder_weights(), model.config
     protocol = choose_protocol(wanted.protocol, config.form)
-    check_engine("seal", protocol, softmax=None, relu="client", keys=None, ring=wanted.ring)
+    RunOptions(protocol=protocol, ring=wanted.ring).check_engine()
     plan = plan_for(
         weights,
         bucket(wanted.tokens or 32),

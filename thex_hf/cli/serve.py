@@ -34,6 +34,12 @@ def serve(
         list[int] | None,
         typer.Option(help="Padded length to serve, in tokens; repeat for several; all if none."),
     ] = None,
+    batches: Annotated[
+        bool,
+        typer.Option(
+            "--batches", help="Take many texts in one request, under refresh; larger messages."
+        ),
+    ] = False,
     workers: Annotated[
         int | None, typer.Option(help="Processes that compute; all usable cores if none.")
     ] = None,
@@ -97,6 +103,7 @@ def serve(
         ring=ring,
         flood=flood,
         buckets=bucket,
+        batches=batches,
         run_seconds=run_seconds,
         memory=int(worker_memory * 1e9),
     )

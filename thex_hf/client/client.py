@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from thex_hf.bounds import check_room
 from thex_hf.ckks.engine import Vector
-from thex_hf.client.exchange import Call, Caller
+from thex_hf.client.exchange import Client
 from thex_hf.client.half import ClientHalf
+from thex_hf.client.plans import ServerPlans
 from thex_hf.client.scores import best
 from thex_hf.client.transport import Transport
+from thex_hf.errors import TextError
+from thex_hf.protocol.result import Result, result_of
 
 
 @dataclass(frozen=True)
@@ -22,41 +26,43 @@ class Answer:
         label: of the best logit; of a classifier of tokens, theirs in order, joined by blanks.
         score: its probability, or the number itself of a regression; of tokens, the lowest.
         tokens: of the text; the server learns the plan's bucket only.
-        call: logits and costs.
+        result: logits and costs.
+        protocol: the server's.
     """
 
     label: str
     score: float
     tokens: int
-    call: Call
+    result: Result
+    protocol: str
 
     @property
     def logits(self) -> Vector:
         """``(labels,)``, or ``(n, labels)`` of a classifier of tokens."""
-        return self.call.logits
+        return self.result.logits
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        call = self.call
+        result, facts = self.result, self.result.plan.facts
         return {
             "label": self.label,
             "score": self.score,
-            "logits": call.logits.tolist(),
+            "logits": result.logits.tolist(),
             "tokens": self.tokens,
-            "bucket": call.plan.shape.tokens,
-            "protocol": call.plan.protocol,
+            "bucket": facts.bucket,
+            "protocol": self.protocol,
             "backend": "remote",
             "fhe": "execute",
-            "levels": call.plan.facts.levels,
+            "levels": facts.levels,
             "key_switches": 0,  # the server's affair
-            "rounds": call.rounds,
+            "rounds": result.rounds,
             "seconds": {
-                "keygen": call.keygen_seconds,
+                "keygen": result.keygen_seconds,
                 "prepare": 0.0,
-                "client": call.client_seconds,
-                "server": call.server_seconds,
+                "client": result.client_seconds,
+                "server": result.server_seconds,
             },
-            "bytes": {"keys": call.key_bytes, "up": call.bytes_up, "down": call.bytes_down},
+            "bytes": {"keys": result.key_bytes, "up": result.bytes_up, "down": result.bytes_down},
         }
 
 
@@ -84,12 +90,13 @@ class ThexClient:
     keys: Path | None = None
     backend: str = "seal"
     protocol: str | None = None
-    caller: Caller = field(init=False, repr=False)
+    client: Client = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Ask the server for its plans."""
-        self.caller = Caller(self.server, self.keys, self.backend, wanted=self.protocol)
-        self.caller.check(self.half.own)
+        self.client = Client(self.server, self.keys, self.backend, wanted=self.protocol)
+        if isinstance(self.client.plans, ServerPlans):
+            self.client.plans.check(self.half.facts)
 
     def check(self, text: str, pair: str | None = None) -> None:
         """Refuse a text that cannot be classified; nothing is sent.
@@ -98,7 +105,7 @@ class ThexClient:
             InputError: no text, or one that no bucket of the server takes.
         """
         ids, _ = self.half.tokenise(text, pair)
-        self.caller.plan(len(ids))
+        self.client.plan(len(ids))
 
     def classify(self, text: str, pair: str | None = None) -> Answer:
         """Tokenise, embed, encrypt, answer the server's visits, decrypt.
@@ -108,9 +115,34 @@ class ThexClient:
             ThexError: as the server and the protocol raise.
         """
         embeddings = self.half.embed(*self.half.tokenise(text, pair))
-        call = self.caller.run(embeddings)
-        check_room(self.half.config.get("calibration"), call.plan.parameters.room)
-        found = best(call.logits, self.half.config)
+        return self._answer(self.client.run(embeddings), len(embeddings))
+
+    def classify_many(self, texts: Sequence[str]) -> list[Answer | TextError]:
+        """Classify several texts, some at once, and in one request where the server takes that.
+
+        Returns:
+            In the order of the texts an answer, or the error of a text that cannot be served.
+
+        Raises:
+            InputError: no text, or one that no bucket of the server takes: nothing is sent.
+            ThexError: as the server and the protocol raise, if it is about more than one text.
+        """
+        embedded = [self.half.embed(*self.half.tokenise(text)) for text in texts]
+        answers: list[Answer | TextError] = []
+        for embeddings, outcome in zip(embedded, self.client.run_many(embedded), strict=True):
+            try:
+                answers.append(self._answer(result_of(outcome), len(embeddings)))
+            except TextError as error:
+                answers.append(error)
+        return answers
+
+    def _answer(self, result: Result, tokens: int) -> Answer:
+        """What the logits say. Raises RangeError: they must not be believed."""
+        parameters = getattr(result.plan, "parameters", None)
+        if parameters is not None:
+            check_room(self.half.config.get("calibration"), parameters.room)
+        found = best(result.logits, self.half.config)
         rows = found.get("tokens", [found])
         label = " ".join(str(row["label"]) for row in rows)
-        return Answer(label, min(float(row["score"]) for row in rows), len(embeddings), call)
+        score = min(float(row["score"]) for row in rows)
+        return Answer(label, score, tokens, result, self.client.protocol)

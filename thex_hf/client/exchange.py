@@ -1,179 +1,274 @@
-"""Embeddings to logits on a server elsewhere: plans, keys, the conversation, and a second try."""
+"""Embeddings to logits: keys, the exchange of messages with a server, and a second try."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from thex_hf.backends.base import EvaluationKeys, SlotBackend
 from thex_hf.backends.registry import get_backend
+from thex_hf.circuits.dispatch import pays
 from thex_hf.circuits.plan import Plan
-from thex_hf.circuits.plan_reading import read_plan
 from thex_hf.ckks.engine import ClientEngine, Vector
-from thex_hf.client.plans import Own, check_alike
-from thex_hf.client.transport import Transport
+from thex_hf.client.plans import Plans, ServerPlans
+from thex_hf.client.spreading import AT_ONCE, Spread, Threads, check_packing
+from thex_hf.client.transport import InMemory, Transport
 from thex_hf.errors import (
     ChildError,
     ConnectionLost,
     ExpiredError,
-    InputError,
     KeyMismatch,
     KeyStoreError,
     OptionError,
     SecurityError,
-    WireError,
+    TextError,
 )
 from thex_hf.protocol import keyfile
-from thex_hf.protocol.client import ClientRun
+from thex_hf.protocol.client import (
+    BatchClientRun,
+    ClientRun,
+    Conversation,
+    check_embeddings,
+    exchange,
+)
 from thex_hf.protocol.keyfile import KeyFile
 from thex_hf.protocol.keys import KeyStore, key_request
+from thex_hf.protocol.result import Outcome, Result, outcomes_of
 
-MOST_PLANS = 16
 KEYS_LOST = (KeyMismatch, KeyStoreError)
 """What keys are sent again for: the server has lost them, or cannot read them now."""
 LOST = (ExpiredError, ChildError, ConnectionLost, *KEYS_LOST)
 """What a text may be sent again for: the server has lost its run, or its keys."""
 
 
-@dataclass(frozen=True)
-class Call:
-    """One text's logits, and what they cost.
+@dataclass
+class Keys:
+    """A key pair: the engine that holds the secret half, and what the server gets.
 
     Args:
-        logits: ``(labels,)``, or ``(n, labels)`` of a classifier of tokens.
-        plan: that it ran under; the server learns its bucket only.
-        rounds: requests that were answered.
-        bytes_up: sent, without keys.
-        bytes_down: received.
-        key_bytes: of the key file, sent once.
-        keygen_seconds: of making and sending keys; 0 when that was done before.
-        client_seconds: spent here.
-        server_seconds: waited for the server, the way there and back included.
+        engine: of the client.
+        key_set: what plans they serve.
+        backend: that made them.
+        key_id: of both halves.
+        size: bytes that cross for the server's half.
+        evaluation: that half; None once a server in this process has it.
+        name: what the server calls it, once it has it.
     """
 
-    logits: Vector
-    plan: Plan
-    rounds: int
-    bytes_up: int
-    bytes_down: int
-    key_bytes: int
-    keygen_seconds: float
-    client_seconds: float
-    server_seconds: float
-
-
-@dataclass
-class _Keys:
     engine: ClientEngine
+    key_set: str
+    backend: str
     key_id: str
-    file: bytes = field(repr=False)
-    name: str = ""  # what the server calls them, once it has them
+    size: int
+    evaluation: EvaluationKeys | None = field(repr=False)
+    name: str = ""
+
+    @property
+    def file(self) -> bytes:
+        """The evaluation keys as a server takes them."""
+        keys = self.evaluation
+        assert keys is not None
+        parts = {
+            "relinearisation": keys.relinearisation,
+            "rotations": keys.rotations,
+            "public": keys.public,
+        }
+        file = KeyFile("evaluation", self.key_set, self.backend, keys.key_id, parts)
+        return keyfile.to_bytes(file)
+
+
+@dataclass(frozen=True)
+class _Once:
+    """Seconds that were spent once, for all that follows."""
+
+    keygen: float
+    prepare: float
 
 
 @dataclass(eq=False)
-class Caller:
-    """Has texts classified by their embeddings.
+class Client:
+    """Has texts classified by their embeddings, by a server near or far.
+
+    :attr:`info` is what the server says of itself, :attr:`made` has the keys by key set.
 
     Args:
         server: what carries the bytes.
         keys: directory to keep keys in; in memory if None.
-        backend: engine that encrypts. The client's choice: a server that could name another one
-            would name one that encrypts nothing.
+        backend: engine that encrypts, or its name. The client's choice: a server that could name
+            another one would name one that encrypts nothing.
         tries: how often a text is sent before its error is raised, where the server lost it.
         pause: seconds before the second try, twice as many before the third.
         wanted: protocol that the server should run; None: whatever it does.
+        packing: ``text`` sends every text in a request of its own, ``batch`` puts many into one
+            where the server takes that, ``auto`` does what is expected to be faster.
+        spread: how requests go side by side.
 
     Raises:
         WireError: the server's plans are none, or are of another version.
         PlanMismatch: they are not all of one model and protocol.
-        OptionError: the server runs another protocol.
+        OptionError: the server runs another protocol; or no such packing.
         SecurityError: the server asks for parameters below 128 bits, or for another engine.
     """
 
     server: Transport
     keys: Path | None = None
-    backend: str = "seal"
+    backend: str | SlotBackend = "seal"
     tries: int = 3
     pause: float = 1.0
     wanted: str | None = None
+    packing: str = "auto"
+    spread: Spread = field(default_factory=lambda: Threads(AT_ONCE), repr=False)
     info: Mapping[str, Any] = field(init=False, repr=False)
-    plans: Mapping[int, Plan] = field(init=False, repr=False)
-    _made: dict[str, _Keys] = field(init=False, default_factory=dict, repr=False)
+    plans: Plans = field(init=False, repr=False)
+    made: dict[str, Keys] = field(init=False, default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         """Ask the server for its plans."""
+        check_packing(self.packing)
+        self._engines = get_backend(self.backend) if isinstance(self.backend, str) else self.backend
+        self._store = None if self.keys is None else KeyStore(self.keys)
+        self._lock = threading.Lock()
+        if isinstance(self.server, InMemory):
+            self.info, self.plans = {}, self.server.plans
+            return
         self.info = self.server.info()
-        plans = [read_plan(plan) for plan in _plans_in(self.info)]
-        self.plans = {plan.shape.tokens: plan for plan in sorted(plans, key=_tokens_of)}
-        if not self.plans:
-            raise WireError("the server has no plan for any length")
-        check_alike(plans)
+        self.plans = ServerPlans.read(self.info)
         if self.wanted not in (None, self.protocol):
             raise OptionError(
                 f"the server runs the protocol {self.protocol}, not {self.wanted}; name that one, "
                 f"or another server"
             )
         asked = str(self.info.get("backend"))[:64]
-        if asked != self.backend:
+        if asked != self._engines.name:
             raise SecurityError(
                 f"the server asks for backend {asked!r}, this client encrypts with "
-                f"{self.backend!r} and nothing else"
+                f"{self._engines.name!r} and nothing else"
             )
-        self._backend: SlotBackend = get_backend(self.backend)
-        self._store = None if self.keys is None else KeyStore(self.keys)
-        self._lock = threading.Lock()
 
     @property
     def protocol(self) -> str:
         """The server's."""
-        return next(iter(self.plans.values())).protocol
-
-    @property
-    def model(self) -> str:
-        """Fingerprint of the server's encoder."""
-        return next(iter(self.plans.values())).model
-
-    def check(self, own: Own) -> None:
-        """Refuse a server of another model than the client's.
-
-        Raises:
-            PlanMismatch: it has another encoder, other sizes or another number of labels.
-        """
-        for plan in self.plans.values():
-            own.check(plan)
+        return self.plans.protocol
 
     def plan(self, tokens: int) -> Plan:
-        """The smallest plan that takes ``tokens`` tokens.
+        """The plan for a text of ``tokens`` tokens (of its bucket, in fact).
 
         Raises:
-            InputError: none does.
+            InputError, PlanError: too many tokens, or the model fits no parameters.
         """
-        fitting = [plan for size, plan in self.plans.items() if tokens <= size]
-        if not fitting:
-            raise InputError(
-                f"the text has {tokens} tokens, the server takes {max(self.plans)} at most; "
-                f"shorten it"
-            )
-        return fitting[0]
+        return self.plans.single(tokens)
 
-    def run(self, embeddings: Vector) -> Call:
+    def run(self, embeddings: Vector) -> Result:
         """Classify one text from its embeddings ``(n, d)``; sent again where the server lost it.
 
         Raises:
-            InputError: no bucket of the server takes it.
+            InputError: no bucket of the server takes it, or they are no embeddings of its model.
             ThexError: as the server and the protocol raise.
         """
         plan = self.plan(len(embeddings))
+        check_embeddings(plan, embeddings)
+        return self._run(plan, [embeddings], batch=False)
+
+    def run_many(self, embeddings: Sequence[Vector], spread: Spread | None = None) -> list[Outcome]:
+        """Classify several texts, each from its embeddings ``(n, d)``.
+
+        Texts of one bucket share a request where the server takes that and it pays; requests go
+        side by side. Keys and weights are made here, before any child; children share them.
+
+        Args:
+            embeddings: one array for each text.
+            spread: how requests go side by side; None: as the client was made.
+
+        Returns:
+            In the order of the texts a result, or the error of a text that cannot be served.
+            One-time costs stand in the first result that needed them.
+
+        Raises:
+            ThexError: as :meth:`run`, if it is about more than one text.
+        """
+        spread = spread or self.spread
+        outcomes: dict[int, Outcome] = self._refused(embeddings)
+        able = [index for index in range(len(embeddings)) if index not in outcomes]
+        lengths = [len(embeddings[index]) for index in able]
+        requests = [
+            (plan, [able[place] for place in places], batch)
+            for plan, places, batch in self.requests(lengths, spread.processes)
+        ]
+        once = [self._prepare(plan)[1] for plan, _, _ in requests]
+
+        def classify(number: int) -> Result:
+            plan, texts, batch = requests[number]
+            return self._run(plan, [embeddings[index] for index in texts], batch=batch)
+
+        results = spread.run([plan for plan, _, _ in requests], classify)
+        for (_, texts, batch), spent, result in zip(requests, once, results, strict=True):
+            outcome = result if isinstance(result, TextError) else _with_costs(result, spent)
+            outcomes |= zip(texts, outcomes_of(outcome, texts, batch=batch), strict=True)
+        return [outcomes[index] for index in range(len(embeddings))]
+
+    def _refused(self, embeddings: Sequence[Vector]) -> dict[int, Outcome]:
+        """The texts that no request can take, and why."""
+        refused: dict[int, Outcome] = {}
+        for index, text in enumerate(embeddings):
+            try:
+                check_embeddings(self.plan(len(text)), text)
+            except TextError as error:
+                refused[index] = error
+        return refused
+
+    def requests(
+        self, lengths: Sequence[int], processes: int = 1
+    ) -> list[tuple[Plan, list[int], bool]]:
+        """What would go into each request: its plan, the texts, and whether they are a batch.
+
+        Args:
+            lengths: of the texts, in tokens.
+            processes: that compute side by side.
+
+        Raises:
+            InputError, PlanError: there is no plan for a text.
+        """
+        groups: dict[int, list[int]] = {}
+        for index, length in enumerate(lengths):
+            groups.setdefault(self.plans.size(length), []).append(index)
+        requests: list[tuple[Plan, list[int], bool]] = []
+        for size, texts in groups.items():
+            batch = self._batch_plan(size, len(texts), processes)
+            plan = batch or self.plan(size)
+            most = plan.options["sentences"] if batch else 1
+            parts = [texts[start : start + most] for start in range(0, len(texts), most)]
+            requests += [(plan, part, batch is not None) for part in parts]
+        return requests
+
+    def _batch_plan(self, size: int, texts: int, processes: int) -> Plan | None:
+        """The plan to put ``texts`` texts of one bucket into one request; None: do not."""
+        if self.packing == "text" or (texts == 1 and self.packing == "auto"):
+            return None
+        plan = self.plans.batch(size)
+        if plan is None or self.packing == "batch":
+            return plan
+        return plan if pays(plan, self.plan(size), texts, processes) else None
+
+    def _run(self, plan: Plan, texts: Sequence[Vector], *, batch: bool) -> Result:
+        """One request, again where the server lost it."""
+        arrays = [np.asarray(text, np.float64) for text in texts]
         for attempt in range(self.tries):
             try:
-                return self._once(plan, embeddings)
+                keys, once = self._prepare(plan)
+                about = (plan, keys.engine, keys.key_id)
+                conversation = (
+                    BatchClientRun(*about, arrays) if batch else ClientRun(*about, arrays[0])
+                )
+                return _with_costs(self._exchange(conversation, keys), once)
             except LOST as error:
                 with self._lock:
-                    made = self._made.get(plan.key_set)
+                    made = self.made.get(plan.key_set)
                     if made is None or attempt + 1 == self.tries:
                         raise  # None: the keys' folder on this side is to blame
                     if isinstance(error, KEYS_LOST):
@@ -181,68 +276,70 @@ class Caller:
                 time.sleep(self.pause * 2**attempt)
         raise AssertionError("unreachable")
 
-    def _once(self, plan: Plan, embeddings: Vector) -> Call:
-        keys, keygen = self._keys(plan)
-        begin = time.perf_counter()
-        run = ClientRun(plan, keys.engine, keys.key_id, embeddings)
-        waited, up, down, rounds = 0.0, 0, 0, 0
-        message: bytes | None = run.request()
-        try:
-            while message is not None:
-                sent = time.perf_counter()
-                reply = self.server.answer(message, keys.name, run.run)
-                waited += time.perf_counter() - sent
-                up, down, rounds = up + len(message), down + len(reply), rounds + 1
-                message = run.receive(reply)
-        except BaseException as error:
-            if not isinstance(error, ExpiredError):  # else it may go on there
-                self.server.give_up(keys.name, run.run)
-            raise
-        run.check()  # the server has done its part and sees no difference
-        assert run.logits is not None
-        spent = time.perf_counter() - begin - waited
-        return Call(run.logits, plan, rounds, up, down, len(keys.file), keygen, spent, waited)
+    def _exchange(self, conversation: Conversation, keys: Keys) -> Result:
+        """One request's messages; a run that ends half way is given up."""
 
-    def _keys(self, plan: Plan) -> tuple[_Keys, float]:
-        """The keys of a plan, made and handed over where that is not done, and the seconds."""
+        def answer(message: bytes) -> bytes:
+            return self.server.answer(message, keys.name, conversation.run)
+
+        try:
+            result = exchange(conversation, answer)
+        except BaseException as error:
+            if conversation.logits is None and not isinstance(error, ExpiredError):
+                self.server.give_up(keys.name, conversation.run)
+            raise
+        return replace(result, key_bytes=keys.size)
+
+    def keys_for(self, plan: Plan) -> Keys:
+        """The keys of a plan, made and handed over if they are not. Raises as :meth:`run`."""
+        return self._prepare(plan)[0]
+
+    def _prepare(self, plan: Plan) -> tuple[Keys, _Once]:
+        """What a plan needs: keys on both sides, encoded weights; and the seconds that took."""
         begin = time.perf_counter()
         with self._lock:
-            fresh = plan.key_set not in self._made
+            fresh = plan.key_set not in self.made
             if fresh:
-                self._made[plan.key_set] = self._make(plan)
-            keys = self._made[plan.key_set]
+                self.made[plan.key_set] = self.make_keys(plan)
+            keys = self.made[plan.key_set]
             if not keys.name:
-                keys.name, fresh = self.server.send_keys(keys.file), True
-        return keys, time.perf_counter() - begin if fresh else 0.0
+                keys.name, fresh = self._hand_over(plan, keys), True
+        keygen = time.perf_counter() - begin if fresh else 0.0
+        if isinstance(self.server, InMemory):
+            return keys, _Once(keygen, self.server.prepare(plan, keys.name))
+        return keys, _Once(keygen, 0.0)
 
-    def _make(self, plan: Plan) -> _Keys:
-        name = self._backend.name
+    def make_keys(self, plan: Plan) -> Keys:
+        """Keys of a plan, which no server has yet: those on disk, or new ones.
+
+        Raises:
+            ThexError: as the backend and the key store raise.
+        """
+        name = self._engines.name
         pair = self._store.load(plan.key_set, name) if self._store else None
         if pair is None:
-            pair = self._backend.generate(key_request(plan))
+            pair = self._engines.generate(key_request(plan))
             if self._store:
                 pair = self._store.save(plan.key_set, name, *pair)
         secret, evaluation = pair
-        file = key_file(plan, name, evaluation)
-        return _Keys(self._backend.client(plan.parameters, secret), evaluation.key_id, file)
+        engine = self._engines.client(plan.parameters, secret)
+        return Keys(engine, plan.key_set, name, evaluation.key_id, evaluation.size, evaluation)
+
+    def _hand_over(self, plan: Plan, keys: Keys) -> str:
+        if isinstance(self.server, InMemory):
+            assert keys.evaluation is not None
+            name = self.server.hand_over(plan, keys.evaluation)
+            keys.evaluation = None  # it can be large, and is never lost
+            return name
+        file = keys.file
+        keys.size = len(file)
+        return self.server.send_keys(file)
 
 
-def key_file(plan: Plan, backend: str, evaluation: EvaluationKeys) -> bytes:
-    """Evaluation keys as a server takes them."""
-    parts = {
-        "relinearisation": evaluation.relinearisation,
-        "rotations": evaluation.rotations,
-        "public": evaluation.public,
-    }
-    return keyfile.to_bytes(KeyFile("evaluation", plan.key_set, backend, evaluation.key_id, parts))
-
-
-def _tokens_of(plan: Plan) -> int:
-    return plan.shape.tokens
-
-
-def _plans_in(found: Any) -> list[Any]:
-    plans = found.get("plans") if isinstance(found, Mapping) else None
-    if not isinstance(plans, Mapping) or len(plans) > MOST_PLANS:
-        raise WireError("the server did not send its plans; is it a thex_hf server?")
-    return list(plans.values())
+def _with_costs(result: Result, once: _Once) -> Result:
+    """With what was spent once added to it."""
+    return replace(
+        result,
+        keygen_seconds=result.keygen_seconds + once.keygen,
+        prepare_seconds=result.prepare_seconds + once.prepare,
+    )

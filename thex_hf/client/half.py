@@ -21,7 +21,7 @@ from safetensors.numpy import save_file
 
 from thex_hf._paths import user_path
 from thex_hf.client.encoder import head_of, is_polynomial, read_encoder
-from thex_hf.client.plans import Own
+from thex_hf.client.plans import ModelFacts
 from thex_hf.errors import ConversionError, InputError
 from thex_hf.tokens.embedding import embed_rows
 from thex_hf.tokens.options import check_length, limit_of
@@ -125,7 +125,7 @@ class ClientHalf:
         return tuple(table[key] for key in sorted(table, key=int))
 
     @cached_property
-    def own(self) -> Own:
+    def facts(self) -> ModelFacts:
         """What a server's plan must say of the model: its encoder, sizes and labels.
 
         Read from the half, or worked out of the whole model.
@@ -136,10 +136,10 @@ class ClientHalf:
         """
         config = self.config
         if not is_half(self.folder):
-            return Own.of(read_encoder(self.folder / WEIGHTS, config))
+            return ModelFacts.of(read_encoder(self.folder / WEIGHTS, config))
         try:
             known = config[ENCODER]
-            return Own(
+            return ModelFacts(
                 str(known["fingerprint"]),
                 "polynomial" if is_polynomial(config) else "the-x",
                 int(config["num_hidden_layers"]),
@@ -225,7 +225,7 @@ class ClientHalf:
         Raises:
             ConversionError: the folder is there and not empty; or as :attr:`own`.
         """
-        known = {"fingerprint": self.own.model, "labels": self.own.labels}
+        known = {"fingerprint": self.facts.model, "labels": self.facts.labels}
         place = user_path("output", folder)
         if place.exists() and (not place.is_dir() or any(place.iterdir())):
             raise ConversionError(f"{str(place)!r} is there already; name a new folder")

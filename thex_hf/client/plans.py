@@ -1,19 +1,44 @@
-"""Whether a server's plans are for the client's own model, and for one model all of them."""
+"""The plans of a server, which should all be for one model, and that the client's own."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Protocol
 
 from thex_hf.circuits.dispatch import FORMS
 from thex_hf.circuits.plan import Plan
-from thex_hf.errors import PlanMismatch
+from thex_hf.circuits.plan_reading import read_plan
+from thex_hf.errors import InputError, PlanMismatch, WireError
 from thex_hf.weights import EncoderWeights
+
+MOST_PLANS = 16
+"""Of each kind that a server may have."""
+
+
+class Plans(Protocol):
+    """What a server computes, by length of the text."""
+
+    @property
+    def protocol(self) -> str:
+        """The one that all of them serve."""
+        ...
+
+    def size(self, tokens: int) -> int:
+        """The padded length of texts that may share a request. Raises as :meth:`single`."""
+        ...
+
+    def single(self, tokens: int) -> Plan:
+        """For one text of so many tokens. Raises InputError, PlanError: there is none."""
+        ...
+
+    def batch(self, tokens: int) -> Plan | None:
+        """For many texts of that length in one request; None: it takes each by itself."""
+        ...
 
 
 @dataclass(frozen=True)
-class Own:
+class ModelFacts:
     """What a client knows of its model.
 
     That a plan says the same is no proof: it is the server's word. It keeps clients from the wrong
@@ -40,7 +65,7 @@ class Own:
     head: str
 
     @classmethod
-    def of(cls, weights: EncoderWeights) -> Own:
+    def of(cls, weights: EncoderWeights) -> ModelFacts:
         """Of a whole model."""
         return cls(
             weights.fingerprint(),
@@ -59,29 +84,110 @@ class Own:
         Raises:
             PlanMismatch: names what differs first.
         """
-        said = _of(plan)
+        stated = _facts(plan)
         for field in fields(self):
-            if (own := getattr(self, field.name)) != said[field.name]:
+            if (expected := getattr(self, field.name)) != stated[field.name]:
                 raise PlanMismatch(
                     f"the server has another model than this client: its {field.name} is "
-                    f"{_short(said[field.name])}, here it is {_short(own)}; load the checkpoint "
-                    f"that it serves"
+                    f"{_short(stated[field.name])}, here it is {_short(expected)}; load the "
+                    f"checkpoint that it serves"
                 )
 
 
-def check_alike(plans: Sequence[Plan]) -> None:
-    """Refuse plans that are not of one model and protocol, and those of many texts.
+@dataclass(frozen=True)
+class ServerPlans:
+    """The plans that a server elsewhere has told of. Read with :meth:`read`.
+
+    Args:
+        singles: for one text, by padded length, the shortest first.
+        batches: for many texts of one padded length.
+    """
+
+    singles: Mapping[int, Plan]
+    batches: Mapping[int, Plan]
+
+    @classmethod
+    def read(cls, info: Any) -> ServerPlans:
+        """From what a server says of itself.
+
+        Raises:
+            WireError: its plans are none, or are of another version.
+            PlanMismatch: they are not all of one model and protocol.
+            SecurityError: it asks for parameters below 128 bits.
+        """
+        singles = [read_plan(plan) for plan in _plans_in(info, "plans")]
+        if not singles:
+            raise WireError("the server has no plan for any length")
+        check_alike(singles)
+        batches = [read_plan(plan) for plan in _plans_in(info, "batches", needed=False)]
+        check_alike([*singles[:1], *batches], batches=True)
+        return cls(*({plan.shape.tokens: plan for plan in sorted(plans, key=_tokens)}
+                     for plans in (singles, batches)))  # fmt: skip
+
+    @property
+    def protocol(self) -> str:
+        """The server's."""
+        return next(iter(self.singles.values())).protocol
+
+    @property
+    def model(self) -> str:
+        """Fingerprint of the server's encoder."""
+        return next(iter(self.singles.values())).model
+
+    @property
+    def longest(self) -> int:
+        """The most tokens that the server takes."""
+        return max(self.singles)
+
+    def check(self, facts: ModelFacts) -> None:
+        """Refuse a server of another model than the client's.
+
+        Raises:
+            PlanMismatch: it has another encoder, other sizes or another number of labels.
+        """
+        for plan in (*self.singles.values(), *self.batches.values()):
+            facts.check(plan)
+
+    def single(self, tokens: int) -> Plan:
+        """The smallest plan that takes ``tokens`` tokens.
+
+        Raises:
+            InputError: none does.
+        """
+        for size, plan in self.singles.items():
+            if tokens <= size:
+                return plan
+        raise InputError(
+            f"the text has {tokens} tokens, the server takes {self.longest} at most; shorten it"
+        )
+
+    def size(self, tokens: int) -> int:
+        """The padded length of the plan that takes ``tokens`` tokens. Raises InputError."""
+        return self.single(tokens).shape.tokens
+
+    def batch(self, tokens: int) -> Plan | None:
+        """For many texts of the bucket that takes ``tokens`` tokens, if the server has one."""
+        return self.batches.get(self.size(tokens))
+
+
+def check_alike(plans: Sequence[Plan], *, batches: bool = False) -> None:
+    """Refuse plans that are not of one model and protocol, or two for one length.
+
+    Args:
+        plans: the first one is for one text.
+        batches: all others are for many texts, instead of for one.
 
     Raises:
         PlanMismatch: names what differs.
     """
     first, lengths = plans[0], dict[int, str]()
-    for plan in plans:
-        if "packing" in plan.options:
-            raise PlanMismatch("the server has a plan for many texts; a client elsewhere sends one")
+    for plan in plans[1:] if batches else plans:
+        if ("packing" in plan.options) != batches:
+            kind = "one text" if batches else "many texts"
+            raise PlanMismatch(f"the server has a plan for {kind} among those of the other kind")
         if lengths.setdefault(plan.shape.tokens, plan.id) != plan.id:
             raise PlanMismatch(f"the server has two plans for {plan.shape.tokens} tokens")
-        one, other = ({**_of(p), "protocol": p.protocol, **_choices(p)} for p in (first, plan))
+        one, other = ({**_facts(p), "protocol": p.protocol, **_choices(p)} for p in (first, plan))
         for name, value in one.items():
             if other.get(name) != value:
                 raise PlanMismatch(
@@ -90,7 +196,7 @@ def check_alike(plans: Sequence[Plan]) -> None:
                 )
 
 
-def _of(plan: Plan) -> dict[str, Any]:
+def _facts(plan: Plan) -> dict[str, Any]:
     shape = plan.shape
     sizes = ("layers", "hidden", "heads", "intermediate", "labels", "head")
     return {
@@ -106,3 +212,14 @@ def _choices(plan: Plan) -> dict[str, Any]:
 
 def _short(value: Any) -> str:
     return str(value)[:12]
+
+
+def _tokens(plan: Plan) -> int:
+    return plan.shape.tokens
+
+
+def _plans_in(info: Any, name: str, *, needed: bool = True) -> list[Any]:
+    plans = info.get(name, None if needed else {}) if isinstance(info, Mapping) else None
+    if not isinstance(plans, Mapping) or len(plans) > MOST_PLANS:
+        raise WireError("the server did not send its plans; is it a thex_hf server?")
+    return list(plans.values())

@@ -1,42 +1,111 @@
-"""Many texts at once: forked children take whole texts, and share keys and weights.
+"""How several requests go side by side: in threads, where the server is elsewhere, or in children.
 
-A child plays both roles, as a local session does; only its transcript comes back. Masks,
-encryptions and run numbers draw on the operating system's randomness, in a child as here.
+A forked child shares keys and weights with this process and plays both roles; only its results
+come back. Masks, encryptions and run numbers draw on the operating system's randomness, in a child
+as here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import fields
-from typing import Any
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
 
 import numpy as np
 
 from thex_hf._progress import progress
-from thex_hf.backends.base import SlotBackend
+from thex_hf.circuits.plan import Planned
 from thex_hf.errors import OptionError, TextError
 from thex_hf.processes.channel import from_message, to_message
-from thex_hf.processes.child import can_fork
-from thex_hf.processes.pool import share, usable_cores
-from thex_hf.protocol.result import Transcript
+from thex_hf.processes.pool import share
+from thex_hf.protocol.result import Outcome, Result
 
 PACKINGS = ("auto", "text", "batch")
-NEVER, TEXTS, PIECES = "never", "texts", "pieces"
-"""What a backend's attribute ``forks`` may say; see ``docs/adding_a_backend.md``."""
+AT_ONCE = 4
+"""Requests that are under way at once: a server computes on one while another is encrypted."""
+
+Classify = Callable[[int], Result]
+"""Runs the request of a number; keys and weights must be there already."""
 
 
-def process_count(backend: SlotBackend, processes: int | None, *, pieces: bool) -> int:
-    """How many processes to use.
+class Spread(Protocol):
+    """A way to run numbered requests."""
+
+    @property
+    def processes(self) -> int:
+        """How many compute side by side: what packing texts into one request competes with."""
+        ...
+
+    def run(self, plans: Sequence[Planned], classify: Classify) -> list[Outcome]:
+        """The outcome of each request, in order, with a progress bar.
+
+        In place of a result stands the error of a text that cannot be served; others go on.
+
+        Args:
+            plans: of the requests.
+            classify: runs one.
+
+        Raises:
+            ThexError: as ``classify`` raises, if it is no :class:`TextError`.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Threads:
+    """Some at once, for a server elsewhere.
 
     Args:
-        backend: its ``forks`` says what children may do; without it, nothing.
-        processes: what the user asks for; None: the usable cores.
-        pieces: for pieces of one text, otherwise for whole texts.
+        at_once: how many.
     """
-    forks = getattr(backend, "forks", NEVER)
-    if forks not in ((PIECES,) if pieces else (TEXTS, PIECES)) or not can_fork():
-        return 1
-    return processes or usable_cores()
+
+    at_once: int
+    processes: int = 1
+
+    def run(self, plans: Sequence[Planned], classify: Classify) -> list[Outcome]:
+        """See :meth:`Spread.run`."""
+        with ThreadPoolExecutor(self.at_once) as pool, progress(len(plans), "texts") as bar:
+
+            def one(number: int) -> Outcome:
+                try:
+                    return _attempt(classify, number)
+                finally:
+                    bar.update()
+
+            return list(pool.map(one, range(len(plans))))
+
+
+@dataclass(frozen=True)
+class Children:
+    """Whole requests in forked children; here, one after the other, if there are none.
+
+    Args:
+        processes: how many children; 1: none.
+    """
+
+    processes: int
+
+    def run(self, plans: Sequence[Planned], classify: Classify) -> list[Outcome]:
+        """See :meth:`Spread.run`; the error of a child has the request's number."""
+        count = len(plans)
+        with progress(count, "classifying") as bar:
+            if min(count, self.processes) > 1:
+                messages = share(
+                    count,
+                    lambda number: _to_message(_attempt(classify, number)),
+                    self.processes,
+                    bar.update,
+                )
+                return [
+                    _from_message(message, plan)
+                    for message, plan in zip(messages, plans, strict=True)
+                ]
+            outcomes = []
+            for number in range(count):
+                outcomes.append(_attempt(classify, number))
+                bar.update()
+            return outcomes
 
 
 def check_packing(packing: str) -> str:
@@ -50,66 +119,24 @@ def check_packing(packing: str) -> str:
     return packing
 
 
-def shares(transcript: Transcript) -> list[Transcript]:
-    """For each text of a batch its row of the logits, and an equal share of seconds and bytes."""
-    count = len(transcript.logits)
-    return [
-        Transcript(
-            own,
-            transcript.rounds,
-            round(transcript.bytes_up / count),
-            round(transcript.bytes_down / count),
-            transcript.seconds_client / count,
-            transcript.seconds_server / count,
-        )
-        for own in transcript.logits
-    ]
+def _attempt(classify: Classify, number: int) -> Outcome:
+    try:
+        return classify(number)
+    except TextError as error:
+        return error
 
 
-def classify_all(
-    count: int, classify: Callable[[int], Transcript], processes: int
-) -> list[Transcript | TextError]:
-    """Transcripts of requests ``0`` to ``count - 1``, in order, with a progress bar.
-
-    In place of a transcript stands the error of a text that cannot be served; others go on.
-
-    Args:
-        count: how many requests.
-        classify: runs one; its keys and weights must be there already.
-        processes: how many children; 1: none.
-
-    Raises:
-        ThexError: as ``classify`` raises, if it is no :class:`TextError`; from a child with the
-            request's number.
-    """
-
-    def attempt(index: int) -> Transcript | TextError:
-        try:
-            return classify(index)
-        except TextError as error:
-            return error
-
-    with progress(count, "classifying") as bar:
-        if min(count, processes) > 1:
-            messages = share(count, lambda i: _to_message(attempt(i)), processes, bar.update)
-            return [_from_message(message) for message in messages]
-        out = []
-        for index in range(count):
-            out.append(attempt(index))
-            bar.update()
-        return out
+def _to_message(outcome: Outcome) -> dict[str, Any]:
+    if isinstance(outcome, TextError):
+        return {"error": to_message(outcome)}
+    message = {field.name: getattr(outcome, field.name) for field in fields(outcome)}
+    del message["plan"]  # this process has it
+    return {**message, "logits": outcome.logits.tolist()}
 
 
-def _to_message(found: Transcript | TextError) -> dict[str, Any]:
-    if isinstance(found, TextError):
-        return {"error": to_message(found)}
-    message = {field.name: getattr(found, field.name) for field in fields(found)}
-    return {**message, "logits": found.logits.tolist()}
-
-
-def _from_message(message: dict[str, Any]) -> Transcript | TextError:
+def _from_message(message: dict[str, Any], plan: Planned) -> Outcome:
     if "error" in message:
         error = from_message(message["error"])
         assert isinstance(error, TextError)  # the only kind that is sent so
         return error
-    return Transcript(**{**message, "logits": np.array(message["logits"], dtype=np.float64)})
+    return Result(**{**message, "logits": np.array(message["logits"], np.float64), "plan": plan})

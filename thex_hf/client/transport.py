@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
+
+from thex_hf.backends.base import EvaluationKeys
+from thex_hf.circuits.plan import Plan
+from thex_hf.client.plans import Plans
 
 
 class Transport(Protocol):
@@ -37,4 +41,25 @@ class Transport(Protocol):
 
     def give_up(self, keys: str, run: str) -> None:
         """Tell the server that a run will not be finished; never raises."""
+        ...
+
+
+@runtime_checkable
+class InMemory(Transport, Protocol):
+    """A server in the same process: what need not be bytes is handed over as it is.
+
+    Messages are bytes here too, so that nothing crosses that could not cross a wire.
+    """
+
+    @property
+    def plans(self) -> Plans:
+        """The server's plans, made when asked for."""
+        ...
+
+    def hand_over(self, plan: Plan, keys: EvaluationKeys) -> str:
+        """Give the server evaluation keys; their name. Raises as :meth:`Transport.send_keys`."""
+        ...
+
+    def prepare(self, plan: Plan, keys: str) -> float:
+        """Have the plan's weights encoded; the seconds it took, 0 if that was done before."""
         ...

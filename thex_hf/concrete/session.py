@@ -15,7 +15,7 @@ from thex_hf.concrete.circuits import Bits, LayerFrames, LayerMaps, encoder_maps
 from thex_hf.concrete.quantise import Block, Frame, Integers, Linear
 from thex_hf.concrete.roles import Asks, ClientRole, ServerRole, classify, drive
 from thex_hf.errors import PlanError, TextError
-from thex_hf.protocol.result import Answer, Outcome, Transcript
+from thex_hf.protocol.result import Outcome, Result
 from thex_hf.weights import Array, EncoderWeights
 
 BUCKETS = (8, 16, 32, 64, 128)
@@ -126,7 +126,7 @@ class ConcreteSession:
             self._circuits[size] = Circuit(size, maps)
         return self._circuits[size]
 
-    def run(self, embeddings: Array) -> Outcome:
+    def run(self, embeddings: Array) -> Result:
         """Classify one text from its embeddings ``(tokens, d)``.
 
         Raises:
@@ -139,13 +139,12 @@ class ConcreteSession:
         begin = time.perf_counter()
         logits = drive(asks, lambda frame, own: circuit.maps[frame.name].apply(own))
         seconds = time.perf_counter() - begin
-        transcript = Transcript(logits, len(circuit.maps), 0, 0, 0.0, seconds)
-        return Outcome(transcript, circuit, 0, 0.0, 0.0)
+        return Result(logits, circuit, len(circuit.maps), 0, 0, 0.0, seconds)
 
-    def run_many(self, embeddings: Sequence[Array]) -> list[Answer]:
-        """Classify several texts, one after the other: an outcome each, or why it has none."""
+    def run_many(self, embeddings: Sequence[Array]) -> list[Outcome]:
+        """Classify several texts, one after the other: a result each, or why it has none."""
         with progress(len(embeddings), "texts") as bar:
-            outcomes: list[Answer] = []
+            outcomes: list[Outcome] = []
             for text in embeddings:
                 try:
                     outcomes.append(self.run(text))
@@ -154,7 +153,7 @@ class ConcreteSession:
                 bar.update()
         return outcomes
 
-    def _execute(self, circuit: Circuit, asks: Asks) -> Outcome:
+    def _execute(self, circuit: Circuit, asks: Asks) -> Result:
         client, server = self.roles()
         ready = self.prepare(circuit)
         server.seconds, up, down = 0.0, 0, 0
@@ -169,8 +168,18 @@ class ConcreteSession:
         begin = time.perf_counter()
         logits = drive(asks, answer)
         seconds = time.perf_counter() - begin - server.seconds
-        transcript = Transcript(logits, len(circuit.maps), up, down, seconds, server.seconds)
-        return Outcome(transcript, circuit, ready.key_bytes, ready.keygen, ready.prepare)
+        return Result(
+            logits,
+            circuit,
+            len(circuit.maps),
+            up,
+            down,
+            seconds,
+            server.seconds,
+            ready.key_bytes,
+            ready.keygen,
+            ready.prepare,
+        )
 
     def roles(self) -> tuple[ClientRole, ServerRole]:
         """Both sides.

@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from thex_hf.client.exchange import Caller
+from thex_hf.client.exchange import Client
 from thex_hf.demo.recording_transport import Wire
 from thex_hf.demo.servers import Host
 
@@ -27,13 +27,13 @@ class Guest:
     host: Host
     name: str = field(default_factory=lambda: secrets.token_hex(16))
     lock: threading.Lock = field(default_factory=threading.Lock)
-    _clients: dict[tuple[str, str], tuple[Caller, Wire]] = field(default_factory=dict, repr=False)
+    _clients: dict[tuple[str, str], tuple[Client, Wire]] = field(default_factory=dict, repr=False)
 
-    def client(self, protocol: str, engine: str) -> tuple[Caller, Wire]:
+    def client(self, protocol: str, engine: str) -> tuple[Client, Wire]:
         """The client that speaks to that server, and its wire."""
         if (protocol, engine) not in self._clients:
             wire = Wire(self.host.desk(protocol, engine), self.name)
-            self._clients[protocol, engine] = Caller(wire, backend=engine, tries=2), wire
+            self._clients[protocol, engine] = Client(wire, backend=engine, tries=2), wire
         return self._clients[protocol, engine]
 
     def key_bytes(self, protocol: str, engine: str) -> int:

@@ -8,8 +8,7 @@ from typing import Any
 from thex_hf.circuits.shape import BUCKETS
 from thex_hf.errors import OptionError
 from thex_hf.modeling import ThexBertClassifier
-from thex_hf.pipelines.engine import check_engine
-from thex_hf.pipelines.options import choose_protocol
+from thex_hf.pipelines.run_options import RunOptions
 from thex_hf.serving.spec import Spec, weights_to_bytes
 
 UNSERVED = ("clear", "concrete", "remote")
@@ -44,16 +43,16 @@ def spec_of(
         OptionError: an option that is not on offer.
     """
     config = model.config
-    chosen = choose_protocol(protocol, config.form)
+    wanted = RunOptions(backend, protocol, softmax, ring=ring, flood=flood)
     if backend in UNSERVED:
         raise OptionError(f"backend {backend!r} cannot be served; use 'seal'")
-    check_engine(backend, chosen, softmax=softmax, relu="client", keys=None, ring=ring, flood=flood)
+    options = wanted.resolved(config.form)
     return Spec(
         weights_to_bytes(model.float().encoder_weights()),
         shelf,
         ranges=config.ranges,
         backend=backend,
-        protocol=chosen,
+        protocol=str(options.protocol),
         softmax=softmax or config.softmax,
         ring=ring,
         flood=flood,

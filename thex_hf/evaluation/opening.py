@@ -12,7 +12,7 @@ from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
 from thex_hf.modeling.guards import unloadable
 from thex_hf.modeling.tasks import task_of
 from thex_hf.pipelines.bundled import bundled_checkpoint
-from thex_hf.pipelines.options import LOAD_OPTIONS
+from thex_hf.pipelines.run_options import NAMES
 
 TASKS = {
     "text-classification": "thex-text-classification",
@@ -45,10 +45,10 @@ def open_pipeline(
         ConversionError: the model cannot be loaded, or is no THE-X model.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    unknown = sorted(set(given) - set(LOAD_OPTIONS))
+    unknown = sorted(set(given) - set(NAMES))
     if unknown:
         raise OptionError(
-            f"unknown option {unknown[0]!r}: options of the pipeline are {', '.join(LOAD_OPTIONS)}"
+            f"unknown option {unknown[0]!r}: options of the pipeline are {', '.join(NAMES)}"
         )
     if isinstance(model, Pipeline):
         if task is None and model.task in TASKS.values():

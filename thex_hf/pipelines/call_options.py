@@ -1,7 +1,8 @@
-"""Values of options that transformers would take as they come, or ignore."""
+"""Options of a call: which are on offer, and values that transformers would take as they come."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,8 +10,31 @@ import torch
 
 from thex_hf.errors import OptionError
 from thex_hf.pipelines.options import one_of
+from thex_hf.pipelines.run_options import NAMES
 
 FUNCTIONS = ("sigmoid", "softmax", "none")
+CALL_OPTIONS = (
+    "fhe",
+    "agreement",
+    "on_error",
+    "top_k",
+    "function_to_apply",
+    "truncation",
+    "padding",
+    "max_length",
+    "add_special_tokens",
+)
+TOKEN_OPTIONS = (
+    "fhe",
+    "agreement",
+    "on_error",
+    "aggregation_strategy",
+    "ignore_labels",
+    "is_split_into_words",
+    "delimiter",
+    "offset_mapping",
+    "truncation",
+)
 
 
 def yes_or_no(name: str, value: Any) -> bool:
@@ -119,3 +143,38 @@ def check_token_options(options: Mapping[str, Any]) -> None:
         raise OptionError(f"ignore_labels must be a list of label names, got {ignored!r}")
     if options.get("delimiter") is not None and not isinstance(options["delimiter"], str):
         raise OptionError(f"delimiter must be a string, got {options['delimiter']!r}")
+
+
+HINTS = {
+    "return_all_scores": "return_all_scores is gone; use top_k=None for all scores",
+    "grouped_entities": "grouped_entities is gone; use aggregation_strategy='simple'",
+    "ignore_subwords": "ignore_subwords is gone; use aggregation_strategy='first'",
+    "stride": (
+        "stride is not supported: windows of a long text would be requests of their own. Split the "
+        "text into sentences, or pass truncation=True to classify its beginning"
+    ),
+}
+
+
+def refuse_unknown(options: dict[str, Any], offered: tuple[str, ...], *, loading: bool) -> None:
+    """Refuse options that are misspelt, or that were removed from transformers.
+
+    Args:
+        options: what was given.
+        offered: what a call of the pipeline takes.
+        loading: also allow what only the constructor takes.
+
+    Raises:
+        OptionError: naming the option and the nearest one on offer.
+    """
+    allowed = offered + (NAMES if loading else ())
+    for name in options:
+        if name in allowed:
+            continue
+        if name in HINTS:
+            raise OptionError(HINTS[name])
+        if name in NAMES:
+            raise OptionError(f"{name} is set once, in pipeline(...), not at a call")
+        near = difflib.get_close_matches(name, allowed, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise OptionError(f"unknown option {name!r}: {hint}options are {', '.join(allowed)}")

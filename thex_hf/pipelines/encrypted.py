@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
@@ -11,7 +10,6 @@ from typing import Any, ClassVar
 from torch import Tensor
 from transformers.utils import logging
 
-from thex_hf._paths import user_path
 from thex_hf.errors import ConversionError, InputError, TextError
 from thex_hf.modeling import ThexBertClassifier
 from thex_hf.modeling.adapters import unwrapped
@@ -19,17 +17,18 @@ from thex_hf.modeling.guards import check_dtype, check_head, refuse_misfit
 from thex_hf.modeling.opening import KINDS, check_tokenizer
 from thex_hf.modeling.switch import set_softmax
 from thex_hf.pipelines.call import ON_ERROR, Answers, Call
-from thex_hf.pipelines.call_options import check_machinery, check_mode, whole_number, yes_or_no
-from thex_hf.pipelines.engine import check_engine
-from thex_hf.pipelines.given import Given, read_given
-from thex_hf.pipelines.options import (
-    FHE_MODES,
-    choose_protocol,
-    one_of,
+from thex_hf.pipelines.call_options import (
+    check_machinery,
+    check_mode,
     refuse_unknown,
+    whole_number,
+    yes_or_no,
 )
-from thex_hf.pipelines.remote import Elsewhere, RemoteSession, refuse_local
+from thex_hf.pipelines.given import Given, read_given
+from thex_hf.pipelines.options import FHE_MODES, one_of
+from thex_hf.pipelines.remote import remote_client
 from thex_hf.pipelines.report import Report
+from thex_hf.pipelines.run_options import RunOptions
 from thex_hf.pipelines.runner import Runner
 from thex_hf.pipelines.turns import TOKENISING, LastReports, Turn
 from thex_hf.tokens.options import CUT, TokenOptions, limit_of
@@ -43,27 +42,10 @@ class EncryptedMixin:
 
     Args:
         *args: of the stock pipeline.
-        backend: engine, ``seal`` by default; or ``concrete``, which runs models of the THE-X form
-            that classify by [CLS], in an environment of its own; or ``remote``, a server elsewhere.
-        protocol: ``client-aided`` for models of the THE-X form; ``refresh`` (the default) or
-            ``one-shot`` for those of the polynomial form.
-        keys: directory to keep keys in; in memory when None. Never a model folder.
-        softmax: ``estimate`` (THE-X's, finished by the client), ``exact`` (by the client) or
-            ``estimate-on-server`` (as published: the client does nothing but ReLU; more
-            rounds, more levels, the same result); the checkpoint's by default. For
-            ``client-aided`` only.
-        relu: ``server`` for ReLU of the last layer on ciphertext, by look-up tables; for backend
-            ``concrete``. The client does it by default.
-        ring: ring degree N for ``refresh`` and ``one-shot``: larger rings carry more levels
-            between visits; the smallest that will do by default.
-        flood: how far the noise on the logits of ``refresh`` and ``one-shot`` hides the error of
-            the circuit: ``light`` (the default), or ``strong``, by at least 20 bits, which needs
-            a larger ring.
-        processes: how many the server's work is spread over; all usable cores by default.
-        url: of a server that ``thex-hf serve`` runs, for backend ``remote``.
-        server_token: that this server asks for; ``token`` is the Hub's.
-        verify: file of certificates to trust for that server, instead of the usual ones.
-        **kwargs: of the stock pipeline; ``fhe`` is ``execute`` (ciphertexts), ``simulate``
+        **kwargs: of :class:`~thex_hf.pipelines.run_options.RunOptions`, which has the words of
+            all: ``backend``, ``protocol``, ``softmax``, ``relu``, ``ring``, ``flood``,
+            ``processes``, ``keys``, and ``url``, ``server_token``, ``verify`` of a server
+            elsewhere; and of the stock pipeline. ``fhe`` is ``execute`` (ciphertexts), ``simulate``
             (the same circuit on numbers, with modelled noise) or ``disable`` (the clear torch
             model), ``agreement`` also runs the clear model and reports the difference;
             ``on_error`` is ``raise`` (the default) or ``skip``, which answers None for a text
@@ -92,70 +74,34 @@ class EncryptedMixin:
     _postprocess_params: dict[str, Any]
     _batch_size: int | None
 
-    def __init__(
-        self,
-        *args: Any,
-        backend: str = "seal",
-        protocol: str | None = None,
-        keys: str | os.PathLike[str] | None = None,
-        softmax: str | None = None,
-        relu: str = "client",
-        ring: int | None = None,
-        flood: str | None = None,
-        processes: int | None = None,
-        url: str | None = None,
-        server_token: str | None = None,
-        verify: str | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        wanted = RunOptions.take(kwargs)
         given = unwrapped(kwargs.pop("model") if "model" in kwargs else args[0] if args else None)
         if isinstance(given, ThexBertClassifier):
             check_dtype(given)
             refuse_misfit(given)
-        args, kwargs = self._fitting(protocol, args[1:], {**kwargs, "model": given})
+        args, kwargs = self._fitting(wanted.protocol, args[1:], {**kwargs, "model": given})
         model = kwargs["model"]
         if isinstance(model, ThexBertClassifier):
-            wanted = [task for task, kind in KINDS.items() if issubclass(self.model_class, kind)]
-            check_head(model.saved_as, wanted)
+            tasks = [task for task, kind in KINDS.items() if issubclass(self.model_class, kind)]
+            check_head(model.saved_as, tasks)
         if not isinstance(model, self.model_class):
             raise ConversionError(
                 f"expected a THE-X model ({self.model_class.__name__}), got "
                 f"{type(model).__name__}; convert it first: thex-hf convert"
             )
-        place = Elsewhere.check(backend, url=url, server_token=server_token, verify=verify)
         check_machinery(kwargs)
         self._last, self._turn = LastReports(), Turn()
-        folder = None if keys is None else user_path("keys", keys)
-        remote = None
-        if place is None:
-            self.protocol = choose_protocol(protocol, model.config.form)
-            check_engine(
-                backend, self.protocol, softmax=softmax, relu=relu, keys=keys, ring=ring,
-                flood=flood, processes=processes,
-            )  # fmt: skip
-        else:
-            own = None if relu == "client" else relu
-            refuse_local(softmax=softmax, ring=ring, flood=flood, processes=processes, relu=own)
-            remote = RemoteSession(place, model, protocol, folder)
-            self.protocol = remote.protocol
-        if softmax is not None:
-            kind = "exact" if softmax == "exact" else "estimate"
+        options = wanted.resolved(model.config.form)
+        remote = remote_client(options, model) if options.remote else None
+        self.protocol = remote.protocol if remote else str(options.protocol)
+        if options.softmax is not None:
+            kind = "exact" if options.softmax == "exact" else "estimate"
             if kind != model.config.softmax:  # another pipeline may have the same model
                 model = copy.deepcopy(model)
                 set_softmax(model, kind)
                 args, kwargs = args[1:], {**kwargs, "model": model}
-        self.runner = Runner(
-            model,
-            backend=backend,
-            protocol=self.protocol,
-            softmax=softmax,
-            relu=relu,
-            ring=ring,
-            flood=flood,
-            processes=processes,
-            keys=folder,
-            remote=remote,
-        )
+        self.runner = Runner(model, options, self.protocol, remote)
         self._told = False
         super().__init__(*args, **kwargs)
         if self.tokenizer is not None:

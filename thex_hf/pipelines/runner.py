@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,17 +15,20 @@ from thex_hf.circuits.protocols import LEARNS
 from thex_hf.circuits.shape import bucket
 from thex_hf.ckks.engine import Vector
 from thex_hf.ckks.parameters import Parameters
+from thex_hf.client.exchange import Client
+from thex_hf.client.plans import ServerPlans
 from thex_hf.errors import OptionError, TextError
 from thex_hf.local.session import LocalSession
 from thex_hf.modeling import ThexBertClassifier
 from thex_hf.pipelines.agreement import compare
-from thex_hf.pipelines.remote import RemoteSession
+from thex_hf.pipelines.remote import check_model
 from thex_hf.pipelines.report import Agreement, Bytes, Report, Seconds
 from thex_hf.pipelines.rows import Row, embed_row
+from thex_hf.pipelines.run_options import RunOptions
 from thex_hf.pipelines.turns import Turn
 from thex_hf.protocol.engines import CircuitBackend, Session
 from thex_hf.protocol.keys import KeyStore
-from thex_hf.protocol.result import Answer, Outcome
+from thex_hf.protocol.result import Outcome, Result
 from thex_hf.tokens.options import LONGEST
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -37,15 +39,9 @@ class Runner:
 
     Args:
         model: converted THE-X model.
-        backend: name of the engine for ``fhe="execute"``; a circuit backend is simulated too.
-        protocol: one that serves the model's form.
-        softmax: one of :data:`thex_hf.circuits.schedule.SOFTMAX`; the checkpoint's if None.
-        relu: one of :data:`thex_hf.protocol.engines.RELU`.
-        ring: ring degree for the polynomial protocols; the smallest that will do if None.
-        flood: for them, one of :data:`thex_hf.circuits.dispatch.FLOODS`.
-        processes: how many the server's work is spread over; all usable cores if None.
-        keys: directory to keep keys in, or None.
-        remote: the session that executes elsewhere, for backend ``remote``.
+        options: resolved for the model; a whole-model backend is simulated too.
+        protocol: that is run; the server's, if there is one elsewhere.
+        remote: the client of a server elsewhere, for backend ``remote``.
 
     Raises:
         BackendUnavailable: no backend of that name.
@@ -56,28 +52,19 @@ class Runner:
     def __init__(
         self,
         model: ThexBertClassifier,
-        *,
-        backend: str,
+        options: RunOptions,
         protocol: str,
-        softmax: str | None = None,
-        relu: str = "client",
-        ring: int | None = None,
-        flood: str | None = None,
-        processes: int | None = None,
-        keys: Path | None = None,
-        remote: RemoteSession | None = None,
+        remote: Client | None = None,
     ) -> None:
         self.model = model
         self.protocol = protocol
+        self._options = options
         self._remote = remote
-        self._backend = get_backend("clear") if remote else find_backend(backend)
-        self._name = backend
-        self._softmax = softmax or model.config.softmax
-        self._relu = relu
-        self._ring, self._flood, self._processes = ring, flood, processes
-        self._keys = keys
-        if keys is not None:
-            KeyStore(keys)  # refuses a model folder now, not at the first text
+        self._backend = get_backend("clear") if remote else find_backend(options.backend)
+        self._softmax = options.softmax or model.config.softmax
+        self._keys = options.key_folder
+        if self._keys is not None:
+            KeyStore(self._keys)  # refuses a model folder now, not at the first text
         self._sessions: dict[str, Session] = {}
         self._mark: tuple[object, ...] = ()
         self._plain = model
@@ -102,17 +89,17 @@ class Runner:
         simulate = fhe == "simulate"
         config = self.model.config
         if self._remote is not None and not simulate:
-            self._remote.check(self.model)
+            check_model(self._remote, self.model)
             return self._remote
         if isinstance(self._backend, CircuitBackend):
             return self._backend.session(
                 self.model.encoder_weights(),
                 ranges=config.ranges,
                 softmax=self._softmax,
-                relu=self._relu,
+                relu=self._options.relu,
                 encrypted=not simulate,
             )
-        if not simulate and self._name == "clear":
+        if not simulate and self._options.backend == "clear":
             raise OptionError(
                 "backend 'clear' encrypts nothing; use fhe='simulate' for it, or another backend"
             )
@@ -121,17 +108,21 @@ class Runner:
             get_backend("clear") if simulate else self._backend,
             protocol=self.protocol,
             softmax=self._softmax,
-            ring_degree=self._ring,
-            flood=self._flood,
+            ring_degree=self._options.ring,
+            flood=self._options.flood,
             ranges=config.ranges,
             keys=None if simulate else self._keys,
-            processes=self._processes,
+            processes=self._options.processes,
         )
 
     @property
     def longest(self) -> int:
         """The most tokens that the circuit takes, or the server elsewhere."""
-        return LONGEST if self._remote is None else self._remote.longest
+        if self._remote is None:
+            return LONGEST
+        plans = self._remote.plans
+        assert isinstance(plans, ServerPlans)
+        return plans.longest
 
     @property
     def learns(self) -> str:
@@ -144,7 +135,7 @@ class Runner:
         if fhe == "disable":
             return "torch"
         slots = not isinstance(self._backend, CircuitBackend)
-        return "clear" if slots and fhe == "simulate" else self._name
+        return "clear" if slots and fhe == "simulate" else self._options.backend
 
     def run(self, rows: Sequence[Row], *, fhe: str, agreement: bool) -> list[Report | TextError]:
         """Classify tokenised texts, each a batch of one; several run side by side.
@@ -159,7 +150,7 @@ class Runner:
             ThexError: of other kinds, which end the call.
         """
         self.model.eval()  # one that is being trained would drop values at random
-        answers: Sequence[Answer | None] = [None] * len(rows)
+        answers: Sequence[Outcome | None] = [None] * len(rows)
         if fhe != "disable":
             answers = self._answers(rows, fhe)
         return [
@@ -167,7 +158,7 @@ class Runner:
             for row, answer in zip(rows, answers, strict=True)
         ]
 
-    def _answers(self, rows: Sequence[Row], fhe: str) -> Sequence[Answer]:
+    def _answers(self, rows: Sequence[Row], fhe: str) -> Sequence[Outcome]:
         session = self.session(fhe)
         embedded = [embed_row(self._plain, row) for row in rows]
         if session is self._remote:
@@ -176,7 +167,7 @@ class Runner:
             return _several(session, embedded)
 
     def _finish(
-        self, row: Row, answer: Answer | None, fhe: str, agreement: bool
+        self, row: Row, answer: Outcome | None, fhe: str, agreement: bool
     ) -> Report | TextError:
         """The report of one text. A result that must not be believed is refused here.
 
@@ -210,28 +201,28 @@ class Runner:
         logits = self.model(**given, return_dict=True).logits[0]
         return np.asarray(logits.cpu().double().numpy())
 
-    def _report(self, row: Row, outcome: Outcome, fhe: str) -> Report:
-        transcript, facts = outcome.transcript, outcome.plan.facts
+    def _report(self, row: Row, result: Result, fhe: str) -> Report:
+        facts = result.plan.facts
         return Report(
-            logits=transcript.logits.tolist(),
+            logits=result.logits.tolist(),
             tokens=row["input_ids"].shape[1],
             bucket=facts.bucket,
             protocol=self.protocol,
             backend=self._engine(fhe),
             fhe=fhe,
             seconds=Seconds(
-                keygen=outcome.keygen_seconds,
-                prepare=outcome.prepare_seconds,
-                client=transcript.seconds_client,
-                server=transcript.seconds_server,
+                keygen=result.keygen_seconds,
+                prepare=result.prepare_seconds,
+                client=result.client_seconds,
+                server=result.server_seconds,
             ),
-            rounds=transcript.rounds,
+            rounds=result.rounds,
             bytes=Bytes()
             if fhe == "simulate"
-            else Bytes(outcome.key_bytes, transcript.bytes_up, transcript.bytes_down),
+            else Bytes(result.key_bytes, result.bytes_up, result.bytes_down),
             levels=facts.levels,
             key_switches=facts.key_switches,
-            batch=outcome.batch,
+            batch=result.batch,
             ring_degree=facts.ring_degree,
             modulus_bits=facts.modulus_bits,
         )
@@ -257,7 +248,7 @@ class Runner:
         return compare(self._clear(row), own, self.model.config, marks)
 
 
-def _several(session: Session, embedded: Sequence[Vector]) -> Sequence[Answer]:
+def _several(session: Session, embedded: Sequence[Vector]) -> Sequence[Outcome]:
     """Answers to all texts; a single one has all processes to itself."""
     if len(embedded) > 1:
         return session.run_many(embedded)

@@ -14,9 +14,8 @@ from thex_hf.circuits.dispatch import FORMS
 from thex_hf.modeling import ThexBertClassifier, ThexBertForSequenceClassification
 from thex_hf.modeling.digest import weights_digest
 from thex_hf.pipelines.bundled import bundled_checkpoint
-from thex_hf.pipelines.call_options import check_text_options
+from thex_hf.pipelines.call_options import CALL_OPTIONS, check_text_options
 from thex_hf.pipelines.encrypted import EncryptedMixin
-from thex_hf.pipelines.options import CALL_OPTIONS
 from thex_hf.pipelines.report import Report
 from thex_hf.pipelines.rows import inputs_of
 from thex_hf.pipelines.sharing import SharingMixin

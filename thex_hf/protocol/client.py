@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +21,7 @@ from thex_hf.ckks.engine import AnyVector, ClientEngine, Vector
 from thex_hf.ckks.packing.layout import Layout
 from thex_hf.errors import InputError, WireError
 from thex_hf.protocol.messages import Message
+from thex_hf.protocol.result import Result
 
 WORD_BITS = 62
 """A coefficient below this many bits is encoded as one word; larger ones take longer."""
@@ -43,7 +44,6 @@ class Conversation(ABC):
     key_id: str
     run: str = field(default_factory=lambda: secrets.token_hex(16), kw_only=True)
     step: int = field(default=0, kw_only=True)
-    seconds: float = field(default=0.0, kw_only=True)
     logits: Vector | None = field(default=None, kw_only=True)
 
     def check(self) -> None:  # noqa: B027
@@ -63,10 +63,7 @@ class Conversation(ABC):
 
     def request(self) -> bytes:
         """The first message: the encrypted embeddings."""
-        start = time.perf_counter()
-        data = self._message("request", self._inputs())
-        self.seconds += time.perf_counter() - start
-        return data
+        return self._message("request", self._inputs())
 
     def receive(self, data: bytes) -> bytes | None:
         """Answer a visit, or read the answer.
@@ -74,7 +71,6 @@ class Conversation(ABC):
         Raises:
             WireError, PlanMismatch, KeyMismatch: the message is not the one expected next.
         """
-        start = time.perf_counter()
         visits = self.plan.schedule.visits
         kind = "visit" if self.step < len(visits) else "answer"
         message = Message.from_bytes(data)
@@ -84,13 +80,10 @@ class Conversation(ABC):
                 f"expected step {self.step} of run {self.run}, got step {message.step} of run "
                 f"{message.run}; messages must arrive once and in order"
             )
-        reply = None
         if kind == "visit":
-            reply = self._visit(message)
-        else:
-            self._answer(message)
-        self.seconds += time.perf_counter() - start
-        return reply
+            return self._visit(message)
+        self._answer(message)
+        return None
 
     def _visit(self, message: Message) -> bytes:
         visit = self.plan.schedule.visits[self.step]
@@ -111,6 +104,32 @@ class Conversation(ABC):
 
     def _message(self, kind: str, parts: list[list[bytes]], step: int = 0) -> bytes:
         return Message(kind, self.plan.id, self.key_id, self.run, step, parts).to_bytes()
+
+
+def exchange(client: Conversation, answer: Callable[[bytes], bytes]) -> Result:
+    """Carry messages between the two sides until the client has its logits.
+
+    Args:
+        client: its side of one request.
+        answer: the server's: what it says to a message.
+
+    Raises:
+        RangeError: the client saw values on the way that it cannot believe.
+        ThexError: as the two sides raise.
+    """
+    begin = time.perf_counter()
+    waited, sent, received, rounds = 0.0, 0, 0, 0
+    message: bytes | None = client.request()
+    while message is not None:
+        asked = time.perf_counter()
+        reply = answer(message)
+        waited += time.perf_counter() - asked
+        sent, received, rounds = sent + len(message), received + len(reply), rounds + 1
+        message = client.receive(reply)
+    client.check()  # the server has done its part and sees no difference
+    assert client.logits is not None
+    spent = time.perf_counter() - begin - waited
+    return Result(client.logits, client.plan, rounds, sent, received, spent, waited)
 
 
 @dataclass

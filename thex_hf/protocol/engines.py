@@ -11,7 +11,7 @@ from thex_hf.circuits.plan import Planned
 from thex_hf.circuits.schedule import SOFTMAX
 from thex_hf.ckks.engine import Vector
 from thex_hf.protocol.costs import Estimate
-from thex_hf.protocol.result import Answer, Outcome
+from thex_hf.protocol.result import Outcome, Result
 from thex_hf.weights import EncoderWeights
 
 
@@ -22,12 +22,12 @@ class Session(Protocol):
         """The plan for a text of ``tokens`` tokens. Raises PlanError."""
         ...
 
-    def run(self, embeddings: Vector) -> Outcome:
+    def run(self, embeddings: Vector) -> Result:
         """Classify one text from its embeddings ``(tokens, d)``."""
         ...
 
-    def run_many(self, embeddings: Sequence[Vector]) -> list[Answer]:
-        """Classify several texts: in their order an outcome, or why that text has none."""
+    def run_many(self, embeddings: Sequence[Vector]) -> list[Outcome]:
+        """Classify several texts: in their order a result, or why that text has none."""
         ...
 
 

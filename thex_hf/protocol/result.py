@@ -1,76 +1,84 @@
-"""Client and server in one process, joined by bytes only, with a report of the run."""
+"""What one text gave and cost, wherever its server is and whatever engine it ran on."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from thex_hf.circuits.plan import Planned
 from thex_hf.ckks.engine import Vector
 from thex_hf.errors import TextError
-from thex_hf.protocol.client import Conversation
-from thex_hf.protocol.server import ServerRun
 
 
 @dataclass(frozen=True)
-class Transcript:
-    """What one run cost, and its result.
+class Result:
+    """One text's logits, and what they cost.
 
-    ``logits`` are ``(labels,)``, for a model that classifies tokens ``(n, labels)``, and for a
-    batch ``(texts, labels)``. ``seconds_*`` are wall-clock seconds of each role, ``bytes_*`` what
-    crossed each way.
+    Args:
+        logits: ``(labels,)``, for a model that classifies tokens ``(n, labels)``, and for a batch
+            that is not yet divided ``(texts, labels)``.
+        plan: that it ran under.
+        rounds: requests that were answered.
+        bytes_up: sent, without keys.
+        bytes_down: received.
+        client_seconds: wall-clock seconds of the client's work.
+        server_seconds: waited for the server, the way there and back included.
+        key_bytes: of the evaluation keys, which are sent once.
+        keygen_seconds: of making and sending keys; 0 when that was done before.
+        prepare_seconds: of encoding weights, where the server is in this process; 0 when that was
+            done before.
+        batch: texts in the same request, each with an equal share of its seconds and bytes.
     """
 
     logits: Vector
+    plan: Planned
     rounds: int
     bytes_up: int
     bytes_down: int
-    seconds_client: float
-    seconds_server: float
+    client_seconds: float
+    server_seconds: float
+    key_bytes: int = 0
+    keygen_seconds: float = 0.0
+    prepare_seconds: float = 0.0
+    batch: int = 1
+
+    def divided(self) -> list[Result]:
+        """Of a batch one result a text; the first one has the one-time costs."""
+        count = len(self.logits)
+        return [
+            replace(
+                self,
+                logits=logits,
+                bytes_up=round(self.bytes_up / count),
+                bytes_down=round(self.bytes_down / count),
+                client_seconds=self.client_seconds / count,
+                server_seconds=self.server_seconds / count,
+                keygen_seconds=0.0 if index else self.keygen_seconds,
+                prepare_seconds=0.0 if index else self.prepare_seconds,
+                batch=count,
+            )
+            for index, logits in enumerate(self.logits)
+        ]
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """One classified text: its transcript, plan, and one-time costs paid by this call.
-
-    Texts that share a request have equal shares of its seconds and bytes.
-    """
-
-    transcript: Transcript
-    plan: Planned
-    key_bytes: int
-    keygen_seconds: float  # 0 when the keys were there already
-    prepare_seconds: float  # 0 when the weights were encoded already
-    batch: int = 1  # texts in the same request
+Outcome: TypeAlias = Result | TextError
+"""Of one of many texts: its result, or why it has none while others have."""
 
 
-Answer: TypeAlias = Outcome | TextError
-"""Of one of many texts: its outcome, or why it has none while others have."""
-
-
-def served(answer: Answer) -> Outcome:
-    """The outcome.
+def result_of(outcome: Outcome) -> Result:
+    """The result.
 
     Raises:
         TextError: there is none.
     """
-    if isinstance(answer, TextError):
-        raise answer
-    return answer
+    if isinstance(outcome, TextError):
+        raise outcome
+    return outcome
 
 
-def exchange(client: Conversation, server: ServerRun) -> Transcript:
-    """Carry messages between the two sides until the client has its logits.
-
-    Raises:
-        RangeError: the client saw values on the way that it cannot believe.
-    """
-    up = client.request()
-    down = server.start(up)
-    sent, received, rounds = len(up), len(down), 1
-    while (reply := client.receive(down)) is not None:
-        down = server.reply(reply)
-        sent, received, rounds = sent + len(reply), received + len(down), rounds + 1
-    client.check()
-    assert client.logits is not None
-    return Transcript(client.logits, rounds, sent, received, client.seconds, server.seconds)
+def outcomes_of(outcome: Outcome, texts: Sequence[object], *, batch: bool) -> list[Outcome]:
+    """The outcome of each text of a request."""
+    if isinstance(outcome, TextError):
+        return [outcome] * len(texts)
+    return list(outcome.divided()) if batch else [outcome]

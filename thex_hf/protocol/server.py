@@ -5,7 +5,6 @@ Nothing in this module can decrypt, and nothing it imports holds a secret key.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -64,7 +63,6 @@ class ServerRun:
     ) -> None:
         model.require(plan)
         self.plan = plan
-        self.seconds = 0.0
         self.finished = False
         self._engine = engine
         self._key_id = key_id
@@ -75,13 +73,16 @@ class ServerRun:
         self._run = ""
         self._step = 0
 
+    def answer(self, data: bytes) -> bytes:
+        """Take whatever comes next: the request, then replies. Raises as both methods below."""
+        return self.start(data) if self._steps is None else self.reply(data)
+
     def start(self, data: bytes) -> bytes:
         """Take a request and run to the first visit.
 
         Raises:
             WireError, PlanMismatch, KeyMismatch: the request is malformed or foreign.
         """
-        begin = time.perf_counter()
         if self._steps is not None:
             raise WireError("this run has started; a new request needs a new run")
         message = Message.from_bytes(data)
@@ -91,7 +92,6 @@ class ServerRun:
         self._run = message.run
         out = self._advance(lambda: next(steps))
         self._steps = steps
-        self.seconds += time.perf_counter() - begin
         return out
 
     def reply(self, data: bytes) -> bytes:
@@ -102,7 +102,6 @@ class ServerRun:
         Raises:
             WireError, PlanMismatch, KeyMismatch: the reply is not the one expected next.
         """
-        begin = time.perf_counter()
         steps = self._steps
         if steps is None or self.finished:
             raise WireError("no reply is expected: the run has not started or is finished")
@@ -118,7 +117,6 @@ class ServerRun:
         reply = [[next(handles) for _ in part.returns] for part in visit.parts]
         self._step += 1
         out = self._advance(lambda: steps.send(reply))
-        self.seconds += time.perf_counter() - begin
         return out
 
     def _load(self, message: Message, packings: tuple[Packing, ...]) -> list[Handles]:

@@ -11,8 +11,8 @@ from thex_hf.errors import ConversionError
 from thex_hf.modeling.cards.card import write_card
 from thex_hf.modeling.cards.measures import read_measures, write_measures
 from thex_hf.modeling.opening import open_model, open_tokenizer
-from thex_hf.pipelines.engine import check_engine
 from thex_hf.pipelines.options import FHE_MODES, choose_protocol, one_of
+from thex_hf.pipelines.run_options import RunOptions
 from thex_hf.reports.costs import estimated_costs, protocols_of
 from thex_hf.reports.machine import backend_words, machine, versions
 from thex_hf.reports.scores import executed_costs, score_rows, texts_of
@@ -68,9 +68,7 @@ def make_card(
     model = open_model(place)
     wanted = [choose_protocol(p, model.config.form) for p in protocols or protocols_of(model)]
     for name in wanted:
-        check_engine(
-            backend, name, softmax=None, relu="client", keys=None, ring=ring, processes=processes
-        )
+        RunOptions(backend, name, ring=ring, processes=processes).check_engine()
     measures: dict[str, Any] = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "backend": backend_words(backend),

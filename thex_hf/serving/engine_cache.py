@@ -52,7 +52,7 @@ class Keyring:
         clock: seconds that never go back.
     """
 
-    most_bytes: int = 1 << 30
+    most_bytes: float = 1 << 30
     seconds: float = math.inf
     clock: Callable[[], float] = time.monotonic
     _kept: OrderedDict[KeysName, _Kept] = field(default_factory=OrderedDict, repr=False)

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from thex_hf.backends.base import EvaluationKeys, SlotBackend
-from thex_hf.circuits.dispatch import plan_for, program_for
+from thex_hf.circuits.dispatch import batch_plan_for, can_batch, check_form, plan_for, program_for
 from thex_hf.circuits.encode_weights import prepare
+from thex_hf.circuits.parallel import ALONE, Together
 from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.shape import BUCKETS
 from thex_hf.errors import KeyMismatch, PlanMismatch, ThexError, WireError
@@ -50,12 +51,15 @@ class ThexServer:
         softmax: for ``client-aided``.
         ring_degree: for the other protocols; the cheapest if None.
         flood: for the other protocols, as :func:`thex_hf.circuits.dispatch.plan_for` has it.
-        buckets: padded lengths that are served.
+        buckets: padded lengths that are served from the start; others when they are asked for.
+        batches: clients are told of plans for many texts in one request, where protocol and model
+            allow it; their messages and a worker's memory are larger.
         runs: bounds of what is in progress.
         keyring: bounds of the keys in memory.
+        together: runs what is independent within one text.
 
     Raises:
-        PlanError: no plan for a bucket.
+        PlanError: the model's form does not fit the protocol, or no plan for a bucket.
     """
 
     weights: EncoderWeights
@@ -66,50 +70,99 @@ class ThexServer:
     ring_degree: int | None = None
     flood: str | None = None
     buckets: tuple[int, ...] = BUCKETS
+    batches: bool = False
     runs: Runs = field(default_factory=Runs)
     keyring: Keyring = field(default_factory=Keyring)
+    together: Together = field(default=ALONE, repr=False)
     _plans: dict[str, Plan] = field(init=False, default_factory=dict, repr=False)
+    _singles: dict[int, Plan] = field(init=False, default_factory=dict, repr=False)
+    _batches: dict[int, Plan] = field(init=False, default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         """Plan every bucket."""
+        check_form(self.weights.form, self.protocol)
         self._model = ServedModel(self.weights)
         for size in self.buckets:
+            self.plan(size)
+            if self.batches:
+                self.batch_plan(size)
+
+    def plan(self, tokens: int) -> Plan:
+        """The plan for one text of a bucket, made when first asked for.
+
+        Args:
+            tokens: padded length, one of :data:`thex_hf.circuits.shape.BUCKETS`.
+
+        Raises:
+            PlanError: no parameters carry the model.
+        """
+        if tokens not in self._singles:
             plan = plan_for(
                 self.weights,
-                size,
+                tokens,
                 self.ranges,
                 protocol=self.protocol,
                 softmax=self.softmax,
                 ring_degree=self.ring_degree,
                 flood=self.flood,
             )
-            self._plans[plan.id] = plan
+            self._singles[tokens] = self._plans[plan.id] = plan
+        return self._singles[tokens]
+
+    def batch_plan(self, tokens: int) -> Plan | None:
+        """The plan for many texts of a bucket in one request; None: protocol or model forbid it.
+
+        Raises:
+            PlanError: no parameters carry the model.
+        """
+        if not can_batch(self.protocol, self.weights.head):
+            return None
+        if tokens not in self._batches:
+            plan = batch_plan_for(
+                self.weights, tokens, self.ranges, protocol=self.protocol, flood=self.flood
+            )
+            self._batches[tokens] = self._plans[plan.id] = plan
+        return self._batches[tokens]
 
     @property
     def plans(self) -> Mapping[str, Plan]:
         """The plans that are served, by id."""
         return self._plans
 
-    def prepare(self, tick: Callable[[], None] = lambda: None, plan: str | None = None) -> None:
-        """Encode the weights of every plan, or of one, which needs no keys.
+    def prepare(
+        self,
+        tick: Callable[[], None] = lambda: None,
+        plan: str | None = None,
+        keys: str | None = None,
+    ) -> None:
+        """Encode the weights of every plan for one text, or of one plan.
 
         Args:
             tick: called after each plaintext.
             plan: id of the only one to prepare.
+            keys: name of anybody's keys whose engine encodes; None: one without keys does.
         """
-        for own in self._plans.values() if plan is None else [self._plans[plan]]:
-            encoder = self.backend.server(own.parameters, EvaluationKeys.of(b"", b""), ())
-            program = program_for(own, self._model.folded)
-            prepare(encoder, self._model.store(own), own, program, tick)
+        for one in self._singles.values() if plan is None else [self._plans[plan]]:
+            held = None if keys is None else self.keyring.get(KeysName(ANYONE, keys))
+            if held is not None:
+                encoder = held.engine
+            else:
+                encoder = self.backend.server(one.parameters, EvaluationKeys.of(b"", b""), ())
+            program = program_for(one, self._model.folded)
+            prepare(encoder, self._model.store(one), one, program, tick)
 
     def info(self) -> dict[str, Any]:
         """What a client must know before it makes keys, as JSON values."""
+        offered = [("plans", self._singles)] + [("batches", self._batches)] * self.batches
         return {
             "format": VERSION,
             "backend": self.backend.name,
             "protocol": self.protocol,
             "model": self.weights.fingerprint(),
-            "plans": {str(plan.shape.tokens): plan.to_json() for plan in self._plans.values()},
+            **{
+                name: {str(plan.shape.tokens): plan.to_json() for plan in plans.values()}
+                for name, plans in offered
+            },
         }
 
     def served(self) -> Served:
@@ -137,11 +190,24 @@ class ThexServer:
                 f"plans again"
             )
         parts = (file.part(name) for name in ("relinearisation", "rotations", "public"))
-        keys = EvaluationKeys(file.key_id, *parts)
-        engine = self.backend.server(plan.parameters, keys, plan.rotations)
         name = KeysName(owner, hashlib.sha256(data).hexdigest())
-        self.keyring.put(name, HeldKeys(engine, keys.key_id, plan.key_set, len(data)))
+        self.hold(name, plan, EvaluationKeys(file.key_id, *parts), len(data))
         return name.name
+
+    def hold(self, name: KeysName, plan: Plan, keys: EvaluationKeys, size: int) -> None:
+        """Make an engine of a client's evaluation keys and keep it.
+
+        Args:
+            name: that messages will give.
+            plan: one that the keys are for.
+            keys: of the client.
+            size: bytes that count towards the cache.
+
+        Raises:
+            WireError, KeyMismatch: the backend refuses them.
+        """
+        engine = self.backend.server(plan.parameters, keys, plan.rotations)
+        self.keyring.put(name, HeldKeys(engine, keys.key_id, plan.key_set, size))
 
     def has_keys(self, name: str, owner: str = ANYONE) -> bool:
         """Whether these keys are in memory."""
@@ -203,7 +269,7 @@ class ThexServer:
             raise KeyMismatch(
                 f"the evaluation keys {name.keys[:64]!r} of this plan are not here; send them first"
             )
-        return ServerRun(self._model, plan, held.engine, held.key_id)
+        return ServerRun(self._model, plan, held.engine, held.key_id, self.together)
 
 
 def _most_bytes(plan: Plan) -> int:

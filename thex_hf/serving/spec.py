@@ -37,6 +37,7 @@ class Spec:
         ring: ring degree for the other protocols; the cheapest if None.
         flood: for the other protocols, as :func:`thex_hf.circuits.dispatch.plan_for` has it.
         buckets: padded lengths that are served.
+        batches: many texts may come in one request, where protocol and model allow it.
         runs: at once, in each worker.
         runs_of_keys: at once, under one key file, in each worker.
         run_seconds: that a client may take for a reply.
@@ -58,6 +59,7 @@ class Spec:
     ring: int | None = None
     flood: str | None = None
     buckets: tuple[int, ...] = BUCKETS
+    batches: bool = False
     runs: int = 64
     runs_of_keys: int = 8
     run_seconds: float = 600.0
@@ -97,6 +99,7 @@ class Spec:
             ring_degree=self.ring,
             flood=self.flood,
             buckets=self.buckets,
+            batches=self.batches,
             runs=Runs(self.runs, self.runs_of_keys, self.run_seconds),
             keyring=Keyring(self.keys_in_memory, self.keys_seconds),
         )

@@ -1,0 +1,191 @@
+"""How texts are run: engine, protocol and all that goes with them, in one record for everything."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from thex_hf._paths import user_path
+from thex_hf.backends.registry import find_backend
+from thex_hf.circuits.dispatch import FLOODS, RINGS
+from thex_hf.circuits.schedule import SOFTMAX
+from thex_hf.errors import OptionError
+from thex_hf.pipelines.options import choose_protocol, one_of
+from thex_hf.processes.pool import check_processes
+from thex_hf.protocol.engines import RELU, Capabilities, capabilities_of
+
+REMOTE = "remote"
+"""The backend that is a server elsewhere."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Options of a pipeline that are set once; the command, scores and services read the same ones.
+
+    Nothing is checked before :meth:`resolved` is told which model they are for.
+
+    Args:
+        backend: engine, ``seal`` by default; or ``concrete``, which runs models of the THE-X form
+            that classify by [CLS], in an environment of its own; or ``remote``, a server elsewhere.
+        protocol: ``client-aided`` for models of the THE-X form; ``refresh`` (the default) or
+            ``one-shot`` for those of the polynomial form.
+        softmax: ``estimate`` (THE-X's, finished by the client), ``exact`` (by the client) or
+            ``estimate-on-server`` (as published: the client does nothing but ReLU; more
+            rounds, more levels, the same result); the checkpoint's by default. For
+            ``client-aided`` only.
+        relu: ``server`` for ReLU of the last layer on ciphertext, by look-up tables; for backend
+            ``concrete``. The client does it by default.
+        ring: ring degree N for ``refresh`` and ``one-shot``: larger rings carry more levels
+            between visits; the smallest that will do by default.
+        flood: how far the noise on the logits of ``refresh`` and ``one-shot`` hides the error of
+            the circuit: ``light`` (the default), or ``strong``, by at least 20 bits, which needs
+            a larger ring.
+        processes: how many the server's work is spread over; all usable cores by default.
+        keys: directory to keep keys in; in memory when None. Never a model folder.
+        url: of a server that ``thex-hf serve`` runs, for backend ``remote``.
+        server_token: that this server asks for; ``token`` is the Hub's.
+        verify: file of certificates to trust for that server, instead of the usual ones.
+    """
+
+    backend: str = "seal"
+    protocol: str | None = None
+    softmax: str | None = None
+    relu: str = "client"
+    ring: int | None = None
+    flood: str | None = None
+    processes: int | None = None
+    keys: str | os.PathLike[str] | None = None
+    url: str | None = None
+    server_token: str | None = field(default=None, repr=False)
+    verify: str | None = None
+
+    @classmethod
+    def take(cls, options: dict[str, Any]) -> RunOptions:
+        """Those among many options, which are taken out of them."""
+        return cls(**{name: options.pop(name) for name in NAMES if name in options})
+
+    @property
+    def remote(self) -> bool:
+        """Whether a server elsewhere computes."""
+        return self.backend == REMOTE
+
+    @property
+    def key_folder(self) -> Path | None:
+        """Where keys are kept. Raises OptionError: the path means nothing."""
+        return None if self.keys is None else user_path("keys", self.keys)
+
+    def given(self) -> Mapping[str, Any]:
+        """Those that are not what they are by default."""
+        return {
+            one.name: value
+            for one in fields(self)
+            if (value := getattr(self, one.name)) != one.default
+        }
+
+    def resolved(self, form: str) -> RunOptions:
+        """With the protocol for a model of a form; the server's own affair with ``remote``.
+
+        Args:
+            form: ``the-x`` or ``polynomial``.
+
+        Raises:
+            OptionError: an option is not on offer, does not go with another, or is the server's.
+            BackendUnavailable: no backend of that name.
+            ConversionError: no protocol runs a model of that form.
+        """
+        if self.remote:
+            self._check_remote()
+            return self
+        for name in ELSEWHERE:
+            if getattr(self, name) is not None:
+                raise OptionError(f"{name} goes with backend='remote', not {self.backend!r}")
+        chosen = replace(self, protocol=choose_protocol(self.protocol, form))
+        chosen.check_engine()
+        return chosen
+
+    def check_engine(self) -> None:
+        """Refuse what the engine cannot do under the protocol, which must have been chosen.
+
+        Raises:
+            OptionError: says which option, and what to do.
+            BackendUnavailable: no backend of that name.
+        """
+        backend, protocol = self.backend, self.protocol
+        can = capabilities_of(find_backend(backend))
+        relu = one_of("relu", self.relu, RELU)
+        if protocol not in can.protocols:
+            raise OptionError(
+                f"backend {backend!r} serves the protocol {', '.join(can.protocols)} only, not "
+                f"{protocol}; use backend 'seal', or a model of the THE-X form"
+            )
+        if relu not in can.relu:
+            raise OptionError(
+                f"relu='server' needs tables on ciphertext, which backend 'concrete' has; with "
+                f"backend {backend!r} the client rectifies, or polynomials take the place of ReLU"
+            )
+        self._check_softmax(can)
+        if self.keys is not None and not can.keeps_keys:
+            raise OptionError(
+                f"backend {backend!r} makes new keys for every session and keeps none: leave out "
+                f"keys"
+            )
+        if self.keys is not None and backend == "clear":
+            raise OptionError("backend 'clear' encrypts nothing and makes no keys: leave out keys")
+        if self.processes is not None:
+            check_processes(self.processes)
+            if not can.side_by_side:
+                raise OptionError(
+                    f"backend {backend!r} has processes of its own: leave out processes"
+                )
+        if self.ring is not None:
+            self._check_ring(can)
+        if self.flood is not None:
+            if protocol == "client-aided":
+                raise OptionError(
+                    "flood is for refresh and one-shot; client-aided protects no model: leave it "
+                    "out"
+                )
+            one_of("flood", self.flood, FLOODS)
+
+    def _check_softmax(self, can: Capabilities) -> None:
+        if self.softmax is None:
+            return
+        if self.protocol != "client-aided":
+            raise OptionError(f"softmax is an option of client-aided, not of {self.protocol}")
+        one_of("softmax", self.softmax, SOFTMAX)
+        if self.softmax == "estimate-on-server" and self.softmax not in can.softmax:
+            raise OptionError(
+                f"with backend {self.backend!r} the client finishes the softmax: "
+                f"{' or '.join(can.softmax)}, not {self.softmax}"
+            )
+
+    def _check_ring(self, can: Capabilities) -> None:
+        if not can.rings:
+            raise OptionError(f"backend {self.backend!r} has no ring to choose: leave out ring")
+        if self.protocol == "client-aided":
+            raise OptionError(
+                "ring is for refresh and one-shot; client-aided has the one that it needs: leave "
+                "it out"
+            )
+        if type(self.ring) is not int or self.ring not in RINGS:
+            raise OptionError(
+                f"ring must be one of {', '.join(map(str, RINGS))}, got {self.ring!r}"
+            )
+
+    def _check_remote(self) -> None:
+        """Refuse what the server decides, or what has no server to do it."""
+        if self.url is None:
+            raise OptionError("backend='remote' needs url='https://host:port' of a thex-hf serve")
+        for name in ("softmax", "ring", "flood", "processes", "relu"):
+            if name in self.given():
+                raise OptionError(
+                    f"{name} is the server's choice with backend='remote': leave it out"
+                )
+
+
+NAMES = tuple(one.name for one in fields(RunOptions))
+ELSEWHERE = ("url", "server_token", "verify")
+"""What only a server elsewhere has."""
