@@ -7,7 +7,7 @@ from thex_hf.circuits.client_aided.circuit import encode
 from thex_hf.circuits.client_aided.planner import make_plan
 from thex_hf.circuits.context import Context, RangeBits
 from thex_hf.circuits.folding import fold
-from thex_hf.ckks.plaintext_cache import PlainStore
+from thex_hf.ckks.plaintext_cache import PlaintextCache
 from thex_hf.protocol.client import answer_part
 
 
@@ -20,7 +20,7 @@ def run_exactly(weights, tokens, embeddings, softmax="estimate"):
     """The whole circuit on numbers; returns (plan, engine, sent vectors by part, answer)."""
     plan = make_plan(weights, tokens, bits_for(weights), softmax=softmax)
     engine = ExactEngine(plan.shape.geometry.slots)
-    run = Context(engine, PlainStore(), plan.shape, plan.bits, softmax)
+    run = Context(engine, PlaintextCache(), plan.shape, plan.bits, softmax)
     padded = np.zeros((tokens, weights.hidden))
     padded[: len(embeddings)] = embeddings
     mask = (np.arange(tokens) < len(embeddings)).astype(float)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from thex_hf.ckks.counting import CountingEngine, Shadow
+from thex_hf.ckks.counting import CountingEngine, SymbolicCiphertext
 
 # Masks of 2**34 leave numbers of float64 about 2**-18, which the circuit may enlarge: over 600
 # runs of the polynomial circuit with fresh masks the largest error was 1.1e-5.
@@ -17,7 +17,7 @@ class ExactEngine:
         self.slots = slots
 
     def encrypt(self, vector, level):
-        return vector, Shadow(level)
+        return vector, SymbolicCiphertext(level)
 
     def level(self, a):
         return a[1].level

@@ -11,7 +11,7 @@ from thex_hf.circuits.flood import Flood
 from thex_hf.circuits.schedule import Schedule
 from thex_hf.circuits.single.folding import fold_polynomial
 from thex_hf.circuits.single.planner import polynomial_program
-from thex_hf.ckks.plaintext_cache import PlainStore
+from thex_hf.ckks.plaintext_cache import PlaintextCache
 from thex_hf.protocol.keys import key_request
 from thex_hf.protocol.server import ServedModel
 
@@ -73,7 +73,7 @@ def run_exactly(weights, route, length, seed=1, flood=FAINT, spoil=lambda vector
     request = [
         encrypt(v, level) for v, level in pack_request(schedule, embeddings, route.shape.tokens)
     ]
-    steps, seen = program(engine, PlainStore(), request), []
+    steps, seen = program(engine, PlaintextCache(), request), []
     try:
         sent = next(steps)
         for visit in schedule.visits:

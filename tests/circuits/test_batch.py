@@ -23,7 +23,7 @@ from thex_hf.circuits.dispatch import batch_plan_for, plan_for
 from thex_hf.circuits.flood import Flood
 from thex_hf.circuits.planning import shape_of
 from thex_hf.ckks.parameters import Parameters
-from thex_hf.ckks.plaintext_cache import PlainStore
+from thex_hf.ckks.plaintext_cache import PlaintextCache
 from thex_hf.errors import InputError, PlanError
 from thex_hf.protocol.client import BatchClientRun, exchange
 from thex_hf.protocol.costs import estimate, measure_costs
@@ -71,7 +71,7 @@ def drive(weights, route, texts, engine, encrypt, renew, flood=FAINT):
     bits = RangeBits((), (VALUE_BITS,) * (2 * len(weights.layers)))
     program = batch_program(route, bits, fold_batch(weights), flood)
     request = [[encrypt(v, level) for v in vs] for vs, level in packed_request(schedule, texts)]
-    steps, seen = program(engine, PlainStore(), request), []
+    steps, seen = program(engine, PlaintextCache(), request), []
     try:
         sent = next(steps)
         for visit in schedule.visits:

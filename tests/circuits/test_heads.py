@@ -13,7 +13,7 @@ from thex_hf.circuits.planning import shape_of
 from thex_hf.circuits.single.folding import fold_polynomial
 from thex_hf.circuits.single.planner import polynomial_program
 from thex_hf.circuits.single.refresh_schedule import routes
-from thex_hf.ckks.plaintext_cache import PlainStore
+from thex_hf.ckks.plaintext_cache import PlaintextCache
 
 HEADS = ("tokens", "mean")
 AIDED = {
@@ -136,7 +136,7 @@ def one_shot(engine, weights, route, length):
         )
     ]
     with pytest.raises(StopIteration) as stop:
-        next(program(engine, PlainStore(), request))
+        next(program(engine, PlaintextCache(), request))
     out = sum(n for (verb, _), n in engine.rules.operations.items() if verb == "rerandomise")
     assert out == route.answer.ciphertexts
     return stop.value.value, polynomial_runs.polynomial_logits(weights, embeddings)

@@ -16,7 +16,7 @@ from thex_hf.circuits.planning import shape_of
 from thex_hf.circuits.single.folding import fold_polynomial
 from thex_hf.circuits.single.planner import make_polynomial_plan, polynomial_program
 from thex_hf.circuits.single.refresh_schedule import routes
-from thex_hf.ckks.plaintext_cache import PlainStore
+from thex_hf.ckks.plaintext_cache import PlaintextCache
 from thex_hf.errors import PlanError
 from thex_hf.protocol.client import ClientRun
 from thex_hf.protocol.messages import Message
@@ -78,7 +78,7 @@ def test_the_answer_holds_logits_and_nothing_else(case):
         for vectors, level in pack_request(route.schedule, embeddings, tokens)
     ]
     with pytest.raises(StopIteration) as stop:
-        next(program(engine, PlainStore(), request))
+        next(program(engine, PlaintextCache(), request))
     answer = [a[0] for a in stop.value.value]
     bar = route.shape.bar
     logits = bar.unpack([v.real for v in answer])

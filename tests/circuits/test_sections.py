@@ -6,7 +6,7 @@ import pytest
 from reference import random_polynomial_weights, random_weights
 
 from thex_hf.circuits.dispatch import FORMS, batch_plan_for, plan_for
-from thex_hf.ckks.counting import CountingEngine, Section, Shadow
+from thex_hf.ckks.counting import CountingEngine, Section, SymbolicCiphertext
 
 TINY = {"hidden": 32, "heads": 2, "intermediate": 48}
 MADE = {"the-x": random_weights, "polynomial": random_polynomial_weights}
@@ -55,10 +55,10 @@ def test_a_batch_has_one_stage():
 def test_an_engine_counts_each_mark_apart():
     engine = CountingEngine(8)
     engine.mark("scores", 3)
-    engine.rotate(Shadow(1), 2)
+    engine.rotate(SymbolicCiphertext(1), 2)
     engine.mark("context")
     engine.visit()
-    engine.rotate(Shadow(0), 2)
+    engine.rotate(SymbolicCiphertext(0), 2)
     assert engine.sections == {
         Section(0, "3", "scores"): Counter({("rotate", 1): 1}),
         Section(1, "3", "context"): Counter({("rotate", 0): 1}),

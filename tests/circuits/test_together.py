@@ -20,16 +20,16 @@ from thex_hf.circuits.planning import shape_of
 from thex_hf.circuits.single.folding import fold_polynomial
 from thex_hf.circuits.single.planner import few_baby_steps, polynomial_program
 from thex_hf.circuits.single.refresh_schedule import routes
-from thex_hf.ckks.counting import CountingEngine, Shadow
+from thex_hf.ckks.counting import CountingEngine, SymbolicCiphertext
 from thex_hf.ckks.parameters import Parameters
-from thex_hf.ckks.plaintext_cache import PlainStore
+from thex_hf.ckks.plaintext_cache import PlaintextCache
 from thex_hf.errors import ChildError, OptionError, PlanError
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system"),
     pytest.mark.usefixtures("nothing_left"),
 ]
-SHADOW = Shadow(3)
+SHADOW = SymbolicCiphertext(3)
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_numbers_are_the_same_up_to_the_masks_rounding(case, one_shot, processes
     for side in (ALONE, Forked(processes)):
         engine = ExactEngine(route.shape.geometry.slots)
         request = [[engine.encrypt(v, level) for v in vectors] for vectors, level in packed]
-        steps = program(weights, route, side)(engine, PlainStore(), request)
+        steps = program(weights, route, side)(engine, PlaintextCache(), request)
         found.append([a[0] for a in answer(engine, steps, route.schedule)])
         side.collect()
     if one_shot:  # without a mask, to the last bit
@@ -108,7 +108,7 @@ def test_ciphertexts_are_the_same_to_the_last_bit():
     request = [
         [engine.load(client.encrypt(v, level)) for v in vectors] for vectors, level in packed
     ]
-    store, found = PlainStore(), []
+    store, found = PlaintextCache(), []
     for side in (ALONE, Forked(2)):
         steps = program(weights, route, side)(engine, store, request)
         handles = answer(engine, steps, route.schedule)
@@ -120,8 +120,8 @@ def test_ciphertexts_are_the_same_to_the_last_bit():
 
 def test_results_come_in_the_order_of_the_tasks():
     engine, side = CountingEngine(8), Forked(2)
-    tasks = [lambda n=n: [Shadow(n)] * n for n in range(5)]
-    assert side.run(engine, tasks) == [[Shadow(n)] * n for n in range(5)]
+    tasks = [lambda n=n: [SymbolicCiphertext(n)] * n for n in range(5)]
+    assert side.run(engine, tasks) == [[SymbolicCiphertext(n)] * n for n in range(5)]
     assert side.run(engine, tasks[:1]) == [[]]
     side.collect()
 
@@ -134,15 +134,17 @@ def test_large_results_do_not_block(forked):
 
 
 def test_the_first_task_runs_here_and_the_second_in_a_child(forked):
-    here, elsewhere = forked.run(CountingEngine(8), [lambda: [Shadow(os.getpid() % 60000)]] * 2)
-    assert here == [Shadow(os.getpid() % 60000)] != elsewhere
+    here, elsewhere = forked.run(
+        CountingEngine(8), [lambda: [SymbolicCiphertext(os.getpid() % 60000)]] * 2
+    )
+    assert here == [SymbolicCiphertext(os.getpid() % 60000)] != elsewhere
 
 
 def test_a_task_in_a_child_does_not_fork_again(forked):
     engine = CountingEngine(8)
 
     def nested():
-        pids = [lambda: [Shadow(os.getpid() % 60000)]] * 2
+        pids = [lambda: [SymbolicCiphertext(os.getpid() % 60000)]] * 2
         return [a for handles in forked.run(engine, pids) for a in handles]
 
     _, inner = forked.run(engine, [list, nested])

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thex_hf.ckks.packing import attention as kernels
-from thex_hf.ckks.packing.attention_layout import PairLayout
+from thex_hf.ckks.packing.attention_layout import AttentionLayout
 from thex_hf.ckks.packing.geometry import Geometry
 from thex_hf.ckks.packing.layout import Layout
 from thex_hf.ckks.packing.matmul import (
@@ -17,7 +17,7 @@ from thex_hf.ckks.packing.matmul import (
     sum_columns,
     sum_features,
 )
-from thex_hf.ckks.plaintext_cache import PlainStore
+from thex_hf.ckks.plaintext_cache import PlaintextCache
 
 SLOTS = 512
 PAIRS = [
@@ -47,7 +47,7 @@ def apply(weight, x, source, target, tokens=None):
     for tile in range(inner.tiles):
         part = handles[tile * inner.blocks : (tile + 1) * inner.blocks]
         steps = BabySteps(engine, geometry, part, skew=source == "skew-")
-        out += matmul(PlainStore(), matrix, steps)
+        out += matmul(PlaintextCache(), matrix, steps)
     if source == "skew-":
         out = [fill_groups(engine, geometry, a) for a in out]
     assert all(engine.level(a) == 2 for a in out)
@@ -100,11 +100,11 @@ def test_scores_and_context_equal_numpy():
     for b, a, turned in kernels.key_turns(engine, geometry, one("skew-", key)):
         kernels.accumulate(engine, partial, b, turns[a], turned)
     scores = kernels.finish_scores(engine, geometry, partial)
-    layout = PairLayout(geometry, "minus", 1, 8, 8)
+    layout = AttentionLayout(geometry, "minus", 1, 8, 8)
     np.testing.assert_allclose(layout.unpack([scores[0]])[0], query @ key.T, atol=1e-12)
     np.testing.assert_allclose(scores[0], layout.pack((query @ key.T)[None])[0], atol=1e-12)
 
-    weights = PairLayout(geometry, "plus", 1, 8, 8).pack((query @ key.T)[None])[0]
+    weights = AttentionLayout(geometry, "plus", 1, 8, 8).pack((query @ key.T)[None])[0]
     turns = kernels.feature_turns(engine, geometry, engine.encrypt(weights, 2))
     partial = {}
     for b, a, turned in kernels.value_turns(engine, geometry, one("skew+", value)):

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thex_hf.ckks.packing.attention_layout import PairLayout
+from thex_hf.ckks.packing.attention_layout import AttentionLayout
 from thex_hf.ckks.packing.geometry import Geometry
 from thex_hf.ckks.packing.layout import ONE_TOKEN, Layout
 from thex_hf.errors import PlanError
@@ -37,7 +37,7 @@ def test_unpack_inverts_pack(kind, tokens, features, tile):
 )
 def test_pairs_unpack_inverts_pack(kind, heads, keys, tile):
     queries = 1 if kind == "row" else keys
-    layout = PairLayout(Geometry(512, tile), kind, heads, queries, keys)
+    layout = AttentionLayout(Geometry(512, tile), kind, heads, queries, keys)
     array = np.random.default_rng(0).normal(size=(heads, queries, keys))
     vectors = layout.pack(array)
     assert len(vectors) == layout.ciphertexts

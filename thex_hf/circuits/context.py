@@ -18,7 +18,7 @@ from thex_hf.ckks.counting import CountingEngine
 from thex_hf.ckks.engine import AnyVector, Handle, ServerEngine, Vector
 from thex_hf.ckks.packing.layout import Layout, Map
 from thex_hf.ckks.packing.matmul import BabySteps, Matrix, matmul
-from thex_hf.ckks.plaintext_cache import PlainStore
+from thex_hf.ckks.plaintext_cache import PlaintextCache
 
 Handles = list[Handle]
 
@@ -45,7 +45,7 @@ class Context:
     """What every step of one run shares."""
 
     engine: ServerEngine
-    store: PlainStore
+    store: PlaintextCache
     shape: Shape
     bits: RangeBits
     softmax: str = "estimate"
@@ -146,6 +146,8 @@ returned packing; returns the handles of the answer."""
 class Program(Protocol):
     """A circuit with its weights, ready for any engine of its parameters."""
 
-    def __call__(self, engine: ServerEngine, store: PlainStore, request: list[Handles]) -> Steps:
+    def __call__(
+        self, engine: ServerEngine, store: PlaintextCache, request: list[Handles]
+    ) -> Steps:
         """Start on a request; ``store`` keeps encoded weights between runs."""
         ...

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from thex_hf.circuits.context import Program
 from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.planning import drive
-from thex_hf.ckks.counting import CountingEngine, Shadow
-from thex_hf.ckks.engine import AnyVector, Plain, ServerEngine
-from thex_hf.ckks.plaintext_cache import PlainStore
+from thex_hf.ckks.counting import CountingEngine, SymbolicCiphertext
+from thex_hf.ckks.engine import AnyVector, Plaintext, ServerEngine
+from thex_hf.ckks.plaintext_cache import PlaintextCache
 
 
 class _Encoder(CountingEngine):
@@ -28,27 +28,29 @@ class _Encoder(CountingEngine):
         """That of the real engine: weights are divided by it."""
         return self._real.bias(level)
 
-    def encode(self, vector: AnyVector, level: int, *, factor: bool) -> Plain:
+    def encode(self, vector: AnyVector, level: int, *, factor: bool) -> Plaintext:
         """Encode with the real engine."""
         self._tick()
         return self._real.encode(vector, level, factor=factor)
 
-    def add_plain(self, a: Shadow, p: Plain) -> Shadow:
+    def add_plain(self, a: SymbolicCiphertext, p: Plaintext) -> SymbolicCiphertext:
         """The shadow of the sum."""
         return a
 
-    def mul_plain(self, a: Shadow, p: Plain) -> Shadow:
+    def mul_plain(self, a: SymbolicCiphertext, p: Plaintext) -> SymbolicCiphertext:
         """The shadow of the product."""
-        return Shadow(a.level, degree=2, size=a.size)
+        return SymbolicCiphertext(a.level, degree=2, size=a.size)
 
-    def dot_plain(self, handles: Sequence[Shadow], plains: Sequence[Plain]) -> Shadow:
+    def dot_plain(
+        self, handles: Sequence[SymbolicCiphertext], plains: Sequence[Plaintext]
+    ) -> SymbolicCiphertext:
         """The shadow of the sum."""
-        return Shadow(handles[0].level, degree=2, size=max(a.size for a in handles))
+        return SymbolicCiphertext(handles[0].level, degree=2, size=max(a.size for a in handles))
 
 
 def prepare(
     engine: ServerEngine,
-    store: PlainStore,
+    store: PlaintextCache,
     plan: Plan,
     program: Program,
     tick: Callable[[], None] = lambda: None,

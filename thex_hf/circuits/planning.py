@@ -8,10 +8,10 @@ from thex_hf.circuits.context import Program
 from thex_hf.circuits.masks import Mask
 from thex_hf.circuits.schedule import Schedule
 from thex_hf.circuits.shape import Shape
-from thex_hf.ckks.counting import CountingEngine, Shadow
+from thex_hf.ckks.counting import CountingEngine, SymbolicCiphertext
 from thex_hf.ckks.packing.geometry import Geometry
 from thex_hf.ckks.packing.layout import Layout
-from thex_hf.ckks.plaintext_cache import PlainStore
+from thex_hf.ckks.plaintext_cache import PlaintextCache
 from thex_hf.errors import PlanError
 from thex_hf.weights import EncoderWeights
 
@@ -50,14 +50,14 @@ def count(program: Program, schedule: Schedule, slots: int) -> CountingEngine:
         PlanError: a visit's handles are not at the level that the schedule states.
     """
     engine = CountingEngine(slots)
-    drive(program, engine, PlainStore(), schedule)
+    drive(program, engine, PlaintextCache(), schedule)
     return engine
 
 
 def drive(
     program: Program,
     engine: CountingEngine,
-    store: PlainStore,
+    store: PlaintextCache,
     schedule: Schedule,
     *,
     check: bool = True,
@@ -67,25 +67,27 @@ def drive(
     Raises:
         PlanError: ``check`` is set and what the circuit sends is not what the schedule says.
     """
-    request = [[Shadow(level)] * layout.ciphertexts for layout, level in schedule.inputs]
+    request = [
+        [SymbolicCiphertext(level)] * layout.ciphertexts for layout, level in schedule.inputs
+    ]
     steps = program(engine, store, request)
     ended = False
     try:
         sent = next(steps)
         for visit in schedule.visits:
             for part, handles in zip(visit.parts, sent, strict=True):
-                expected = [Shadow(part.level)] * part.sends.ciphertexts
+                expected = [SymbolicCiphertext(part.level)] * part.sends.ciphertexts
                 if check and handles != expected:
                     raise PlanError(f"{visit.name}: the circuit sends {handles}, not {expected}")
             reply = [
-                [[Shadow(level)] * layout.ciphertexts for layout, level in part.returns]
+                [[SymbolicCiphertext(level)] * layout.ciphertexts for layout, level in part.returns]
                 for part in visit.parts
             ]
             engine.visit()
             sent = steps.send(reply)
     except StopIteration as stop:
         ended = True
-        if check and stop.value != [Shadow(0)] * schedule.answer.ciphertexts:
+        if check and stop.value != [SymbolicCiphertext(0)] * schedule.answer.ciphertexts:
             raise PlanError(f"the circuit ends with {stop.value}, not logits") from None
     if check and not ended:
         raise PlanError("the circuit makes more visits than the schedule has")

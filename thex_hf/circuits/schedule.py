@@ -21,11 +21,11 @@ from typing import TypeAlias
 
 from thex_hf.circuits.batched.layout import BatchLayout
 from thex_hf.circuits.shape import Shape
-from thex_hf.ckks.packing.attention_layout import PairLayout
+from thex_hf.ckks.packing.attention_layout import AttentionLayout
 from thex_hf.ckks.packing.layout import Layout
 from thex_hf.ckks.packing.moves import Move
 
-AnyLayout: TypeAlias = Layout | PairLayout | BatchLayout
+AnyLayout: TypeAlias = Layout | AttentionLayout | BatchLayout
 Packing: TypeAlias = tuple[AnyLayout, int]
 
 STREAM_LEVEL = 2  # projections, scores

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from thex_hf.ckks.packing.attention_layout import PairLayout
+from thex_hf.ckks.packing.attention_layout import AttentionLayout
 from thex_hf.ckks.packing.geometry import Geometry
 from thex_hf.ckks.packing.layout import Layout, Map
 from thex_hf.errors import PlanError
@@ -93,10 +93,10 @@ class Shape:
             return Layout(self.geometry, "fan", 1, self.intermediate)
         return Layout(self.geometry, "split", self.tokens, self.intermediate)
 
-    def pairs(self, kind: str) -> PairLayout:
+    def pairs(self, kind: str) -> AttentionLayout:
         """Layout of attention scores or weights."""
         queries = 1 if kind == "row" else self.tokens
-        return PairLayout(self.geometry, kind, self.heads, queries, self.tokens)
+        return AttentionLayout(self.geometry, kind, self.heads, queries, self.tokens)
 
     def reciprocal(self, *, last: bool) -> Layout:
         """Layout of the reciprocal network's hidden units, head by head."""

@@ -20,7 +20,7 @@ from thex_hf.errors import PlanError
 
 
 @dataclass(frozen=True)
-class Shadow:
+class SymbolicCiphertext:
     """What is known of a ciphertext without its contents."""
 
     level: int
@@ -29,7 +29,7 @@ class Shadow:
 
 
 @dataclass(frozen=True)
-class ShadowPlain:
+class SymbolicPlaintext:
     """What is known of an encoded plaintext without its contents."""
 
     level: int
@@ -90,7 +90,7 @@ class CountingEngine:
         """Whether the circuit needs a public key."""
         return any(verb in ("rerandomise", "blind") for verb, _ in self.operations)
 
-    def level(self, a: Shadow) -> int:
+    def level(self, a: SymbolicCiphertext) -> int:
         """Level of the handle."""
         return a.level
 
@@ -111,66 +111,68 @@ class CountingEngine:
         rules.check_product_level(level, "bias")
         return 1.0
 
-    def encode(self, vector: AnyVector, level: int, *, factor: bool) -> ShadowPlain:
+    def encode(self, vector: AnyVector, level: int, *, factor: bool) -> SymbolicPlaintext:
         """Count an encoding."""
         rules.checked_vector(vector, self._slots, "encode")
         self.plaintext_limbs += level + 1
         self._count("encode", level)
-        return ShadowPlain(level, factor)
+        return SymbolicPlaintext(level, factor)
 
-    def add(self, a: Shadow, b: Shadow) -> Shadow:
+    def add(self, a: SymbolicCiphertext, b: SymbolicCiphertext) -> SymbolicCiphertext:
         """Count a sum."""
         rules.check_add(a, b)
         self._count("add", a.level)
         return replace(a, size=max(a.size, b.size))
 
-    def sub(self, a: Shadow, b: Shadow) -> Shadow:
+    def sub(self, a: SymbolicCiphertext, b: SymbolicCiphertext) -> SymbolicCiphertext:
         """Count a difference."""
         rules.check_add(a, b, "sub")
         self._count("sub", a.level)
         return replace(a, size=max(a.size, b.size))
 
-    def add_plain(self, a: Shadow, p: ShadowPlain) -> Shadow:
+    def add_plain(self, a: SymbolicCiphertext, p: SymbolicPlaintext) -> SymbolicCiphertext:
         """Count a sum with a plaintext."""
         rules.check_plain(a, p, factor=False)
         self._count("add_plain", a.level)
         return a
 
-    def mul_plain(self, a: Shadow, p: ShadowPlain) -> Shadow:
+    def mul_plain(self, a: SymbolicCiphertext, p: SymbolicPlaintext) -> SymbolicCiphertext:
         """Count a product with a plaintext."""
         rules.check_plain(a, p, factor=True)
         self._count("mul_plain", a.level)
         return replace(a, degree=2)
 
-    def dot_plain(self, handles: Sequence[Shadow], plains: Sequence[ShadowPlain]) -> Shadow:
+    def dot_plain(
+        self, handles: Sequence[SymbolicCiphertext], plains: Sequence[SymbolicPlaintext]
+    ) -> SymbolicCiphertext:
         """Count the products and sums that it stands for."""
         size, level = rules.check_dot(handles, plains), handles[0].level
         self._count("mul_plain", level, len(handles))
         if len(handles) > 1:
             self._count("add", level, len(handles) - 1)
-        return Shadow(level, degree=2, size=size)
+        return SymbolicCiphertext(level, degree=2, size=size)
 
-    def mul(self, a: Shadow, b: Shadow) -> Shadow:
+    def mul(self, a: SymbolicCiphertext, b: SymbolicCiphertext) -> SymbolicCiphertext:
         """Count a product of ciphertexts."""
         rules.check_operands(a, b)
         self._count("mul", a.level)
-        return Shadow(a.level, degree=2, size=3)
+        return SymbolicCiphertext(a.level, degree=2, size=3)
 
-    def rescale(self, a: Shadow) -> Shadow:
+    def rescale(self, a: SymbolicCiphertext) -> SymbolicCiphertext:
         """Count a rescale."""
         rules.check_degree(a, 2, "rescale")
         rules.check_product_level(a.level, "rescale")
         self._count("rescale", a.level)
-        return Shadow(a.level - 1, size=a.size)
+        return SymbolicCiphertext(a.level - 1, size=a.size)
 
-    def relinearise(self, a: Shadow) -> Shadow:
+    def relinearise(self, a: SymbolicCiphertext) -> SymbolicCiphertext:
         """Count a relinearisation."""
         rules.check_relinearisation(a, a.level)
         self._count("relinearise", a.level)
         self.relinearisation_level = _highest(self.relinearisation_level, a.level)
         return replace(a, size=2)
 
-    def rotate(self, a: Shadow, step: int) -> Shadow:
+    def rotate(self, a: SymbolicCiphertext, step: int) -> SymbolicCiphertext:
         """Count a rotation and remember its step."""
         rules.check_size(a, 2, "rotate")
         step %= self._slots
@@ -180,67 +182,69 @@ class CountingEngine:
         self._count("rotate", a.level)
         return a
 
-    def conjugate(self, a: Shadow) -> Shadow:
+    def conjugate(self, a: SymbolicCiphertext) -> SymbolicCiphertext:
         """Count a conjugation."""
         rules.check_conjugation(a, a.level)
         self.conjugation_level = _highest(self.conjugation_level, a.level)
         self._count("conjugate", a.level)
         return a
 
-    def times_i(self, a: Shadow) -> Shadow:
+    def times_i(self, a: SymbolicCiphertext) -> SymbolicCiphertext:
         """Count a product with the imaginary unit."""
         self._count("times_i", a.level)
         return a
 
-    def rerandomise(self, a: Shadow) -> Shadow:
+    def rerandomise(self, a: SymbolicCiphertext) -> SymbolicCiphertext:
         """Count an added encryption of zero."""
         rules.check_rerandomisation(a, held=True)
         self._count("rerandomise", a.level)
         return a
 
-    def blind(self, handles: Sequence[Shadow]) -> tuple[list[Shadow], int]:
+    def blind(self, handles: Sequence[SymbolicCiphertext]) -> tuple[list[SymbolicCiphertext], int]:
         """Count the handles; what hides them is their number."""
         level = rules.check_blinding(handles, held=True)
         self._count("blind", level, len(handles))
         return list(handles), len(handles)
 
-    def unblind(self, handles: Sequence[Shadow], blind: int, move: Move) -> list[Shadow]:
+    def unblind(
+        self, handles: Sequence[SymbolicCiphertext], blind: int, move: Move
+    ) -> list[SymbolicCiphertext]:
         """Count the handles that come back."""
         level = rules.check_unblinding(handles, blind, self._slots, move)
         self._count("unblind", level, len(handles))
         return list(handles)
 
     def combine(
-        self, handles: Sequence[Shadow], weights: AnyVector, bias: AnyVector
-    ) -> list[Shadow]:
+        self, handles: Sequence[SymbolicCiphertext], weights: AnyVector, bias: AnyVector
+    ) -> list[SymbolicCiphertext]:
         """Count the handles that go in and come out; products cost little beside them."""
         level = rules.check_combine(handles, weights, bias)
         self._count("combine", level, len(handles) + len(bias))
-        return [Shadow(level - 1) for _ in bias]
+        return [SymbolicCiphertext(level - 1) for _ in bias]
 
-    def mod_switch(self, a: Shadow, level: int) -> Shadow:
+    def mod_switch(self, a: SymbolicCiphertext, level: int) -> SymbolicCiphertext:
         """Count a switch to a lower level."""
         rules.check_mod_switch(a, level)
         if level < a.level:
             self._count("mod_switch", a.level)
         return replace(a, level=level)
 
-    def load(self, data: bytes) -> Shadow:
+    def load(self, data: bytes) -> SymbolicCiphertext:
         """Not a wire engine: always refuses."""
         raise PlanError("the counting engine reads no ciphertexts")
 
-    def dump(self, a: Shadow) -> bytes:
+    def dump(self, a: SymbolicCiphertext) -> bytes:
         """Not a wire engine: always refuses."""
         raise PlanError("the counting engine writes no ciphertexts")
 
-    def export(self, a: Shadow) -> bytes:
+    def export(self, a: SymbolicCiphertext) -> bytes:
         """All that is known of the handle. Counts nothing."""
         return with_state(a, b"")
 
-    def adopt(self, data: bytes) -> Shadow:
+    def adopt(self, data: bytes) -> SymbolicCiphertext:
         """The shadow that :meth:`export` wrote. Counts nothing."""
         level, degree, size, _ = split_state(data)
-        return Shadow(level, degree, size)
+        return SymbolicCiphertext(level, degree, size)
 
     @property
     def key_switches(self) -> int:

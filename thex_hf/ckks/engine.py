@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from thex_hf.ckks.packing.moves import Move
 
 Handle: TypeAlias = Any
-Plain: TypeAlias = Any
-Blind: TypeAlias = Any
+Plaintext: TypeAlias = Any
+Blinding: TypeAlias = Any
 Vector: TypeAlias = NDArray[np.float64]
 ComplexVector: TypeAlias = NDArray[np.complex128]
 AnyVector: TypeAlias = Vector | ComplexVector
@@ -55,7 +55,7 @@ class ServerEngine(Protocol):
         """
         ...
 
-    def encode(self, vector: AnyVector, level: int, *, factor: bool) -> Plain:
+    def encode(self, vector: AnyVector, level: int, *, factor: bool) -> Plaintext:
         """Encode ``(slots,)`` float64 or complex128 for use with handles at ``level``.
 
         ``factor=True`` prepares an operand of :meth:`mul_plain` (scaled by the prime that
@@ -72,15 +72,15 @@ class ServerEngine(Protocol):
         """Slot-wise ``a - b``; same level and degree of scale. Sizes may differ."""
         ...
 
-    def add_plain(self, a: Handle, p: Plain) -> Handle:
+    def add_plain(self, a: Handle, p: Plaintext) -> Handle:
         """Slot-wise sum with a plaintext; degree of scale 1."""
         ...
 
-    def mul_plain(self, a: Handle, p: Plain) -> Handle:
+    def mul_plain(self, a: Handle, p: Plaintext) -> Handle:
         """Slot-wise product with a plaintext; degree of scale becomes 2."""
         ...
 
-    def dot_plain(self, handles: Sequence[Handle], plains: Sequence[Plain]) -> Handle:
+    def dot_plain(self, handles: Sequence[Handle], plains: Sequence[Plaintext]) -> Handle:
         """Sum of the products of :meth:`mul_plain`, one handle with one plaintext each.
 
         All are of one level. The same as products and sums one by one, and counted so; an
@@ -131,7 +131,7 @@ class ServerEngine(Protocol):
         """
         ...
 
-    def blind(self, handles: Sequence[Handle]) -> tuple[list[Handle], Blind]:
+    def blind(self, handles: Sequence[Handle]) -> tuple[list[Handle], Blinding]:
         """Handles of which nothing is left for the client to read, and what hid them.
 
         To each, of size 2, degree 1 and one level, a fresh polynomial is added whose
@@ -144,7 +144,7 @@ class ServerEngine(Protocol):
         """
         ...
 
-    def unblind(self, handles: Sequence[Handle], blind: Blind, move: Move) -> list[Handle]:
+    def unblind(self, handles: Sequence[Handle], blind: Blinding, move: Move) -> list[Handle]:
         """What hid the handles of :meth:`blind` taken off what :meth:`ClientEngine.renew` made.
 
         ``handles`` are what ``move`` made of all of them: one for each of its targets, of one

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 
-from thex_hf.ckks.engine import AnyVector, Plain, ServerEngine
+from thex_hf.ckks.engine import AnyVector, Plaintext, ServerEngine
 
 
-class PlainStore:
+class PlaintextCache:
     """Plaintexts by name and level.
 
     Encoding depends on the parameters only, never on keys, so one store serves every
@@ -15,7 +15,7 @@ class PlainStore:
     """
 
     def __init__(self) -> None:
-        self._plains: dict[Hashable, Plain | None] = {}
+        self._plains: dict[Hashable, Plaintext | None] = {}
 
     def __len__(self) -> int:
         return len(self._plains)
@@ -28,7 +28,7 @@ class PlainStore:
         vector: AnyVector,
         *,
         factor: bool = True,
-    ) -> Plain:
+    ) -> Plaintext:
         """The plaintext of ``vector`` under ``key``, encoded on first use."""
         plain = self.get_or_skip(engine, key, level, lambda: vector, factor=factor)
         assert plain is not None
@@ -42,7 +42,7 @@ class PlainStore:
         make: Callable[[], AnyVector | None],
         *,
         factor: bool = True,
-    ) -> Plain | None:
+    ) -> Plaintext | None:
         """As :meth:`get`, from a function that returns None where nothing is to be done."""
         full = (key, level, factor)
         if full in self._plains:

@@ -37,7 +37,7 @@ class State(Protocol):
         ...
 
 
-class PlainState(Protocol):
+class PlaintextState(Protocol):
     """The part of an encoded plaintext that the rules look at."""
 
     @property
@@ -78,7 +78,7 @@ def check_add(a: State, b: State, verb: str = "add") -> None:
         raise PlanError(f"{verb} needs equal scale degrees, got {a.degree} and {b.degree}; rescale")
 
 
-def check_plain(a: State, p: PlainState, *, factor: bool) -> None:
+def check_plain(a: State, p: PlaintextState, *, factor: bool) -> None:
     """Rules of ``add_plain`` (``factor=False``) and ``mul_plain`` (``factor=True``)."""
     verb = "mul_plain" if factor else "add_plain"
     check_degree(a, 1, verb)
@@ -87,7 +87,7 @@ def check_plain(a: State, p: PlainState, *, factor: bool) -> None:
         raise PlanError(f"{verb} needs a plaintext encoded with factor={factor}")
 
 
-def check_dot(handles: Sequence[State], plains: Sequence[PlainState]) -> int:
+def check_dot(handles: Sequence[State], plains: Sequence[PlaintextState]) -> int:
     """Rules of ``dot_plain``. Returns the size of the result."""
     if not handles or len(handles) != len(plains):
         raise PlanError(

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from thex_hf.backends.base import EvaluationKeys, KeyRequest, SecretKeys, SlotBackend
-from thex_hf.ckks.engine import AnyVector, Blind, ClientEngine, Handle, Plain, ServerEngine
+from thex_hf.ckks.engine import AnyVector, Blinding, ClientEngine, Handle, Plaintext, ServerEngine
 from thex_hf.ckks.packing.moves import Move
 from thex_hf.ckks.parameters import Parameters
 
@@ -84,7 +84,7 @@ class WatchedEngine:
         """As the real one."""
         return self.real.bias(level)
 
-    def encode(self, vector: AnyVector, level: int, *, factor: bool) -> Plain:
+    def encode(self, vector: AnyVector, level: int, *, factor: bool) -> Plaintext:
         """As the real one."""
         return self.real.encode(vector, level, factor=factor)
 
@@ -96,15 +96,15 @@ class WatchedEngine:
         """As the real one."""
         return self.real.sub(a, b)
 
-    def add_plain(self, a: Handle, p: Plain) -> Handle:
+    def add_plain(self, a: Handle, p: Plaintext) -> Handle:
         """As the real one."""
         return self.real.add_plain(a, p)
 
-    def mul_plain(self, a: Handle, p: Plain) -> Handle:
+    def mul_plain(self, a: Handle, p: Plaintext) -> Handle:
         """As the real one."""
         return self.real.mul_plain(a, p)
 
-    def dot_plain(self, handles: Sequence[Handle], plains: Sequence[Plain]) -> Handle:
+    def dot_plain(self, handles: Sequence[Handle], plains: Sequence[Plaintext]) -> Handle:
         """As the real one."""
         return self.real.dot_plain(handles, plains)
 
@@ -136,11 +136,11 @@ class WatchedEngine:
         """As the real one."""
         return self.real.rerandomise(a)
 
-    def blind(self, handles: Sequence[Handle]) -> tuple[list[Handle], Blind]:
+    def blind(self, handles: Sequence[Handle]) -> tuple[list[Handle], Blinding]:
         """As the real one."""
         return self.real.blind(handles)
 
-    def unblind(self, handles: Sequence[Handle], blind: Blind, move: Move) -> list[Handle]:
+    def unblind(self, handles: Sequence[Handle], blind: Blinding, move: Move) -> list[Handle]:
         """As the real one."""
         return self.real.unblind(handles, blind, move)
 

@@ -14,7 +14,7 @@ from thex_hf.circuits.parallel import ALONE, Together
 from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.schedule import Packing
 from thex_hf.ckks.engine import ServerEngine
-from thex_hf.ckks.plaintext_cache import PlainStore
+from thex_hf.ckks.plaintext_cache import PlaintextCache
 from thex_hf.errors import PlanMismatch, WireError
 from thex_hf.protocol.messages import Message
 from thex_hf.weights import EncoderWeights
@@ -26,16 +26,16 @@ class ServedModel:
 
     weights: EncoderWeights
     folded: Folded = field(init=False)
-    _stores: dict[str, PlainStore] = field(init=False, default_factory=dict)
+    _stores: dict[str, PlaintextCache] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.folded = fold_weights(self.weights)
         self._fingerprint = self.weights.fingerprint()
 
-    def store(self, plan: Plan) -> PlainStore:
+    def store(self, plan: Plan) -> PlaintextCache:
         """The plaintext store for the plan's parameters, geometry and levels."""
         shared = plan.protocol == "client-aided"  # its weights do not depend on the levels
-        return self._stores.setdefault(plan.key_set if shared else plan.id, PlainStore())
+        return self._stores.setdefault(plan.key_set if shared else plan.id, PlaintextCache())
 
     def require(self, plan: Plan) -> None:
         """Check that ``plan`` was made for these weights.

@@ -31,7 +31,7 @@ class ClearHandle:
 
 
 @dataclass(frozen=True, slots=True)
-class ClearPlain:
+class ClearPlaintext:
     """An encoded plaintext of the clear engine."""
 
     values: AnyVector

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from thex_hf.backends.clear.handles import ClearHandle, ClearPlain, Modulus
+from thex_hf.backends.clear.handles import ClearHandle, ClearPlaintext, Modulus
 from thex_hf.backends.clear.wire import UnprotectedFormat
 from thex_hf.backends.numerics.doubles import exact_sum
 from thex_hf.backends.numerics.noise import NoiseModel
@@ -69,7 +69,7 @@ class ClearServer:
         rules.check_product_level(level, "bias")
         return self._modulus.bias(level)
 
-    def encode(self, vector: AnyVector, level: int, *, factor: bool) -> ClearPlain:
+    def encode(self, vector: AnyVector, level: int, *, factor: bool) -> ClearPlaintext:
         """Encode; a factor that rounds to zero becomes 1/prime, as in the SEAL engine."""
         values = rules.checked_vector(vector, self.slots, "encode")
         rules.check_level(level, self._parameters, "encode")
@@ -77,12 +77,12 @@ class ClearServer:
             rules.check_product_level(level, "encode(factor=True)")
         scale = float(self._modulus.primes[level]) if factor else self._parameters.scale
         if factor and np.abs(values).max() * scale < 0.5:
-            return ClearPlain(np.full(self.slots, 1.0 / scale), level, factor)
+            return ClearPlaintext(np.full(self.slots, 1.0 / scale), level, factor)
         if not factor:
             self._modulus.check(values, level, 1, "encode")
         if self._noise is not None:
             values = self._noise.disturb(values, self._noise.encode(scale))
-        return ClearPlain(values, level, factor)
+        return ClearPlaintext(values, level, factor)
 
     def add(self, a: ClearHandle, b: ClearHandle) -> ClearHandle:
         """Slot-wise sum."""
@@ -94,18 +94,18 @@ class ClearServer:
         rules.check_add(a, b, "sub")
         return self._made(a.values - b.values, a.level, a.degree, max(a.size, b.size), "sub")
 
-    def add_plain(self, a: ClearHandle, p: ClearPlain) -> ClearHandle:
+    def add_plain(self, a: ClearHandle, p: ClearPlaintext) -> ClearHandle:
         """Slot-wise sum with a plaintext."""
         rules.check_plain(a, p, factor=False)
         return self._made(a.values + p.values, a.level, 1, a.size, "add_plain")
 
-    def mul_plain(self, a: ClearHandle, p: ClearPlain) -> ClearHandle:
+    def mul_plain(self, a: ClearHandle, p: ClearPlaintext) -> ClearHandle:
         """Slot-wise product with a plaintext."""
         rules.check_plain(a, p, factor=True)
         return self._made(a.values * p.values, a.level, 2, a.size, "mul_plain")
 
     def dot_plain(
-        self, handles: Sequence[ClearHandle], plains: Sequence[ClearPlain]
+        self, handles: Sequence[ClearHandle], plains: Sequence[ClearPlaintext]
     ) -> ClearHandle:
         """Sum of products; what wraps around on the way does not matter, as in a real machine."""
         size = rules.check_dot(handles, plains)

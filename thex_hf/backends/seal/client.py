@@ -11,7 +11,7 @@ from thex_hf.backends.numerics.modular import Words
 from thex_hf.backends.seal.codec import SealCodec
 from thex_hf.backends.seal.context import SealContext, SealHandle
 from thex_hf.backends.seal.moves import SealMoves
-from thex_hf.backends.seal.residues import PlainFormat
+from thex_hf.backends.seal.residues import PlaintextFormat
 from thex_hf.backends.seal.serialisation import to_bytes
 from thex_hf.ckks import rules
 from thex_hf.ckks.engine import AnyVector, ComplexVector, Vector
@@ -30,7 +30,7 @@ class SealClient:
     def __init__(self, seal: SealContext, secret: SecretKeys) -> None:
         self._seal = seal
         self._codec = SealCodec(seal)
-        self._moves, self._plains = SealMoves(seal), PlainFormat(seal)
+        self._moves, self._plains = SealMoves(seal), PlaintextFormat(seal)
         key = seal.load("SecretKey", secret.reveal(), limit=seal.key_limit(1))
         self._encryptor = seal.api.Encryptor(seal.context, key)
         self._decryptor = seal.api.Decryptor(seal.context, key)

@@ -29,7 +29,7 @@ from thex_hf.backends.seal.codec import SealCodec
 from thex_hf.backends.seal.context import SealContext
 from thex_hf.backends.seal.residues import WordFormat, inflater
 from thex_hf.ckks import rules
-from thex_hf.ckks.engine import AnyVector, Handle, Plain, ServerEngine
+from thex_hf.ckks.engine import AnyVector, Handle, Plaintext, ServerEngine
 from thex_hf.errors import PlanError
 
 Integers: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -129,7 +129,7 @@ def _exact(values: AnyVector, scale: int, prime: int) -> Words:
 
 
 def dot_by_products(
-    engine: ServerEngine, handles: Sequence[Handle], plains: Sequence[Plain]
+    engine: ServerEngine, handles: Sequence[Handle], plains: Sequence[Plaintext]
 ) -> Handle:
     """What :meth:`~thex_hf.ckks.engine.ServerEngine.dot_plain` promises.
 

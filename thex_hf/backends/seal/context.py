@@ -38,7 +38,7 @@ class SealHandle:
 
 
 @dataclass(frozen=True, slots=True)
-class SealPlain:
+class SealPlaintext:
     """An encoded plaintext; valid for every engine of the same parameters."""
 
     plaintext: Any

@@ -117,7 +117,7 @@ def inflated(saved: bytes, size: int) -> bytearray:
 _PLAIN_FIELDS = struct.Struct("<4QQd")  # level, number of words, scale; then a frame of the words
 
 
-class PlainFormat:
+class PlaintextFormat:
     """Reads and writes plaintexts in NTT form at the nominal scale. Holds no key."""
 
     def __init__(self, seal: SealContext) -> None:

@@ -10,10 +10,10 @@ import numpy as np
 from thex_hf.backends.numerics.integers import Integers
 from thex_hf.backends.seal.codec import SealCodec
 from thex_hf.backends.seal.combine import Residues, combine_by_products
-from thex_hf.backends.seal.context import SealContext, SealHandle, SealPlain
+from thex_hf.backends.seal.context import SealContext, SealHandle, SealPlaintext
 from thex_hf.backends.seal.evaluation_keys import SwitchingKey
 from thex_hf.backends.seal.moves import SealMoves
-from thex_hf.backends.seal.residues import PlainFormat
+from thex_hf.backends.seal.residues import PlaintextFormat
 from thex_hf.backends.seal.serialisation import from_bytes, to_bytes
 from thex_hf.ckks import rules
 from thex_hf.ckks.engine import AnyVector
@@ -62,7 +62,7 @@ class SealServer:
         self._zeros = None if public is None else seal.api.Encryptor(seal.context, public)
         self._units: dict[int, Any] = {}
         self._residues = Residues(seal)
-        self._moves, self._plains = SealMoves(seal), PlainFormat(seal)
+        self._moves, self._plains = SealMoves(seal), PlaintextFormat(seal)
 
     @property
     def slots(self) -> int:
@@ -79,14 +79,16 @@ class SealServer:
         rules.check_product_level(level, "bias")
         return self._scale / self._seal.primes[level]
 
-    def encode(self, vector: AnyVector, level: int, *, factor: bool) -> SealPlain:
+    def encode(self, vector: AnyVector, level: int, *, factor: bool) -> SealPlaintext:
         """Encode, a factor at the scale of the prime that the next rescale drops.
 
         A factor that rounds to zero becomes ``1/prime``: a product with zero would be a
         transparent ciphertext, which SEAL refuses; this one adds less than the noise.
         """
         if not factor:
-            return SealPlain(self._codec.encode(vector, level, self._scale, "encode"), level, False)
+            return SealPlaintext(
+                self._codec.encode(vector, level, self._scale, "encode"), level, False
+            )
         verb = "encode(factor=True)"
         rules.check_level(level, self._parameters, verb)
         rules.check_product_level(level, verb)
@@ -94,7 +96,7 @@ class SealServer:
         plaintext = self._codec.encode(vector, level, prime, verb)
         if plaintext.is_zero():
             plaintext = self._codec.encode(vector * 0.0 + 1.0 / prime, level, prime, verb)
-        return SealPlain(plaintext, level, True)
+        return SealPlaintext(plaintext, level, True)
 
     def add(self, a: SealHandle, b: SealHandle) -> SealHandle:
         """Slot-wise sum."""
@@ -108,19 +110,21 @@ class SealServer:
         out = self._run("sub", self._evaluator.sub, a.ciphertext, b.ciphertext)
         return SealHandle(out, a.level, a.degree, max(a.size, b.size))
 
-    def add_plain(self, a: SealHandle, p: SealPlain) -> SealHandle:
+    def add_plain(self, a: SealHandle, p: SealPlaintext) -> SealHandle:
         """Slot-wise sum with a plaintext."""
         rules.check_plain(a, p, factor=False)
         out = self._run("add_plain", self._evaluator.add_plain, a.ciphertext, p.plaintext)
         return SealHandle(out, a.level, 1, a.size)
 
-    def mul_plain(self, a: SealHandle, p: SealPlain) -> SealHandle:
+    def mul_plain(self, a: SealHandle, p: SealPlaintext) -> SealHandle:
         """Slot-wise product with a plaintext."""
         rules.check_plain(a, p, factor=True)
         out = self._run("mul_plain", self._evaluator.multiply_plain, a.ciphertext, p.plaintext)
         return SealHandle(out, a.level, 2, a.size)
 
-    def dot_plain(self, handles: Sequence[SealHandle], plains: Sequence[SealPlain]) -> SealHandle:
+    def dot_plain(
+        self, handles: Sequence[SealHandle], plains: Sequence[SealPlaintext]
+    ) -> SealHandle:
         """Sum of products, added up in place."""
         size = rules.check_dot(handles, plains)
         total = self._run("dot_plain", self._dot, handles, plains)
@@ -190,7 +194,7 @@ class SealServer:
         hidden, masks = [], []
         for a in handles:
             words = self._moves.random(level)
-            plain = SealPlain(self._plains.write(words, level), level, False)
+            plain = SealPlaintext(self._plains.write(words, level), level, False)
             hidden.append(self.rerandomise(self.add_plain(a, plain)))
             masks.append(self._moves.integers(words))
         return hidden, masks
@@ -260,7 +264,9 @@ class SealServer:
         )
         return SealHandle(ciphertext, level, degree, size)
 
-    def _dot(self, handles: Sequence[SealHandle], plains: Sequence[SealPlain], total: Any) -> None:
+    def _dot(
+        self, handles: Sequence[SealHandle], plains: Sequence[SealPlaintext], total: Any
+    ) -> None:
         multiply, add = self._evaluator.multiply_plain, self._evaluator.add_inplace
         multiply(handles[0].ciphertext, plains[0].plaintext, total)
         for a, p in zip(handles[1:], plains[1:], strict=True):

@@ -13,7 +13,7 @@ from thex_hf.circuits.context import Handles, RangeBits
 from thex_hf.circuits.flood import NO_FLOOD, Flood
 from thex_hf.circuits.folding import Affine
 from thex_hf.ckks.engine import AnyVector, ComplexVector, Handle, ServerEngine
-from thex_hf.ckks.plaintext_cache import PlainStore
+from thex_hf.ckks.plaintext_cache import PlaintextCache
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class BatchContext:
     """What every step of one run shares."""
 
     engine: ServerEngine
-    store: PlainStore
+    store: PlaintextCache
     route: BatchRoute
     bits: RangeBits
     noise: Flood = NO_FLOOD

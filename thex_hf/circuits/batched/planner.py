@@ -26,7 +26,7 @@ from thex_hf.circuits.single.planner import (
 )
 from thex_hf.ckks.engine import ServerEngine
 from thex_hf.ckks.parameters import MAX_MODULUS_BITS_128, Parameters
-from thex_hf.ckks.plaintext_cache import PlainStore
+from thex_hf.ckks.plaintext_cache import PlaintextCache
 from thex_hf.errors import PlanError
 from thex_hf.weights import EncoderWeights
 
@@ -45,7 +45,7 @@ def batch_program(
 ) -> Program:
     """The circuit with its weights and the noise on its answer."""
 
-    def start(engine: ServerEngine, store: PlainStore, request: list[Handles]) -> Steps:
+    def start(engine: ServerEngine, store: PlaintextCache, request: list[Handles]) -> Steps:
         run = BatchContext(engine, store, route, bits, noise)
         return encode_batch(run, layers, request)
 

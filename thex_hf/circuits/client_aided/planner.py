@@ -15,7 +15,7 @@ from thex_hf.circuits.shape import Shape
 from thex_hf.ckks.engine import ServerEngine
 from thex_hf.ckks.packing.layout import Layout
 from thex_hf.ckks.parameters import MAX_MODULUS_BITS_128, Parameters
-from thex_hf.ckks.plaintext_cache import PlainStore
+from thex_hf.ckks.plaintext_cache import PlaintextCache
 from thex_hf.errors import PlanError
 from thex_hf.weights import EncoderWeights
 
@@ -54,7 +54,7 @@ def thex_program(
 ) -> Program:
     """The circuit with its weights."""
 
-    def start(engine: ServerEngine, store: PlainStore, request: list[Handles]) -> Steps:
+    def start(engine: ServerEngine, store: PlaintextCache, request: list[Handles]) -> Steps:
         return encode(Context(engine, store, shape, bits, softmax, draw), layers, request)
 
     return start

@@ -20,7 +20,7 @@ from thex_hf.circuits.single.folding import PolynomialLayers, fold_polynomial
 from thex_hf.circuits.single.refresh_schedule import Route, routes
 from thex_hf.ckks.engine import ServerEngine
 from thex_hf.ckks.parameters import MAX_MODULUS_BITS_128, Parameters
-from thex_hf.ckks.plaintext_cache import PlainStore
+from thex_hf.ckks.plaintext_cache import PlaintextCache
 from thex_hf.errors import PlanError
 from thex_hf.weights import EncoderWeights
 
@@ -44,7 +44,7 @@ def polynomial_program(
     ``together`` runs what may run side by side.
     """
 
-    def start(engine: ServerEngine, store: PlainStore, request: list[Handles]) -> Steps:
+    def start(engine: ServerEngine, store: PlaintextCache, request: list[Handles]) -> Steps:
         run = Context(engine, store, route.shape, bits, "power", noise=noise, together=together)
         return encode_polynomial(run, route, layers, request)
 

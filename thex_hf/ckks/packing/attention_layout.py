@@ -13,7 +13,7 @@ from thex_hf.errors import PlanError
 
 
 @dataclass(frozen=True)
-class PairLayout:
+class AttentionLayout:
     """Packing of an array ``(heads, queries, keys)``.
 
     One ciphertext for each head, query tile and key tile, in that order.

@@ -22,7 +22,7 @@ import numpy as np
 from thex_hf.ckks.engine import Handle, ServerEngine, Vector
 from thex_hf.ckks.packing.geometry import Geometry
 from thex_hf.ckks.packing.layout import Map
-from thex_hf.ckks.plaintext_cache import PlainStore
+from thex_hf.ckks.plaintext_cache import PlaintextCache
 
 
 class BabySteps:
@@ -75,7 +75,7 @@ class Matrix:
         return np.asarray(self._padded[self.outputs[output], source])
 
 
-def matmul(store: PlainStore, matrix: Matrix, x: BabySteps) -> list[Handle]:
+def matmul(store: PlaintextCache, matrix: Matrix, x: BabySteps) -> list[Handle]:
     """Apply ``matrix`` to one tile.
 
     Returns one handle for each output map, one level lower. Slots whose output map is -1
@@ -84,7 +84,7 @@ def matmul(store: PlainStore, matrix: Matrix, x: BabySteps) -> list[Handle]:
     return [_one_output(store, matrix, output, x) for output in range(len(matrix.outputs))]
 
 
-def _one_output(store: PlainStore, matrix: Matrix, output: int, x: BabySteps) -> Handle:
+def _one_output(store: PlaintextCache, matrix: Matrix, output: int, x: BabySteps) -> Handle:
     engine, geometry = x.engine, x.geometry
     baby, columns, skew = geometry.baby_steps, geometry.columns, int(x.skew)
     run = geometry.tile // baby if x.skew else geometry.features // baby
@@ -111,7 +111,7 @@ def _plus(engine: ServerEngine, a: Handle | None, b: Handle | None) -> Handle | 
 
 
 def _inner(
-    store: PlainStore, matrix: Matrix, output: int, giant: int, x: BabySteps
+    store: PlaintextCache, matrix: Matrix, output: int, giant: int, x: BabySteps
 ) -> Handle | None:
     """Sum over blocks and baby steps of one giant step, rescaled; None when all zero."""
     engine, geometry = x.engine, x.geometry
