@@ -90,7 +90,7 @@ def main() -> None:
     secret, evaluation = backend.generate(key_request(plan))
     client = backend.client(plan.parameters, secret)
     server: Any = backend.server(plan.parameters, evaluation, plan.rotations)
-    served, layout = ServedModel(weights), plan.schedule.visits[0].parts[0].sends
+    served, layout = ServedModel(weights), plan.schedule.round_trips[0].parts[0].sends
     assert isinstance(layout, Layout)
     bits, each = plan.bits.stream[0], args.runs // args.columns
     blind, held = server.blind, list[Any]()

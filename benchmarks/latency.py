@@ -54,8 +54,8 @@ def measure(tokens: int, repeats: int, softmax: str) -> dict[str, Any]:
 
     import thex_hf
     from thex_hf.backends.registry import get_backend
-    from thex_hf.circuits.dispatch import plan_for, program_for
-    from thex_hf.circuits.encode_weights import prepare
+    from thex_hf.circuits.dispatch import circuit_for, plan_for
+    from thex_hf.circuits.encode_weights import encode_weights
     from thex_hf.protocol.client import ClientRun, exchange
     from thex_hf.protocol.keys import key_request
     from thex_hf.protocol.server import ServedModel, ServerRun
@@ -76,7 +76,7 @@ def measure(tokens: int, repeats: int, softmax: str) -> dict[str, Any]:
     engine = backend.server(plan.parameters, keys, plan.rotations)
     keygen = time.perf_counter() - begin
     begin = time.perf_counter()
-    prepare(engine, served.store(plan), plan, program_for(plan, served.folded))
+    encode_weights(engine, served.store(plan), plan, circuit_for(plan, served.folded))
     prepared = time.perf_counter() - begin
     runs = []
     for _ in range(repeats + 1):  # the first is not counted

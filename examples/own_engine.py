@@ -123,9 +123,9 @@ class Server(Wire):
     def level(self, a: Cipher) -> int:
         return a.level
 
-    def bias(self, level: int) -> float:
-        rules.check_level(level, self.parameters, "bias")
-        rules.check_product_level(level, "bias")
+    def scale_ratio(self, level: int) -> float:
+        rules.check_level(level, self.parameters, "scale_ratio")
+        rules.check_product_level(level, "scale_ratio")
         return 1.0
 
     def encode(self, vector: AnyVector, level: int, *, factor: bool) -> Cipher:

@@ -116,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         asking, answering = client.start(plan, ids), server.start(plan)
         visit = carry(answering.start(carry(asking.request(), "up: request")), "down: visit")
         while (reply := asking.receive(visit)) is not None:
-            kind = "down: visit" if asking.step < len(plan.schedule.visits) else "down: answer"
+            kind = "down: visit" if asking.step < len(plan.schedule.round_trips) else "down: answer"
             visit = carry(answering.reply(carry(reply, "up: reply")), kind)
 
         assert asking.logits is not None

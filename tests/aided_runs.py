@@ -31,9 +31,9 @@ def run_exactly(weights, tokens, embeddings, softmax="estimate"):
     request = [encrypt(lay.pack(padded[: lay.tokens]), lv) for lay, lv in plan.schedule.request]
     steps = encode(run, fold(weights), request)
     handles, seen = next(steps), []
-    for visit in plan.schedule.visits:
+    for round_trip in plan.schedule.round_trips:
         reply = []
-        for part, sent in zip(visit.parts, handles, strict=True):
+        for part, sent in zip(round_trip.parts, handles, strict=True):
             vectors = [a[0] for a in sent]
             seen.append((part, vectors))
             packed = answer_part(part, vectors, mask, softmax)

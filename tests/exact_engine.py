@@ -28,8 +28,8 @@ class ExactEngine:
     def add(self, a, b):
         return a[0] + b[0], self.rules.add(a[1], b[1])
 
-    def bias(self, level):
-        return self.rules.bias(level)
+    def scale_ratio(self, level):
+        return self.rules.scale_ratio(level)
 
     def sub(self, a, b):
         return a[0] - b[0], self.rules.sub(a[1], b[1])

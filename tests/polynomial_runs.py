@@ -10,7 +10,7 @@ from thex_hf.circuits.dispatch import plan_for
 from thex_hf.circuits.flood import Flood
 from thex_hf.circuits.schedule import Schedule
 from thex_hf.circuits.single.folding import fold_polynomial
-from thex_hf.circuits.single.planner import polynomial_program
+from thex_hf.circuits.single.planner import single_circuit
 from thex_hf.ckks.plaintext_cache import PlaintextCache
 from thex_hf.protocol.keys import key_request
 from thex_hf.protocol.server import ServedModel
@@ -56,28 +56,28 @@ def real_halves():
     return ServedModel(weights), plan, client, server, evaluation.key_id
 
 
-def run_exactly(weights, route, length, seed=1, flood=FAINT, spoil=lambda vector: vector):
+def run_exactly(weights, refreshes, length, seed=1, flood=FAINT, spoil=lambda vector: vector):
     """Logits of the circuit on numbers, the engine, and what the client decrypted.
 
     ``spoil`` changes the slots of every reply before they are encrypted.
     """
-    engine = ExactEngine(route.shape.geometry.slots)
+    engine = ExactEngine(refreshes.shape.geometry.slots)
     embeddings = np.random.default_rng(seed).normal(size=(length, weights.hidden)) * 0.7
     bits = RangeBits((), (4,) * (2 * len(weights.layers)))
-    program = polynomial_program(route, bits, fold_polynomial(weights), flood)
+    circuit = single_circuit(refreshes, bits, fold_polynomial(weights), flood)
 
     def encrypt(vectors, level):
         return [engine.encrypt(v, level) for v in vectors]
 
-    schedule = route.schedule
+    schedule = refreshes.schedule
     request = [
-        encrypt(v, level) for v, level in pack_request(schedule, embeddings, route.shape.tokens)
+        encrypt(v, level) for v, level in pack_request(schedule, embeddings, refreshes.shape.tokens)
     ]
-    steps, seen = program(engine, PlaintextCache(), request), []
+    steps, seen = circuit(engine, PlaintextCache(), request), []
     try:
         sent = next(steps)
-        for visit in schedule.visits:
-            (part,), (handles,) = visit.parts, sent
+        for round_trip in schedule.round_trips:
+            (part,), (handles,) = round_trip.parts, sent
             assert [engine.level(a) for a in handles] == [part.level] * part.sends.ciphertexts
             vectors = [a[0] for a in handles]
             seen.append(vectors)

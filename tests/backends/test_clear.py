@@ -68,7 +68,7 @@ def test_complex_messages_and_exact_arithmetic() -> None:
         (server.sub(server.conjugate(a), a), -2j * z.imag),
         (server.times_i(server.rotate(a, 1)), 1j * np.roll(z, -1)),
         (server.rescale(server.mul_plain(a, factor)), z * z),
-        (server.rescale(server.relinearise(server.mul(a, a))), z * z * server.bias(2)),
+        (server.rescale(server.relinearise(server.mul(a, a))), z * z * server.scale_ratio(2)),
         (server.rerandomise(a), z),
     ):
         data = server.dump(made)

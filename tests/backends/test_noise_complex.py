@@ -48,7 +48,7 @@ def measure(backend: SlotBackend, parameters: Parameters) -> dict[str, dict[str,
         return {
             "fresh": error(a, x),
             "mul_plain, rescale": error(server.rescale(server.mul_plain(a, factor)), x * y),
-            "mul, relinearise, rescale": error(product, x * y * server.bias(level)),
+            "mul, relinearise, rescale": error(product, x * y * server.scale_ratio(level)),
             "rotate": error(server.rotate(a, 1), np.roll(x, -1)),
             "conjugate": error(server.conjugate(a), x.conj()),
             "rerandomise": error(server.rerandomise(a), x),

@@ -12,12 +12,12 @@ from thex_hf.circuits.batched.folding import fold_batch
 from thex_hf.circuits.batched.layout import BatchLayout
 from thex_hf.circuits.batched.planner import (
     batch_bits,
-    batch_program,
-    batch_route_of,
+    batched_circuit,
+    batched_refresh_schedule_of,
+    batching_is_faster,
     make_batch_plan,
-    pays,
 )
-from thex_hf.circuits.batched.refresh_schedule import batch_routes
+from thex_hf.circuits.batched.refresh_schedule import batched_refresh_schedules
 from thex_hf.circuits.context import RangeBits
 from thex_hf.circuits.dispatch import batch_plan_for, plan_for
 from thex_hf.circuits.flood import Flood
@@ -65,17 +65,17 @@ def packed_request(schedule, texts):
 FAINT = Flood(30, -30)
 
 
-def drive(weights, route, texts, engine, encrypt, renew, flood=FAINT):
+def drive(weights, refreshes, texts, engine, encrypt, renew, flood=FAINT):
     """The handles of the answer, and what the client saw at each visit."""
-    schedule = route.schedule
+    schedule = refreshes.schedule
     bits = RangeBits((), (VALUE_BITS,) * (2 * len(weights.layers)))
-    program = batch_program(route, bits, fold_batch(weights), flood)
+    circuit = batched_circuit(refreshes, bits, fold_batch(weights), flood)
     request = [[encrypt(v, level) for v in vs] for vs, level in packed_request(schedule, texts)]
-    steps, seen = program(engine, PlaintextCache(), request), []
+    steps, seen = circuit(engine, PlaintextCache(), request), []
     try:
         sent = next(steps)
-        for visit in schedule.visits:
-            (part,), (handles,) = visit.parts, sent
+        for round_trip in schedule.round_trips:
+            (part,), (handles,) = round_trip.parts, sent
             assert [engine.level(a) for a in handles] == [part.level] * part.sends.ciphertexts
             seen.append(handles)
             sent = steps.send([renew(handles, part.moves)])
@@ -85,14 +85,14 @@ def drive(weights, route, texts, engine, encrypt, renew, flood=FAINT):
     return answer, seen
 
 
-def run_exactly(weights, route, texts, **options):
-    engine = ExactEngine(route.shape.geometry.slots)
+def run_exactly(weights, refreshes, texts, **options):
+    engine = ExactEngine(refreshes.shape.geometry.slots)
 
     def renew(handles, moves):
         vectors = [a[0] for a in handles]
         return [[engine.encrypt(v, level) for v in move.apply(vectors)] for move, level in moves]
 
-    answer, seen = drive(weights, route, texts, engine, engine.encrypt, renew, **options)
+    answer, seen = drive(weights, refreshes, texts, engine, engine.encrypt, renew, **options)
     return [a[0] for a in answer], [[a[0] for a in handles] for handles in seen]
 
 
@@ -100,9 +100,9 @@ def wanted_logits(weights, texts):
     return np.array([polynomial_logits(weights, text) for text in texts])
 
 
-def routes_of(weights, slots, tokens):
+def refresh_schedules_of(weights, slots, tokens):
     shape = shape_of(weights, tokens, 2 * slots)
-    return batch_routes(shape, weights.layers[0].polynomial.power, 1, 99)
+    return batched_refresh_schedules(shape, weights.layers[0].polynomial.power, 1, 99)
 
 
 # --- layout -----------------------------------------------------------------
@@ -156,28 +156,28 @@ def test_layout_refuses():
 def test_circuit_equals_the_formulas(case, rests):
     sizes, slots, tokens = CASES[case]
     weights = random_polynomial_weights(**sizes)
-    every = routes_of(weights, slots, tokens)
-    route = every[min(rests, len(every) - 1)]
-    texts = random_texts(max(1, route.texts - 1), tokens, weights.hidden)
-    answer, _ = run_exactly(weights, route, texts)
-    found = route.schedule.answer.unpack(answer)[: len(texts), 0]
+    every = refresh_schedules_of(weights, slots, tokens)
+    refreshes = every[min(rests, len(every) - 1)]
+    texts = random_texts(max(1, refreshes.texts - 1), tokens, weights.hidden)
+    answer, _ = run_exactly(weights, refreshes, texts)
+    found = refreshes.schedule.answer.unpack(answer)[: len(texts), 0]
     np.testing.assert_allclose(found, wanted_logits(weights, texts), rtol=0, atol=MASK_ROUNDING)
 
 
 def test_nothing_but_logits_and_noise_leaves():
     weights = random_polynomial_weights(**SMALL)
-    route = routes_of(weights, 64, 8)[-1]
-    answer, _ = run_exactly(weights, route, random_texts(8, 8, 16), flood=Flood(8, 3))
+    refreshes = refresh_schedules_of(weights, 64, 8)[-1]
+    answer, _ = run_exactly(weights, refreshes, random_texts(8, 8, 16), flood=Flood(8, 3))
     for values in answer:
-        rest = values[route.texts :]
+        rest = values[refreshes.texts :]
         assert 0.9 * 2**3 < np.abs(rest.real).max() <= 2**3
         assert 0.9 * 2**3 < np.abs(values.imag).max() <= 2**3
 
 
 def test_what_rests_is_masked_in_both_parts_of_every_slot():
     weights = random_polynomial_weights(**SMALL)
-    route = routes_of(weights, 64, 8)[-1]
-    _, seen = run_exactly(weights, route, random_texts(8, 8, 16))
+    refreshes = refresh_schedules_of(weights, 64, 8)[-1]
+    _, seen = run_exactly(weights, refreshes, random_texts(8, 8, 16))
     assert len(seen) == 3
     for vectors in seen:  # by the blind of the engine, here normal, of size 2**10
         for part in (np.real(vectors), np.imag(vectors)):
@@ -186,7 +186,9 @@ def test_what_rests_is_masked_in_both_parts_of_every_slot():
 
 def test_levels():
     weights = random_polynomial_weights(**SMALL)
-    levels = {route.rests: route.levels for route in routes_of(weights, 64, 8)}
+    levels = {
+        refreshes.points: refreshes.levels for refreshes in refresh_schedules_of(weights, 64, 8)
+    }
     assert levels == {
         (): (15, 11, 8, 3),
         (1,): (8, 4, 7, 3),
@@ -209,7 +211,7 @@ def test_plan():
     plan.parameters.require_128_bit()
     assert plan.options["packing"] == "batch"
     assert plan.options["sentences"] == 128
-    assert batch_route_of(plan).schedule == plan.schedule
+    assert batched_refresh_schedule_of(plan).schedule == plan.schedule
     assert len(plan.rotations) == 6
     assert [layout.ciphertexts for layout, _ in plan.schedule.inputs] == [64, 1]
     described = plan.to_json()
@@ -217,9 +219,9 @@ def test_plan():
     assert described["rounds"] == 4
     single = plan_for(weights, 32, None, protocol="refresh")
     assert plan.id != single.id
-    assert not pays(plan, single, 1)
-    assert pays(plan, single, 64)
-    assert pays(plan, single, 1000, processes=2)
+    assert not batching_is_faster(plan, single, 1)
+    assert batching_is_faster(plan, single, 64)
+    assert batching_is_faster(plan, single, 1000, processes=2)
 
 
 def test_costs_of_a_plan():
@@ -290,19 +292,19 @@ def test_the_client_refuses(sides):
 @pytest.mark.parametrize("backend", [SealBackend, ClearBackend])
 def test_ciphertexts_of_a_small_ring(backend):
     weights = random_polynomial_weights(hidden=8, intermediate=8, labels=3)
-    route = routes_of(weights, 512, 16)[-1]
-    parameters = Parameters(1024, (46, *(34,) * route.top_level), 46, 34)
+    refreshes = refresh_schedules_of(weights, 512, 16)[-1]
+    parameters = Parameters(1024, (46, *(34,) * refreshes.top_level), 46, 34)
     machine = backend.insecure_for_tests()
-    steps = tuple(2**k * route.texts for k in range(4))
-    steps += (-baby_steps(16) * route.texts % 512,)
+    steps = tuple(2**k * refreshes.texts for k in range(4))
+    steps += (-baby_steps(16) * refreshes.texts % 512,)
     secret, evaluation = machine.generate(KeyRequest(parameters, steps, True, True, True))
     client = machine.client(parameters, secret)
     server = machine.server(parameters, evaluation, steps)
-    texts = random_texts(route.texts - 1, 16, 8)
+    texts = random_texts(refreshes.texts - 1, 16, 8)
 
     answer, _ = drive(
         weights,
-        route,
+        refreshes,
         texts,
         server,
         lambda vector, level: server.load(client.encrypt(vector, level)),
@@ -312,7 +314,7 @@ def test_ciphertexts_of_a_small_ring(backend):
         ],
         flood=Flood(12, -12),
     )
-    found = route.schedule.answer.unpack([client.decrypt(server.dump(a)) for a in answer])
+    found = refreshes.schedule.answer.unpack([client.decrypt(server.dump(a)) for a in answer])
     np.testing.assert_allclose(
         found[: len(texts), 0], wanted_logits(weights, texts), rtol=0, atol=3e-3
     )

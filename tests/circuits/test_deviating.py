@@ -54,9 +54,9 @@ def first_visit(halves, how, monkeypatch):
 
     monkeypatch.setattr(server, "blind", watched)
     run = Deviating(plan, client, key_id, np.full((3, 16), 0.5), how)
-    visit = Message.from_bytes(ServerRun(model, plan, server, key_id).start(run.request()))
+    round_trip = Message.from_bytes(ServerRun(model, plan, server, key_id).start(run.request()))
     monkeypatch.undo()
-    return client.decrypt_complex(visit.parts[0][0]), held[0]
+    return client.decrypt_complex(round_trip.parts[0][0]), held[0]
 
 
 def numbers(slots):

@@ -15,7 +15,7 @@ from thex_hf.circuits.batched.layout import BatchLayout
 from thex_hf.circuits.dispatch import batch_plan_for, plan_for
 from thex_hf.circuits.flood import DEVIATIONS, LOGIT_BITS, NO_FLOOD, Flood, waste_bits
 from thex_hf.circuits.planning import shape_of
-from thex_hf.circuits.single.refresh_schedule import routes
+from thex_hf.circuits.single.refresh_schedule import refresh_schedules
 from thex_hf.ckks.packing.geometry import Geometry
 from thex_hf.ckks.packing.layout import Layout
 from thex_hf.ckks.parameters import Parameters
@@ -36,7 +36,7 @@ PARAMETERS = [
 @pytest.mark.parametrize("head", ["cls", "mean", "tokens"])
 def test_every_logit_is_read_from_one_slot_that_holds_it(head):
     weights = random_polynomial_weights(head=head, labels=5)
-    answer = routes(shape_of(weights, 32, 2048), 2, 1, 0)[0].answer
+    answer = refresh_schedules(shape_of(weights, 32, 2048), 2, 1, 0)[0].answer
     logits = np.random.default_rng(0).normal(size=(answer.tokens, 5))
     reads, packed = answer.reads(), np.stack(answer.pack(logits))
     assert reads.shape == packed.shape
@@ -178,7 +178,7 @@ def test_averaging_many_answers_tells_nothing_of_the_error_beside_the_logits(sma
 def test_numbers_in_other_columns_of_the_last_reply_stay_under_the_flood(small_session):
     """They meet zeros of the last matrix, and no more than its rounding under the flood."""
     _, plan, client, _, key_id = small_session
-    (layout, level) = plan.schedule.visits[-1].parts[0].returns[0]
+    (layout, level) = plan.schedule.round_trips[-1].parts[0].returns[0]
     held = plan.schedule.answer.maps()[0]
     random = np.random.default_rng(1).choice([-1.0, 1.0], held.shape) * 2.0**10
     random[:, (held >= 0).any(axis=0)] = 0  # beside the columns of the labels
@@ -201,14 +201,14 @@ def test_numbers_in_other_columns_of_the_last_reply_stay_under_the_flood(small_s
 
 def test_numbers_in_other_columns_meet_zeros_exactly():
     weights = random_polynomial_weights(**SIZES)
-    route = routes(shape_of(weights, 16, 2048), 2, 1, 99)[-1]
-    labels = (route.answer.maps()[0] >= 0).any(axis=0)
-    random = np.random.default_rng(1).normal(size=route.answer.maps()[0].shape) * 2.0**20
+    refreshes = refresh_schedules(shape_of(weights, 16, 2048), 2, 1, 99)[-1]
+    labels = (refreshes.answer.maps()[0] >= 0).any(axis=0)
+    random = np.random.default_rng(1).normal(size=refreshes.answer.maps()[0].shape) * 2.0**20
     random[:, labels] = 0
     answer, wanted, _, seen = run_exactly(
-        weights, route, 5, flood=NO_FLOOD, spoil=lambda vector: vector + random.ravel()
+        weights, refreshes, 5, flood=NO_FLOOD, spoil=lambda vector: vector + random.ravel()
     )
     assert len(seen) == 1
     columns = answer[0].reshape(random.shape)
     assert np.abs(columns[:, ~labels]).max() < 1e-200
-    np.testing.assert_allclose(route.answer.unpack([answer[0].real])[0], wanted, atol=1e-5)
+    np.testing.assert_allclose(refreshes.answer.unpack([answer[0].real])[0], wanted, atol=1e-5)

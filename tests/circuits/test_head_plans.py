@@ -120,18 +120,18 @@ def test_cost_of_bert_tiny_is_pinned(protocol, head, tokens, costs):
 def test_last_visits_of_client_aided_are_like_the_others(head):
     """Three levels as for [CLS]; the last FFN comes back a level lower, for it needs no mask."""
     plan = plan_for(make("client-aided", head=head), 32, RANGES, protocol="client-aided")
-    visits = plan.schedule.visits
-    assert [v.name for v in visits] == [
+    round_trips = plan.schedule.round_trips
+    assert [v.name for v in round_trips] == [
         "layer 0 attention",
         "layer 0 ffn",
         "layer 1 stream",
         "layer 1 attention",
         "layer 1 ffn",
     ]
-    ffn = [v.parts[0] for v in visits if v.name.endswith("ffn")]
+    ffn = [v.parts[0] for v in round_trips if v.name.endswith("ffn")]
     assert ffn[0].sends == ffn[1].sends
     assert [part.returns[0][1] for part in ffn] == [2, 1]
-    for first, last in zip(visits[0].parts, visits[3].parts, strict=True):
+    for first, last in zip(round_trips[0].parts, round_trips[3].parts, strict=True):
         assert first == last
 
 

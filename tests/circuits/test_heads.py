@@ -11,8 +11,8 @@ from thex_hf.circuits.context import RangeBits
 from thex_hf.circuits.flood import NO_FLOOD
 from thex_hf.circuits.planning import shape_of
 from thex_hf.circuits.single.folding import fold_polynomial
-from thex_hf.circuits.single.planner import polynomial_program
-from thex_hf.circuits.single.refresh_schedule import routes
+from thex_hf.circuits.single.planner import single_circuit
+from thex_hf.circuits.single.refresh_schedule import refresh_schedules
 from thex_hf.ckks.plaintext_cache import PlaintextCache
 
 HEADS = ("tokens", "mean")
@@ -68,22 +68,24 @@ def test_client_aided_with_another_softmax(softmax):
 def polynomial_setting(case, head, rests):
     sizes, slots, tokens, length = CASES[case]
     weights = random_polynomial_weights(head=head, **sizes)
-    every = routes(shape_of(weights, tokens, 2 * slots), weights.layers[0].polynomial.power, 1, 99)
+    every = refresh_schedules(
+        shape_of(weights, tokens, 2 * slots), weights.layers[0].polynomial.power, 1, 99
+    )
     return weights, every[min(rests, len(every) - 1)], length
 
 
-def read(route, answer):
-    rows = route.answer.unpack([np.real(v) for v in answer])
-    return rows if route.shape.head == "tokens" else rows[0]
+def read(refreshes, answer):
+    rows = refreshes.answer.unpack([np.real(v) for v in answer])
+    return rows if refreshes.shape.head == "tokens" else rows[0]
 
 
 @pytest.mark.parametrize("rests", [0, 99])
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("case", CASES)
 def test_polynomial_circuit_equals_the_formulas(case, head, rests):
-    weights, route, length = polynomial_setting(case, head, rests)
-    answer, wanted, _, seen = polynomial_runs.run_exactly(weights, route, length)
-    found = read(route, answer)
+    weights, refreshes, length = polynomial_setting(case, head, rests)
+    answer, wanted, _, seen = polynomial_runs.run_exactly(weights, refreshes, length)
+    found = read(refreshes, answer)
     found = found[:length] if head == "tokens" else found
     np.testing.assert_allclose(found, wanted, rtol=0, atol=MASK_ROUNDING)
     for vectors in seen:  # both parts of every slot are hidden, by this engine with 2**10
@@ -95,48 +97,52 @@ def test_polynomial_circuit_equals_the_formulas(case, head, rests):
 @pytest.mark.parametrize("case", CASES)
 def test_the_polynomial_answer_holds_logits_of_true_tokens_and_nothing_else(case, head):
     """Before flooding; what was computed for padded tokens is gone too."""
-    weights, route, length = polynomial_setting(case, head, 0)
-    handles, wanted = one_shot(ExactEngine(route.shape.geometry.slots), weights, route, length)
+    weights, refreshes, length = polynomial_setting(case, head, 0)
+    handles, wanted = one_shot(
+        ExactEngine(refreshes.shape.geometry.slots), weights, refreshes, length
+    )
     answer = [a[0] for a in handles]
-    held = np.zeros((route.answer.tokens, weights.labels))
+    held = np.zeros((refreshes.answer.tokens, weights.labels))
     held[: len(np.atleast_2d(wanted))] = wanted
-    for vector, own in zip(answer, route.answer.pack(held), strict=True):
+    for vector, own in zip(answer, refreshes.answer.pack(held), strict=True):
         assert np.abs(vector[own == 0]).max() < 1e-250
         np.testing.assert_allclose(vector, own, atol=1e-9)
 
 
-class BiasedEngine(ExactEngine):
+class DriftingEngine(ExactEngine):
     """Products come out too large, by another factor at each level, as small primes make them."""
 
-    def bias(self, level):
+    def scale_ratio(self, level):
         return 1 + 0.1 * level
 
     def mul(self, a, b):
         values, shadow = super().mul(a, b)
-        return values * self.bias(shadow.level), shadow
+        return values * self.scale_ratio(shadow.level), shadow
 
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("case", ["odd heads", "power four", "four tiles"])
-def test_biased_products_are_made_up_for(case, head):
-    weights, route, length = polynomial_setting(case, head, 0)
-    answer, wanted = one_shot(BiasedEngine(route.shape.geometry.slots), weights, route, length)
-    found = read(route, [a[0] for a in answer])
+def test_the_drift_of_products_is_made_up_for(case, head):
+    weights, refreshes, length = polynomial_setting(case, head, 0)
+    answer, wanted = one_shot(
+        DriftingEngine(refreshes.shape.geometry.slots), weights, refreshes, length
+    )
+    found = read(refreshes, [a[0] for a in answer])
     np.testing.assert_allclose(found[:length] if head == "tokens" else found, wanted, atol=1e-9)
 
 
-def one_shot(engine, weights, route, length):
+def one_shot(engine, weights, refreshes, length):
     """The answer's handles without a flood, and the logits that the formulas give."""
-    program = polynomial_program(route, RangeBits((), ()), fold_polynomial(weights), NO_FLOOD)
+    circuit = single_circuit(refreshes, RangeBits((), ()), fold_polynomial(weights), NO_FLOOD)
     embeddings = np.random.default_rng(0).normal(size=(length, weights.hidden)) * 0.7
     request = [
         [engine.encrypt(v, level) for v in vectors]
         for vectors, level in polynomial_runs.pack_request(
-            route.schedule, embeddings, route.shape.tokens
+            refreshes.schedule, embeddings, refreshes.shape.tokens
         )
     ]
     with pytest.raises(StopIteration) as stop:
-        next(program(engine, PlaintextCache(), request))
+        next(circuit(engine, PlaintextCache(), request))
     out = sum(n for (verb, _), n in engine.rules.operations.items() if verb == "rerandomise")
-    assert out == route.answer.ciphertexts
+    assert out == refreshes.answer.ciphertexts
     return stop.value.value, polynomial_runs.polynomial_logits(weights, embeddings)

@@ -14,8 +14,8 @@ from thex_hf.circuits.flood import NO_FLOOD
 from thex_hf.circuits.masks import SPARE_BITS
 from thex_hf.circuits.planning import shape_of
 from thex_hf.circuits.single.folding import fold_polynomial
-from thex_hf.circuits.single.planner import make_polynomial_plan, polynomial_program
-from thex_hf.circuits.single.refresh_schedule import routes
+from thex_hf.circuits.single.planner import make_polynomial_plan, single_circuit
+from thex_hf.circuits.single.refresh_schedule import refresh_schedules
 from thex_hf.ckks.plaintext_cache import PlaintextCache
 from thex_hf.errors import PlanError
 from thex_hf.protocol.client import ClientRun
@@ -25,8 +25,8 @@ from thex_hf.protocol.server import ServerRun
 
 def test_everything_that_leaves_is_made_afresh():
     weights = random_polynomial_weights()
-    route = routes(shape_of(weights, 16, 4096), 2, 1, 99)[-1]
-    _, _, engine, seen = run_exactly(weights, route, 16)
+    refreshes = refresh_schedules(shape_of(weights, 16, 4096), 2, 1, 99)[-1]
+    _, _, engine, seen = run_exactly(weights, refreshes, 16)
     counts = Counter(verb for verb, _ in engine.rules.operations.elements())
     assert len(seen) == 3
     assert counts["blind"] == sum(len(vectors) for vectors in seen)
@@ -42,9 +42,9 @@ def test_how_likely_a_hidden_value_wraps(batch):
     make = batch_plan_for if batch else plan_for
     plan = make(weights, 16, ranges, protocol="refresh", ring_degree=8192)
     assert plan.bits.stream == (4, 4, 4)  # twice the range that was seen
-    parameters, visits = plan.parameters, plan.schedule.visits
+    parameters, round_trips = plan.parameters, plan.schedule.round_trips
     assert parameters.prime_bits[0] >= 4 + SPARE_BITS
-    ciphertexts = sum(visit.parts[0].sends.ciphertexts for visit in visits)
+    ciphertexts = sum(round_trip.parts[0].sends.ciphertexts for round_trip in round_trips)
     spare = parameters.prime_bits[0] - 1 - 4
     assert plan.wrap_probability == pytest.approx(ciphertexts * 2.0 ** (7 - spare))
     assert plan.wrap_probability < 2.0**-18
@@ -67,20 +67,20 @@ def test_the_answer_holds_logits_and_nothing_else(case):
     """Before flooding, every slot but those of the logits is exactly zero."""
     sizes, slots, tokens, length = CASES[case]
     weights = random_polynomial_weights(**sizes)
-    route = routes(shape_of(weights, tokens, 2 * slots), weights.layers[0].polynomial.power, 1, 0)[
-        0
-    ]
+    refreshes = refresh_schedules(
+        shape_of(weights, tokens, 2 * slots), weights.layers[0].polynomial.power, 1, 0
+    )[0]
     engine = ExactEngine(slots)
-    program = polynomial_program(route, RangeBits((), ()), fold_polynomial(weights), NO_FLOOD)
+    circuit = single_circuit(refreshes, RangeBits((), ()), fold_polynomial(weights), NO_FLOOD)
     embeddings = np.random.default_rng(0).normal(size=(length, weights.hidden))
     request = [
         [engine.encrypt(v, level) for v in vectors]
-        for vectors, level in pack_request(route.schedule, embeddings, tokens)
+        for vectors, level in pack_request(refreshes.schedule, embeddings, tokens)
     ]
     with pytest.raises(StopIteration) as stop:
-        next(program(engine, PlaintextCache(), request))
+        next(circuit(engine, PlaintextCache(), request))
     answer = [a[0] for a in stop.value.value]
-    bar = route.shape.bar
+    bar = refreshes.shape.bar
     logits = bar.unpack([v.real for v in answer])
     for vector, wanted in zip(answer, bar.pack(logits), strict=True):
         assert np.abs(vector[wanted == 0]).max() < 1e-250
@@ -99,8 +99,8 @@ def test_real_messages_are_masked_in_both_parts_and_made_afresh(halves):
     request = run.request()
     seen = []
     for _ in range(2):
-        visit = Message.from_bytes(ServerRun(model, plan, engine, key_id).start(request))
-        (ciphertext,) = visit.parts[0]
+        round_trip = Message.from_bytes(ServerRun(model, plan, engine, key_id).start(request))
+        (ciphertext,) = round_trip.parts[0]
         seen.append((ciphertext, client.decrypt_complex(ciphertext)))
     parameters = plan.parameters
     half = 2.0 ** (parameters.modulus_bits(1) - parameters.scale_bits - 1)

@@ -33,7 +33,7 @@ def plan_of(protocol, **options):
 def test_sections_add_up_to_the_plan_and_every_operation_has_a_stage(protocol, options):
     plan = plan_of(protocol, **options)
     assert sum(plan.sections.values(), Counter()) == plan.operations
-    assert {section.visit for section in plan.sections} == set(range(plan.schedule.rounds))
+    assert {section.round for section in plan.sections} == set(range(plan.schedule.rounds))
     assert "circuit" not in {section.stage for section in plan.sections}
     assert {section.layer for section in plan.sections} >= {"0"}
 
@@ -54,10 +54,10 @@ def test_a_batch_has_one_stage():
 
 def test_an_engine_counts_each_mark_apart():
     engine = CountingEngine(8)
-    engine.mark("scores", 3)
+    engine.begin_stage("scores", 3)
     engine.rotate(SymbolicCiphertext(1), 2)
-    engine.mark("context")
-    engine.visit()
+    engine.begin_stage("context")
+    engine.next_round()
     engine.rotate(SymbolicCiphertext(0), 2)
     assert engine.sections == {
         Section(0, "3", "scores"): Counter({("rotate", 1): 1}),

@@ -49,13 +49,13 @@ def test_new_verbs_are_counted_and_checked() -> None:
     assert engine.times_i(three) == three
     engine.encode(np.full(8, 1j), 2, factor=True)
     assert engine.operations["sub", 2] == engine.operations["times_i", 2] == 1
-    assert engine.bias(2) == 1.0
+    assert engine.scale_ratio(2) == 1.0
     for refused in (
         lambda: engine.conjugate(three),
         lambda: engine.rerandomise(SymbolicCiphertext(2, degree=2)),
         lambda: engine.rerandomise(SymbolicCiphertext(2, size=3)),
         lambda: engine.sub(SymbolicCiphertext(2), SymbolicCiphertext(1)),
-        lambda: engine.bias(0),
+        lambda: engine.scale_ratio(0),
     ):
         with pytest.raises(PlanError):
             refused()

@@ -131,11 +131,11 @@ def test_bias_is_what_products_are_off_by(world: World) -> None:
     low = Parameters(4096, (39, 30), 39, 28)  # a scale far below the prime: products are off
     secret, evaluation = world.backend.generate(KeyRequest(low, (), True))
     client, server = world.backend.client(low, secret), world.backend.server(low, evaluation, ())
-    assert server.bias(1) == pytest.approx(0.25, rel=1e-4)
+    assert server.scale_ratio(1) == pytest.approx(0.25, rel=1e-4)
     a = server.load(client.encrypt(np.ones(SLOTS), 1))
     out = server.rescale(server.relinearise(server.mul(a, a)))
-    close(client.decrypt(server.dump(out)), np.full(SLOTS, server.bias(1)))
-    assert world.server.bias(1) == pytest.approx(1, rel=1e-3)
+    close(client.decrypt(server.dump(out)), np.full(SLOTS, server.scale_ratio(1)))
+    assert world.server.scale_ratio(1) == pytest.approx(1, rel=1e-3)
 
 
 def test_verbs_do_not_change_their_arguments(world: World, z: ComplexVector) -> None:
@@ -159,8 +159,8 @@ def test_what_the_verbs_refuse(world: World, z: ComplexVector) -> None:
         (lambda: server.conjugate(three), "conjugate needs a ciphertext of size 2"),
         (lambda: server.rerandomise(three), "rerandomise needs a ciphertext of size 2"),
         (lambda: server.rerandomise(two), "rerandomise needs scale degree 1"),
-        (lambda: server.bias(0), "level 0"),
-        (lambda: server.bias(2), "level 2"),
+        (lambda: server.scale_ratio(0), "level 0"),
+        (lambda: server.scale_ratio(2), "level 2"),
     ):
         with pytest.raises(PlanError, match=reason):
             refused()

@@ -53,7 +53,7 @@ def start(kind, backend, engine=None):
 def deviate(run, values, level=None):
     """All messages of a server that shows chosen numbers; what the client sent, by counts."""
     plan, signs = run.plan, np.random.default_rng(1).choice([-1.0, 1.0], run.engine.slots)
-    parts = [[(p.sends.ciphertexts, p.level) for p in v.parts] for v in plan.schedule.visits]
+    parts = [[(p.sends.ciphertexts, p.level) for p in v.parts] for v in plan.schedule.round_trips]
     sent = [[len(part) for part in Message.from_bytes(run.request()).parts]]
     for step, wanted in enumerate([*parts, [(plan.schedule.answer.ciphertexts, 0)]]):
         made = []
@@ -112,7 +112,7 @@ class Shows:
 def test_numbers_that_are_none_are_answered_too(kind, values):
     run = start(kind, "clear", Shows(client_of(kind, "clear")[0], values))
     slots, bits = run.engine.slots, run.plan.parameters.scale_bits
-    for visit in run.plan.schedule.visits:
+    for visit in run.plan.schedule.round_trips:
         for part in visit.parts:
             if part.op != "refresh":
                 replies = run._reply(part, [b""] * part.sends.ciphertexts)

@@ -57,7 +57,7 @@ def test_levels_begin_with_the_request_and_pass_every_visit(plan):
     visits = [step for step in between if step.used is None]
     assert len(visits) == plan.schedule.rounds - 1
     assert [set(step.leaves) for step in visits] == [
-        {part.level for part in visit.parts} for visit in plan.schedule.visits
+        {part.level for part in visit.parts} for visit in plan.schedule.round_trips
     ]
 
 

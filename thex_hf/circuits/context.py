@@ -12,7 +12,7 @@ import numpy as np
 from thex_hf.circuits.flood import NO_FLOOD, Flood
 from thex_hf.circuits.folding import Affine
 from thex_hf.circuits.masks import Mask, draw
-from thex_hf.circuits.parallel import ALONE, Task, Together
+from thex_hf.circuits.parallel import SEQUENTIAL, ParallelRunner, Task
 from thex_hf.circuits.shape import Shape
 from thex_hf.ckks.counting import CountingEngine
 from thex_hf.ckks.engine import AnyVector, Handle, ServerEngine, Vector
@@ -45,22 +45,22 @@ class Context:
     """What every step of one run shares."""
 
     engine: ServerEngine
-    store: PlaintextCache
+    cache: PlaintextCache
     shape: Shape
     bits: RangeBits
     softmax: str = "estimate"
     draw: Callable[[Layout, int], Mask] = draw
     noise: Flood = NO_FLOOD
-    together: Together = ALONE
+    runner: ParallelRunner = SEQUENTIAL
 
-    def mark(self, stage: str, layer: int | str | None = None) -> None:
+    def begin_stage(self, stage: str, layer: int | str | None = None) -> None:
         """Say which stage begins, for engines that count each apart."""
         if isinstance(self.engine, CountingEngine):
-            self.engine.mark(stage, layer)
+            self.engine.begin_stage(stage, layer)
 
-    def beside(self, *tasks: Task) -> list[Handles]:
-        """What each of several independent tasks returns; see :mod:`.together`."""
-        return self.together.run(self.engine, tasks)
+    def in_parallel(self, *tasks: Task) -> list[Handles]:
+        """What each of several independent tasks returns; see :mod:`.parallel`."""
+        return self.runner.run(self.engine, tasks)
 
     def apply(
         self, targets: list[Target], inputs: list[Map], handles: Handles, *, skew: bool = False
@@ -82,7 +82,7 @@ class Context:
             steps = BabySteps(self.engine, self.shape.geometry, tile, skew=skew)
             for target, result in zip(targets, results, strict=True):
                 matrix = Matrix(target.name, target.affine.weight, inputs, target.outputs)
-                for block, a in enumerate(matmul(self.store, matrix, steps)):
+                for block, a in enumerate(matmul(self.cache, matrix, steps)):
                     held = target.outputs[block]
                     result.append(self.shift(f"{target.name} {block}", a, target.affine.bias, held))
         return results
@@ -93,7 +93,7 @@ class Context:
         if not vector.any():
             return a
         level = self.engine.level(a)
-        plain = self.store.get(self.engine, (name, "bias"), level, vector, factor=False)
+        plain = self.cache.get(self.engine, (name, "bias"), level, vector, factor=False)
         return self.engine.add_plain(a, plain)
 
     def scale(self, name: str, a: Handle, factor: Vector, held: Map) -> Handle:
@@ -107,7 +107,7 @@ class Context:
     def factor(self, name: str, a: Handle, factor: Vector, held: Map) -> Handle:
         """As :meth:`scale`, without the rescale: for sums of products."""
         vector = np.append(factor, 0.0)[held].ravel()
-        plain = self.store.get(self.engine, (name, "scale"), self.engine.level(a), vector)
+        plain = self.cache.get(self.engine, (name, "scale"), self.engine.level(a), vector)
         return self.engine.mul_plain(a, plain)
 
     def settle(self, products: Handles) -> Handle:
@@ -116,18 +116,18 @@ class Context:
 
     def hide(self, layout: Layout, handles: Handles, bits: int) -> tuple[Handles, Mask]:
         """Mask values for a ``refresh`` part of ``client-aided``. Consumes no level."""
-        self.mark("masks")
+        self.begin_stage("masks")
         mask = self.draw(layout, bits)
         return self._move(self._move(handles, mask.coarse), mask.fine), mask
 
     def flood(self, handles: Handles, answer: Layout) -> Handles:
         """Add noise to the answer, see :mod:`.flood`, and a fresh encryption of zero."""
-        self.mark("masks")
+        self.begin_stage("masks")
         return [self.engine.rerandomise(a) for a in self._move(handles, self.noise.draw(answer))]
 
     def reveal(self, handles: Handles, mask: Mask, layout: Layout) -> Handles:
         """Take the mask off what came back in another layout. Consumes no level."""
-        self.mark("masks")
+        self.begin_stage("masks")
         return self._move(handles, layout.pack(-mask.matrix[: layout.tokens]))
 
     def _move(self, handles: Handles, vectors: Sequence[AnyVector]) -> Handles:
@@ -138,16 +138,16 @@ class Context:
 
 
 Reply: TypeAlias = list[list[Handles]]
-Steps: TypeAlias = Generator[list[Handles], Reply, Handles]
-"""Yields, at each visit, the handles of its parts; is sent, for each part, the handles of each
+CircuitSteps: TypeAlias = Generator[list[Handles], Reply, Handles]
+"""Yields, at each round trip, the handles of its parts; is sent, for each part, the handles of each
 returned packing; returns the handles of the answer."""
 
 
-class Program(Protocol):
+class Circuit(Protocol):
     """A circuit with its weights, ready for any engine of its parameters."""
 
     def __call__(
-        self, engine: ServerEngine, store: PlaintextCache, request: list[Handles]
-    ) -> Steps:
-        """Start on a request; ``store`` keeps encoded weights between runs."""
+        self, engine: ServerEngine, cache: PlaintextCache, request: list[Handles]
+    ) -> CircuitSteps:
+        """Start on a request; ``cache`` keeps encoded weights between runs."""
         ...

@@ -9,25 +9,25 @@ from typing import TypeAlias
 from thex_hf.circuits.batched.folding import BatchLayers, fold_batch
 from thex_hf.circuits.batched.planner import (
     batch_bits,
-    batch_program,
-    batch_route_of,
+    batched_circuit,
+    batched_refresh_schedule_of,
+    batching_is_faster,
     is_batch,
     make_batch_plan,
-    pays,
 )
-from thex_hf.circuits.client_aided.planner import make_plan, thex_program
-from thex_hf.circuits.context import Program
+from thex_hf.circuits.client_aided.planner import client_aided_circuit, make_plan
+from thex_hf.circuits.context import Circuit
 from thex_hf.circuits.flood import FLOODS, Flood
 from thex_hf.circuits.folding import FoldedLayer, fold
-from thex_hf.circuits.parallel import ALONE, Together
+from thex_hf.circuits.parallel import SEQUENTIAL, ParallelRunner
 from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.planning import RINGS
 from thex_hf.circuits.ranges import range_bits
 from thex_hf.circuits.single.folding import PolynomialLayers, fold_polynomial
 from thex_hf.circuits.single.planner import (
     make_polynomial_plan,
-    polynomial_program,
-    route_of,
+    refresh_schedule_of,
+    single_circuit,
     stream_bits,
 )
 from thex_hf.errors import PlanError
@@ -41,12 +41,12 @@ __all__ = [
     "RINGS",
     "Folded",
     "batch_plan_for",
+    "batching_is_faster",
     "can_batch",
     "check_form",
+    "circuit_for",
     "fold_weights",
-    "pays",
     "plan_for",
-    "program_for",
 ]
 
 FORMS = {"client-aided": "the-x", "refresh": "polynomial", "one-shot": "polynomial"}
@@ -168,14 +168,16 @@ def batch_plan_for(
     )
 
 
-def program_for(plan: Plan, folded: Folded, together: Together = ALONE) -> Program:
-    """The circuit of ``plan`` with its weights; ``together`` runs what may run side by side."""
+def circuit_for(plan: Plan, folded: Folded, runner: ParallelRunner = SEQUENTIAL) -> Circuit:
+    """The circuit of ``plan`` with its weights; ``runner`` runs what may run side by side."""
     if isinstance(folded, PolynomialFolds):
         noise = Flood.of(plan.options)
         if is_batch(plan):
             assert folded.batch is not None  # no batch plan is made for other heads
-            return batch_program(batch_route_of(plan), plan.bits, folded.batch, noise)
-        return polynomial_program(
-            route_of(plan), plan.bits, folded.single, noise, together=together
+            return batched_circuit(
+                batched_refresh_schedule_of(plan), plan.bits, folded.batch, noise
+            )
+        return single_circuit(
+            refresh_schedule_of(plan), plan.bits, folded.single, noise, runner=runner
         )
-    return thex_program(plan.shape, plan.bits, plan.options["softmax"], folded)
+    return client_aided_circuit(plan.shape, plan.bits, plan.options["softmax"], folded)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from thex_hf.circuits.context import Program
+from thex_hf.circuits.context import Circuit
 from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.planning import drive
 from thex_hf.ckks.counting import CountingEngine, SymbolicCiphertext
@@ -24,9 +24,9 @@ class _Encoder(CountingEngine):
         self._real = real
         self._tick = tick
 
-    def bias(self, level: int) -> float:
+    def scale_ratio(self, level: int) -> float:
         """That of the real engine: weights are divided by it."""
-        return self._real.bias(level)
+        return self._real.scale_ratio(level)
 
     def encode(self, vector: AnyVector, level: int, *, factor: bool) -> Plaintext:
         """Encode with the real engine."""
@@ -48,12 +48,12 @@ class _Encoder(CountingEngine):
         return SymbolicCiphertext(handles[0].level, degree=2, size=max(a.size for a in handles))
 
 
-def prepare(
+def encode_weights(
     engine: ServerEngine,
-    store: PlaintextCache,
+    cache: PlaintextCache,
     plan: Plan,
-    program: Program,
+    circuit: Circuit,
     tick: Callable[[], None] = lambda: None,
 ) -> None:
-    """Fill ``store`` with the plaintexts of ``plan``; ``tick`` is called for each one."""
-    drive(program, _Encoder(engine, tick), store, plan.schedule, check=False)
+    """Fill ``cache`` with the plaintexts of ``plan``; ``tick`` is called for each one."""
+    drive(circuit, _Encoder(engine, tick), cache, plan.schedule, check=False)

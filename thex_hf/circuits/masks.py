@@ -62,7 +62,7 @@ def check_room(parameters: Parameters, level: int, value_bits: int, name: str) -
     """Refuse when a masked value would not fit the modulus at ``level``.
 
     Raises:
-        PlanError: naming the visit, the bits needed and the bits there are.
+        PlanError: naming the round trip, the bits needed and the bits there are.
     """
     needed = value_bits + HIDING_BITS + parameters.scale_bits + HEADROOM_BITS
     there = parameters.modulus_bits(level)

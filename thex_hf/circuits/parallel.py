@@ -5,7 +5,7 @@ weights with its parent without a copy, so a closure works in it as it does here
 handles it makes come back, as bytes. Fork where a piece takes far longer than that: some
 hundredths of a second for each gigabyte in memory, and half a rotation for each handle.
 
-Weights that a child encodes are lost with it: encode them before (see ``preparation``).
+Weights that a child encodes are lost with it: encode them before (see :mod:`.encode_weights`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from thex_hf.processes.pool import check_processes
 Task: TypeAlias = Callable[[], list[Handle]]
 
 
-class Together(Protocol):
+class ParallelRunner(Protocol):
     """Runs tasks that do not depend on each other."""
 
     @property
@@ -44,7 +44,7 @@ class Together(Protocol):
         ...
 
 
-class Alone:
+class SequentialRunner:
     """One task after the other, in this process."""
 
     processes = 1
@@ -57,7 +57,7 @@ class Alone:
         """There are no children."""
 
 
-class Forked:
+class ForkedRunner:
     """Side by side, in this process and ``processes - 1`` children.
 
     This process does the first task, and children that end before it wait for it. In a child,
@@ -73,7 +73,7 @@ class Forked:
         groups = [tasks[first :: self.processes] for first in range(self.processes)]
         own, *others = [group for group in groups if group]
         if not others or not can_fork():
-            return Alone().run(engine, tasks)
+            return SequentialRunner().run(engine, tasks)
         self.collect()
         children: list[Child] = []
         try:
@@ -94,17 +94,17 @@ class Forked:
             self._ending.pop().wait()
 
 
-ALONE = Alone()
+SEQUENTIAL = SequentialRunner()
 
 
-def together(processes: int) -> Together:
+def runner_for(processes: int) -> ParallelRunner:
     """The runner for so many processes.
 
     Raises:
         OptionError: less than one.
     """
     check_processes(processes)
-    return ALONE if processes == 1 else Forked(processes)
+    return SEQUENTIAL if processes == 1 else ForkedRunner(processes)
 
 
 def _answer(engine: ServerEngine, tasks: Sequence[Task], channel: Channel) -> None:

@@ -80,7 +80,7 @@ class Plan:
         protocol: ``client-aided``, ``refresh`` or ``one-shot``.
         options: what else decides the circuit, as JSON values.
         model: fingerprint of the encoder's weights.
-        schedule: visits and packings; follows from shape, protocol and options.
+        schedule: round trips and packings; follows from shape, protocol and options.
         operations: counts by verb and level.
         plaintext_limbs: 64-bit words per ring coefficient that encoded weights take.
         sections: the operations of each stretch of the circuit, in order.
@@ -153,8 +153,10 @@ class Plan:
         """
         parameters = self.parameters
         total = 0.0
-        for stage, visit in zip(self.options.get("rests", ()), self.schedule.visits, strict=False):
-            (part,) = visit.parts
+        for stage, round_trip in zip(
+            self.options.get("rests", ()), self.schedule.round_trips, strict=False
+        ):
+            (part,) = round_trip.parts
             values = (
                 math.sqrt(2 * parameters.ring_degree) * 2.0 ** self.options["stream_bits"][stage]
             )
@@ -218,7 +220,7 @@ class Plan:
             ],
             "visits": [
                 {
-                    "name": visit.name,
+                    "name": round_trip.name,
                     "parts": [
                         {
                             "client_does": part.op,
@@ -226,10 +228,10 @@ class Plan:
                             "down_level": part.level,
                             "up": [[layout.ciphertexts, level] for layout, level in part.returns],
                         }
-                        for part in visit.parts
+                        for part in round_trip.parts
                     ],
                 }
-                for visit in self.schedule.visits
+                for round_trip in self.schedule.round_trips
             ],
         }
 

@@ -13,7 +13,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from thex_hf.circuits.batched.planner import PACKING, batch_route_of, choose_for_batch, is_batch
+from thex_hf.circuits.batched.planner import (
+    PACKING,
+    batched_refresh_schedule_of,
+    choose_for_batch,
+    is_batch,
+)
 from thex_hf.circuits.client_aided.planner import choose_parameters
 from thex_hf.circuits.context import RangeBits
 from thex_hf.circuits.dispatch import FORMS
@@ -22,7 +27,13 @@ from thex_hf.circuits.plan import FORMAT, KeyNeeds, Plan
 from thex_hf.circuits.planning import RINGS
 from thex_hf.circuits.schedule import SOFTMAX, AnyLayout, Packing, Schedule, make_schedule
 from thex_hf.circuits.shape import BUCKETS, Shape
-from thex_hf.circuits.single.planner import EXIT_LEVEL, choose, few_baby_steps, roomy, route_of
+from thex_hf.circuits.single.planner import (
+    EXIT_LEVEL,
+    choose,
+    few_baby_steps,
+    refresh_schedule_of,
+    roomy,
+)
 from thex_hf.ckks.packing.geometry import Geometry
 from thex_hf.ckks.parameters import Parameters
 from thex_hf.errors import PlanError, SecurityError, WireError
@@ -127,7 +138,11 @@ def _shape(data: Mapping[str, Any], slots: int) -> Shape:
 def _schedule(plan: Plan) -> Schedule:
     if plan.protocol == "client-aided":
         return make_schedule(plan.shape, plan.options["softmax"])
-    return batch_route_of(plan).schedule if is_batch(plan) else route_of(plan).schedule
+    return (
+        batched_refresh_schedule_of(plan).schedule
+        if is_batch(plan)
+        else refresh_schedule_of(plan).schedule
+    )
 
 
 def _options(
@@ -277,8 +292,8 @@ def _parameters(plan: Plan) -> Parameters | None:
         return choose_parameters(plan.schedule.top_level)
     bits = RangeBits((), tuple(plan.options["stream_bits"]))
     if is_batch(plan):
-        return choose_for_batch(ring, batch_route_of(plan), bits)
-    return choose(ring, route_of(plan), bits)
+        return choose_for_batch(ring, batched_refresh_schedule_of(plan), bits)
+    return choose(ring, refresh_schedule_of(plan), bits)
 
 
 def _check_keys(plan: Plan) -> None:
@@ -307,7 +322,7 @@ def _check_amounts(plan: Plan) -> None:
     schedule = plan.schedule
     answer: AnyLayout = schedule.answer
     sizes = [size(list(schedule.inputs), 1), size([(answer, 0)], 2)]
-    for visit in schedule.visits:
+    for visit in schedule.round_trips:
         sizes.append(size([(part.sends, part.level) for part in visit.parts], 2))
         sizes.append(size([packing for part in visit.parts for packing in part.returns], 1))
     if max(sizes) >= MOST_MESSAGE:

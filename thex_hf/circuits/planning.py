@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from thex_hf.circuits.context import Program
+from thex_hf.circuits.context import Circuit
 from thex_hf.circuits.masks import Mask
 from thex_hf.circuits.schedule import Schedule
 from thex_hf.circuits.shape import Shape
@@ -43,21 +43,21 @@ def no_mask(layout: Layout, _bits: int) -> Mask:
     return Mask(vectors, vectors, zeros)
 
 
-def count(program: Program, schedule: Schedule, slots: int) -> CountingEngine:
+def count(circuit: Circuit, schedule: Schedule, slots: int) -> CountingEngine:
     """Run the circuit once on the counting engine, checking every level of the schedule.
 
     Raises:
-        PlanError: a visit's handles are not at the level that the schedule states.
+        PlanError: a round trip's handles are not at the level that the schedule states.
     """
     engine = CountingEngine(slots)
-    drive(program, engine, PlaintextCache(), schedule)
+    drive(circuit, engine, PlaintextCache(), schedule)
     return engine
 
 
 def drive(
-    program: Program,
+    circuit: Circuit,
     engine: CountingEngine,
-    store: PlaintextCache,
+    cache: PlaintextCache,
     schedule: Schedule,
     *,
     check: bool = True,
@@ -70,20 +70,22 @@ def drive(
     request = [
         [SymbolicCiphertext(level)] * layout.ciphertexts for layout, level in schedule.inputs
     ]
-    steps = program(engine, store, request)
+    steps = circuit(engine, cache, request)
     ended = False
     try:
         sent = next(steps)
-        for visit in schedule.visits:
-            for part, handles in zip(visit.parts, sent, strict=True):
+        for round_trip in schedule.round_trips:
+            for part, handles in zip(round_trip.parts, sent, strict=True):
                 expected = [SymbolicCiphertext(part.level)] * part.sends.ciphertexts
                 if check and handles != expected:
-                    raise PlanError(f"{visit.name}: the circuit sends {handles}, not {expected}")
+                    raise PlanError(
+                        f"{round_trip.name}: the circuit sends {handles}, not {expected}"
+                    )
             reply = [
                 [[SymbolicCiphertext(level)] * layout.ciphertexts for layout, level in part.returns]
-                for part in visit.parts
+                for part in round_trip.parts
             ]
-            engine.visit()
+            engine.next_round()
             sent = steps.send(reply)
     except StopIteration as stop:
         ended = True

@@ -1,9 +1,9 @@
-"""The visits of a circuit: what the server sends, what the client does, what comes back.
+"""The round trips of a circuit: what the server sends, what the client does, what comes back.
 
 Both sides derive the same schedule from the :class:`~thex_hf.circuits.shape.Shape`, so a
 message carries ciphertexts only, and each side knows how many to expect and at which level.
 
-A visit has parts. The client's operations are:
+A round trip has parts. The client's operations are:
 
 * ``softmax``: attention scores in, attention weights out (the mask is the client's own);
 * ``rectify``: attention scores in, ``ReLU((x/2+1)^3)`` out: the numerators of the estimate;
@@ -61,7 +61,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Visit:
+class RoundTrip:
     """One round: the server sends its parts, the client answers all of them."""
 
     name: str
@@ -70,7 +70,7 @@ class Visit:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A whole run: the request's packings, the visits, and the answer's layout.
+    """A whole run: the request's packings, the round trips, and the answer's layout.
 
     ``masks`` are further packings of the request, for ``mask / n``: 1/n for each of the n true
     tokens and 0 for padding, so that the server need not know n. ``marks`` are more of them, for
@@ -78,7 +78,7 @@ class Schedule:
     """
 
     request: tuple[Packing, ...]
-    visits: tuple[Visit, ...]
+    round_trips: tuple[RoundTrip, ...]
     answer: Layout | BatchLayout
     masks: tuple[Packing, ...] = ()
     marks: tuple[Packing, ...] = ()
@@ -91,12 +91,12 @@ class Schedule:
     @property
     def rounds(self) -> int:
         """Messages from client to server, each answered by one from the server."""
-        return 1 + len(self.visits)
+        return 1 + len(self.round_trips)
 
     @property
     def top_level(self) -> int:
         """Highest level at which the client encrypts."""
-        parts = [part for visit in self.visits for part in visit.parts]
+        parts = [part for round_trip in self.round_trips for part in round_trip.parts]
         every = [*self.inputs, *(packing for part in parts for packing in part.returns)]
         return max(level for _, level in every)
 
@@ -111,31 +111,31 @@ def make_schedule(shape: Shape, softmax: str = "estimate") -> Schedule:
     """The schedule of the ``client-aided`` protocol (THE-X, section 3.2 and algorithm 2).
 
     With ``estimate-on-server`` the client does nothing but ReLU, as published: the server
-    adds up the numerators and runs the reciprocal network, at two more visits for each layer
+    adds up the numerators and runs the reciprocal network, at two more round trips for each layer
     and one more level. Otherwise the client, who sees the scores anyway and has the
-    network too (it is public), finishes the softmax in the same visit.
+    network too (it is public), finishes the softmax in the same round trip.
 
     With the heads ``mean`` and ``tokens`` the last layer is like the others and the answer
     holds the logits of every token, padding included; the client takes what it needs.
     """
-    visits: list[Visit] = []
+    round_trips: list[RoundTrip] = []
     for layer in range(shape.layers):
         last = shape.cls_only(layer)
         if layer:
             part = Part("refresh", shape.stream("solo"), 1, stream_packings(shape, layer))
-            visits.append(Visit(f"layer {layer} stream", (part,)))
-        visits.append(_attention(shape, layer, last, softmax))
+            round_trips.append(RoundTrip(f"layer {layer} stream", (part,)))
+        round_trips.append(_attention(shape, layer, last, softmax))
         if softmax == ON_SERVER:
-            visits += _reciprocal(shape, layer, last)
+            round_trips += _reciprocal(shape, layer, last)
         hidden = shape.ffn(last=last)
         ends = layer == shape.layers - 1 and not last
         ffn = Part("relu", hidden, 0, ((hidden, TOKENS_LEVEL if ends else FFN_LEVEL),))
-        visits.append(Visit(f"layer {layer} ffn", (ffn,)))
+        round_trips.append(RoundTrip(f"layer {layer} ffn", (ffn,)))
     answer = shape.logits if shape.head == "cls" else shape.token_logits("solo")
-    return Schedule(stream_packings(shape, 0), tuple(visits), answer)
+    return Schedule(stream_packings(shape, 0), tuple(round_trips), answer)
 
 
-def _attention(shape: Shape, layer: int, last: bool, softmax: str) -> Visit:
+def _attention(shape: Shape, layer: int, last: bool, softmax: str) -> RoundTrip:
     scores = shape.pairs("row" if last else "minus")
     weights = shape.pairs("row" if last else "plus")
     values = shape.stream("dup" if last else "skew+")
@@ -143,7 +143,7 @@ def _attention(shape: Shape, layer: int, last: bool, softmax: str) -> Visit:
     if softmax == ON_SERVER:
         op, level = "rectify", ATTENTION_LEVEL + 1
     hidden = shape.stream("back" if last else "solo")
-    return Visit(
+    return RoundTrip(
         f"layer {layer} attention",
         (
             Part(op, scores, 0, ((weights, level),)),
@@ -152,10 +152,10 @@ def _attention(shape: Shape, layer: int, last: bool, softmax: str) -> Visit:
     )
 
 
-def _reciprocal(shape: Shape, layer: int, last: bool) -> list[Visit]:
+def _reciprocal(shape: Shape, layer: int, last: bool) -> list[RoundTrip]:
     units = shape.reciprocal(last=last)
     levels = (RECIPROCAL_LEVEL, ATTENTION_LEVEL + 1)
     return [
-        Visit(f"layer {layer} reciprocal {i}", (Part("relu", units, 0, ((units, level),)),))
+        RoundTrip(f"layer {layer} reciprocal {i}", (Part("relu", units, 0, ((units, level),)),))
         for i, level in enumerate(levels, start=1)
     ]

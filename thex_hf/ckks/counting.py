@@ -37,9 +37,9 @@ class SymbolicPlaintext:
 
 
 class Section(NamedTuple):
-    """A stretch of a circuit: how many visits came before it, its layer, and its stage."""
+    """A stretch of a circuit: how many round trips came before it, its layer, and its stage."""
 
-    visit: int
+    round: int
     layer: str
     stage: str
 
@@ -94,21 +94,21 @@ class CountingEngine:
         """Level of the handle."""
         return a.level
 
-    def mark(self, stage: str, layer: int | str | None = None) -> None:
+    def begin_stage(self, stage: str, layer: int | str | None = None) -> None:
         """What follows belongs to a stage, of the layer before if none is given."""
-        visit, before, _ = self._section
-        self._section = Section(visit, before if layer is None else str(layer), stage)
+        round_, before, _ = self._section
+        self._section = Section(round_, before if layer is None else str(layer), stage)
 
-    def visit(self) -> None:
-        """What follows comes after one more visit to the client."""
-        self._section = self._section._replace(visit=self._section.visit + 1)
+    def next_round(self) -> None:
+        """What follows comes after one more round trip to the client."""
+        self._section = self._section._replace(round=self._section.round + 1)
 
     def _count(self, verb: str, level: int, times: int = 1) -> None:
         self.sections.setdefault(self._section, Counter())[verb, level] += times
 
-    def bias(self, level: int) -> float:
-        """No primes, no bias."""
-        rules.check_product_level(level, "bias")
+    def scale_ratio(self, level: int) -> float:
+        """No primes, no drift of the scale."""
+        rules.check_product_level(level, "scale_ratio")
         return 1.0
 
     def encode(self, vector: AnyVector, level: int, *, factor: bool) -> SymbolicPlaintext:

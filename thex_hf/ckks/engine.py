@@ -45,13 +45,13 @@ class ServerEngine(Protocol):
         """Rescalings that ``a`` still allows."""
         ...
 
-    def bias(self, level: int) -> float:
-        """What :meth:`mul` at ``level`` (1 or more) multiplies its result by.
+    def scale_ratio(self, level: int) -> float:
+        """``nominal scale / prime`` of ``level`` (1 or more): how far the scale drifts there.
 
-        A product of ciphertexts has scale ``nominal**2``, is treated as
-        ``nominal * prime`` of its level, and so comes out ``nominal / prime`` times too
-        large: off by up to 2^-8 for primes of 30 bits. Fold ``1 / bias`` into a weight.
-        1.0 on engines that have no primes. Products with plaintexts have no bias.
+        A product of ciphertexts has scale ``nominal**2`` and is treated as
+        ``nominal * prime`` of its level, so that :meth:`mul` multiplies its result by this
+        ratio: off by up to 2^-8 for primes of 30 bits. Fold its inverse into a weight.
+        1.0 on engines that have no primes. Products with plaintexts do not drift.
         """
         ...
 

@@ -80,9 +80,9 @@ class WatchedEngine:
         """As the real one."""
         return self.real.level(a)
 
-    def bias(self, level: int) -> float:
+    def scale_ratio(self, level: int) -> float:
         """As the real one."""
-        return self.real.bias(level)
+        return self.real.scale_ratio(level)
 
     def encode(self, vector: AnyVector, level: int, *, factor: bool) -> Plaintext:
         """As the real one."""

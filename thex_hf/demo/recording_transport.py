@@ -90,7 +90,7 @@ class Wire:
         self.tell({"switched": (self.switched, self.plan.key_switches if self.plan else 0)})
 
     def _visit(self, index: int) -> str:
-        visits = self.plan.schedule.visits if self.plan else ()
+        visits = self.plan.schedule.round_trips if self.plan else ()
         return visits[index].name if index < len(visits) else ""
 
     def _doing(self, index: int) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from thex_hf.backends.base import SlotBackend
-from thex_hf.circuits.parallel import together
+from thex_hf.circuits.parallel import runner_for
 from thex_hf.circuits.plan import Plan, Planned
 from thex_hf.ckks.engine import Vector
 from thex_hf.client.exchange import Client
@@ -49,7 +49,7 @@ class _Side:
 
     def run(self, plans: Sequence[Planned], classify: Classify) -> list[Outcome]:
         """See :meth:`thex_hf.client.spreading.Spread.run`."""
-        self.server.together = together(self.pieces if len(plans) == 1 else 1)
+        self.server.runner = runner_for(self.pieces if len(plans) == 1 else 1)
         return Children(self.processes).run(plans, classify)
 
 
@@ -121,7 +121,7 @@ class LocalSession:
             ThexError: as the plan, the keys and the roles raise.
         """
         pieces = process_count(self.backend, self._processes, pieces=True)
-        self.server.together = together(pieces)
+        self.server.runner = runner_for(pieces)
         return self.client.run(embeddings)
 
     def run_many(self, embeddings: Sequence[Vector], processes: int | None = None) -> list[Outcome]:

@@ -71,7 +71,7 @@ class Conversation(ABC):
         Raises:
             WireError, PlanMismatch, KeyMismatch: the message is not the one expected next.
         """
-        visits = self.plan.schedule.visits
+        visits = self.plan.schedule.round_trips
         kind = "visit" if self.step < len(visits) else "answer"
         message = Message.from_bytes(data)
         message.require(kind, self.plan.id, self.key_id)
@@ -86,7 +86,7 @@ class Conversation(ABC):
         return None
 
     def _visit(self, message: Message) -> bytes:
-        visit = self.plan.schedule.visits[self.step]
+        visit = self.plan.schedule.round_trips[self.step]
         message.require_counts([part.sends.ciphertexts for part in visit.parts])
         parts: list[list[bytes]] = []
         for part, ciphertexts in zip(visit.parts, message.parts, strict=True):

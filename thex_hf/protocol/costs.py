@@ -146,7 +146,7 @@ def _actions(
 def _move(plans: Sequence[Plan]) -> Move:
     """One ciphertext's share of what the plans' visits do: order kept, or not."""
     order = np.arange(plans[0].parameters.slots)
-    parts = [part for plan in plans for visit in plan.schedule.visits for part in visit.parts]
+    parts = [part for plan in plans for visit in plan.schedule.round_trips for part in visit.parts]
     still = all(move.still for part in parts for move, _ in part.moves)
     return Move(1, (order if still else order[::-1])[None])
 
@@ -163,7 +163,7 @@ def _time(action: Callable[[], Any]) -> float:
 def estimate(plan: Plan, costs: Costs) -> Estimate:
     """Add up a plan's operations, messages and keys."""
     schedule, parameters = plan.schedule, plan.parameters
-    parts = [part for visit in schedule.visits for part in visit.parts]
+    parts = [part for visit in schedule.round_trips for part in visit.parts]
     ups = [*schedule.inputs, *(packing for part in parts for packing in part.returns)]
     downs = [*((part.sends, part.level) for part in parts), (schedule.answer, 0)]
     server = sum(costs.seconds[key] * n for key, n in plan.operations.items() if key[0] != "encode")

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from thex_hf.circuits.context import Handles, Steps
-from thex_hf.circuits.dispatch import Folded, fold_weights, program_for
-from thex_hf.circuits.parallel import ALONE, Together
+from thex_hf.circuits.context import CircuitSteps, Handles
+from thex_hf.circuits.dispatch import Folded, circuit_for, fold_weights
+from thex_hf.circuits.parallel import SEQUENTIAL, ParallelRunner
 from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.schedule import Packing
 from thex_hf.ckks.engine import ServerEngine
@@ -59,7 +59,7 @@ class ServerRun:
         plan: Plan,
         engine: ServerEngine,
         key_id: str,
-        together: Together = ALONE,
+        runner: ParallelRunner = SEQUENTIAL,
     ) -> None:
         model.require(plan)
         self.plan = plan
@@ -67,9 +67,9 @@ class ServerRun:
         self._engine = engine
         self._key_id = key_id
         self._store = model.store(plan)
-        self._together = together
-        self._program = program_for(plan, model.folded, together)
-        self._steps: Steps | None = None
+        self._runner = runner
+        self._circuit = circuit_for(plan, model.folded, runner)
+        self._steps: CircuitSteps | None = None
         self._run = ""
         self._step = 0
 
@@ -88,7 +88,7 @@ class ServerRun:
         message = Message.from_bytes(data)
         message.require("request", self.plan.id, self._key_id)
         inputs = self._load(message, self.plan.schedule.inputs)
-        steps = self._program(self._engine, self._store, inputs)
+        steps = self._circuit(self._engine, self._store, inputs)
         self._run = message.run
         out = self._advance(lambda: next(steps))
         self._steps = steps
@@ -111,7 +111,7 @@ class ServerRun:
             raise WireError(
                 f"expected the reply to step {self._step} of this run, got step {message.step}"
             )
-        visit = self.plan.schedule.visits[self._step]
+        visit = self.plan.schedule.round_trips[self._step]
         flat = self._load(message, tuple(p for part in visit.parts for p in part.returns))
         handles = iter(flat)
         reply = [[next(handles) for _ in part.returns] for part in visit.parts]
@@ -137,7 +137,7 @@ class ServerRun:
             sent, kind = [stop.value], "answer"
             self.finished = True
         finally:
-            self._together.collect()
+            self._runner.collect()
         parts = [[self._engine.dump(a) for a in handles] for handles in sent]
         message = Message(kind, self.plan.id, self._key_id, self._run, self._step, parts)
         return message.to_bytes()

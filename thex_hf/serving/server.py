@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from thex_hf.backends.base import EvaluationKeys, SlotBackend
-from thex_hf.circuits.dispatch import batch_plan_for, can_batch, check_form, plan_for, program_for
-from thex_hf.circuits.encode_weights import prepare
-from thex_hf.circuits.parallel import ALONE, Together
+from thex_hf.circuits.dispatch import batch_plan_for, can_batch, check_form, circuit_for, plan_for
+from thex_hf.circuits.encode_weights import encode_weights
+from thex_hf.circuits.parallel import SEQUENTIAL, ParallelRunner
 from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.shape import BUCKETS
 from thex_hf.errors import KeyMismatch, PlanMismatch, ThexError, WireError
@@ -56,7 +56,7 @@ class ThexServer:
             allow it; their messages and a worker's memory are larger.
         runs: bounds of what is in progress.
         keyring: bounds of the keys in memory.
-        together: runs what is independent within one text.
+        runner: runs what is independent within one text.
 
     Raises:
         PlanError: the model's form does not fit the protocol, or no plan for a bucket.
@@ -73,7 +73,7 @@ class ThexServer:
     batches: bool = False
     runs: Runs = field(default_factory=Runs)
     keyring: Keyring = field(default_factory=Keyring)
-    together: Together = field(default=ALONE, repr=False)
+    runner: ParallelRunner = field(default=SEQUENTIAL, repr=False)
     _plans: dict[str, Plan] = field(init=False, default_factory=dict, repr=False)
     _singles: dict[int, Plan] = field(init=False, default_factory=dict, repr=False)
     _batches: dict[int, Plan] = field(init=False, default_factory=dict, repr=False)
@@ -148,8 +148,8 @@ class ThexServer:
                 encoder = held.engine
             else:
                 encoder = self.backend.server(one.parameters, EvaluationKeys.of(b"", b""), ())
-            program = program_for(one, self._model.folded)
-            prepare(encoder, self._model.store(one), one, program, tick)
+            circuit = circuit_for(one, self._model.folded)
+            encode_weights(encoder, self._model.store(one), one, circuit, tick)
 
     def info(self) -> dict[str, Any]:
         """What a client must know before it makes keys, as JSON values."""
@@ -269,12 +269,14 @@ class ThexServer:
             raise KeyMismatch(
                 f"the evaluation keys {name.keys[:64]!r} of this plan are not here; send them first"
             )
-        return ServerRun(self._model, plan, held.engine, held.key_id, self.together)
+        return ServerRun(self._model, plan, held.engine, held.key_id, self.runner)
 
 
 def _most_bytes(plan: Plan) -> int:
     """The largest message of a client: two polynomials a ciphertext, 8 bytes a coefficient."""
-    visits = [[p for part in visit.parts for p in part.returns] for visit in plan.schedule.visits]
+    visits = [
+        [p for part in visit.parts for p in part.returns] for visit in plan.schedule.round_trips
+    ]
     sizes = [
         sum(packing.ciphertexts * (level + 2) for packing, level in one)
         for one in [plan.schedule.inputs, *visits]

@@ -54,7 +54,7 @@ class Modulus:
         """Scale of a handle: nominal, or nominal times the level's last prime."""
         return self._scale if degree == 1 else self._scale * self.primes[level]
 
-    def bias(self, level: int) -> float:
+    def scale_ratio(self, level: int) -> float:
         """What a product of ciphertexts at ``level`` is multiplied by: nominal / prime."""
         return self._scale / self.primes[level]
 

@@ -1,4 +1,4 @@
-"""The clear engine's server: SEAL's rules, arithmetic bias and errors, on numpy.
+"""The clear engine's server: SEAL's rules, scale drift and errors, on numpy.
 
 Nothing here is encrypted. It exists so that a circuit can be run fast, with the
 packing, the levels, the missing keys and the precision of the real thing.
@@ -31,7 +31,7 @@ class ClearServer:
         conjugation: the same for conjugations.
         public: whether it may rerandomise.
         tag: the key tag that loaded messages must carry.
-        noise: the error model, or None for exact arithmetic (the bias stays).
+        noise: the error model, or None for exact arithmetic (the scale drift stays).
     """
 
     def __init__(
@@ -63,11 +63,11 @@ class ClearServer:
         """Rescalings that ``a`` still allows."""
         return a.level
 
-    def bias(self, level: int) -> float:
+    def scale_ratio(self, level: int) -> float:
         """``nominal / prime`` of a level: what :meth:`mul` multiplies by, as the SEAL engine."""
-        rules.check_level(level, self._parameters, "bias")
-        rules.check_product_level(level, "bias")
-        return self._modulus.bias(level)
+        rules.check_level(level, self._parameters, "scale_ratio")
+        rules.check_product_level(level, "scale_ratio")
+        return self._modulus.scale_ratio(level)
 
     def encode(self, vector: AnyVector, level: int, *, factor: bool) -> ClearPlaintext:
         """Encode; a factor that rounds to zero becomes 1/prime, as in the SEAL engine."""
@@ -121,8 +121,8 @@ class ClearServer:
     def mul(self, a: ClearHandle, b: ClearHandle) -> ClearHandle:
         """Slot-wise product; off by scale/prime, because the scale is reset to nominal."""
         rules.check_mul(a, b, self._parameters.scale_bits, self._modulus.bits[a.level])
-        bias = self._modulus.bias(a.level)
-        return self._made(a.values * b.values * bias, a.level, 2, 3, "mul")
+        ratio = self._modulus.scale_ratio(a.level)
+        return self._made(a.values * b.values * ratio, a.level, 2, 3, "mul")
 
     def rescale(self, a: ClearHandle) -> ClearHandle:
         """Drop one prime."""

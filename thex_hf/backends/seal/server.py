@@ -28,7 +28,7 @@ class SealServer:
     Every handle of degree 2 has scale ``nominal * prime`` of its level, so sums of plain
     and ciphertext products agree and every rescale ends at the nominal scale exactly.
     For ciphertext products this claims a scale that is off by ``nominal/prime``, a
-    relative error of about 1e-6 at 38 bits and up to 4e-3 at 30 bits; see :meth:`bias`.
+    relative error of about 1e-6 at 38 bits and up to 4e-3 at 30 bits; see :meth:`scale_ratio`.
 
     Args:
         seal: the context.
@@ -73,10 +73,10 @@ class SealServer:
         """Rescalings that ``a`` still allows."""
         return a.level
 
-    def bias(self, level: int) -> float:
+    def scale_ratio(self, level: int) -> float:
         """``nominal / prime`` of a level: what :meth:`mul` multiplies by."""
-        rules.check_level(level, self._parameters, "bias")
-        rules.check_product_level(level, "bias")
+        rules.check_level(level, self._parameters, "scale_ratio")
+        rules.check_product_level(level, "scale_ratio")
         return self._scale / self._seal.primes[level]
 
     def encode(self, vector: AnyVector, level: int, *, factor: bool) -> SealPlaintext:

@@ -40,8 +40,8 @@ def attend(run: BatchContext, maps: PairAttention, stream: Pairs, mask: Handle) 
     """
     query, key, value = _project(run, maps, stream)
     size = len(query) // maps.heads
-    babies = baby_steps(run.route.shape.tokens)
-    giants = run.route.shape.tokens // babies
+    babies = baby_steps(run.refreshes.shape.tokens)
+    giants = run.refreshes.shape.tokens // babies
     heads = [range(h * size, (h + 1) * size) for h in range(maps.heads)]
     weights, gain = [], 1.0
     for h, pairs in enumerate(heads):
@@ -103,15 +103,15 @@ def _project(
 
 
 def _over(run: BatchContext, query: Affine, stream: Pairs) -> Affine:
-    """The query's map with the bias of its product with the keys divided out."""
-    return query.over(run.engine.bias(run.engine.level(stream.handles[0]) - 1))
+    """The query's map with the scale ratio of its product with the keys divided out."""
+    return query.over(run.engine.scale_ratio(run.engine.level(stream.handles[0]) - 1))
 
 
 def turns(run: BatchContext, a: Handle, step: int, count: int) -> Handles:
     """``a`` turned by ``0, step, 2 step, ...`` tokens, with one key."""
     out = [a]
     for _ in range(count - 1):
-        out.append(run.engine.rotate(out[-1], step * run.route.texts))
+        out.append(run.engine.rotate(out[-1], step * run.refreshes.texts))
     return out
 
 
@@ -137,16 +137,19 @@ def _raise(
     engine = run.engine
     shifted = run.shift(double_real(engine, run.settle(products)), float(maps.shift[head]))
     square = run.settle(engine.mul(shifted, shifted))
-    gain = engine.bias(engine.level(shifted))
+    gain = engine.scale_ratio(engine.level(shifted))
     if maps.power == 2:
         return square, gain
     level = engine.level(square)
-    fourth, fourth_gain = run.settle(engine.mul(square, square)), gain**2 * engine.bias(level)
+    fourth, fourth_gain = (
+        run.settle(engine.mul(square, square)),
+        gain**2 * engine.scale_ratio(level),
+    )
     if maps.power == 4:
         return fourth, fourth_gain
     lower = engine.mod_switch(square, level - 1)
     sixth = run.settle(engine.mul(fourth, lower))
-    return sixth, gain * fourth_gain * engine.bias(level - 1)
+    return sixth, gain * fourth_gain * engine.scale_ratio(level - 1)
 
 
 def _masked(
@@ -154,11 +157,11 @@ def _masked(
 ) -> Iterator[Handle]:
     """Values times ``mask / n`` at ``level``, one after the other.
 
-    ``gain`` and the biases of both products are divided out of the mask, by a number. Levels:
+    ``gain`` and the scale ratios of both products are divided out of the mask, by a number. Levels:
     2 from ``level``.
     """
     engine = run.engine
-    divisor = gain * engine.bias(level + 1) * engine.bias(level)
+    divisor = gain * engine.scale_ratio(level + 1) * engine.scale_ratio(level)
     share = engine.mod_switch(mask, level + 2)
     (share,) = engine.combine([share], np.array([[1.0 / divisor]]), np.zeros(1))
     for a in value:
@@ -177,6 +180,6 @@ def _context(
         products = [engine.mul(a, b) for a, b in zip(own, forth, strict=True)]
         part = engine.relinearise(run.add_all(products))
         if total is not None:
-            part = engine.add(part, engine.rotate(total, babies * run.route.texts))
+            part = engine.add(part, engine.rotate(total, babies * run.refreshes.texts))
         total = part
     return engine.rescale(total)

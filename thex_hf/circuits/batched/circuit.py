@@ -9,12 +9,12 @@ import numpy as np
 from thex_hf.circuits.batched.attention import attend, attend_cls
 from thex_hf.circuits.batched.context import BatchContext, Pairs
 from thex_hf.circuits.batched.folding import BatchLayers, PairFeedForward, PairHead, stacked
-from thex_hf.circuits.context import Handles, Reply, Steps
+from thex_hf.circuits.context import CircuitSteps, Handles, Reply
 from thex_hf.circuits.single.squares import double_real, multiply_parts
 from thex_hf.ckks.engine import Handle, Vector
 
 
-def encode_batch(run: BatchContext, maps: BatchLayers, request: list[Handles]) -> Steps:
+def batched_encoder(run: BatchContext, maps: BatchLayers, request: list[Handles]) -> CircuitSteps:
     """Run the encoder on an encrypted batch.
 
     Args:
@@ -25,23 +25,23 @@ def encode_batch(run: BatchContext, maps: BatchLayers, request: list[Handles]) -
     Yields what rests, hidden, is sent the client's reply, and returns the logits, flooded, at
     level 0: one ciphertext a label, zero but for token 0.
     """
-    route = run.route
+    refreshes = run.refreshes
     streams, (mask,) = request[:-1], request[-1]
     for index, ffn in enumerate(maps.ffn):
         stage = 2 * index
         stream = run.pairs(streams[0])
-        found = attend(run, maps.attention[index], stream.at(route.levels[stage]), mask)
+        found = attend(run, maps.attention[index], stream.at(refreshes.levels[stage]), mask)
         context = yield from _settled(run, stage, found)
         streams = [feed_forward(run, ffn, stream, context)]
         del stream, context
-        if stage + 1 in route.rests:
-            streams = yield from rest(run, stage + 1, streams[0])
+        if stage + 1 in refreshes.points:
+            streams = yield from refresh(run, stage + 1, streams[0])
     stream = run.pairs(streams[0])
-    row = run.pairs(run.spread(streams[0]) if route.spreads else streams[1])
+    row = run.pairs(run.spread(streams[0]) if refreshes.spreads else streams[1])
     start = run.engine.level(row.handles[0])
     found = attend_cls(run, maps.attention[-1], stream.at(start), row, mask)
     del stream, streams
-    context = yield from _settled(run, route.last, found)
+    context = yield from _settled(run, refreshes.last, found)
     return run.flood(logits(run, maps.head, row, context))
 
 
@@ -49,12 +49,12 @@ def _settled(
     run: BatchContext, stage: int, context: Handles
 ) -> Generator[list[Handles], Reply, Pairs]:
     """The context, refreshed when the route rests here."""
-    if stage in run.route.rests:
-        (context,) = yield from rest(run, stage, context)
+    if stage in run.refreshes.points:
+        (context,) = yield from refresh(run, stage, context)
     return run.pairs(context)
 
 
-def rest(
+def refresh(
     run: BatchContext, stage: int, handles: Handles
 ) -> Generator[list[Handles], Reply, list[Handles]]:
     """Hide, have it encrypted afresh, take off what hid it."""
@@ -62,7 +62,7 @@ def rest(
     reply = yield [hidden]
     return [
         run.engine.unblind(fresh, blind, move)
-        for fresh, (move, _) in zip(reply[0], run.route.part(stage).moves, strict=True)
+        for fresh, (move, _) in zip(reply[0], run.refreshes.part(stage).moves, strict=True)
     ]
 
 
@@ -70,11 +70,11 @@ def feed_forward(run: BatchContext, ffn: PairFeedForward, stream: Pairs, context
     """The next stream from that before attention and from the context. Levels: 3."""
     engine = run.engine
     level = engine.level(context.handles[0])
-    joined = stream.at(level).beside(context)
+    joined = stream.at(level).followed_by(context)
     count = len(ffn.up.bias)
     results = run.apply(stacked([ffn.up, ffn.keep]), joined)
     kept = [engine.mod_switch(a, level - 3) for a in results[count:]]
-    hidden, gain = results[:count], engine.bias(level - 1)
+    hidden, gain = results[:count], engine.scale_ratio(level - 1)
     del joined, results
     squares = [multiply_parts(engine, a, a) for a in hidden]
     down, turned = ffn.down / gain, ffn.down_conjugate / gain
@@ -86,8 +86,8 @@ def logits(run: BatchContext, head: PairHead, row: Pairs, context: Pairs) -> Han
     """One handle a label. Levels: 3."""
     engine = run.engine
     level = engine.level(context.handles[0])
-    joined = row.at(level).beside(context)
-    gain = engine.bias(level - 1)
+    joined = row.at(level).followed_by(context)
+    gain = engine.scale_ratio(level - 1)
     results = run.apply(stacked([head.row.over(gain), *head.forms]), joined)
     size = len(head.row.bias)
     own, forms = results[:size], results[size:]
@@ -101,6 +101,6 @@ def logits(run: BatchContext, head: PairHead, row: Pairs, context: Pairs) -> Han
 
 def _plus(run: BatchContext, a: Handle, number: float) -> Handle:
     """Add a number for token 0 of every text."""
-    vector: Vector = np.where(np.arange(run.engine.slots) < run.route.texts, number, 0.0)
+    vector: Vector = np.where(np.arange(run.engine.slots) < run.refreshes.texts, number, 0.0)
     plain = run.engine.encode(vector, run.engine.level(a), factor=False)
     return run.engine.add_plain(a, plain)

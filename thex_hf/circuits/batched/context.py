@@ -8,7 +8,7 @@ from functools import cached_property, reduce
 import numpy as np
 
 from thex_hf.circuits.batched.folding import both
-from thex_hf.circuits.batched.refresh_schedule import BatchRoute
+from thex_hf.circuits.batched.refresh_schedule import BatchedRefreshSchedule
 from thex_hf.circuits.context import Handles, RangeBits
 from thex_hf.circuits.flood import NO_FLOOD, Flood
 from thex_hf.circuits.folding import Affine
@@ -35,7 +35,7 @@ class Pairs:
             lower.__dict__["conjugates"] = self._switched(self.conjugates, level)
         return lower
 
-    def beside(self, other: Pairs) -> Pairs:
+    def followed_by(self, other: Pairs) -> Pairs:
         """Both, one after the other; of one level."""
         joined = Pairs(self.engine, self.handles + other.handles)
         joined.__dict__["conjugates"] = self.conjugates + other.conjugates
@@ -50,8 +50,8 @@ class BatchContext:
     """What every step of one run shares."""
 
     engine: ServerEngine
-    store: PlaintextCache
-    route: BatchRoute
+    cache: PlaintextCache
+    refreshes: BatchedRefreshSchedule
     bits: RangeBits
     noise: Flood = NO_FLOOD
 
@@ -97,15 +97,15 @@ class BatchContext:
     def keep_first(self, handles: Handles) -> Handles:
         """Token 0 as it is, zero elsewhere. Levels: 1."""
         level = self.engine.level(handles[0])
-        vector = (np.arange(self.engine.slots) < self.route.texts).astype(np.float64)
-        plain = self.store.get(self.engine, "first token", level, vector)
+        vector = (np.arange(self.engine.slots) < self.refreshes.texts).astype(np.float64)
+        plain = self.cache.get(self.engine, "first token", level, vector)
         return [self.engine.rescale(self.engine.mul_plain(a, plain)) for a in handles]
 
     def sum_tokens(self, a: Handle) -> Handle:
         """The sum over all tokens, in the place of every token. Key switches: log2(tokens)."""
         step = 1
-        while step < self.route.shape.tokens:
-            a = self.engine.add(a, self.engine.rotate(a, step * self.route.texts))
+        while step < self.refreshes.shape.tokens:
+            a = self.engine.add(a, self.engine.rotate(a, step * self.refreshes.texts))
             step *= 2
         return a
 
@@ -115,7 +115,7 @@ class BatchContext:
 
     def flood(self, handles: Handles) -> Handles:
         """Add noise to the answer, see :mod:`..flood`, and a fresh encryption of zero."""
-        noise = self.noise.draw(self.route.answer)
+        noise = self.noise.draw(self.refreshes.answer)
         flooded = [self._add(a, own) for a, own in zip(handles, noise, strict=True)]
         return [self.engine.rerandomise(a) for a in flooded]
 

@@ -7,11 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from thex_hf.circuits.batched.circuit import encode_batch
+from thex_hf.circuits.batched.circuit import batched_encoder
 from thex_hf.circuits.batched.context import BatchContext
 from thex_hf.circuits.batched.folding import BatchLayers, fold_batch
-from thex_hf.circuits.batched.refresh_schedule import BatchRoute, batch_routes
-from thex_hf.circuits.context import Handles, Program, RangeBits, Steps
+from thex_hf.circuits.batched.refresh_schedule import (
+    BatchedRefreshSchedule,
+    batched_refresh_schedules,
+)
+from thex_hf.circuits.context import Circuit, CircuitSteps, Handles, RangeBits
 from thex_hf.circuits.flood import LOGIT_BITS, NO_FLOOD, Flood
 from thex_hf.circuits.margin import flood_options, strong_enough, too_weak
 from thex_hf.circuits.masks import SPARE_BITS
@@ -21,7 +24,7 @@ from thex_hf.circuits.ranges import bits_of
 from thex_hf.circuits.single.folding import fold_polynomial, terms_of
 from thex_hf.circuits.single.planner import (
     EXIT_LEVEL,
-    expected_cost,
+    expected_seconds,
     stream_bits,
 )
 from thex_hf.ckks.engine import ServerEngine
@@ -37,17 +40,17 @@ COMBINE_SECONDS = 1.7e-7  # a word of one part of a handle that ``combine`` read
 CLIENT_SECONDS = 2.4e-7  # a word of one part that crosses the wire: both sides together
 
 
-def batch_program(
-    route: BatchRoute,
+def batched_circuit(
+    refreshes: BatchedRefreshSchedule,
     bits: RangeBits,
     layers: BatchLayers,
     noise: Flood,
-) -> Program:
+) -> Circuit:
     """The circuit with its weights and the noise on its answer."""
 
-    def start(engine: ServerEngine, store: PlaintextCache, request: list[Handles]) -> Steps:
-        run = BatchContext(engine, store, route, bits, noise)
-        return encode_batch(run, layers, request)
+    def start(engine: ServerEngine, cache: PlaintextCache, request: list[Handles]) -> CircuitSteps:
+        run = BatchContext(engine, cache, refreshes, bits, noise)
+        return batched_encoder(run, layers, request)
 
     return start
 
@@ -101,12 +104,12 @@ def make_batch_plan(
     best = None
     for ring in rings:
         plans = []
-        for route, parameters in _candidates(weights, tokens, bits, ring, protocol):
+        for refreshes, parameters in _candidates(weights, tokens, bits, ring, protocol):
             noise = flood_options(single, parameters, bits, flood)
-            plans.append(_plan(weights, layers, route, parameters, bits, protocol, noise))
+            plans.append(_plan(weights, layers, refreshes, parameters, bits, protocol, noise))
         best, plans = strong_enough(plans, flood, best)
         if plans:
-            return min(plans, key=batch_cost)
+            return min(plans, key=expected_batch_seconds)
     if best is not None:
         raise too_weak(protocol, rings, best)
     raise PlanError(
@@ -117,27 +120,31 @@ def make_batch_plan(
 
 def _candidates(
     weights: EncoderWeights, tokens: int, bits: RangeBits, ring: int, protocol: str
-) -> Iterator[tuple[BatchRoute, Parameters]]:
+) -> Iterator[tuple[BatchedRefreshSchedule, Parameters]]:
     """Routes of one ring that its 128-bit budget carries, each with its parameters."""
     most = 0 if protocol == "one-shot" else len(bits.stream)
     power = terms_of(weights.layers[0]).power
-    for route in batch_routes(shape_of(weights, tokens, ring), power, EXIT_LEVEL, most):
-        if protocol == "refresh" and not route.rests:
+    for refreshes in batched_refresh_schedules(
+        shape_of(weights, tokens, ring), power, EXIT_LEVEL, most
+    ):
+        if protocol == "refresh" and not refreshes.points:
             continue
-        parameters = choose_for_batch(ring, route, bits)
+        parameters = choose_for_batch(ring, refreshes, bits)
         if parameters is not None:
-            yield route, parameters
+            yield refreshes, parameters
 
 
-def choose_for_batch(ring: int, route: BatchRoute, bits: RangeBits) -> Parameters | None:
+def choose_for_batch(
+    ring: int, refreshes: BatchedRefreshSchedule, bits: RangeBits
+) -> Parameters | None:
     """The largest scale that the ring's budget allows, or None when it is too small."""
-    widest = max((bits.stream[stage] for stage in route.rests), default=0)
+    widest = max((bits.stream[stage] for stage in refreshes.points), default=0)
     for scale in reversed(SCALE_BITS[ring]):
         first = scale + LOGIT_BITS
-        if route.rests:
+        if refreshes.points:
             first = max(first, widest + SPARE_BITS)
         special = min(60, max(scale + SPECIAL_BITS, first))
-        primes = (first,) + (scale,) * route.top_level
+        primes = (first,) + (scale,) * refreshes.top_level
         if first <= 60 and sum(primes) + special <= MAX_MODULUS_BITS_128[ring]:
             return Parameters(ring, primes, special, scale)
     return None
@@ -146,32 +153,32 @@ def choose_for_batch(ring: int, route: BatchRoute, bits: RangeBits) -> Parameter
 def _plan(
     weights: EncoderWeights,
     layers: BatchLayers,
-    route: BatchRoute,
+    refreshes: BatchedRefreshSchedule,
     parameters: Parameters,
     bits: RangeBits,
     protocol: str,
     noise: Mapping[str, int],
 ) -> Plan:
-    program = batch_program(route, bits, layers, NO_FLOOD)
-    record = count(program, route.schedule, route.shape.geometry.slots)
+    circuit = batched_circuit(refreshes, bits, layers, NO_FLOOD)
+    record = count(circuit, refreshes.schedule, refreshes.shape.geometry.slots)
     options = {
         "packing": PACKING,
-        "sentences": route.texts,
-        "power": route.power,
-        "rests": list(route.rests),
-        "exit_level": route.exit_level,
+        "sentences": refreshes.texts,
+        "power": refreshes.power,
+        "rests": list(refreshes.points),
+        "exit_level": refreshes.exit_level,
         "stream_bits": list(bits.stream),
         **noise,
     }
     return Plan.of(
         record,
-        shape=route.shape,
+        shape=refreshes.shape,
         parameters=parameters,
         bits=bits,
         protocol=protocol,
         options=options,
         model=weights.fingerprint(),
-        schedule=route.schedule,
+        schedule=refreshes.schedule,
     )
 
 
@@ -180,13 +187,15 @@ def is_batch(plan: Plan) -> bool:
     return plan.options.get("packing") == PACKING
 
 
-def batch_route_of(plan: Plan) -> BatchRoute:
+def batched_refresh_schedule_of(plan: Plan) -> BatchedRefreshSchedule:
     """The route that a plan was made for."""
     options = plan.options
-    return BatchRoute(plan.shape, options["power"], tuple(options["rests"]), options["exit_level"])
+    return BatchedRefreshSchedule(
+        plan.shape, options["power"], tuple(options["rests"]), options["exit_level"]
+    )
 
 
-def batch_cost(plan: Plan) -> float:
+def expected_batch_seconds(plan: Plan) -> float:
     """About how many seconds one whole request takes, the client's included: for comparing."""
     degree, schedule = plan.parameters.ring_degree, plan.schedule
     total = 0.0
@@ -200,14 +209,14 @@ def batch_cost(plan: Plan) -> float:
             total += n * 2e-8 * degree * limbs
         elif verb != "encode":
             total += n * 8e-9 * degree * limbs
-    parts = [part for visit in schedule.visits for part in visit.parts]
+    parts = [part for round_trip in schedule.round_trips for part in round_trip.parts]
     ups = [*schedule.inputs, *(packing for part in parts for packing in part.returns)]
     downs = [(part.sends, part.level) for part in parts]
     words = sum(layout.ciphertexts * (level + 1) for layout, level in [*ups, *downs])
     return total + words * CLIENT_SECONDS * degree
 
 
-def pays(batch: Plan, single: Plan, texts: int, processes: int = 1) -> bool:
+def batching_is_faster(batch: Plan, single: Plan, texts: int, processes: int = 1) -> bool:
     """Whether ``texts`` texts are expected to be done sooner in batches than one by one.
 
     Args:
@@ -218,4 +227,4 @@ def pays(batch: Plan, single: Plan, texts: int, processes: int = 1) -> bool:
     """
     rounds = math.ceil(math.ceil(texts / batch.options["sentences"]) / processes)
     each = math.ceil(texts / processes)
-    return bool(rounds * batch_cost(batch) < each * expected_cost(single))
+    return bool(rounds * expected_batch_seconds(batch) < each * expected_seconds(single))

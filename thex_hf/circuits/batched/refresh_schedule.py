@@ -12,7 +12,7 @@ from functools import cached_property
 from itertools import combinations
 
 from thex_hf.circuits.batched.layout import BatchLayout
-from thex_hf.circuits.schedule import Packing, Part, Schedule, Visit
+from thex_hf.circuits.schedule import Packing, Part, RoundTrip, Schedule
 from thex_hf.circuits.shape import Shape
 from thex_hf.circuits.single.refresh_schedule import FFN_LEVELS
 from thex_hf.circuits.single.squares import POWER_LEVELS
@@ -22,7 +22,7 @@ HEAD_LEVELS = 3  # form, product, and the mask of the answer
 
 
 @dataclass(frozen=True)
-class BatchRoute:
+class BatchedRefreshSchedule:
     """One way through the stages.
 
     Args:
@@ -34,7 +34,7 @@ class BatchRoute:
 
     shape: Shape
     power: int
-    rests: tuple[int, ...]
+    points: tuple[int, ...]
     exit_level: int
 
     @property
@@ -50,7 +50,7 @@ class BatchRoute:
     @property
     def spreads(self) -> bool:
         """Whether the server itself puts [CLS] in the place of every token."""
-        return self.last > 0 and self.last - 1 not in self.rests
+        return self.last > 0 and self.last - 1 not in self.points
 
     @cached_property
     def costs(self) -> tuple[int, ...]:
@@ -69,7 +69,7 @@ class BatchRoute:
         level = 0
         for stage in reversed(range(len(self.costs))):
             after = level
-            if stage in self.rests:
+            if stage in self.points:
                 level = self.exit_level
             level += self.costs[stage]
             if stage % 2 == 0:
@@ -104,7 +104,7 @@ class BatchRoute:
         return ((self.stream(), level),)
 
     def part(self, stage: int) -> Part:
-        """The visit after ``stage``, if the server rests there."""
+        """The round trip after ``stage``, if the server rests there."""
         sends = self.stream() if stage % 2 else self.context
         return Part("renew", sends, self.exit_level, self.packings(stage + 1))
 
@@ -115,15 +115,15 @@ class BatchRoute:
 
     @cached_property
     def schedule(self) -> Schedule:
-        """Request, visits and answer."""
+        """Request, round trips and answer."""
         shape, slots = self.shape, self.shape.geometry.slots
         mask = BatchLayout(slots, "plain", shape.tokens, 1)
         top = max(self.weights_level(stage) for stage in range(0, self.last + 1, 2)) + 2
-        visits = []
-        for stage in self.rests:
+        round_trips = []
+        for stage in self.points:
             kind = "ffn" if stage % 2 else "attention"
-            visits.append(Visit(f"layer {stage // 2} {kind}", (self.part(stage),)))
-        return Schedule(self.packings(0), tuple(visits), self.answer, masks=((mask, top),))
+            round_trips.append(RoundTrip(f"layer {stage // 2} {kind}", (self.part(stage),)))
+        return Schedule(self.packings(0), tuple(round_trips), self.answer, masks=((mask, top),))
 
     @property
     def answer(self) -> BatchLayout:
@@ -132,8 +132,10 @@ class BatchRoute:
         return BatchLayout(shape.geometry.slots, "answer", shape.tokens, shape.labels)
 
 
-def batch_routes(shape: Shape, power: int, exit_level: int, most_rests: int) -> list[BatchRoute]:
-    """For each number of rests up to ``most_rests`` the route with the lowest top level.
+def batched_refresh_schedules(
+    shape: Shape, power: int, exit_level: int, most_points: int
+) -> list[BatchedRefreshSchedule]:
+    """For each number of rests up to ``most_points`` the route with the lowest top level.
 
     Raises:
         PlanError: the power is not on offer.
@@ -142,9 +144,10 @@ def batch_routes(shape: Shape, power: int, exit_level: int, most_rests: int) -> 
         raise PlanError(f"attention power must be one of {sorted(POWER_LEVELS)}, got {power}")
     places = range(2 * shape.layers - 1)
     best = []
-    for count in range(min(most_rests, len(places)) + 1):
+    for count in range(min(most_points, len(places)) + 1):
         every = [
-            BatchRoute(shape, power, rests, exit_level) for rests in combinations(places, count)
+            BatchedRefreshSchedule(shape, power, points, exit_level)
+            for points in combinations(places, count)
         ]
-        best.append(min(every, key=lambda route: (route.top_level, sum(route.levels))))
+        best.append(min(every, key=lambda refreshes: (refreshes.top_level, sum(refreshes.levels))))
     return best

@@ -12,7 +12,7 @@ def scores(run: Context, query: Handles, key: Handles) -> Handles:
 
     Levels: 1.
     """
-    run.mark("scores")
+    run.begin_stage("scores")
     engine, geometry, shape = run.engine, run.shape.geometry, run.shape
     tiles, blocks, pieces = shape.stream("dup").tiles, shape.stream("dup").blocks, shape.pieces
     turned = [kernels.feature_turns(engine, geometry, a) for a in query]
@@ -36,7 +36,7 @@ def context(run: Context, weights: Handles, value: Handles) -> Handles:
     Within a piece only its head's features mean anything; the output projection reads no
     others. Levels: 1.
     """
-    run.mark("context")
+    run.begin_stage("context")
     engine, geometry, shape = run.engine, run.shape.geometry, run.shape
     tiles, blocks, pieces = shape.stream("dup").tiles, shape.stream("dup").blocks, shape.pieces
     sums: dict[tuple[int, int], kernels.Partial] = {
@@ -62,7 +62,7 @@ def context(run: Context, weights: Handles, value: Handles) -> Handles:
 
 def cls_scores(run: Context, query: Handles, key: Handles) -> Handles:
     """The [CLS] row's scores in pair layout ``row`` (group 1 is zero). Levels: 1."""
-    run.mark("scores")
+    run.begin_stage("scores")
     engine, shape = run.engine, run.shape
     tiles, blocks = shape.stream("dup").tiles, shape.stream("dup").blocks
     out = []
@@ -76,7 +76,7 @@ def cls_scores(run: Context, query: Handles, key: Handles) -> Handles:
 
 def cls_context(run: Context, weights: Handles, value: Handles) -> Handles:
     """The [CLS] row's context pieces in every column of group 0. Levels: 1."""
-    run.mark("context")
+    run.begin_stage("context")
     engine, shape = run.engine, run.shape
     tiles, blocks = shape.stream("dup").tiles, shape.stream("dup").blocks
     out = []

@@ -6,16 +6,16 @@ from collections.abc import Generator
 
 from thex_hf.circuits.client_aided import attention, projections
 from thex_hf.circuits.client_aided.reciprocal import normalise
-from thex_hf.circuits.context import Context, Handles, Reply, Steps
+from thex_hf.circuits.context import CircuitSteps, Context, Handles, Reply
 from thex_hf.circuits.folding import FoldedLayer
 from thex_hf.circuits.schedule import ON_SERVER, stream_packings
 from thex_hf.ckks.packing.matmul import fill_groups
 
 
-def encode(run: Context, layers: tuple[FoldedLayer, ...], request: list[Handles]) -> Steps:
+def encode(run: Context, layers: tuple[FoldedLayer, ...], request: list[Handles]) -> CircuitSteps:
     """Run the encoder on an encrypted request.
 
-    Yields the handles of each visit of :func:`thex_hf.circuits.schedule.make_schedule`, in
+    Yields the handles of each round trip of :func:`thex_hf.circuits.schedule.make_schedule`, in
     order, and is sent the client's replies. Returns the logits. Levels: see the schedule.
     """
     stream, second = request
@@ -34,7 +34,7 @@ def encode(run: Context, layers: tuple[FoldedLayer, ...], request: list[Handles]
 
 def full_layer(
     run: Context, index: int, layer: FoldedLayer, stream: Handles, keys: Handles
-) -> Steps:
+) -> CircuitSteps:
     """A layer for every token.
 
     Args:
@@ -54,7 +54,7 @@ def full_layer(
 
 def token_layer(
     run: Context, index: int, layer: FoldedLayer, stream: Handles, keys: Handles
-) -> Steps:
+) -> CircuitSteps:
     """The last layer for every token, with the classifier folded in. Arguments as above.
 
     Returns:
@@ -84,7 +84,7 @@ def _every_token(
 
 def last_layer(
     run: Context, index: int, layer: FoldedLayer, stream: Handles, cls: Handles
-) -> Steps:
+) -> CircuitSteps:
     """The last layer, for the [CLS] row only, with the classifier folded in.
 
     Args:

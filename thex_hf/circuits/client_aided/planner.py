@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from thex_hf.circuits.client_aided.circuit import encode
-from thex_hf.circuits.context import Context, Handles, Program, RangeBits, Steps
+from thex_hf.circuits.context import Circuit, CircuitSteps, Context, Handles, RangeBits
 from thex_hf.circuits.folding import FoldedLayer, fold
 from thex_hf.circuits.masks import Mask, check_room, draw
 from thex_hf.circuits.plan import Plan
@@ -45,17 +45,17 @@ def choose_parameters(top_level: int) -> Parameters:
     )
 
 
-def thex_program(
+def client_aided_circuit(
     shape: Shape,
     bits: RangeBits,
     softmax: str,
     layers: tuple[FoldedLayer, ...],
     draw: Callable[[Layout, int], Mask] = draw,
-) -> Program:
+) -> Circuit:
     """The circuit with its weights."""
 
-    def start(engine: ServerEngine, store: PlaintextCache, request: list[Handles]) -> Steps:
-        return encode(Context(engine, store, shape, bits, softmax, draw), layers, request)
+    def start(engine: ServerEngine, cache: PlaintextCache, request: list[Handles]) -> CircuitSteps:
+        return encode(Context(engine, cache, shape, bits, softmax, draw), layers, request)
 
     return start
 
@@ -85,8 +85,8 @@ def make_plan(
         check_room(parameters, 1, stream_bits, f"layer {index} stream")
     for index, shown_bits in enumerate(bits.shown):
         _check_shown(parameters, shown_bits, index)
-    program = thex_program(shape, bits, softmax, layers, no_mask)
-    record = count(program, schedule, shape.geometry.slots)
+    circuit = client_aided_circuit(shape, bits, softmax, layers, no_mask)
+    record = count(circuit, schedule, shape.geometry.slots)
     return Plan.of(
         record,
         shape=shape,

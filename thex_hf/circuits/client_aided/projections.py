@@ -14,7 +14,7 @@ def query_and_value(
     run: Context, index: int, layer: FoldedLayer, stream: Handles
 ) -> tuple[Handles, Handles]:
     """Query pieces and value blocks in ``solo`` from the stream in ``dup``."""
-    run.mark("Q, K, V", index)
+    run.begin_stage("Q, K, V", index)
     inputs, solo = run.shape.stream("dup").maps(), run.shape.stream("solo").maps()
     query, value = run.apply(
         [
@@ -36,7 +36,7 @@ def skewed_key(run: Context, index: int, layer: FoldedLayer, stream: Handles) ->
 
 def cls_query(run: Context, index: int, layer: FoldedLayer, cls: Handles) -> Handles:
     """Query pieces of the [CLS] row in every column of group 0, from ``row``."""
-    run.mark("Q, K, V", index)
+    run.begin_stage("Q, K, V", index)
     target = Target(f"{index} query", layer.query, run.shape.piece_maps("edge"))
     return run.apply([target], run.shape.stream("row").maps(), cls)[0]
 
@@ -66,7 +66,7 @@ def attended(
 
     One level of each; the two must end at the same level.
     """
-    run.mark("attention out", index)
+    run.begin_stage("attention out", index)
     outputs = run.shape.stream(kind).maps()
     target = Target(f"{index} output", layer.output, outputs)
     mixed = run.apply([target], run.shape.piece_maps("dup"), context)[0]
@@ -80,7 +80,7 @@ def attended(
 
 def ffn_in(run: Context, index: int, layer: FoldedLayer, stream: Handles, *, last: bool) -> Handles:
     """FFN pre-activations, from ``dup`` or, in the last layer, from ``row``."""
-    run.mark("FFN in", index)
+    run.begin_stage("FFN in", index)
     inputs = run.shape.stream("row" if last else "dup").maps()
     target = Target(f"{index} up", layer.up, run.shape.ffn(last=last).maps())
     return run.apply([target], inputs, stream)[0]
@@ -88,7 +88,7 @@ def ffn_in(run: Context, index: int, layer: FoldedLayer, stream: Handles, *, las
 
 def ffn_out(run: Context, index: int, layer: FoldedLayer, wide: Handles) -> Handles:
     """FFN output in group 0 (group 1 holds waste), from ``split``."""
-    run.mark("FFN out", index)
+    run.begin_stage("FFN out", index)
     dup, solo = run.shape.stream("dup").maps(), run.shape.stream("solo").maps()
     shares = Affine(layer.down.weight, np.zeros_like(layer.down.bias))
     target = Target(f"{index} down", shares, dup)
@@ -109,7 +109,7 @@ def token_logits(
     The shares of the two groups of ``split`` come out apart, each with zeros in the other group,
     so that one turn by T adds them and leaves nothing in any slot that holds no logit.
     """
-    run.mark("FFN out, classifier", index)
+    run.begin_stage("FFN out, classifier", index)
     assert layer.skip is not None
     solo, back = run.shape.token_logits("solo").maps(), run.shape.token_logits("back").maps()
     skip = Target(f"{index} skip", Affine(layer.skip, layer.down.bias), solo)
@@ -130,7 +130,7 @@ def logits(run: Context, index: int, layer: FoldedLayer, row: Handles, wide: Han
     One level of the row, two of the FFN values: the second zeroes every slot that holds no
     logit.
     """
-    run.mark("FFN out, classifier", index)
+    run.begin_stage("FFN out, classifier", index)
     assert layer.skip is not None
     answer, fan = run.shape.logits, run.shape.ffn(last=True)
     cell = answer.maps()

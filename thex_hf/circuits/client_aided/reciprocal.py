@@ -1,6 +1,6 @@
 """The reciprocal network of the softmax estimate on ciphertexts (THE-X, equation 4).
 
-Used with ``estimate-on-server``. The client rectifies (two visits), the server does all
+Used with ``estimate-on-server``. The client rectifies (two round trips), the server does all
 linear maps: row sums of the numerators, the network's three layers, and the product with
 the context.
 """
@@ -32,7 +32,7 @@ def normalise(
     Returns:
         The pieces, one more level lower.
     """
-    run.mark("row sums, reciprocal")
+    run.begin_stage("row sums, reciprocal")
     net, maps = load_reciprocal(), run.shape.reciprocal(last=last).maps()
     first = _first_layer(run, net, _row_sums(run, numerators, last), maps, last)
     reply = yield [[run.engine.mod_switch(a, 0) for a in first]]

@@ -30,11 +30,11 @@ def queries(
 ) -> list[Handles]:  # fmt: skip
     """What meets the keys, for each pair of heads, from layout ``source`` in layout ``kind``.
 
-    Levels: 1. The bias of the product that follows, and the ``shrink`` of the keys, are divided
-    out.
+    Levels: 1. The scale ratio of the product that follows, and the ``shrink`` of the keys, are
+    divided out.
     """
-    run.mark("queries", name)
-    gain = run.engine.bias(run.engine.level(stream[0]) - 1) / 2**shrink
+    run.begin_stage("queries", name)
+    gain = run.engine.scale_ratio(run.engine.level(stream[0]) - 1) / 2**shrink
     outputs = run.shape.stream(kind).maps()
     targets = [
         Target(f"{name} query {p}", affine.over(gain), outputs)
@@ -59,18 +59,18 @@ def attend(
     Levels: 4, 5 or 6 for powers 2, 4 and 6.
     """
     level = run.engine.level(stream[0]) - 1
-    pairs, starts = run.beside(
+    pairs, starts = run.in_parallel(
         lambda: flat(queries(run, name, maps, stream, "dup", "solo", run.shape.keys.shrink)),
         lambda: flat(_value_starts(run, name, maps, skewed, mask, level)),
     )
     count = len(maps.query)
-    run.mark("scores")
+    run.begin_stage("scores")
     met = scores(run, split(pairs, count), skewed)
     weights = [
         [_raise(run, name, shift, maps.power, z) for z in pair]
         for shift, pair in zip(maps.shift, met, strict=True)
     ]
-    run.mark("context")
+    run.begin_stage("context")
     contexts = context(run, weights, split(starts, count))
     layout = run.shape.stream("solo")
     out = []
@@ -99,7 +99,7 @@ def attend_cls(
     """
     engine, geometry, layout = run.engine, run.shape.geometry, run.shape.stream("edge")
     weights = _cls_weights(run, name, maps, query, stream)
-    run.mark("context")
+    run.begin_stage("context")
     level = engine.level(weights[0][0])
     out = []
     for block, held in enumerate(layout.maps()):
@@ -146,7 +146,7 @@ def _cls_weights(
     for shift, own in zip(maps.shift, query, strict=True):
         weights.append([])
         for start in range(0, len(keys), blocks):
-            run.mark("scores", name)
+            run.begin_stage("scores", name)
             tile = keys[start : start + blocks]
             terms = [engine.mul(a, b) for a, b in zip(own, tile, strict=True)]
             score = sum_features(engine, run.shape.geometry, run.settle(terms))
@@ -171,14 +171,18 @@ def _values(
 ) -> list[Handles]:  # fmt: skip
     """Masked values of each pair, at the level of the weights. Levels: 2.
 
-    The biases of the weights and of the two products that follow are divided out.
+    The scale ratios of the weights and of the two products that follow are divided out.
     """
-    run.mark("values", name)
+    run.begin_stage("values", name)
     engine = run.engine
     scores_level = query_level - 1
     level = scores_level - POWER_LEVELS[maps.power]
     gain = power_gain(engine, scores_level, maps.power)
-    gain *= engine.bias(level + 1) * engine.bias(level) / 2 ** (run.shape.keys.shrink * skew)
+    gain *= (
+        engine.scale_ratio(level + 1)
+        * engine.scale_ratio(level)
+        / 2 ** (run.shape.keys.shrink * skew)
+    )
     source = [engine.mod_switch(a, level + 2) for a in stream]
     masks = [engine.mod_switch(a, level + 1) for a in mask]
     targets = [
@@ -196,7 +200,7 @@ def _values(
 
 def _raise(run: Context, name: str, shift: complex, exponent: int, scores: Handle) -> Handle:
     """``(score + shift)^p`` in group 0; see :func:`.squares.power`."""
-    run.mark("weights", name)
+    run.begin_stage("weights", name)
     held = first_group(run.shape.geometry)
     shifted = run.shift(f"{name} shift {shift}", scores, np.array([shift]), held)
     return power(run.engine, shifted, exponent)[0]
@@ -253,8 +257,8 @@ def context(run: Context, weights: list[Handles], starts: list[Handles]) -> Hand
 def _in_parts(run: Context, sums: Callable[[range], Handles], count: int) -> Handles:
     """``count`` sums over all giant steps; ``sums`` gives their terms for some of the steps."""
     engine, geometry = run.engine, run.shape.geometry
-    ranges = kernels.giant_parts(geometry, run.together.processes)
-    parts = run.beside(*(partial(sums, giants) for giants in ranges))
+    ranges = kernels.giant_parts(geometry, run.runner.processes)
+    parts = run.in_parallel(*(partial(sums, giants) for giants in ranges))
     out = []
     for index in range(count):
         settled: Handles = []

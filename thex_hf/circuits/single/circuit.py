@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-from thex_hf.circuits.context import Context, Handles, Reply, Steps
+from thex_hf.circuits.context import CircuitSteps, Context, Handles, Reply
 from thex_hf.circuits.single import layers
 from thex_hf.circuits.single.attention import (
     attend,
@@ -15,60 +15,60 @@ from thex_hf.circuits.single.attention import (
     split,
 )
 from thex_hf.circuits.single.folding import FeedForward, PolynomialLayers
-from thex_hf.circuits.single.refresh_schedule import Route
+from thex_hf.circuits.single.refresh_schedule import SingleRefreshSchedule
 from thex_hf.circuits.single.token_head import head_logits
 from thex_hf.ckks.packing.matmul import fill_groups
 
 Streams = list[Handles]
 
 
-def encode_polynomial(
-    run: Context, route: Route, maps: PolynomialLayers, request: list[Handles]
-) -> Steps:
+def single_encoder(
+    run: Context, refreshes: SingleRefreshSchedule, maps: PolynomialLayers, request: list[Handles]
+) -> CircuitSteps:
     """Run the encoder on an encrypted request.
 
     Args:
         run: engine, store, shape and ranges of what leaves.
-        route: where to rest.
+        refreshes: where to refresh the stream.
         maps: folded weights.
         request: the stream's packings, then those of ``mask / n`` and of the mask.
 
     Yields the hidden stream at each rest, is sent the client's reply, and returns the
     logits, flooded, at level 0.
     """
-    given = len(route.packings(0))
+    given = len(refreshes.packings(0))
     streams, (*skew_mask, mask) = request[:given], request[given:]
-    last = route.shape.layers - 1
+    last = refreshes.shape.layers - 1
     query: Handles = []
     values: Handles = []
     for index, ffn in enumerate(maps.ffn):
-        streams = yield from _attention(run, route, index, maps, streams, skew_mask[0])
+        streams = yield from _attention(run, refreshes, index, maps, streams, skew_mask[0])
         end = 2 * index + 1
-        if index + 1 == last and route.early_query:
+        if index + 1 == last and refreshes.early_query:
             after, query, values = _into_last(run, maps, index, streams[0], mask)
             streams = [after]
             continue
-        hidden, rests = layers.squares(run, f"{index}", ffn, streams[0]), end in route.rests
-        after = layers.next_stream(run, f"{index}", ffn, streams[0], hidden, whole=not rests)
-        streams = (yield from rest(run, route, end, after)) if rests else [after]
-        if not rests:
+        hidden, points = layers.squares(run, f"{index}", ffn, streams[0]), end in refreshes.points
+        after = layers.next_stream(run, f"{index}", ffn, streams[0], hidden, whole=not points)
+        streams = (yield from refresh(run, refreshes, end, after)) if points else [after]
+        if not points:
             level = run.engine.level(after[0]) - 1
             streams.append([run.engine.mod_switch(a, level) for a in layers.skew(run, after)])
     if isinstance(maps.head, FeedForward):
-        streams = yield from _attention(run, route, last, maps, streams, skew_mask[0])
-        return run.flood(head_logits(run, maps.head, streams[0], mask), route.answer)
+        streams = yield from _attention(run, refreshes, last, maps, streams, skew_mask[0])
+        return run.flood(head_logits(run, maps.head, streams[0], mask), refreshes.answer)
     name, own = f"{last}", maps.attention[last]
     if not query:
         level = run.engine.level(streams[1][0]) - 1
-        query, values = run.beside(
+        query, values = run.in_parallel(
             lambda: flat(queries(run, name, own, streams[1], "row", "edge")),
             lambda: flat(cls_values(run, name, own, streams[0], mask, level)),
         )
     count = len(own.query)
     row = attend_cls(run, name, own, split(query, count), streams[0], split(values, count))
-    if 2 * last in route.rests:
-        row = (yield from rest(run, route, 2 * last, row))[0]
-    return run.flood(layers.logits(run, maps.head, row), route.answer)
+    if 2 * last in refreshes.points:
+        row = (yield from refresh(run, refreshes, 2 * last, row))[0]
+    return run.flood(layers.logits(run, maps.head, row), refreshes.answer)
 
 
 def _into_last(
@@ -76,7 +76,7 @@ def _into_last(
 ) -> tuple[Handles, Handles, Handles]:
     """The last layer's stream, queries and values from the stream before FFN ``index``."""
     ffn, name, after, own = maps.ffn[index], f"{index}", f"{index + 1}", maps.attention[index + 1]
-    hidden, kept = run.beside(
+    hidden, kept = run.in_parallel(
         lambda: layers.squares(run, name, ffn, stream),
         lambda: layers.next_query_kept(run, after, own, ffn, stream),
     )
@@ -86,14 +86,19 @@ def _into_last(
         level = run.engine.level(following[0])
         return following + flat(cls_values(run, after, own, following, mask, level))
 
-    query, both = run.beside(
+    query, both = run.in_parallel(
         lambda: layers.next_query(run, after, own, ffn, kept, hidden), stream_and_values
     )
     return both[: len(stream)], query, both[len(stream) :]
 
 
 def _attention(
-    run: Context, route: Route, index: int, maps: PolynomialLayers, streams: Streams, mask: Handles
+    run: Context,
+    refreshes: SingleRefreshSchedule,
+    index: int,
+    maps: PolynomialLayers,
+    streams: Streams,
+    mask: Handles,
 ) -> Generator[list[Handles], Reply, Streams]:
     """``x + attention`` in ``dup``, refreshed when the route rests there."""
     stream, skewed = streams
@@ -101,24 +106,24 @@ def _attention(
     engine = run.engine
     total = [
         engine.add(
-            fill_groups(engine, route.shape.geometry, a), engine.mod_switch(x, engine.level(a))
+            fill_groups(engine, refreshes.shape.geometry, a), engine.mod_switch(x, engine.level(a))
         )
         for a, x in zip(attended, stream, strict=True)
     ]
-    if 2 * index in route.rests:
-        return (yield from rest(run, route, 2 * index, total))
+    if 2 * index in refreshes.points:
+        return (yield from refresh(run, refreshes, 2 * index, total))
     return [total]
 
 
-def rest(
-    run: Context, route: Route, stage: int, stream: Handles
+def refresh(
+    run: Context, refreshes: SingleRefreshSchedule, stage: int, stream: Handles
 ) -> Generator[list[Handles], Reply, Streams]:
     """Hide the stream, have it encrypted afresh, take off what hid it."""
-    run.mark("masks")
+    run.begin_stage("masks")
     hidden, blind = run.engine.blind(stream)
     reply = yield [hidden]
-    run.mark("masks")
+    run.begin_stage("masks")
     return [
         run.engine.unblind(handles, blind, move)
-        for handles, (move, _) in zip(reply[0], route.part(stage).moves, strict=True)
+        for handles, (move, _) in zip(reply[0], refreshes.part(stage).moves, strict=True)
     ]

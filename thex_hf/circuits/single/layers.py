@@ -27,15 +27,15 @@ def squares(run: Context, name: str, ffn: FeedForward, stream: Handles) -> Handl
 
     Levels: :data:`SQUARES_LEVELS`.
     """
-    run.mark("FFN in, squares", name)
+    run.begin_stage("FFN in, squares", name)
     target = Target(f"{name} up", ffn.up, wide(run).maps())
     hidden = run.apply([target], run.shape.stream("dup").maps(), stream)[0]
     return [multiply_parts(run.engine, a, a) for a in hidden]
 
 
 def squares_gain(run: Context, hidden: Handles) -> float:
-    """What the engine's bias multiplied :func:`squares` by."""
-    return run.engine.bias(run.engine.level(hidden[0]) + 1)
+    """What the scale ratio multiplied :func:`squares` by."""
+    return run.engine.scale_ratio(run.engine.level(hidden[0]) + 1)
 
 
 def wide(run: Context) -> Layout:
@@ -57,7 +57,7 @@ def next_stream(
         hidden: from :func:`squares`.
         whole: the result is ``dup``; otherwise group 1 is waste.
     """
-    run.mark("FFN out", name)
+    run.begin_stage("FFN out", name)
     engine, geometry, dup = run.engine, run.shape.geometry, run.shape.stream("dup")
     down = ffn.down.over(squares_gain(run, hidden))
     targets = [Target(f"{name} down", down, dup.maps())]
@@ -100,11 +100,11 @@ def next_query_kept(
 
     Arguments as there; it does not wait for the squares.
     """
-    run.mark("queries", name)
+    run.begin_stage("queries", name)
     engine, layout = run.engine, run.shape.stream("dup")
     level = engine.level(stream[0]) - SQUARES_LEVELS
     own = [engine.mod_switch(a, level) for a in stream[: layout.blocks]]
-    gain = engine.bias(level - 1)
+    gain = engine.scale_ratio(level - 1)
     out: Handles = []
     for pair, query in enumerate(maps.query):
         through = Affine(query.weight @ ffn.keep.weight, query.weight @ ffn.keep.bias + query.bias)
@@ -129,9 +129,9 @@ def next_query(
     Returns:
         For each pair its blocks, in every column of group 0; group 1 is waste. Levels: 1.
     """
-    run.mark("queries", name)
+    run.begin_stage("queries", name)
     engine, width = run.engine, len(wide(run).maps())
-    gain = engine.bias(engine.level(hidden[0]) - 1) * squares_gain(run, hidden)
+    gain = engine.scale_ratio(engine.level(hidden[0]) - 1) * squares_gain(run, hidden)
     out: Handles = []
     for pair, query in enumerate(maps.query):
         heads = [
@@ -179,9 +179,9 @@ def logits(run: Context, head: Head, row: Handles) -> Handles:
 
     Levels: 2.
     """
-    run.mark("FFN, classifier")
+    run.begin_stage("FFN, classifier")
     engine, geometry, answer = run.engine, run.shape.geometry, run.shape.bar
-    gain = engine.bias(engine.level(row[0]) - 1)
+    gain = engine.scale_ratio(engine.level(row[0]) - 1)
     size, rows = run.shape.hidden, run.shape.stream("edge")
     outputs = [
         np.where((label >= 0) & (feature >= 0), label * size + feature, -1)
@@ -201,7 +201,7 @@ def logits(run: Context, head: Head, row: Handles) -> Handles:
 
 def skew(run: Context, stream: Handles) -> Handles:
     """``shape.keys`` from ``dup``, without the client. Levels: 1. Key switches: T each."""
-    run.mark("skew")
+    run.begin_stage("skew")
     engine, geometry = run.engine, run.shape.geometry
     rows = np.arange(geometry.features)[:, None]
     first = first_group(geometry)

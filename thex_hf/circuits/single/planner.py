@@ -6,18 +6,18 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from thex_hf.circuits.context import Context, Handles, Program, RangeBits, Steps
+from thex_hf.circuits.context import Circuit, CircuitSteps, Context, Handles, RangeBits
 from thex_hf.circuits.flood import LOGIT_BITS, NO_FLOOD, Flood
 from thex_hf.circuits.margin import flood_options, strong_enough, too_weak
 from thex_hf.circuits.masks import SPARE_BITS
-from thex_hf.circuits.parallel import ALONE, Together
+from thex_hf.circuits.parallel import SEQUENTIAL, ParallelRunner
 from thex_hf.circuits.plan import KEY_SWITCHES, Plan
 from thex_hf.circuits.planning import RINGS, count, shape_of
 from thex_hf.circuits.ranges import bits_of
 from thex_hf.circuits.shape import BUCKETS, Shape
-from thex_hf.circuits.single.circuit import encode_polynomial
+from thex_hf.circuits.single.circuit import single_encoder
 from thex_hf.circuits.single.folding import PolynomialLayers, fold_polynomial
-from thex_hf.circuits.single.refresh_schedule import Route, routes
+from thex_hf.circuits.single.refresh_schedule import SingleRefreshSchedule, refresh_schedules
 from thex_hf.ckks.engine import ServerEngine
 from thex_hf.ckks.parameters import MAX_MODULUS_BITS_128, Parameters
 from thex_hf.ckks.plaintext_cache import PlaintextCache
@@ -28,25 +28,25 @@ EXIT_LEVEL = 1
 SPECIAL_BITS = {8192: 16, 16384: 14, 32768: 14}
 """The key-switching prime exceeds the scale by that, or key noise dominates."""
 SCALE_BITS = {8192: range(26, 46), 16384: range(28, 47), 32768: range(28, 53)}
-REST_SECONDS = 0.1  # what a round is worth when rests are weighed against levels
+ROUND_TRIP_SECONDS = 0.1  # what a round is worth when rests are weighed against levels
 UNCALIBRATED = 64.0
 
 
-def polynomial_program(
-    route: Route,
+def single_circuit(
+    refreshes: SingleRefreshSchedule,
     bits: RangeBits,
     layers: PolynomialLayers,
     noise: Flood,
-    together: Together = ALONE,
-) -> Program:
+    runner: ParallelRunner = SEQUENTIAL,
+) -> Circuit:
     """The circuit with its weights, and the noise on its answer.
 
-    ``together`` runs what may run side by side.
+    ``runner`` runs what may run side by side.
     """
 
-    def start(engine: ServerEngine, store: PlaintextCache, request: list[Handles]) -> Steps:
-        run = Context(engine, store, route.shape, bits, "power", noise=noise, together=together)
-        return encode_polynomial(run, route, layers, request)
+    def start(engine: ServerEngine, cache: PlaintextCache, request: list[Handles]) -> CircuitSteps:
+        run = Context(engine, cache, refreshes.shape, bits, "power", noise=noise, runner=runner)
+        return single_encoder(run, refreshes, layers, request)
 
     return start
 
@@ -74,7 +74,7 @@ def make_polynomial_plan(
     """Plan ``refresh`` or ``one-shot`` for one bucket.
 
     The smallest ring that carries the circuit, or the one given, is taken; there every number
-    of rests that may pay is tried, and what is cheapest by :func:`expected_cost` wins.
+    of rests that may pay is tried, and what is cheapest by :func:`expected_seconds` wins.
     ``one-shot`` never rests. By how much the flood on a logit exceeds the circuit's own error
     follows from the scale, hence from the ring: the plan's option ``margin_bits`` estimates it,
     and where ``flood`` is ``strong`` smaller rings than reach
@@ -99,15 +99,15 @@ def make_polynomial_plan(
     best = None
     for ring in rings:
         plans = [
-            _plan(weights, layers, route, parameters, bits, protocol, flood)
-            for route, parameters in candidates(weights, tokens, bits, ring, protocol)
+            _plan(weights, layers, refreshes, parameters, bits, protocol, flood)
+            for refreshes, parameters in candidates(weights, tokens, bits, ring, protocol)
         ]
         best, plans = strong_enough(plans, flood, best)
         if plans:
-            return min(plans, key=expected_cost)
+            return min(plans, key=expected_seconds)
     if best is not None:
         raise too_weak(protocol, rings, best)
-    need = min(r.top_level for r in _routes(weights, tokens, bits, rings[-1], protocol))
+    need = min(r.top_level for r in _refresh_schedules(weights, tokens, bits, rings[-1], protocol))
     way_out = "use protocol='refresh', which rests in between"
     raise PlanError(
         f"{protocol}: no ring of {rings} carries {need} levels at 128-bit security and a "
@@ -115,14 +115,14 @@ def make_polynomial_plan(
     )
 
 
-def _routes(
+def _refresh_schedules(
     weights: EncoderWeights, tokens: int, bits: RangeBits, ring: int, protocol: str
-) -> list[Route]:
+) -> list[SingleRefreshSchedule]:
     polynomial = weights.layers[0].polynomial
     assert polynomial is not None
     most = 0 if protocol == "one-shot" else len(bits.stream)
     shape = roomy_shape(weights, tokens, ring)
-    return routes(shape, polynomial.power, EXIT_LEVEL, most)
+    return refresh_schedules(shape, polynomial.power, EXIT_LEVEL, most)
 
 
 def roomy_shape(weights: EncoderWeights, tokens: int, ring: int) -> Shape:
@@ -151,28 +151,28 @@ def few_baby_steps(shape: Shape) -> Shape:
 
 def candidates(
     weights: EncoderWeights, tokens: int, bits: RangeBits, ring: int, protocol: str
-) -> Iterator[tuple[Route, Parameters]]:
+) -> Iterator[tuple[SingleRefreshSchedule, Parameters]]:
     """Routes of one ring that its 128-bit budget carries, each with its parameters."""
-    for route in _routes(weights, tokens, bits, ring, protocol):
-        if protocol == "refresh" and not route.rests and len(bits.stream):
+    for refreshes in _refresh_schedules(weights, tokens, bits, ring, protocol):
+        if protocol == "refresh" and not refreshes.points and len(bits.stream):
             continue
-        parameters = choose(ring, route, bits)
+        parameters = choose(ring, refreshes, bits)
         if parameters is not None:
-            yield route, parameters
+            yield refreshes, parameters
 
 
-def choose(ring: int, route: Route, bits: RangeBits) -> Parameters | None:
+def choose(ring: int, refreshes: SingleRefreshSchedule, bits: RangeBits) -> Parameters | None:
     """The largest scale that the ring's budget allows, or None when it is too small.
 
     The first prime holds the logits, and exceeds a stream that rests by
     :data:`~thex_hf.circuits.masks.SPARE_BITS`.
     """
-    widest = max((bits.stream[stage] for stage in route.rests), default=0)
+    widest = max((bits.stream[stage] for stage in refreshes.points), default=0)
     for scale in reversed(SCALE_BITS[ring]):
         first = scale + LOGIT_BITS
-        if route.rests:
+        if refreshes.points:
             first = max(first, widest + SPARE_BITS)
-        primes = (first,) + (scale,) * route.top_level
+        primes = (first,) + (scale,) * refreshes.top_level
         special = min(60, MAX_MODULUS_BITS_128[ring] - sum(primes))
         if first <= special and scale + SPECIAL_BITS[ring] <= special:
             return Parameters(ring, primes, special, scale)
@@ -182,47 +182,49 @@ def choose(ring: int, route: Route, bits: RangeBits) -> Parameters | None:
 def _plan(
     weights: EncoderWeights,
     layers: PolynomialLayers,
-    route: Route,
+    refreshes: SingleRefreshSchedule,
     parameters: Parameters,
     bits: RangeBits,
     protocol: str,
     flood: str,
 ) -> Plan:
-    program = polynomial_program(route, bits, layers, NO_FLOOD)
-    record = count(program, route.schedule, route.shape.geometry.slots)
+    circuit = single_circuit(refreshes, bits, layers, NO_FLOOD)
+    record = count(circuit, refreshes.schedule, refreshes.shape.geometry.slots)
     options = {
-        "power": route.power,
-        "rests": list(route.rests),
-        "exit_level": route.exit_level,
+        "power": refreshes.power,
+        "rests": list(refreshes.points),
+        "exit_level": refreshes.exit_level,
         "stream_bits": list(bits.stream),
         **flood_options(layers, parameters, bits, flood),
     }
     return Plan.of(
         record,
-        shape=route.shape,
+        shape=refreshes.shape,
         parameters=parameters,
         bits=bits,
         protocol=protocol,
         options=options,
         model=weights.fingerprint(),
-        schedule=route.schedule,
+        schedule=refreshes.schedule,
     )
 
 
-def route_of(plan: Plan) -> Route:
+def refresh_schedule_of(plan: Plan) -> SingleRefreshSchedule:
     """The route that a plan was made for."""
     options = plan.options
-    return Route(plan.shape, options["power"], tuple(options["rests"]), options["exit_level"])
+    return SingleRefreshSchedule(
+        plan.shape, options["power"], tuple(options["rests"]), options["exit_level"]
+    )
 
 
-def expected_cost(plan: Plan) -> float:
+def expected_seconds(plan: Plan) -> float:
     """About how many seconds a run takes: for comparing plans, not for telling users.
 
     A key switch costs about ``N log N`` times limbs times limbs plus one, anything else
     ``N`` times limbs; the factors were fitted to SEAL on one core.
     """
     degree = plan.parameters.ring_degree
-    total = REST_SECONDS * plan.schedule.rounds
+    total = ROUND_TRIP_SECONDS * plan.schedule.rounds
     for (verb, level), n in plan.operations.items():
         limbs = level + 1
         if verb in KEY_SWITCHES:

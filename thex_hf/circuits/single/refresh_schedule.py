@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 
-from thex_hf.circuits.schedule import Packing, Part, Schedule, Visit
+from thex_hf.circuits.schedule import Packing, Part, RoundTrip, Schedule
 from thex_hf.circuits.shape import Shape
 from thex_hf.circuits.single.folding import LAST_SHRINK, ROW_SHRINK
 from thex_hf.circuits.single.squares import POWER_LEVELS
@@ -25,7 +25,7 @@ MEAN_LEVEL, MARKS_LEVEL = 2, 1  # of those masks: before the last matrix, and af
 
 
 @dataclass(frozen=True)
-class Route:
+class SingleRefreshSchedule:
     """One way through the stages.
 
     Args:
@@ -38,7 +38,7 @@ class Route:
 
     shape: Shape
     power: int
-    rests: tuple[int, ...]
+    points: tuple[int, ...]
     exit_level: int
 
     @cached_property
@@ -59,7 +59,7 @@ class Route:
     def early_query(self) -> bool:
         """Whether the last layer's query is computed by the layer before it."""
         before_last = self.cls_stage - 1
-        return self.shape.head == "cls" and self.shape.layers > 1 and before_last not in self.rests
+        return self.shape.head == "cls" and self.shape.layers > 1 and before_last not in self.points
 
     @cached_property
     def levels(self) -> tuple[int, ...]:
@@ -67,7 +67,7 @@ class Route:
         out: list[int] = []
         level = 0
         for stage in reversed(range(len(self.costs))):
-            if stage in self.rests:
+            if stage in self.points:
                 level = self.exit_level
             level += self.costs[stage]
             out.append(level)
@@ -121,17 +121,17 @@ class Route:
         return replace(self.shape.stream("solo"), shrink=LAST_SHRINK * (stage + 1 == last))
 
     def part(self, stage: int) -> Part:
-        """The visit after ``stage``, if the server rests there."""
+        """The round trip after ``stage``, if the server rests there."""
         return Part("renew", self.sends(stage), self.exit_level, self.packings(stage + 1))
 
     @cached_property
     def schedule(self) -> Schedule:
-        """Request, visits and answer."""
-        visits = []
-        for stage in self.rests:
+        """Request, round trips and answer."""
+        round_trips = []
+        for stage in self.points:
             kind = "ffn" if stage % 2 else "attention"
-            visits.append(Visit(f"layer {stage // 2} {kind}", (self.part(stage),)))
-        return Schedule(self.packings(0), tuple(visits), self.answer, self.masks, self.marks)
+            round_trips.append(RoundTrip(f"layer {stage // 2} {kind}", (self.part(stage),)))
+        return Schedule(self.packings(0), tuple(round_trips), self.answer, self.masks, self.marks)
 
     @property
     def answer(self) -> Layout:
@@ -141,8 +141,10 @@ class Route:
         return layouts[shape.head]
 
 
-def routes(shape: Shape, power: int, exit_level: int, most_rests: int) -> list[Route]:
-    """For each number of rests up to ``most_rests`` the route with the lowest top level.
+def refresh_schedules(
+    shape: Shape, power: int, exit_level: int, most_points: int
+) -> list[SingleRefreshSchedule]:
+    """For each number of rests up to ``most_points`` the route with the lowest top level.
 
     Raises:
         PlanError: the power is not on offer.
@@ -151,7 +153,10 @@ def routes(shape: Shape, power: int, exit_level: int, most_rests: int) -> list[R
         raise PlanError(f"attention power must be one of {sorted(POWER_LEVELS)}, got {power}")
     places = range(2 * shape.layers - 1)
     best = []
-    for count in range(min(most_rests, len(places)) + 1):
-        every = [Route(shape, power, rests, exit_level) for rests in combinations(places, count)]
-        best.append(min(every, key=lambda route: (route.top_level, sum(route.levels))))
+    for count in range(min(most_points, len(places)) + 1):
+        every = [
+            SingleRefreshSchedule(shape, power, points, exit_level)
+            for points in combinations(places, count)
+        ]
+        best.append(min(every, key=lambda refreshes: (refreshes.top_level, sum(refreshes.levels))))
     return best

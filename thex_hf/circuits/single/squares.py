@@ -39,7 +39,7 @@ def power(engine: ServerEngine, z: Handle, exponent: int) -> tuple[Handle, float
         exponent: 2, 4 or 6.
 
     Returns:
-        The handle, and what the engine's bias multiplied it by. Levels: 1, 2 or 3.
+        The handle, and what the scale ratios multiplied it by. Levels: 1, 2 or 3.
     """
     gain = power_gain(engine, engine.level(z), exponent)
     square = multiply_parts(engine, z, z)
@@ -53,12 +53,12 @@ def power(engine: ServerEngine, z: Handle, exponent: int) -> tuple[Handle, float
 
 
 def power_gain(engine: ServerEngine, level: int, exponent: int) -> float:
-    """What the engine's bias multiplies :func:`power` at ``level`` by."""
-    square = engine.bias(level)
+    """What the scale ratios multiply :func:`power` at ``level`` by."""
+    square = engine.scale_ratio(level)
     if exponent == 2:
         return square
-    fourth = square**2 * engine.bias(level - 1)
-    return fourth if exponent == 4 else square * fourth * engine.bias(level - 2)
+    fourth = square**2 * engine.scale_ratio(level - 1)
+    return fourth if exponent == 4 else square * fourth * engine.scale_ratio(level - 2)
 
 
 def double_real(engine: ServerEngine, z: Handle) -> Handle:

@@ -34,7 +34,7 @@ def head_logits(run: Context, head: FeedForward, stream: Handles, mask: Handles)
     hidden = squares(run, "head", head, stream)
     level = run.engine.level(hidden[0])
     low = [run.engine.mod_switch(a, level) for a in stream]
-    run.mark("FFN out, classifier")
+    run.begin_stage("FFN out, classifier")
     read = _mean if run.shape.head == "mean" else _tokens
     return read(run, head, hidden, low, mask)
 
@@ -44,7 +44,7 @@ def _tokens(
 ) -> Handles:
     """Logits of true tokens in ``solo``. Levels: 2."""
     engine, solo = run.engine, run.shape.token_logits("solo")
-    gain = engine.bias(engine.level(hidden[0]) - 1)
+    gain = engine.scale_ratio(engine.level(hidden[0]) - 1)
     down = head.down.over(squares_gain(run, hidden) * gain)
     maps = solo.maps(), run.shape.token_logits("back").maps()
     logits = _classify(run, down, head.keep.over(gain), hidden, stream, *maps)
@@ -57,7 +57,7 @@ def _mean(
     run: Context, head: FeedForward, hidden: Handles, stream: Handles, mask: Handles
 ) -> Handles:
     """Logits of the mean over true tokens in ``cell``. Levels: 2."""
-    gain = run.engine.bias(run.engine.level(hidden[0]))
+    gain = run.engine.scale_ratio(run.engine.level(hidden[0]))
     down = head.down.over(squares_gain(run, hidden) * gain)
     keep = Affine(head.keep.weight / gain, head.keep.bias)  # the shares of all tokens make one
     tile, cell = run.shape.geometry.tile, run.shape.logits.maps()

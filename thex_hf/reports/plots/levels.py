@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from thex_hf.circuits.plan import Plan
-from thex_hf.circuits.schedule import Visit
+from thex_hf.circuits.schedule import RoundTrip
 from thex_hf.reports.plots.canvas import BLUE, ORANGE, PALE, RED, ROW, new_figure, rows, tidy
 from thex_hf.reports.plots.subject import Subject, stage_words
 
@@ -63,11 +63,11 @@ def read_levels(plan: Plan, model: str) -> Levels:
     steps = [Step("request", enters=_distinct([level for _, level in schedule.inputs]))]
     for visit in range(schedule.rounds):
         if visit:
-            steps.append(_crossing(visit, schedule.visits[visit - 1]))
+            steps.append(_crossing(visit, schedule.round_trips[visit - 1]))
         steps += [
             Step(stage_words(section.layer, section.stage), used)
             for section, counts in plan.sections.items()
-            if section.visit == visit and (used := _used(counts))
+            if section.round == visit and (used := _used(counts))
         ]
     steps.append(Step("answer", leaves=(0,)))
     return Levels(Subject.of(plan, model), plan.levels, tuple(steps))
@@ -78,7 +78,7 @@ def _used(counts: Counter[tuple[str, int]]) -> tuple[int, int] | None:
     return (max(levels), min(levels) - 1) if levels else None
 
 
-def _crossing(number: int, visit: Visit) -> Step:
+def _crossing(number: int, visit: RoundTrip) -> Step:
     does = dict.fromkeys(part.op for part in visit.parts)
     return Step(
         f"visit {number}: {', '.join(does)}",

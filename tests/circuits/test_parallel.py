@@ -14,12 +14,12 @@ from thex_hf.backends.base import KeyRequest
 from thex_hf.backends.seal.backend import SealBackend
 from thex_hf.circuits.context import RangeBits
 from thex_hf.circuits.flood import NO_FLOOD
-from thex_hf.circuits.parallel import ALONE, Forked, together
+from thex_hf.circuits.parallel import SEQUENTIAL, ForkedRunner, runner_for
 from thex_hf.circuits.planning import count as count_operations
 from thex_hf.circuits.planning import shape_of
 from thex_hf.circuits.single.folding import fold_polynomial
-from thex_hf.circuits.single.planner import few_baby_steps, polynomial_program
-from thex_hf.circuits.single.refresh_schedule import routes
+from thex_hf.circuits.single.planner import few_baby_steps, single_circuit
+from thex_hf.circuits.single.refresh_schedule import refresh_schedules
 from thex_hf.ckks.counting import CountingEngine, SymbolicCiphertext
 from thex_hf.ckks.parameters import Parameters
 from thex_hf.ckks.plaintext_cache import PlaintextCache
@@ -34,7 +34,7 @@ SHADOW = SymbolicCiphertext(3)
 
 @pytest.fixture
 def forked():
-    side = Forked(2)
+    side = ForkedRunner(2)
     yield side
     side.collect()
 
@@ -46,24 +46,24 @@ def setting(case, *, one_shot=True):
     sizes, slots, tokens, length = CASES.get(case, SMALL)
     weights = random_polynomial_weights(**sizes)
     shape = few_baby_steps(shape_of(weights, tokens, 2 * slots))
-    every = routes(shape, weights.layers[0].polynomial.power, 1, 99)
-    route = every[0] if one_shot else every[-1]
+    every = refresh_schedules(shape, weights.layers[0].polynomial.power, 1, 99)
+    refreshes = every[0] if one_shot else every[-1]
     embeddings = np.random.default_rng(5).normal(size=(length, weights.hidden)) * 0.7
-    return weights, route, list(pack_request(route.schedule, embeddings, tokens))
+    return weights, refreshes, list(pack_request(refreshes.schedule, embeddings, tokens))
 
 
-def program(weights, route, side):
+def circuit(weights, refreshes, side):
     bits = RangeBits((), (4,) * (2 * len(weights.layers)))
     layers = fold_polynomial(weights)
-    return polynomial_program(route, bits, layers, NO_FLOOD, together=side)
+    return single_circuit(refreshes, bits, layers, NO_FLOOD, runner=side)
 
 
 def answer(engine, steps, schedule):
     """The answer's handles; at rests the client encrypts what it got, at its level."""
     try:
         sent = next(steps)
-        for visit in schedule.visits:
-            (part,), (handles,) = visit.parts, sent
+        for round_trip in schedule.round_trips:
+            (part,), (handles,) = round_trip.parts, sent
             values = part.sends.unpack([np.real(a[0]) for a in handles])
             reply = [
                 [engine.encrypt(v, level) for v in lay.pack(values[: lay.tokens])]
@@ -79,13 +79,13 @@ def answer(engine, steps, schedule):
 @pytest.mark.parametrize("one_shot", [True, False])
 @pytest.mark.parametrize("case", ["two tiles", "one layer", "power six"])
 def test_numbers_are_the_same_up_to_the_masks_rounding(case, one_shot, processes):
-    weights, route, packed = setting(case, one_shot=one_shot)
+    weights, refreshes, packed = setting(case, one_shot=one_shot)
     found = []
-    for side in (ALONE, Forked(processes)):
-        engine = ExactEngine(route.shape.geometry.slots)
+    for side in (SEQUENTIAL, ForkedRunner(processes)):
+        engine = ExactEngine(refreshes.shape.geometry.slots)
         request = [[engine.encrypt(v, level) for v in vectors] for vectors, level in packed]
-        steps = program(weights, route, side)(engine, PlaintextCache(), request)
-        found.append([a[0] for a in answer(engine, steps, route.schedule)])
+        steps = circuit(weights, refreshes, side)(engine, PlaintextCache(), request)
+        found.append([a[0] for a in answer(engine, steps, refreshes.schedule)])
         side.collect()
     if one_shot:  # without a mask, to the last bit
         np.testing.assert_array_equal(*found)
@@ -93,11 +93,13 @@ def test_numbers_are_the_same_up_to_the_masks_rounding(case, one_shot, processes
 
 
 def test_ciphertexts_are_the_same_to_the_last_bit():
-    weights, route, packed = setting("small")
-    bits = (38,) + (30,) * route.top_level
-    parameters = Parameters(2 * route.shape.geometry.slots, bits, 40, 30)
+    weights, refreshes, packed = setting("small")
+    bits = (38,) + (30,) * refreshes.top_level
+    parameters = Parameters(2 * refreshes.shape.geometry.slots, bits, 40, 30)
     backend = SealBackend.insecure_for_tests()
-    record = count_operations(program(weights, route, ALONE), route.schedule, parameters.slots)
+    record = count_operations(
+        circuit(weights, refreshes, SEQUENTIAL), refreshes.schedule, parameters.slots
+    )
     steps = tuple(record.rotations)
     secret, keys = backend.generate(
         KeyRequest(parameters, steps, relinearisation=True, conjugation=True, public=True)
@@ -108,10 +110,10 @@ def test_ciphertexts_are_the_same_to_the_last_bit():
     request = [
         [engine.load(client.encrypt(v, level)) for v in vectors] for vectors, level in packed
     ]
-    store, found = PlaintextCache(), []
-    for side in (ALONE, Forked(2)):
-        steps = program(weights, route, side)(engine, store, request)
-        handles = answer(engine, steps, route.schedule)
+    cache, found = PlaintextCache(), []
+    for side in (SEQUENTIAL, ForkedRunner(2)):
+        steps = circuit(weights, refreshes, side)(engine, cache, request)
+        handles = answer(engine, steps, refreshes.schedule)
         found.append([client.decrypt(engine.dump(a)) for a in handles])
         side.collect()
     np.testing.assert_array_equal(*found)
@@ -119,7 +121,7 @@ def test_ciphertexts_are_the_same_to_the_last_bit():
 
 
 def test_results_come_in_the_order_of_the_tasks():
-    engine, side = CountingEngine(8), Forked(2)
+    engine, side = CountingEngine(8), ForkedRunner(2)
     tasks = [lambda n=n: [SymbolicCiphertext(n)] * n for n in range(5)]
     assert side.run(engine, tasks) == [[SymbolicCiphertext(n)] * n for n in range(5)]
     assert side.run(engine, tasks[:1]) == [[]]
@@ -218,14 +220,14 @@ def test_interrupts_end_the_children(forked):
 
 
 def test_numbers_of_processes():
-    assert together(1) is ALONE
-    assert together(3).processes == 3
+    assert runner_for(1) is SEQUENTIAL
+    assert runner_for(3).processes == 3
     with pytest.raises(OptionError, match="whole number"):
-        together(0)
+        runner_for(0)
 
 
 def test_counting_sees_the_same_work_whatever_the_runner():
-    weights, route, _ = setting("two tiles")
-    one = count_operations(program(weights, route, ALONE), route.schedule, 1024)
-    again = count_operations(program(weights, route, Forked(1)), route.schedule, 1024)
+    weights, refreshes, _ = setting("two tiles")
+    one = count_operations(circuit(weights, refreshes, SEQUENTIAL), refreshes.schedule, 1024)
+    again = count_operations(circuit(weights, refreshes, ForkedRunner(1)), refreshes.schedule, 1024)
     assert one.operations == again.operations
