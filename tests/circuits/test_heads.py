@@ -10,7 +10,7 @@ from reference import clear_logits, random_polynomial_weights, random_weights
 from thex_hf.circuits.context import RangeBits
 from thex_hf.circuits.flood import NO_FLOOD
 from thex_hf.circuits.planning import shape_of
-from thex_hf.circuits.single.folding import fold_polynomial
+from thex_hf.circuits.polynomial.folding import fold_polynomial
 from thex_hf.circuits.single.planner import single_circuit
 from thex_hf.circuits.single.refresh_schedule import refresh_schedules
 from thex_hf.ckks.plaintext_cache import PlaintextCache

@@ -17,7 +17,7 @@ from thex_hf.circuits.flood import NO_FLOOD
 from thex_hf.circuits.parallel import SEQUENTIAL, ForkedRunner, runner_for
 from thex_hf.circuits.planning import count as count_operations
 from thex_hf.circuits.planning import shape_of
-from thex_hf.circuits.single.folding import fold_polynomial
+from thex_hf.circuits.polynomial.folding import fold_polynomial
 from thex_hf.circuits.single.planner import few_baby_steps, single_circuit
 from thex_hf.circuits.single.refresh_schedule import refresh_schedules
 from thex_hf.ckks.counting import CountingEngine, SymbolicCiphertext

@@ -13,7 +13,7 @@ from thex_hf.circuits.dispatch import batch_plan_for, plan_for
 from thex_hf.circuits.flood import NO_FLOOD
 from thex_hf.circuits.masks import SPARE_BITS
 from thex_hf.circuits.planning import shape_of
-from thex_hf.circuits.single.folding import fold_polynomial
+from thex_hf.circuits.polynomial.folding import fold_polynomial
 from thex_hf.circuits.single.planner import make_polynomial_plan, single_circuit
 from thex_hf.circuits.single.refresh_schedule import refresh_schedules
 from thex_hf.ckks.plaintext_cache import PlaintextCache

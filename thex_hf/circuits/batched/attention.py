@@ -15,7 +15,7 @@ from thex_hf.circuits.batched.context import BatchContext, Pairs
 from thex_hf.circuits.batched.folding import PairAttention, stacked
 from thex_hf.circuits.context import Handles
 from thex_hf.circuits.folding import Affine
-from thex_hf.circuits.single.squares import double_real
+from thex_hf.circuits.polynomial.powers import double_real
 from thex_hf.ckks.engine import Handle
 
 BABY_COST, GIANT_COST = 4, 5  # key switches of a step: key and value, or query and two of a sum

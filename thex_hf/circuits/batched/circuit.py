@@ -10,7 +10,7 @@ from thex_hf.circuits.batched.attention import attend, attend_cls
 from thex_hf.circuits.batched.context import BatchContext, Pairs
 from thex_hf.circuits.batched.folding import BatchLayers, PairFeedForward, PairHead, stacked
 from thex_hf.circuits.context import CircuitSteps, Handles, Reply
-from thex_hf.circuits.single.squares import double_real, multiply_parts
+from thex_hf.circuits.polynomial.powers import double_real, multiply_parts
 from thex_hf.ckks.engine import Handle, Vector
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thex_hf.circuits.folding import Affine
-from thex_hf.circuits.single.folding import (
+from thex_hf.circuits.polynomial.folding import (
     LAST_SHRINK,
     ROW_SHRINK,
     FeedForward,

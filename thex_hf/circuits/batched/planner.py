@@ -16,12 +16,12 @@ from thex_hf.circuits.batched.refresh_schedule import (
 )
 from thex_hf.circuits.context import Circuit, CircuitSteps, Handles, RangeBits
 from thex_hf.circuits.flood import LOGIT_BITS, NO_FLOOD, Flood
-from thex_hf.circuits.margin import flood_options, strong_enough, too_weak
 from thex_hf.circuits.masks import SPARE_BITS
 from thex_hf.circuits.plan import KEY_SWITCHES, Plan
 from thex_hf.circuits.planning import RINGS, count, shape_of
+from thex_hf.circuits.polynomial.folding import fold_polynomial, terms_of
+from thex_hf.circuits.polynomial.margin import flood_options, strong_enough, too_weak
 from thex_hf.circuits.ranges import bits_of
-from thex_hf.circuits.single.folding import fold_polynomial, terms_of
 from thex_hf.circuits.single.planner import (
     EXIT_LEVEL,
     expected_seconds,

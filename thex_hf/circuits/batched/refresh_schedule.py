@@ -12,10 +12,10 @@ from functools import cached_property
 from itertools import combinations
 
 from thex_hf.circuits.batched.layout import BatchLayout
+from thex_hf.circuits.polynomial.powers import POWER_LEVELS
 from thex_hf.circuits.schedule import Packing, Part, RoundTrip, Schedule
 from thex_hf.circuits.shape import Shape
 from thex_hf.circuits.single.refresh_schedule import FFN_LEVELS
-from thex_hf.circuits.single.squares import POWER_LEVELS
 from thex_hf.errors import PlanError
 
 HEAD_LEVELS = 3  # form, product, and the mask of the answer

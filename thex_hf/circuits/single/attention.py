@@ -15,8 +15,8 @@ from functools import partial
 import numpy as np
 
 from thex_hf.circuits.context import Context, Handles, Target
-from thex_hf.circuits.single.folding import AttentionMaps
-from thex_hf.circuits.single.squares import POWER_LEVELS, double_real, power, power_gain
+from thex_hf.circuits.polynomial.folding import AttentionMaps
+from thex_hf.circuits.polynomial.powers import POWER_LEVELS, double_real, power, power_gain
 from thex_hf.ckks.engine import Handle
 from thex_hf.ckks.packing import attention as kernels
 from thex_hf.ckks.packing.geometry import Geometry
@@ -199,7 +199,7 @@ def _values(
 
 
 def _raise(run: Context, name: str, shift: complex, exponent: int, scores: Handle) -> Handle:
-    """``(score + shift)^p`` in group 0; see :func:`.squares.power`."""
+    """``(score + shift)^p`` in group 0; see :func:`thex_hf.circuits.polynomial.powers.power`."""
     run.begin_stage("weights", name)
     held = first_group(run.shape.geometry)
     shifted = run.shift(f"{name} shift {shift}", scores, np.array([shift]), held)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from thex_hf.circuits.context import CircuitSteps, Context, Handles, Reply
+from thex_hf.circuits.polynomial.folding import FeedForward, PolynomialLayers
 from thex_hf.circuits.single import layers
 from thex_hf.circuits.single.attention import (
     attend,
@@ -14,7 +15,6 @@ from thex_hf.circuits.single.attention import (
     queries,
     split,
 )
-from thex_hf.circuits.single.folding import FeedForward, PolynomialLayers
 from thex_hf.circuits.single.refresh_schedule import SingleRefreshSchedule
 from thex_hf.circuits.single.token_head import head_logits
 from thex_hf.ckks.packing.matmul import fill_groups

@@ -8,15 +8,15 @@ from dataclasses import replace
 
 from thex_hf.circuits.context import Circuit, CircuitSteps, Context, Handles, RangeBits
 from thex_hf.circuits.flood import LOGIT_BITS, NO_FLOOD, Flood
-from thex_hf.circuits.margin import flood_options, strong_enough, too_weak
 from thex_hf.circuits.masks import SPARE_BITS
 from thex_hf.circuits.parallel import SEQUENTIAL, ParallelRunner
 from thex_hf.circuits.plan import KEY_SWITCHES, Plan
 from thex_hf.circuits.planning import RINGS, count, shape_of
+from thex_hf.circuits.polynomial.folding import PolynomialLayers, fold_polynomial
+from thex_hf.circuits.polynomial.margin import flood_options, strong_enough, too_weak
 from thex_hf.circuits.ranges import bits_of
 from thex_hf.circuits.shape import BUCKETS, Shape
 from thex_hf.circuits.single.circuit import single_encoder
-from thex_hf.circuits.single.folding import PolynomialLayers, fold_polynomial
 from thex_hf.circuits.single.refresh_schedule import SingleRefreshSchedule, refresh_schedules
 from thex_hf.ckks.engine import ServerEngine
 from thex_hf.ckks.parameters import MAX_MODULUS_BITS_128, Parameters

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 
+from thex_hf.circuits.polynomial.folding import LAST_SHRINK, ROW_SHRINK
+from thex_hf.circuits.polynomial.powers import POWER_LEVELS
 from thex_hf.circuits.schedule import Packing, Part, RoundTrip, Schedule
 from thex_hf.circuits.shape import Shape
-from thex_hf.circuits.single.folding import LAST_SHRINK, ROW_SHRINK
-from thex_hf.circuits.single.squares import POWER_LEVELS
 from thex_hf.ckks.packing.layout import Layout
 from thex_hf.errors import PlanError
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from thex_hf.circuits.context import Context, Handles, Target
 from thex_hf.circuits.folding import Affine
-from thex_hf.circuits.single.folding import FeedForward
+from thex_hf.circuits.polynomial.folding import FeedForward
+from thex_hf.circuits.polynomial.powers import double_real
 from thex_hf.circuits.single.layers import squares, squares_gain, wide
-from thex_hf.circuits.single.squares import double_real
 from thex_hf.ckks.packing.layout import Map
 from thex_hf.ckks.packing.matmul import sum_columns
 

@@ -5,7 +5,7 @@
 * affine norms, centred or not, join the maps around them.
 * ``a f^2 + b f + c = a (f + b/2a)^2 + rest``: only a square is left of the activation.
 * two heads share one complex map, ``M_0 + i M_1``, and so do the halves of the FFN. The
-  squares of both parts are ``4 (s_0^2 + i s_1^2)`` (see :mod:`.squares`); times
+  squares of both parts are ``4 (s_0^2 + i s_1^2)`` (see :mod:`.powers`); times
   ``V_0 - i V_1`` the real part is the sum over both heads.
 * the last FFN and the classifier read one row: together they are the quadratic form
   ``u . (A u + b) + c`` for each label, one level less than FFN and classifier.
@@ -39,7 +39,7 @@ STRETCH = 1
 """The last layer's scores are computed times ``2**`` that."""
 
 PARTS_GAIN = {2: 4.0, 4: 64.0, 6: 1024.0}
-"""What :func:`thex_hf.circuits.single.squares.power` multiplies ``z^p`` by."""
+"""What :func:`thex_hf.circuits.polynomial.powers.power` multiplies ``z^p`` by."""
 
 
 @dataclass(frozen=True)
