@@ -53,7 +53,7 @@ class Deviating(ClientRun):
         mask = np.zeros((shape.tokens, 1))
         mask[0] = LIFT
         contents = [np.zeros_like(unit), *[unit] * (len(schedule.request) - 1)]
-        contents += [mask] * len(schedule.masks)
+        contents += [mask] * len(schedule.averaging_masks)
         parts = []
         for values, (layout, level) in zip(contents, schedule.inputs, strict=True):
             assert isinstance(layout, Layout)

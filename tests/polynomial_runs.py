@@ -40,9 +40,9 @@ def pack_request(schedule: Schedule, embeddings, tokens):
     mask[: len(embeddings)] = 1 / len(embeddings)
     for layout, level in schedule.request:
         yield layout.pack(padded[: layout.tokens]), level
-    for layout, level in schedule.masks:
+    for layout, level in schedule.averaging_masks:
         yield layout.pack(np.repeat(mask, layout.features, axis=1)), level
-    for layout, level in schedule.marks:
+    for layout, level in schedule.token_masks:
         yield layout.pack(np.repeat(mask > 0, layout.features, axis=1) * 1.0), level
 
 

@@ -13,11 +13,10 @@ from thex_hf.circuits.batched.layout import BatchLayout
 from thex_hf.circuits.batched.planner import (
     batch_bits,
     batched_circuit,
-    batched_refresh_schedule_of,
     batching_is_faster,
     make_batch_plan,
 )
-from thex_hf.circuits.batched.refresh_schedule import batched_refresh_schedules
+from thex_hf.circuits.batched.refresh_schedule import BatchedRefreshSchedule
 from thex_hf.circuits.context import RangeBits
 from thex_hf.circuits.dispatch import batch_plan_for, plan_for
 from thex_hf.circuits.flood import Flood
@@ -102,7 +101,7 @@ def wanted_logits(weights, texts):
 
 def refresh_schedules_of(weights, slots, tokens):
     shape = shape_of(weights, tokens, 2 * slots)
-    return batched_refresh_schedules(shape, weights.layers[0].polynomial.power, 1, 99)
+    return BatchedRefreshSchedule.best(shape, weights.layers[0].polynomial.power, 1, 99)
 
 
 # --- layout -----------------------------------------------------------------
@@ -211,7 +210,7 @@ def test_plan():
     plan.parameters.require_128_bit()
     assert plan.options["packing"] == "batch"
     assert plan.options["sentences"] == 128
-    assert batched_refresh_schedule_of(plan).schedule == plan.schedule
+    assert BatchedRefreshSchedule.of(plan).schedule == plan.schedule
     assert len(plan.rotations) == 6
     assert [layout.ciphertexts for layout, _ in plan.schedule.inputs] == [64, 1]
     described = plan.to_json()

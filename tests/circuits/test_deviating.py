@@ -33,7 +33,9 @@ class Deviating(ClientRun):
         parts = super()._inputs()
         if self.how == "lifted":
             schedule, own = self.plan.schedule, self.mask[:, None] / len(self.embeddings) * LIFT
-            for index, (layout, level) in enumerate(schedule.masks, start=len(schedule.request)):
+            for index, (layout, level) in enumerate(
+                schedule.averaging_masks, start=len(schedule.request)
+            ):
                 parts[index] = self._encrypt(layout.pack(own.repeat(layout.features, 1)), level)
         return parts
 

@@ -15,7 +15,7 @@ from thex_hf.circuits.batched.layout import BatchLayout
 from thex_hf.circuits.dispatch import batch_plan_for, plan_for
 from thex_hf.circuits.flood import DEVIATIONS, LOGIT_BITS, NO_FLOOD, Flood, waste_bits
 from thex_hf.circuits.planning import shape_of
-from thex_hf.circuits.single.refresh_schedule import refresh_schedules
+from thex_hf.circuits.single.refresh_schedule import SingleRefreshSchedule
 from thex_hf.ckks.packing.geometry import Geometry
 from thex_hf.ckks.packing.layout import Layout
 from thex_hf.ckks.parameters import Parameters
@@ -36,7 +36,7 @@ PARAMETERS = [
 @pytest.mark.parametrize("head", ["cls", "mean", "tokens"])
 def test_every_logit_is_read_from_one_slot_that_holds_it(head):
     weights = random_polynomial_weights(head=head, labels=5)
-    answer = refresh_schedules(shape_of(weights, 32, 2048), 2, 1, 0)[0].answer
+    answer = SingleRefreshSchedule.best(shape_of(weights, 32, 2048), 2, 1, 0)[0].answer
     logits = np.random.default_rng(0).normal(size=(answer.tokens, 5))
     reads, packed = answer.reads(), np.stack(answer.pack(logits))
     assert reads.shape == packed.shape
@@ -201,7 +201,7 @@ def test_numbers_in_other_columns_of_the_last_reply_stay_under_the_flood(small_s
 
 def test_numbers_in_other_columns_meet_zeros_exactly():
     weights = random_polynomial_weights(**SIZES)
-    refreshes = refresh_schedules(shape_of(weights, 16, 2048), 2, 1, 99)[-1]
+    refreshes = SingleRefreshSchedule.best(shape_of(weights, 16, 2048), 2, 1, 99)[-1]
     labels = (refreshes.answer.maps()[0] >= 0).any(axis=0)
     random = np.random.default_rng(1).normal(size=refreshes.answer.maps()[0].shape) * 2.0**20
     random[:, labels] = 0

@@ -152,7 +152,7 @@ def test_masked_ranges_of_the_last_layer_are_checked():
 @pytest.mark.parametrize("protocol", ["refresh", "one-shot"])
 def test_what_the_mask_is_sent_as(protocol, head, kind, level):
     schedule = plan_for(make(protocol, head=head), 16, RANGES, protocol=protocol).schedule
-    packed = schedule.masks[1:] + schedule.marks
+    packed = schedule.averaging_masks[1:] + schedule.token_masks
     assert [(layout.kind, own) for layout, own in packed] == [(kind, level)]
-    assert len(schedule.marks) == (head == "tokens")
-    assert schedule.inputs == schedule.request + schedule.masks + schedule.marks
+    assert len(schedule.token_masks) == (head == "tokens")
+    assert schedule.inputs == schedule.request + schedule.averaging_masks + schedule.token_masks

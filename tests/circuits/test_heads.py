@@ -12,7 +12,7 @@ from thex_hf.circuits.flood import NO_FLOOD
 from thex_hf.circuits.planning import shape_of
 from thex_hf.circuits.polynomial.folding import fold_polynomial
 from thex_hf.circuits.single.planner import single_circuit
-from thex_hf.circuits.single.refresh_schedule import refresh_schedules
+from thex_hf.circuits.single.refresh_schedule import SingleRefreshSchedule
 from thex_hf.ckks.plaintext_cache import PlaintextCache
 
 HEADS = ("tokens", "mean")
@@ -68,7 +68,7 @@ def test_client_aided_with_another_softmax(softmax):
 def polynomial_setting(case, head, rests):
     sizes, slots, tokens, length = CASES[case]
     weights = random_polynomial_weights(head=head, **sizes)
-    every = refresh_schedules(
+    every = SingleRefreshSchedule.best(
         shape_of(weights, tokens, 2 * slots), weights.layers[0].polynomial.power, 1, 99
     )
     return weights, every[min(rests, len(every) - 1)], length

@@ -19,7 +19,7 @@ from thex_hf.circuits.planning import count as count_operations
 from thex_hf.circuits.planning import shape_of
 from thex_hf.circuits.polynomial.folding import fold_polynomial
 from thex_hf.circuits.single.planner import few_baby_steps, single_circuit
-from thex_hf.circuits.single.refresh_schedule import refresh_schedules
+from thex_hf.circuits.single.refresh_schedule import SingleRefreshSchedule
 from thex_hf.ckks.counting import CountingEngine, SymbolicCiphertext
 from thex_hf.ckks.parameters import Parameters
 from thex_hf.ckks.plaintext_cache import PlaintextCache
@@ -46,7 +46,7 @@ def setting(case, *, one_shot=True):
     sizes, slots, tokens, length = CASES.get(case, SMALL)
     weights = random_polynomial_weights(**sizes)
     shape = few_baby_steps(shape_of(weights, tokens, 2 * slots))
-    every = refresh_schedules(shape, weights.layers[0].polynomial.power, 1, 99)
+    every = SingleRefreshSchedule.best(shape, weights.layers[0].polynomial.power, 1, 99)
     refreshes = every[0] if one_shot else every[-1]
     embeddings = np.random.default_rng(5).normal(size=(length, weights.hidden)) * 0.7
     return weights, refreshes, list(pack_request(refreshes.schedule, embeddings, tokens))

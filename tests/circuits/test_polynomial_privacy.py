@@ -15,7 +15,7 @@ from thex_hf.circuits.masks import SPARE_BITS
 from thex_hf.circuits.planning import shape_of
 from thex_hf.circuits.polynomial.folding import fold_polynomial
 from thex_hf.circuits.single.planner import make_polynomial_plan, single_circuit
-from thex_hf.circuits.single.refresh_schedule import refresh_schedules
+from thex_hf.circuits.single.refresh_schedule import SingleRefreshSchedule
 from thex_hf.ckks.plaintext_cache import PlaintextCache
 from thex_hf.errors import PlanError
 from thex_hf.protocol.client import ClientRun
@@ -25,7 +25,7 @@ from thex_hf.protocol.server import ServerRun
 
 def test_everything_that_leaves_is_made_afresh():
     weights = random_polynomial_weights()
-    refreshes = refresh_schedules(shape_of(weights, 16, 4096), 2, 1, 99)[-1]
+    refreshes = SingleRefreshSchedule.best(shape_of(weights, 16, 4096), 2, 1, 99)[-1]
     _, _, engine, seen = run_exactly(weights, refreshes, 16)
     counts = Counter(verb for verb, _ in engine.rules.operations.elements())
     assert len(seen) == 3
@@ -67,7 +67,7 @@ def test_the_answer_holds_logits_and_nothing_else(case):
     """Before flooding, every slot but those of the logits is exactly zero."""
     sizes, slots, tokens, length = CASES[case]
     weights = random_polynomial_weights(**sizes)
-    refreshes = refresh_schedules(
+    refreshes = SingleRefreshSchedule.best(
         shape_of(weights, tokens, 2 * slots), weights.layers[0].polynomial.power, 1, 0
     )[0]
     engine = ExactEngine(slots)

@@ -1,4 +1,4 @@
-"""One run of a circuit: engine, stored plaintexts and shape; and the circuit as a generator."""
+"""One run of a circuit: engine, cached plaintexts and shape; and the circuit as a generator."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
-from thex_hf.circuits.flood import NO_FLOOD, Flood
+from thex_hf.circuits.flood import NO_FLOOD, Answer, Flood
 from thex_hf.circuits.folding import Affine
 from thex_hf.circuits.masks import Mask, draw
 from thex_hf.circuits.parallel import SEQUENTIAL, ParallelRunner, Task
@@ -41,11 +41,37 @@ class Target(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Context:
-    """What every step of one run shares."""
+class CircuitRun:
+    """One run of a circuit on an engine: the verbs that all circuits build on the engine's.
+
+    Args:
+        engine: the server's.
+        cache: encoded weights, kept between runs.
+    """
 
     engine: ServerEngine
     cache: PlaintextCache
+
+    def add_all(self, handles: Handles) -> Handle:
+        """The sum of all handles."""
+        return reduce(self.engine.add, handles)
+
+    def add_vectors(self, handles: Handles, vectors: Sequence[AnyVector]) -> Handles:
+        """Add to each handle a vector that is not kept encoded. Consumes no level."""
+        return [
+            self.engine.add_plain(a, self.engine.encode(v, self.engine.level(a), factor=False))
+            for a, v in zip(handles, vectors, strict=True)
+        ]
+
+    def flooded(self, handles: Handles, answer: Answer, noise: Flood) -> Handles:
+        """Add noise to an answer, see :mod:`.flood`, and a fresh encryption of zero."""
+        return [self.engine.rerandomise(a) for a in self.add_vectors(handles, noise.draw(answer))]
+
+
+@dataclass(frozen=True)
+class Context(CircuitRun):
+    """A run for one text: what every step of it shares."""
+
     shape: Shape
     bits: RangeBits
     softmax: str = "estimate"
@@ -84,10 +110,12 @@ class Context:
                 matrix = Matrix(target.name, target.affine.weight, inputs, target.outputs)
                 for block, a in enumerate(matmul(self.cache, matrix, steps)):
                     held = target.outputs[block]
-                    result.append(self.shift(f"{target.name} {block}", a, target.affine.bias, held))
+                    result.append(
+                        self.add_bias(f"{target.name} {block}", a, target.affine.bias, held)
+                    )
         return results
 
-    def shift(self, name: str, a: Handle, bias: Vector, held: Map) -> Handle:
+    def add_bias(self, name: str, a: Handle, bias: Vector, held: Map) -> Handle:
         """Add ``bias[feature]`` to every slot that holds a feature. Consumes no level."""
         vector = np.append(bias, 0.0)[held].ravel()
         if not vector.any():
@@ -98,43 +126,33 @@ class Context:
 
     def scale(self, name: str, a: Handle, factor: Vector, held: Map) -> Handle:
         """Multiply by ``factor[feature]``, slots without a feature by 0. Consumes one level."""
-        return self.engine.rescale(self.factor(name, a, factor, held))
+        return self.engine.rescale(self.scale_unrescaled(name, a, factor, held))
 
-    def add_all(self, handles: Handles) -> Handle:
-        """The sum of all handles."""
-        return reduce(self.engine.add, handles)
-
-    def factor(self, name: str, a: Handle, factor: Vector, held: Map) -> Handle:
+    def scale_unrescaled(self, name: str, a: Handle, factor: Vector, held: Map) -> Handle:
         """As :meth:`scale`, without the rescale: for sums of products."""
         vector = np.append(factor, 0.0)[held].ravel()
         plain = self.cache.get(self.engine, (name, "scale"), self.engine.level(a), vector)
         return self.engine.mul_plain(a, plain)
 
-    def settle(self, products: Handles) -> Handle:
+    def sum_products(self, products: Handles) -> Handle:
         """Add products of ciphertexts, relinearise and rescale. Consumes one level."""
         return self.engine.rescale(self.engine.relinearise(self.add_all(products)))
 
-    def hide(self, layout: Layout, handles: Handles, bits: int) -> tuple[Handles, Mask]:
+    def mask(self, layout: Layout, handles: Handles, bits: int) -> tuple[Handles, Mask]:
         """Mask values for a ``refresh`` part of ``client-aided``. Consumes no level."""
         self.begin_stage("masks")
         mask = self.draw(layout, bits)
-        return self._move(self._move(handles, mask.coarse), mask.fine), mask
+        return self.add_vectors(self.add_vectors(handles, mask.coarse), mask.fine), mask
 
-    def flood(self, handles: Handles, answer: Layout) -> Handles:
-        """Add noise to the answer, see :mod:`.flood`, and a fresh encryption of zero."""
-        self.begin_stage("masks")
-        return [self.engine.rerandomise(a) for a in self._move(handles, self.noise.draw(answer))]
-
-    def reveal(self, handles: Handles, mask: Mask, layout: Layout) -> Handles:
+    def unmask(self, handles: Handles, mask: Mask, layout: Layout) -> Handles:
         """Take the mask off what came back in another layout. Consumes no level."""
         self.begin_stage("masks")
-        return self._move(handles, layout.pack(-mask.matrix[: layout.tokens]))
+        return self.add_vectors(handles, layout.pack(-mask.matrix[: layout.tokens]))
 
-    def _move(self, handles: Handles, vectors: Sequence[AnyVector]) -> Handles:
-        return [
-            self.engine.add_plain(a, self.engine.encode(v, self.engine.level(a), factor=False))
-            for a, v in zip(handles, vectors, strict=True)
-        ]
+    def flood(self, handles: Handles, answer: Layout) -> Handles:
+        """The answer with noise, rerandomised: see :meth:`CircuitRun.flooded`."""
+        self.begin_stage("masks")
+        return self.flooded(handles, answer, self.noise)
 
 
 Reply: TypeAlias = list[list[Handles]]

@@ -10,11 +10,11 @@ from thex_hf.circuits.batched.folding import BatchLayers, fold_batch
 from thex_hf.circuits.batched.planner import (
     batch_bits,
     batched_circuit,
-    batched_refresh_schedule_of,
     batching_is_faster,
     is_batch,
     make_batch_plan,
 )
+from thex_hf.circuits.batched.refresh_schedule import BatchedRefreshSchedule
 from thex_hf.circuits.client_aided.planner import client_aided_circuit, make_plan
 from thex_hf.circuits.context import Circuit
 from thex_hf.circuits.flood import FLOODS, Flood
@@ -23,13 +23,13 @@ from thex_hf.circuits.parallel import SEQUENTIAL, ParallelRunner
 from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.planning import RINGS
 from thex_hf.circuits.polynomial.folding import PolynomialLayers, fold_polynomial
+from thex_hf.circuits.polynomial.planning import stream_bits
 from thex_hf.circuits.ranges import range_bits
 from thex_hf.circuits.single.planner import (
     make_polynomial_plan,
-    refresh_schedule_of,
     single_circuit,
-    stream_bits,
 )
+from thex_hf.circuits.single.refresh_schedule import SingleRefreshSchedule
 from thex_hf.errors import PlanError
 from thex_hf.weights import EncoderWeights
 
@@ -174,10 +174,8 @@ def circuit_for(plan: Plan, folded: Folded, runner: ParallelRunner = SEQUENTIAL)
         noise = Flood.of(plan.options)
         if is_batch(plan):
             assert folded.batch is not None  # no batch plan is made for other heads
-            return batched_circuit(
-                batched_refresh_schedule_of(plan), plan.bits, folded.batch, noise
-            )
+            return batched_circuit(BatchedRefreshSchedule.of(plan), plan.bits, folded.batch, noise)
         return single_circuit(
-            refresh_schedule_of(plan), plan.bits, folded.single, noise, runner=runner
+            SingleRefreshSchedule.of(plan), plan.bits, folded.single, noise, runner=runner
         )
     return client_aided_circuit(plan.shape, plan.bits, plan.options["softmax"], folded)

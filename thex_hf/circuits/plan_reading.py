@@ -13,27 +13,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from thex_hf.circuits.batched.planner import (
-    PACKING,
-    batched_refresh_schedule_of,
-    choose_for_batch,
-    is_batch,
-)
+from thex_hf.circuits.batched.planner import PACKING, choose_for_batch, is_batch
+from thex_hf.circuits.batched.refresh_schedule import BatchedRefreshSchedule
 from thex_hf.circuits.client_aided.planner import choose_parameters
 from thex_hf.circuits.context import RangeBits
 from thex_hf.circuits.dispatch import FORMS
 from thex_hf.circuits.flood import FLOOD_BITS, waste_bits
 from thex_hf.circuits.plan import FORMAT, KeyNeeds, Plan
 from thex_hf.circuits.planning import RINGS
+from thex_hf.circuits.polynomial.planning import EXIT_LEVEL
 from thex_hf.circuits.schedule import SOFTMAX, AnyLayout, Packing, Schedule, make_schedule
 from thex_hf.circuits.shape import BUCKETS, Shape
-from thex_hf.circuits.single.planner import (
-    EXIT_LEVEL,
-    choose,
-    few_baby_steps,
-    refresh_schedule_of,
-    roomy,
-)
+from thex_hf.circuits.single.planner import choose, few_baby_steps, roomy
+from thex_hf.circuits.single.refresh_schedule import SingleRefreshSchedule
 from thex_hf.ckks.packing.geometry import Geometry
 from thex_hf.ckks.parameters import Parameters
 from thex_hf.errors import PlanError, SecurityError, WireError
@@ -139,9 +131,9 @@ def _schedule(plan: Plan) -> Schedule:
     if plan.protocol == "client-aided":
         return make_schedule(plan.shape, plan.options["softmax"])
     return (
-        batched_refresh_schedule_of(plan).schedule
+        BatchedRefreshSchedule.of(plan).schedule
         if is_batch(plan)
-        else refresh_schedule_of(plan).schedule
+        else SingleRefreshSchedule.of(plan).schedule
     )
 
 
@@ -292,8 +284,8 @@ def _parameters(plan: Plan) -> Parameters | None:
         return choose_parameters(plan.schedule.top_level)
     bits = RangeBits((), tuple(plan.options["stream_bits"]))
     if is_batch(plan):
-        return choose_for_batch(ring, batched_refresh_schedule_of(plan), bits)
-    return choose(ring, refresh_schedule_of(plan), bits)
+        return choose_for_batch(ring, BatchedRefreshSchedule.of(plan), bits)
+    return choose(ring, SingleRefreshSchedule.of(plan), bits)
 
 
 def _check_keys(plan: Plan) -> None:

@@ -72,21 +72,21 @@ class RoundTrip:
 class Schedule:
     """A whole run: the request's packings, the round trips, and the answer's layout.
 
-    ``masks`` are further packings of the request, for ``mask / n``: 1/n for each of the n true
-    tokens and 0 for padding, so that the server need not know n. ``marks`` are more of them, for
-    the mask itself: 1 for each true token.
+    ``averaging_masks`` are further packings of the request, for ``mask / n``: 1/n for each of the
+    n true tokens and 0 for padding, so that the server need not know n. ``token_masks`` are more
+    of them, for the mask itself: 1 for each true token.
     """
 
     request: tuple[Packing, ...]
     round_trips: tuple[RoundTrip, ...]
     answer: Layout | BatchLayout
-    masks: tuple[Packing, ...] = ()
-    marks: tuple[Packing, ...] = ()
+    averaging_masks: tuple[Packing, ...] = ()
+    token_masks: tuple[Packing, ...] = ()
 
     @property
     def inputs(self) -> tuple[Packing, ...]:
         """All parts of a request."""
-        return self.request + self.masks + self.marks
+        return self.request + self.averaging_masks + self.token_masks
 
     @property
     def rounds(self) -> int:

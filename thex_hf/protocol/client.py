@@ -168,9 +168,11 @@ class ClientRun(Conversation):
         for layout, level in schedule.request:
             assert isinstance(layout, Layout)
             parts.append(self._encrypt(layout.pack(padded[: layout.tokens]), level))
-        shares = [mask / len(self.embeddings)] * len(schedule.masks)
-        every = [*shares, *([mask] * len(schedule.marks))]
-        for own, (layout, level) in zip(every, schedule.masks + schedule.marks, strict=True):
+        shares = [mask / len(self.embeddings)] * len(schedule.averaging_masks)
+        every = [*shares, *([mask] * len(schedule.token_masks))]
+        for own, (layout, level) in zip(
+            every, schedule.averaging_masks + schedule.token_masks, strict=True
+        ):
             assert isinstance(layout, Layout)
             parts.append(self._encrypt(layout.pack(own.repeat(layout.features, 1)), level))
         return parts
@@ -286,7 +288,7 @@ class BatchClientRun(Conversation):
         for index, text in enumerate(self.embeddings):
             padded[index, : len(text)] = text
             share[index, : len(text)] = 1.0 / len(text)
-        contents = [padded] * len(schedule.request) + [share] * len(schedule.masks)
+        contents = [padded] * len(schedule.request) + [share] * len(schedule.averaging_masks)
         parts = []
         for values, (layout, level) in zip(contents, schedule.inputs, strict=True):
             assert isinstance(layout, BatchLayout)

@@ -15,7 +15,7 @@ from thex_hf.circuits.batched.context import BatchContext, Pairs
 from thex_hf.circuits.batched.folding import PairAttention, stacked
 from thex_hf.circuits.context import Handles
 from thex_hf.circuits.folding import Affine
-from thex_hf.circuits.polynomial.powers import double_real
+from thex_hf.circuits.polynomial.powers import double_real, multiply, power
 from thex_hf.ckks.engine import Handle
 
 BABY_COST, GIANT_COST = 4, 5  # key switches of a step: key and value, or query and two of a sum
@@ -46,7 +46,8 @@ def attend(run: BatchContext, maps: PairAttention, stream: Pairs, mask: Handle) 
     weights, gain = [], 1.0
     for h, pairs in enumerate(heads):
         raised = [
-            _raise(run, maps, h, score) for score in _scores(run, query, key, pairs, babies, giants)
+            _powers(run, maps, h, score)
+            for score in _scores(run, query, key, pairs, babies, giants)
         ]
         weights.append([handle for handle, _ in raised])
         gain = raised[0][1]
@@ -83,11 +84,11 @@ def attend_cls(
     for h in range(maps.heads):
         own = range(h * size, (h + 1) * size)
         score = run.add_all([engine.mul(query[f], key[f]) for f in own])
-        handle, gain = _raise(run, maps, h, score)
+        handle, gain = _powers(run, maps, h, score)
         weights.append(handle)
     masked = _masked(run, value, mask, engine.level(weights[0]), gain)
     return [
-        run.sum_tokens(run.settle(engine.mul(weights[f // size], own)))
+        run.sum_tokens(run.relinearise_rescale(engine.mul(weights[f // size], own)))
         for f, own in enumerate(masked)
     ]
 
@@ -130,26 +131,13 @@ def _scores(
     return sums
 
 
-def _raise(
+def _powers(
     run: BatchContext, maps: PairAttention, head: int, products: Handle
 ) -> tuple[Handle, float]:
     """Attention weights of one head, before the mask; and their gain. Levels: 1 + the power's."""
-    engine = run.engine
-    shifted = run.shift(double_real(engine, run.settle(products)), float(maps.shift[head]))
-    square = run.settle(engine.mul(shifted, shifted))
-    gain = engine.scale_ratio(engine.level(shifted))
-    if maps.power == 2:
-        return square, gain
-    level = engine.level(square)
-    fourth, fourth_gain = (
-        run.settle(engine.mul(square, square)),
-        gain**2 * engine.scale_ratio(level),
-    )
-    if maps.power == 4:
-        return fourth, fourth_gain
-    lower = engine.mod_switch(square, level - 1)
-    sixth = run.settle(engine.mul(fourth, lower))
-    return sixth, gain * fourth_gain * engine.scale_ratio(level - 1)
+    score = double_real(run.engine, run.relinearise_rescale(products))
+    shifted = run.add_number(score, float(maps.shift[head]))
+    return power(run.engine, shifted, maps.power, multiply)
 
 
 def _masked(
@@ -165,7 +153,7 @@ def _masked(
     share = engine.mod_switch(mask, level + 2)
     (share,) = engine.combine([share], np.array([[1.0 / divisor]]), np.zeros(1))
     for a in value:
-        yield run.settle(engine.mul(engine.mod_switch(a, level + 1), share))
+        yield run.relinearise_rescale(engine.mul(engine.mod_switch(a, level + 1), share))
 
 
 def _context(

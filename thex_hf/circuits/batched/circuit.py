@@ -1,4 +1,4 @@
-"""The server's circuit of a whole batch: a generator that yields its rests."""
+"""The server's circuit of a whole batch: a generator that yields what it refreshes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from thex_hf.circuits.batched.context import BatchContext, Pairs
 from thex_hf.circuits.batched.folding import BatchLayers, PairFeedForward, PairHead, stacked
 from thex_hf.circuits.context import CircuitSteps, Handles, Reply
 from thex_hf.circuits.polynomial.powers import double_real, multiply_parts
+from thex_hf.circuits.polynomial.refresh import refresh
 from thex_hf.ckks.engine import Handle, Vector
 
 
@@ -18,52 +19,40 @@ def batched_encoder(run: BatchContext, maps: BatchLayers, request: list[Handles]
     """Run the encoder on an encrypted batch.
 
     Args:
-        run: engine, store, route and ranges of what leaves.
+        run: engine, cache, refresh schedule and ranges of what leaves.
         maps: folded weights.
         request: the stream's packings, then ``mask / n``.
 
-    Yields what rests, hidden, is sent the client's reply, and returns the logits, flooded, at
-    level 0: one ciphertext a label, zero but for token 0.
+    Yields the blinded state at each refresh point, is sent the client's reply, and returns the
+    logits, flooded, at level 0: one ciphertext a label, zero but for token 0.
     """
     refreshes = run.refreshes
     streams, (mask,) = request[:-1], request[-1]
     for index, ffn in enumerate(maps.ffn):
         stage = 2 * index
         stream = run.pairs(streams[0])
-        found = attend(run, maps.attention[index], stream.at(refreshes.levels[stage]), mask)
-        context = yield from _settled(run, stage, found)
+        attended = attend(run, maps.attention[index], stream.at(refreshes.levels[stage]), mask)
+        context = yield from _refreshed(run, stage, attended)
         streams = [feed_forward(run, ffn, stream, context)]
         del stream, context
         if stage + 1 in refreshes.points:
-            streams = yield from refresh(run, stage + 1, streams[0])
+            streams = yield from refresh(run.engine, streams[0], refreshes.part(stage + 1))
     stream = run.pairs(streams[0])
     row = run.pairs(run.spread(streams[0]) if refreshes.spreads else streams[1])
     start = run.engine.level(row.handles[0])
-    found = attend_cls(run, maps.attention[-1], stream.at(start), row, mask)
+    attended = attend_cls(run, maps.attention[-1], stream.at(start), row, mask)
     del stream, streams
-    context = yield from _settled(run, refreshes.last, found)
+    context = yield from _refreshed(run, refreshes.last, attended)
     return run.flood(logits(run, maps.head, row, context))
 
 
-def _settled(
+def _refreshed(
     run: BatchContext, stage: int, context: Handles
 ) -> Generator[list[Handles], Reply, Pairs]:
-    """The context, refreshed when the route rests here."""
+    """The context, refreshed when its stage is a refresh point."""
     if stage in run.refreshes.points:
-        (context,) = yield from refresh(run, stage, context)
+        (context,) = yield from refresh(run.engine, context, run.refreshes.part(stage))
     return run.pairs(context)
-
-
-def refresh(
-    run: BatchContext, stage: int, handles: Handles
-) -> Generator[list[Handles], Reply, list[Handles]]:
-    """Hide, have it encrypted afresh, take off what hid it."""
-    hidden, blind = run.engine.blind(handles)
-    reply = yield [hidden]
-    return [
-        run.engine.unblind(fresh, blind, move)
-        for fresh, (move, _) in zip(reply[0], run.refreshes.part(stage).moves, strict=True)
-    ]
 
 
 def feed_forward(run: BatchContext, ffn: PairFeedForward, stream: Pairs, context: Pairs) -> Handles:
@@ -95,7 +84,7 @@ def logits(run: BatchContext, head: PairHead, row: Pairs, context: Pairs) -> Han
     for label in range(len(head.bias)):
         terms = forms[label * size : (label + 1) * size]
         total = run.add_all([engine.mul(a, b) for a, b in zip(own, terms, strict=True)])
-        out.append(double_real(engine, run.settle(total)))
+        out.append(double_real(engine, run.relinearise_rescale(total)))
     return [_plus(run, a, float(b)) for a, b in zip(run.keep_first(out), head.bias, strict=True)]
 
 

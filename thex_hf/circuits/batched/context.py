@@ -1,19 +1,18 @@
-"""One run of a batch: engine, stored plaintexts and route, and the verbs built on them."""
+"""One run of a batch: engine, cached plaintexts and refresh schedule, and verbs built on them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property
 
 import numpy as np
 
 from thex_hf.circuits.batched.folding import both
 from thex_hf.circuits.batched.refresh_schedule import BatchedRefreshSchedule
-from thex_hf.circuits.context import Handles, RangeBits
+from thex_hf.circuits.context import CircuitRun, Handles, RangeBits
 from thex_hf.circuits.flood import NO_FLOOD, Flood
 from thex_hf.circuits.folding import Affine
 from thex_hf.ckks.engine import AnyVector, ComplexVector, Handle, ServerEngine
-from thex_hf.ckks.plaintext_cache import PlaintextCache
 
 
 @dataclass(frozen=True)
@@ -46,11 +45,9 @@ class Pairs:
 
 
 @dataclass(frozen=True)
-class BatchContext:
-    """What every step of one run shares."""
+class BatchContext(CircuitRun):
+    """A run for a batch: what every step of it shares."""
 
-    engine: ServerEngine
-    cache: PlaintextCache
     refreshes: BatchedRefreshSchedule
     bits: RangeBits
     noise: Flood = NO_FLOOD
@@ -81,18 +78,13 @@ class BatchContext:
         conjugates = [self.engine.conjugate(a) for a in results[count:]]
         return [self.engine.add(a, b) for a, b in zip(results[:count], conjugates, strict=True)]
 
-    def add_all(self, handles: Handles) -> Handle:
-        """The sum of all handles."""
-        return reduce(self.engine.add, handles)
-
-    def settle(self, product: Handle) -> Handle:
-        """Relinearise and rescale a sum of products. Levels: 1."""
+    def relinearise_rescale(self, product: Handle) -> Handle:
+        """Of a sum of products. Levels: 1."""
         return self.engine.rescale(self.engine.relinearise(product))
 
-    def shift(self, a: Handle, number: float) -> Handle:
+    def add_number(self, a: Handle, number: float) -> Handle:
         """Add one number to every slot."""
-        vector, level = np.full(self.engine.slots, number), self.engine.level(a)
-        return self.engine.add_plain(a, self.engine.encode(vector, level, factor=False))
+        return self.add_vectors([a], [np.full(self.engine.slots, number)])[0]
 
     def keep_first(self, handles: Handles) -> Handles:
         """Token 0 as it is, zero elsewhere. Levels: 1."""
@@ -114,11 +106,5 @@ class BatchContext:
         return [self.sum_tokens(a) for a in self.keep_first(handles)]
 
     def flood(self, handles: Handles) -> Handles:
-        """Add noise to the answer, see :mod:`..flood`, and a fresh encryption of zero."""
-        noise = self.noise.draw(self.refreshes.answer)
-        flooded = [self._add(a, own) for a, own in zip(handles, noise, strict=True)]
-        return [self.engine.rerandomise(a) for a in flooded]
-
-    def _add(self, a: Handle, vector: AnyVector) -> Handle:
-        plain = self.engine.encode(vector, self.engine.level(a), factor=False)
-        return self.engine.add_plain(a, plain)
+        """The answer with noise, rerandomised: see :meth:`CircuitRun.flooded`."""
+        return self.flooded(handles, self.refreshes.answer, self.noise)

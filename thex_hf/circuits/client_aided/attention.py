@@ -70,7 +70,7 @@ def cls_scores(run: Context, query: Handles, key: Handles) -> Handles:
         own = [(p, block) for p, (held, block) in enumerate(shape.pieces) if held == head]
         for k in range(tiles):
             products = [engine.mul(query[p], key[k * blocks + block]) for p, block in own]
-            out.append(sum_features(engine, shape.geometry, run.settle(products)))
+            out.append(sum_features(engine, shape.geometry, run.sum_products(products)))
     return out
 
 
@@ -84,5 +84,7 @@ def cls_context(run: Context, weights: Handles, value: Handles) -> Handles:
         products = [
             engine.mul(weights[head * tiles + k], value[k * blocks + block]) for k in range(tiles)
         ]
-        out.append(sum_columns(engine, shape.geometry, run.settle(products), shape.geometry.tile))
+        out.append(
+            sum_columns(engine, shape.geometry, run.sum_products(products), shape.geometry.tile)
+        )
     return out

@@ -21,11 +21,11 @@ def encode(run: Context, layers: tuple[FoldedLayer, ...], request: list[Handles]
     stream, second = request
     for index, layer in enumerate(layers[:-1]):
         after = yield from full_layer(run, index, layer, stream, second)
-        hidden, mask = run.hide(run.shape.stream("solo"), after, run.bits.stream[index + 1])
+        hidden, mask = run.mask(run.shape.stream("solo"), after, run.bits.stream[index + 1])
         reply = yield [hidden]
         packings = stream_packings(run.shape, index + 1)
         stream, second = (
-            run.reveal(handles, mask, layout)  # type: ignore[arg-type]
+            run.unmask(handles, mask, layout)  # type: ignore[arg-type]
             for handles, (layout, _) in zip(reply[0], packings, strict=True)
         )
     final = last_layer if run.shape.head == "cls" else token_layer
@@ -70,9 +70,9 @@ def _every_token(
     """``u = x + attention`` in ``solo`` and ``dup`` at level 1, and the FFN values in ``split``."""
     query, value = projections.query_and_value(run, index, layer, stream)
     key = _filled(run, projections.skewed_key(run, index, layer, keys))
-    hidden, mask = run.hide(run.shape.stream("solo"), value, run.bits.value[index])
+    hidden, mask = run.mask(run.shape.stream("solo"), value, run.bits.value[index])
     reply = yield [attention.scores(run, query, key), hidden]
-    weights, value = reply[0][0], run.reveal(reply[1][0], mask, run.shape.stream("skew+"))
+    weights, value = reply[0][0], run.unmask(reply[1][0], mask, run.shape.stream("skew+"))
     context = attention.context(run, weights, value)
     if run.softmax == ON_SERVER:
         context = yield from normalise(run, weights, context, last=False)
@@ -99,9 +99,9 @@ def last_layer(
     """
     query = projections.cls_query(run, index, layer, cls)
     both = projections.key_beside_value(run, index, layer, stream)
-    hidden, mask = run.hide(run.shape.stream("back"), both, run.bits.value[index])
+    hidden, mask = run.mask(run.shape.stream("back"), both, run.bits.value[index])
     reply = yield [attention.cls_scores(run, query, both), hidden]
-    weights, value = reply[0][0], run.reveal(reply[1][0], mask, run.shape.stream("dup"))
+    weights, value = reply[0][0], run.unmask(reply[1][0], mask, run.shape.stream("dup"))
     context = attention.cls_context(run, weights, value)
     if run.softmax == ON_SERVER:
         context = yield from normalise(run, weights, context, last=True)

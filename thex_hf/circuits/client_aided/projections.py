@@ -97,7 +97,7 @@ def ffn_out(run: Context, index: int, layer: FoldedLayer, wide: Handles) -> Hand
     for i, a in enumerate(parts):
         whole = fold_groups(run.engine, run.shape.geometry, a)
         block = i % len(solo)
-        out.append(run.shift(f"{index} down {block}", whole, layer.down.bias, solo[block]))
+        out.append(run.add_bias(f"{index} down {block}", whole, layer.down.bias, solo[block]))
     return out
 
 

@@ -43,7 +43,7 @@ def normalise(
     inverse = _third_layer(run, net, reply[0][0], maps, last)
     pieces = run.shape.pieces
     return [
-        run.settle(
+        run.sum_products(
             [run.engine.mul(a, inverse[i // len(pieces) * heads + pieces[i % len(pieces)][0]])]
         )
         for i, a in enumerate(context)
@@ -81,7 +81,7 @@ def _first_layer(
                     name, factor = f"first {last} {block} {head}", np.tile(net.w1, heads)
                     shares.append(run.scale(name, sums[head * tiles + tile], factor, own))
             bias = np.tile(net.b1, heads)
-            out.append(run.shift(f"first {last} {block}", run.add_all(shares), bias, held))
+            out.append(run.add_bias(f"first {last} {block}", run.add_all(shares), bias, held))
     return out
 
 

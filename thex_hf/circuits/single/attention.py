@@ -16,7 +16,13 @@ import numpy as np
 
 from thex_hf.circuits.context import Context, Handles, Target
 from thex_hf.circuits.polynomial.folding import AttentionMaps
-from thex_hf.circuits.polynomial.powers import POWER_LEVELS, double_real, power, power_gain
+from thex_hf.circuits.polynomial.powers import (
+    POWER_LEVELS,
+    double_real,
+    multiply_parts,
+    power,
+    power_gain,
+)
 from thex_hf.ckks.engine import Handle
 from thex_hf.ckks.packing import attention as kernels
 from thex_hf.ckks.packing.geometry import Geometry
@@ -67,7 +73,7 @@ def attend(
     run.begin_stage("scores")
     met = scores(run, split(pairs, count), skewed)
     weights = [
-        [_raise(run, name, shift, maps.power, z) for z in pair]
+        [_powers(run, name, shift, maps.power, z) for z in pair]
         for shift, pair in zip(maps.shift, met, strict=True)
     ]
     run.begin_stage("context")
@@ -77,7 +83,7 @@ def attend(
     for index, a in enumerate(contexts):
         block = index % layout.blocks
         held = layout.maps()[block]
-        out.append(run.shift(f"{name} out {block}", double_real(run.engine, a), maps.bias, held))
+        out.append(run.add_bias(f"{name} out {block}", double_real(run.engine, a), maps.bias, held))
     return out
 
 
@@ -112,10 +118,12 @@ def attend_cls(
         first[:, 1:] = -1  # the [CLS] row of the stream stands in column 0
         own = engine.mod_switch(stream[block], level)
         halves = np.full(run.shape.hidden, maps.keep / 2)  # the real part doubles
-        total = engine.add(run.settle(terms), run.scale(f"{name} cls {block}", own, halves, first))
+        total = engine.add(
+            run.sum_products(terms), run.scale(f"{name} cls {block}", own, halves, first)
+        )
         total = fill_groups(engine, geometry, total)
         total = double_real(engine, sum_columns(engine, geometry, total, geometry.tile))
-        out.append(run.shift(f"{name} out {block}", total, maps.bias, held))
+        out.append(run.add_bias(f"{name} out {block}", total, maps.bias, held))
     return out
 
 
@@ -149,8 +157,8 @@ def _cls_weights(
             run.begin_stage("scores", name)
             tile = keys[start : start + blocks]
             terms = [engine.mul(a, b) for a, b in zip(own, tile, strict=True)]
-            score = sum_features(engine, run.shape.geometry, run.settle(terms))
-            weights[-1].append(_raise(run, name, shift, maps.power, score))
+            score = sum_features(engine, run.shape.geometry, run.sum_products(terms))
+            weights[-1].append(_powers(run, name, shift, maps.power, score))
     return weights
 
 
@@ -193,17 +201,17 @@ def _values(
     pairs = run.apply(targets, run.shape.stream(kind).maps(), source, skew=skew)
     blocks = run.shape.stream(kind).blocks
     return [
-        [run.settle([engine.mul(a, masks[i // blocks])]) for i, a in enumerate(handles)]
+        [run.sum_products([engine.mul(a, masks[i // blocks])]) for i, a in enumerate(handles)]
         for handles in pairs
     ]
 
 
-def _raise(run: Context, name: str, shift: complex, exponent: int, scores: Handle) -> Handle:
+def _powers(run: Context, name: str, shift: complex, exponent: int, scores: Handle) -> Handle:
     """``(score + shift)^p`` in group 0; see :func:`thex_hf.circuits.polynomial.powers.power`."""
     run.begin_stage("weights", name)
     held = first_group(run.shape.geometry)
-    shifted = run.shift(f"{name} shift {shift}", scores, np.array([shift]), held)
-    return power(run.engine, shifted, exponent)[0]
+    shifted = run.add_bias(f"{name} shift {shift}", scores, np.array([shift]), held)
+    return power(run.engine, shifted, exponent, multiply_parts)[0]
 
 
 def flat(lists: list[Handles]) -> Handles:

@@ -1,4 +1,4 @@
-"""The server's circuit of a whole polynomial encoder: a generator that yields its rests."""
+"""The server's circuit of a whole polynomial encoder: a generator that yields what it refreshes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Generator
 
 from thex_hf.circuits.context import CircuitSteps, Context, Handles, Reply
 from thex_hf.circuits.polynomial.folding import FeedForward, PolynomialLayers
+from thex_hf.circuits.polynomial.refresh import refresh
 from thex_hf.circuits.single import layers
 from thex_hf.circuits.single.attention import (
     attend,
@@ -33,7 +34,7 @@ def single_encoder(
         maps: folded weights.
         request: the stream's packings, then those of ``mask / n`` and of the mask.
 
-    Yields the hidden stream at each rest, is sent the client's reply, and returns the
+    Yields the blinded stream at each refresh point, is sent the client's reply, and returns the
     logits, flooded, at level 0.
     """
     given = len(refreshes.packings(0))
@@ -48,10 +49,11 @@ def single_encoder(
             after, query, values = _into_last(run, maps, index, streams[0], mask)
             streams = [after]
             continue
-        hidden, points = layers.squares(run, f"{index}", ffn, streams[0]), end in refreshes.points
-        after = layers.next_stream(run, f"{index}", ffn, streams[0], hidden, whole=not points)
-        streams = (yield from refresh(run, refreshes, end, after)) if points else [after]
-        if not points:
+        refreshed = end in refreshes.points
+        hidden = layers.squares(run, f"{index}", ffn, streams[0])
+        after = layers.next_stream(run, f"{index}", ffn, streams[0], hidden, whole=not refreshed)
+        streams = (yield from _refreshed(run, refreshes, end, after)) if refreshed else [after]
+        if not refreshed:
             level = run.engine.level(after[0]) - 1
             streams.append([run.engine.mod_switch(a, level) for a in layers.skew(run, after)])
     if isinstance(maps.head, FeedForward):
@@ -67,7 +69,7 @@ def single_encoder(
     count = len(own.query)
     row = attend_cls(run, name, own, split(query, count), streams[0], split(values, count))
     if 2 * last in refreshes.points:
-        row = (yield from refresh(run, refreshes, 2 * last, row))[0]
+        row = (yield from _refreshed(run, refreshes, 2 * last, row))[0]
     return run.flood(layers.logits(run, maps.head, row), refreshes.answer)
 
 
@@ -100,7 +102,7 @@ def _attention(
     streams: Streams,
     mask: Handles,
 ) -> Generator[list[Handles], Reply, Streams]:
-    """``x + attention`` in ``dup``, refreshed when the route rests there."""
+    """``x + attention`` in ``dup``, refreshed when that is a refresh point."""
     stream, skewed = streams
     attended = attend(run, f"{index}", maps.attention[index], stream, skewed, mask)
     engine = run.engine
@@ -111,19 +113,13 @@ def _attention(
         for a, x in zip(attended, stream, strict=True)
     ]
     if 2 * index in refreshes.points:
-        return (yield from refresh(run, refreshes, 2 * index, total))
+        return (yield from _refreshed(run, refreshes, 2 * index, total))
     return [total]
 
 
-def refresh(
+def _refreshed(
     run: Context, refreshes: SingleRefreshSchedule, stage: int, stream: Handles
 ) -> Generator[list[Handles], Reply, Streams]:
-    """Hide the stream, have it encrypted afresh, take off what hid it."""
+    """The stream in its packings of the next stage."""
     run.begin_stage("masks")
-    hidden, blind = run.engine.blind(stream)
-    reply = yield [hidden]
-    run.begin_stage("masks")
-    return [
-        run.engine.unblind(handles, blind, move)
-        for handles, (move, _) in zip(reply[0], refreshes.part(stage).moves, strict=True)
-    ]
+    return (yield from refresh(run.engine, stream, refreshes.part(stage)))

@@ -89,7 +89,7 @@ def keep(run: Context, name: str, ffn: FeedForward, stream: Handles) -> Handles:
     for index, a in enumerate(stream):
         block = index % len(maps)
         scaled = run.scale(f"{name} keep {block}", a, np.diag(ffn.keep.weight), maps[block])
-        out.append(run.shift(f"{name} keep {block}", scaled, ffn.keep.bias, maps[block]))
+        out.append(run.add_bias(f"{name} keep {block}", scaled, ffn.keep.bias, maps[block]))
     return out
 
 
@@ -194,8 +194,8 @@ def logits(run: Context, head: Head, row: Handles) -> Handles:
     for index, held in enumerate(answer.maps()):
         own = forms[index * rows.blocks : (index + 1) * rows.blocks]
         products = [engine.mul(a, b) for a, b in zip(own, low, strict=True)]
-        total = sum_features(engine, geometry, run.settle(products))
-        out.append(run.shift(f"answer {index}", total, head.bias, held))
+        total = sum_features(engine, geometry, run.sum_products(products))
+        out.append(run.add_bias(f"answer {index}", total, head.bias, held))
     return out
 
 
@@ -212,7 +212,7 @@ def skew(run: Context, stream: Handles) -> Handles:
         for turn in range(geometry.tile):
             a = engine.rotate(a, 1) if turn else a
             held = np.where((-rows) % geometry.tile == turn, first, -1)
-            part = run.factor(f"skew {turn}", a, shrunk, held)
+            part = run.scale_unrescaled(f"skew {turn}", a, shrunk, held)
             total = part if total is None else engine.add(total, part)
         out.append(fill_groups(engine, geometry, engine.rescale(total)))
     return out

@@ -1,35 +1,38 @@
-"""Choose ring, primes and rests for the polynomial circuit."""
+"""Choose ring, primes and refresh points of the circuit for one text."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from thex_hf.circuits.context import Circuit, CircuitSteps, Context, Handles, RangeBits
-from thex_hf.circuits.flood import LOGIT_BITS, NO_FLOOD, Flood
-from thex_hf.circuits.masks import SPARE_BITS
+from thex_hf.circuits.flood import NO_FLOOD, Flood
 from thex_hf.circuits.parallel import SEQUENTIAL, ParallelRunner
-from thex_hf.circuits.plan import KEY_SWITCHES, Plan
-from thex_hf.circuits.planning import RINGS, count, shape_of
-from thex_hf.circuits.polynomial.folding import PolynomialLayers, fold_polynomial
-from thex_hf.circuits.polynomial.margin import flood_options, strong_enough, too_weak
-from thex_hf.circuits.ranges import bits_of
+from thex_hf.circuits.plan import Plan
+from thex_hf.circuits.planning import shape_of
+from thex_hf.circuits.polynomial.folding import PolynomialLayers, fold_polynomial, terms_of
+from thex_hf.circuits.polynomial.margin import flood_options
+from thex_hf.circuits.polynomial.planning import (
+    EXIT_LEVEL,
+    Planner,
+    candidates,
+    largest_scale,
+    most_points,
+    operation_seconds,
+    rings_to_try,
+)
 from thex_hf.circuits.shape import BUCKETS, Shape
 from thex_hf.circuits.single.circuit import single_encoder
-from thex_hf.circuits.single.refresh_schedule import SingleRefreshSchedule, refresh_schedules
+from thex_hf.circuits.single.refresh_schedule import SingleRefreshSchedule
 from thex_hf.ckks.engine import ServerEngine
-from thex_hf.ckks.parameters import MAX_MODULUS_BITS_128, Parameters
+from thex_hf.ckks.parameters import Parameters
 from thex_hf.ckks.plaintext_cache import PlaintextCache
 from thex_hf.errors import PlanError
 from thex_hf.weights import EncoderWeights
 
-EXIT_LEVEL = 1
 SPECIAL_BITS = {8192: 16, 16384: 14, 32768: 14}
 """The key-switching prime exceeds the scale by that, or key noise dominates."""
 SCALE_BITS = {8192: range(26, 46), 16384: range(28, 47), 32768: range(28, 53)}
-ROUND_TRIP_SECONDS = 0.1  # what a round is worth when rests are weighed against levels
-UNCALIBRATED = 64.0
+ROUND_TRIP_SECONDS = 0.1  # what a round is worth when refreshes are weighed against levels
 
 
 def single_circuit(
@@ -51,17 +54,6 @@ def single_circuit(
     return start
 
 
-def stream_bits(weights: EncoderWeights, ranges: Sequence[Mapping[str, float]] | None) -> RangeBits:
-    """For each stage, bits of the stream at its end: after attention, and after the FFN."""
-    out = []
-    for index in range(len(weights.layers)):
-        seen = ranges[index] if ranges else {}
-        after = ranges[index + 1] if ranges and index + 1 < len(ranges) else {}
-        out.append(bits_of(seen.get("attention_out", UNCALIBRATED)))
-        out.append(bits_of(after.get("stream_in", UNCALIBRATED)))
-    return RangeBits((), tuple(out[:-1]))
-
-
 def make_polynomial_plan(
     weights: EncoderWeights,
     tokens: int,
@@ -74,16 +66,16 @@ def make_polynomial_plan(
     """Plan ``refresh`` or ``one-shot`` for one bucket.
 
     The smallest ring that carries the circuit, or the one given, is taken; there every number
-    of rests that may pay is tried, and what is cheapest by :func:`expected_seconds` wins.
-    ``one-shot`` never rests. By how much the flood on a logit exceeds the circuit's own error
-    follows from the scale, hence from the ring: the plan's option ``margin_bits`` estimates it,
-    and where ``flood`` is ``strong`` smaller rings than reach
+    of refresh points that may be worthwhile is tried, and what is cheapest by
+    :func:`expected_seconds` wins. ``one-shot`` has none. By how much the flood on a logit exceeds
+    the circuit's own error follows from the scale, hence from the ring: the plan's option
+    ``margin_bits`` estimates it, and where ``flood`` is ``strong`` smaller rings than reach
     :data:`~thex_hf.circuits.flood.STRONG_BITS` are passed over.
 
     Args:
         weights: the converted encoder.
         tokens: padded length, one of :data:`thex_hf.circuits.shape.BUCKETS`.
-        bits: from :func:`stream_bits`.
+        bits: from :func:`thex_hf.circuits.polynomial.planning.stream_bits`.
         protocol: ``refresh`` or ``one-shot``.
         ring_degree: N; the smallest that will do if None.
         flood: one of :data:`thex_hf.circuits.flood.FLOODS`.
@@ -93,21 +85,29 @@ def make_polynomial_plan(
             carries a strong flood.
     """
     layers = fold_polynomial(weights)
-    if ring_degree is not None and ring_degree not in RINGS:
-        raise PlanError(f"ring must be one of {RINGS}, got {ring_degree}")
-    rings = RINGS if ring_degree is None else (ring_degree,)
-    best = None
-    for ring in rings:
-        plans = [
-            _plan(weights, layers, refreshes, parameters, bits, protocol, flood)
-            for refreshes, parameters in candidates(weights, tokens, bits, ring, protocol)
+    rings = rings_to_try(ring_degree)
+    planner = Planner(weights, bits, protocol, flood)
+
+    def plans_of(ring: int) -> list[Plan]:
+        choices = refresh_schedules(weights, tokens, bits, ring, protocol)
+        return [
+            planner.plan(
+                single_circuit(refreshes, bits, layers, NO_FLOOD),
+                refreshes,
+                parameters,
+                {},
+                flood_options(layers, parameters, bits, flood),
+            )
+            for refreshes, parameters in candidates(
+                choices, bits, protocol, lambda refreshes: choose(ring, refreshes, bits)
+            )
         ]
-        best, plans = strong_enough(plans, flood, best)
-        if plans:
-            return min(plans, key=expected_seconds)
-    if best is not None:
-        raise too_weak(protocol, rings, best)
-    need = min(r.top_level for r in _refresh_schedules(weights, tokens, bits, rings[-1], protocol))
+
+    plan = planner.cheapest(rings, plans_of, expected_seconds)
+    if plan is not None:
+        return plan
+    choices = refresh_schedules(weights, tokens, bits, rings[-1], protocol)
+    need = min(refreshes.top_level for refreshes in choices)
     way_out = "use protocol='refresh', which rests in between"
     raise PlanError(
         f"{protocol}: no ring of {rings} carries {need} levels at 128-bit security and a "
@@ -115,14 +115,12 @@ def make_polynomial_plan(
     )
 
 
-def _refresh_schedules(
+def refresh_schedules(
     weights: EncoderWeights, tokens: int, bits: RangeBits, ring: int, protocol: str
 ) -> list[SingleRefreshSchedule]:
-    polynomial = weights.layers[0].polynomial
-    assert polynomial is not None
-    most = 0 if protocol == "one-shot" else len(bits.stream)
-    shape = roomy_shape(weights, tokens, ring)
-    return refresh_schedules(shape, polynomial.power, EXIT_LEVEL, most)
+    """The best choice for each number of refresh points that the protocol allows."""
+    shape, power = roomy_shape(weights, tokens, ring), terms_of(weights.layers[0]).power
+    return SingleRefreshSchedule.best(shape, power, EXIT_LEVEL, most_points(bits, protocol))
 
 
 def roomy_shape(weights: EncoderWeights, tokens: int, ring: int) -> Shape:
@@ -149,86 +147,16 @@ def few_baby_steps(shape: Shape) -> Shape:
     return replace(shape, geometry=replace(shape.geometry, most_baby_steps=most))
 
 
-def candidates(
-    weights: EncoderWeights, tokens: int, bits: RangeBits, ring: int, protocol: str
-) -> Iterator[tuple[SingleRefreshSchedule, Parameters]]:
-    """Routes of one ring that its 128-bit budget carries, each with its parameters."""
-    for refreshes in _refresh_schedules(weights, tokens, bits, ring, protocol):
-        if protocol == "refresh" and not refreshes.points and len(bits.stream):
-            continue
-        parameters = choose(ring, refreshes, bits)
-        if parameters is not None:
-            yield refreshes, parameters
-
-
 def choose(ring: int, refreshes: SingleRefreshSchedule, bits: RangeBits) -> Parameters | None:
-    """The largest scale that the ring's budget allows, or None when it is too small.
+    """The largest scale of a ring, or None; the key-switching prime takes all bits left over."""
 
-    The first prime holds the logits, and exceeds a stream that rests by
-    :data:`~thex_hf.circuits.masks.SPARE_BITS`.
-    """
-    widest = max((bits.stream[stage] for stage in refreshes.points), default=0)
-    for scale in reversed(SCALE_BITS[ring]):
-        first = scale + LOGIT_BITS
-        if refreshes.points:
-            first = max(first, widest + SPARE_BITS)
-        primes = (first,) + (scale,) * refreshes.top_level
-        special = min(60, MAX_MODULUS_BITS_128[ring] - sum(primes))
-        if first <= special and scale + SPECIAL_BITS[ring] <= special:
-            return Parameters(ring, primes, special, scale)
-    return None
+    def special_bits(scale: int, first: int, left: int) -> int | None:
+        special = min(60, left)
+        return special if special >= max(first, scale + SPECIAL_BITS[ring]) else None
 
-
-def _plan(
-    weights: EncoderWeights,
-    layers: PolynomialLayers,
-    refreshes: SingleRefreshSchedule,
-    parameters: Parameters,
-    bits: RangeBits,
-    protocol: str,
-    flood: str,
-) -> Plan:
-    circuit = single_circuit(refreshes, bits, layers, NO_FLOOD)
-    record = count(circuit, refreshes.schedule, refreshes.shape.geometry.slots)
-    options = {
-        "power": refreshes.power,
-        "rests": list(refreshes.points),
-        "exit_level": refreshes.exit_level,
-        "stream_bits": list(bits.stream),
-        **flood_options(layers, parameters, bits, flood),
-    }
-    return Plan.of(
-        record,
-        shape=refreshes.shape,
-        parameters=parameters,
-        bits=bits,
-        protocol=protocol,
-        options=options,
-        model=weights.fingerprint(),
-        schedule=refreshes.schedule,
-    )
-
-
-def refresh_schedule_of(plan: Plan) -> SingleRefreshSchedule:
-    """The route that a plan was made for."""
-    options = plan.options
-    return SingleRefreshSchedule(
-        plan.shape, options["power"], tuple(options["rests"]), options["exit_level"]
-    )
+    return largest_scale(ring, refreshes, bits, SCALE_BITS[ring], special_bits)
 
 
 def expected_seconds(plan: Plan) -> float:
-    """About how many seconds a run takes: for comparing plans, not for telling users.
-
-    A key switch costs about ``N log N`` times limbs times limbs plus one, anything else
-    ``N`` times limbs; the factors were fitted to SEAL on one core.
-    """
-    degree = plan.parameters.ring_degree
-    total = ROUND_TRIP_SECONDS * plan.schedule.rounds
-    for (verb, level), n in plan.operations.items():
-        limbs = level + 1
-        if verb in KEY_SWITCHES:
-            total += n * 1.25e-9 * degree * math.log2(degree) * limbs * (limbs + 1)
-        elif verb != "encode":
-            total += n * 8e-9 * degree * limbs
-    return total
+    """About how many seconds a run takes: for comparing plans, not for telling users."""
+    return ROUND_TRIP_SECONDS * plan.schedule.rounds + operation_seconds(plan, {})

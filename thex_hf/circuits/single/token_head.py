@@ -49,7 +49,8 @@ def _tokens(
     maps = solo.maps(), run.shape.token_logits("back").maps()
     logits = _classify(run, down, head.keep.over(gain), hidden, stream, *maps)
     return [
-        run.settle([engine.mul(a, mask[index // solo.blocks])]) for index, a in enumerate(logits)
+        run.sum_products([engine.mul(a, mask[index // solo.blocks])])
+        for index, a in enumerate(logits)
     ]
 
 
@@ -75,7 +76,7 @@ def _over_tokens(run: Context, handles: Handles, mask: Handles) -> Handles:
     out = []
     for block in range(blocks):
         own = handles[block::blocks]
-        total = run.settle([run.engine.mul(a, m) for a, m in zip(own, mask, strict=True)])
+        total = run.sum_products([run.engine.mul(a, m) for a, m in zip(own, mask, strict=True)])
         out.append(sum_columns(run.engine, geometry, total, geometry.tile))
     return out
 

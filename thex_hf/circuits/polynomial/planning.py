@@ -1,0 +1,178 @@
+"""Choose refresh points, primes and ring: what the planners of one text and of many share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+from thex_hf.circuits.context import Circuit, RangeBits
+from thex_hf.circuits.flood import LOGIT_BITS
+from thex_hf.circuits.masks import SPARE_BITS
+from thex_hf.circuits.plan import KEY_SWITCHES, Plan
+from thex_hf.circuits.planning import RINGS, count
+from thex_hf.circuits.polynomial.margin import strong_enough, too_weak
+from thex_hf.circuits.polynomial.refresh_schedule import RefreshSchedule
+from thex_hf.circuits.ranges import bits_of
+from thex_hf.ckks.parameters import MAX_MODULUS_BITS_128, Parameters
+from thex_hf.errors import PlanError
+from thex_hf.weights import EncoderWeights
+
+Kind = TypeVar("Kind", bound=RefreshSchedule)
+
+EXIT_LEVEL = 1
+UNCALIBRATED = 64.0
+SECONDS = {"key switch": 1.25e-9, "other": 8e-9}
+"""Of SEAL on one core: a key switch by ``N log N`` times limbs times limbs plus one, any other verb
+by ``N`` times limbs."""
+
+SpecialBits: TypeAlias = Callable[[int, int, int], int | None]
+"""Bits of the key-switching prime, from those of the scale, of the first prime, and of what is
+left; None: too few are left."""
+
+
+def stream_bits(weights: EncoderWeights, ranges: Sequence[Mapping[str, float]] | None) -> RangeBits:
+    """For each stage, bits of the stream at its end: after attention, and after the FFN."""
+    out = []
+    for index in range(len(weights.layers)):
+        seen = ranges[index] if ranges else {}
+        after = ranges[index + 1] if ranges and index + 1 < len(ranges) else {}
+        out.append(bits_of(seen.get("attention_out", UNCALIBRATED)))
+        out.append(bits_of(after.get("stream_in", UNCALIBRATED)))
+    return RangeBits((), tuple(out[:-1]))
+
+
+def rings_to_try(ring_degree: int | None) -> tuple[int, ...]:
+    """The ring that was asked for, or all, smallest first.
+
+    Raises:
+        PlanError: a ring that is not on offer.
+    """
+    if ring_degree is not None and ring_degree not in RINGS:
+        raise PlanError(f"ring must be one of {RINGS}, got {ring_degree}")
+    return RINGS if ring_degree is None else (ring_degree,)
+
+
+def most_points(bits: RangeBits, protocol: str) -> int:
+    """The most refresh points there can be."""
+    return 0 if protocol == "one-shot" else len(bits.stream)
+
+
+def candidates(
+    choices: Iterable[Kind],
+    bits: RangeBits,
+    protocol: str,
+    parameters_for: Callable[[Kind], Parameters | None],
+) -> Iterator[tuple[Kind, Parameters]]:
+    """The choices of refresh points that suit the protocol and that a ring carries."""
+    for refreshes in choices:
+        if protocol == "refresh" and not refreshes.points and len(bits.stream):
+            continue
+        parameters = parameters_for(refreshes)
+        if parameters is not None:
+            yield refreshes, parameters
+
+
+def largest_scale(
+    ring: int,
+    refreshes: RefreshSchedule,
+    bits: RangeBits,
+    scales: range,
+    special_bits: SpecialBits,
+) -> Parameters | None:
+    """The largest scale that the ring's 128-bit budget allows, or None when it is too small.
+
+    The first prime holds the logits, and exceeds what is refreshed by
+    :data:`~thex_hf.circuits.masks.SPARE_BITS`.
+    """
+    widest = max((bits.stream[stage] for stage in refreshes.points), default=0)
+    for scale in reversed(scales):
+        first = scale + LOGIT_BITS
+        if refreshes.points:
+            first = max(first, widest + SPARE_BITS)
+        primes = (first,) + (scale,) * refreshes.top_level
+        special = special_bits(scale, first, MAX_MODULUS_BITS_128[ring] - sum(primes))
+        if special is not None:
+            return Parameters(ring, primes, special, scale)
+    return None
+
+
+@dataclass(frozen=True)
+class Planner:
+    """What the plans of one model, bucket and protocol have in common."""
+
+    weights: EncoderWeights
+    bits: RangeBits
+    protocol: str
+    flood: str
+
+    def plan(
+        self,
+        circuit: Circuit,
+        refreshes: RefreshSchedule,
+        parameters: Parameters,
+        packing: Mapping[str, Any],
+        noise: Mapping[str, int],
+    ) -> Plan:
+        """Count a circuit; ``packing`` and ``noise`` are further options of the plan."""
+        schedule = refreshes.schedule
+        options = {
+            **packing,
+            "power": refreshes.power,
+            "rests": list(refreshes.points),
+            "exit_level": refreshes.exit_level,
+            "stream_bits": list(self.bits.stream),
+            **noise,
+        }
+        return Plan.of(
+            count(circuit, schedule, refreshes.shape.geometry.slots),
+            shape=refreshes.shape,
+            parameters=parameters,
+            bits=self.bits,
+            protocol=self.protocol,
+            options=options,
+            model=self.weights.fingerprint(),
+            schedule=schedule,
+        )
+
+    def cheapest(
+        self,
+        rings: Sequence[int],
+        plans_of: Callable[[int], list[Plan]],
+        cost: Callable[[Plan], float],
+    ) -> Plan | None:
+        """The cheapest plan of the first ring that carries the circuit and the flood.
+
+        Returns:
+            None if no ring carries the circuit.
+
+        Raises:
+            PlanError: the circuit fits, but a strong flood does not.
+        """
+        most = None
+        for ring in rings:
+            most, plans = strong_enough(plans_of(ring), self.flood, most)
+            if plans:
+                return min(plans, key=cost)
+        if most is not None:
+            raise too_weak(self.protocol, rings, most)
+        return None
+
+
+def operation_seconds(plan: Plan, others: Mapping[str, float]) -> float:
+    """About how long the operations of a plan take, without encoding: for comparing plans.
+
+    Args:
+        plan: with its counts.
+        others: seconds by ``N`` times limbs of verbs that take longer than :data:`SECONDS` says.
+    """
+    degree = plan.parameters.ring_degree
+    total = 0.0
+    for (verb, level), n in plan.operations.items():
+        limbs = level + 1
+        if verb in KEY_SWITCHES:
+            total += n * SECONDS["key switch"] * degree * math.log2(degree) * limbs * (limbs + 1)
+        elif verb != "encode":
+            total += n * others.get(verb, SECONDS["other"]) * degree * limbs
+    return total
