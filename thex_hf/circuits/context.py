@@ -33,7 +33,7 @@ class RangeBits:
 
 
 class Target(NamedTuple):
-    """One plaintext map to apply: its name in the store, values, and where results go."""
+    """One plaintext map to apply: its name in the cache, values, and where results go."""
 
     name: str
     affine: Affine

@@ -22,7 +22,8 @@ from thex_hf.circuits.folding import FoldedLayer, fold
 from thex_hf.circuits.parallel import SEQUENTIAL, ParallelRunner
 from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.planning import RINGS
-from thex_hf.circuits.polynomial.folding import PolynomialLayers, fold_polynomial
+from thex_hf.circuits.polynomial.folding import fold_polynomial
+from thex_hf.circuits.polynomial.maps import PolynomialLayers
 from thex_hf.circuits.polynomial.planning import stream_bits
 from thex_hf.circuits.ranges import range_bits
 from thex_hf.circuits.single.planner import (

@@ -31,7 +31,7 @@ def attend(run: BatchContext, maps: PairAttention, stream: Pairs, mask: Handle) 
     """Context of every query, before the output projection.
 
     Args:
-        run: engine, store and route.
+        run: engine, cache and refresh schedule.
         maps: folded weights.
         stream: ``pairs`` at level L.
         mask: ``mask / n`` of every token, at a level high enough.
@@ -67,7 +67,7 @@ def attend_cls(
     """Context of [CLS], in the place of every token.
 
     Args:
-        run: engine, store and route.
+        run: engine, cache and refresh schedule.
         maps: folded weights.
         stream: ``pairs`` at level L.
         row: ``row`` at level L.

@@ -15,7 +15,8 @@ from thex_hf.circuits.context import Circuit, CircuitSteps, Handles, RangeBits
 from thex_hf.circuits.flood import NO_FLOOD, Flood
 from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.planning import shape_of
-from thex_hf.circuits.polynomial.folding import fold_polynomial, terms_of
+from thex_hf.circuits.polynomial.folding import fold_polynomial
+from thex_hf.circuits.polynomial.maps import terms_of
 from thex_hf.circuits.polynomial.margin import flood_options
 from thex_hf.circuits.polynomial.planning import (
     EXIT_LEVEL,

@@ -38,7 +38,7 @@ def full_layer(
     """A layer for every token.
 
     Args:
-        run: engine, store and shape.
+        run: engine, cache and shape.
         index: number of the layer, for names and mask sizes.
         layer: folded weights.
         stream: residual stream in ``dup`` at level 2.
@@ -88,7 +88,7 @@ def last_layer(
     """The last layer, for the [CLS] row only, with the classifier folded in.
 
     Args:
-        run: engine, store and shape.
+        run: engine, cache and shape.
         index: number of the layer.
         layer: folded weights.
         stream: residual stream in ``dup`` at level 2.

@@ -24,7 +24,7 @@ def normalise(
     """Multiply context pieces by the reciprocals of their row sums.
 
     Args:
-        run: engine, store and shape.
+        run: engine, cache and shape.
         numerators: rectified scores as returned by the client.
         context: pieces, tile by tile, one level lower.
         last: the layer is for the [CLS] row only.

@@ -25,7 +25,7 @@ import numpy as np
 from thex_hf.circuits.context import RangeBits
 from thex_hf.circuits.flood import FLOOD_BITS, FLOODS, STRONG_BITS, waste_bits
 from thex_hf.circuits.plan import Plan
-from thex_hf.circuits.polynomial.folding import ROW_SHRINK, FeedForward, Head, PolynomialLayers
+from thex_hf.circuits.polynomial.maps import ROW_SHRINK, FeedForward, Head, PolynomialLayers
 from thex_hf.ckks.engine import Vector
 from thex_hf.ckks.parameters import Parameters
 from thex_hf.errors import PlanError

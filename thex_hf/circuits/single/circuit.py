@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from thex_hf.circuits.context import CircuitSteps, Context, Handles, Reply
-from thex_hf.circuits.polynomial.folding import FeedForward, PolynomialLayers
+from thex_hf.circuits.polynomial.maps import FeedForward, PolynomialLayers
 from thex_hf.circuits.polynomial.refresh import refresh
-from thex_hf.circuits.single import layers
-from thex_hf.circuits.single.attention import (
-    attend,
-    attend_cls,
-    cls_values,
-    flat,
-    queries,
-    split,
-)
+from thex_hf.circuits.single.attention import attend, queries
+from thex_hf.circuits.single.attention_products import flat, split
+from thex_hf.circuits.single.cls_attention import attend_cls, cls_values
+from thex_hf.circuits.single.cls_head import logits
+from thex_hf.circuits.single.cls_query import next_query, next_query_kept
+from thex_hf.circuits.single.feed_forward import next_stream, skew, squares
 from thex_hf.circuits.single.refresh_schedule import SingleRefreshSchedule
 from thex_hf.circuits.single.token_head import head_logits
 from thex_hf.ckks.packing.matmul import fill_groups
@@ -29,7 +26,7 @@ def single_encoder(
     """Run the encoder on an encrypted request.
 
     Args:
-        run: engine, store, shape and ranges of what leaves.
+        run: engine, cache, shape and ranges of what leaves.
         refreshes: where to refresh the stream.
         maps: folded weights.
         request: the stream's packings, then those of ``mask / n`` and of the mask.
@@ -50,46 +47,47 @@ def single_encoder(
             streams = [after]
             continue
         refreshed = end in refreshes.points
-        hidden = layers.squares(run, f"{index}", ffn, streams[0])
-        after = layers.next_stream(run, f"{index}", ffn, streams[0], hidden, whole=not refreshed)
+        hidden = squares(run, f"{index}", ffn, streams[0])
+        after = next_stream(run, f"{index}", ffn, streams[0], hidden, whole=not refreshed)
         streams = (yield from _refreshed(run, refreshes, end, after)) if refreshed else [after]
         if not refreshed:
             level = run.engine.level(after[0]) - 1
-            streams.append([run.engine.mod_switch(a, level) for a in layers.skew(run, after)])
+            streams.append([run.engine.mod_switch(a, level) for a in skew(run, after)])
     if isinstance(maps.head, FeedForward):
         streams = yield from _attention(run, refreshes, last, maps, streams, skew_mask[0])
         return run.flood(head_logits(run, maps.head, streams[0], mask), refreshes.answer)
-    name, own = f"{last}", maps.attention[last]
+    name, attention = f"{last}", maps.attention[last]
     if not query:
         level = run.engine.level(streams[1][0]) - 1
         query, values = run.in_parallel(
-            lambda: flat(queries(run, name, own, streams[1], "row", "edge")),
-            lambda: flat(cls_values(run, name, own, streams[0], mask, level)),
+            lambda: flat(queries(run, name, attention, streams[1], "row", "edge")),
+            lambda: flat(cls_values(run, name, attention, streams[0], mask, level)),
         )
-    count = len(own.query)
-    row = attend_cls(run, name, own, split(query, count), streams[0], split(values, count))
+    count = len(attention.query)
+    row = attend_cls(run, name, attention, split(query, count), streams[0], split(values, count))
     if 2 * last in refreshes.points:
         row = (yield from _refreshed(run, refreshes, 2 * last, row))[0]
-    return run.flood(layers.logits(run, maps.head, row), refreshes.answer)
+    return run.flood(logits(run, maps.head, row), refreshes.answer)
 
 
 def _into_last(
     run: Context, maps: PolynomialLayers, index: int, stream: Handles, mask: Handles
 ) -> tuple[Handles, Handles, Handles]:
     """The last layer's stream, queries and values from the stream before FFN ``index``."""
-    ffn, name, after, own = maps.ffn[index], f"{index}", f"{index + 1}", maps.attention[index + 1]
+    ffn, attention = maps.ffn[index], maps.attention[index + 1]
+    name, after = f"{index}", f"{index + 1}"
     hidden, kept = run.in_parallel(
-        lambda: layers.squares(run, name, ffn, stream),
-        lambda: layers.next_query_kept(run, after, own, ffn, stream),
+        lambda: squares(run, name, ffn, stream),
+        lambda: next_query_kept(run, after, attention, ffn, stream),
     )
 
     def stream_and_values() -> Handles:
-        following = layers.next_stream(run, name, ffn, stream, hidden, whole=False)
+        following = next_stream(run, name, ffn, stream, hidden, whole=False)
         level = run.engine.level(following[0])
-        return following + flat(cls_values(run, after, own, following, mask, level))
+        return following + flat(cls_values(run, after, attention, following, mask, level))
 
     query, both = run.in_parallel(
-        lambda: layers.next_query(run, after, own, ffn, kept, hidden), stream_and_values
+        lambda: next_query(run, after, attention, ffn, kept, hidden), stream_and_values
     )
     return both[: len(stream)], query, both[len(stream) :]
 

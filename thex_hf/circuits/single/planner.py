@@ -9,7 +9,8 @@ from thex_hf.circuits.flood import NO_FLOOD, Flood
 from thex_hf.circuits.parallel import SEQUENTIAL, ParallelRunner
 from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.planning import shape_of
-from thex_hf.circuits.polynomial.folding import PolynomialLayers, fold_polynomial, terms_of
+from thex_hf.circuits.polynomial.folding import fold_polynomial
+from thex_hf.circuits.polynomial.maps import PolynomialLayers, terms_of
 from thex_hf.circuits.polynomial.margin import flood_options
 from thex_hf.circuits.polynomial.planning import (
     EXIT_LEVEL,

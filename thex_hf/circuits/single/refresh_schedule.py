@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from thex_hf.circuits.polynomial.folding import LAST_SHRINK, ROW_SHRINK
+from thex_hf.circuits.polynomial.maps import LAST_SHRINK, ROW_SHRINK
 from thex_hf.circuits.polynomial.powers import POWER_LEVELS
 from thex_hf.circuits.polynomial.refresh_schedule import FFN_LEVELS, RefreshSchedule
 from thex_hf.circuits.schedule import Packing

@@ -12,18 +12,18 @@ import numpy as np
 
 from thex_hf.circuits.context import Context, Handles, Target
 from thex_hf.circuits.folding import Affine
-from thex_hf.circuits.polynomial.folding import FeedForward
+from thex_hf.circuits.polynomial.maps import FeedForward
 from thex_hf.circuits.polynomial.powers import double_real
-from thex_hf.circuits.single.layers import squares, squares_gain, wide
+from thex_hf.circuits.single.feed_forward import squares, squares_gain, wide
 from thex_hf.ckks.packing.layout import Map
 from thex_hf.ckks.packing.matmul import sum_columns
 
 
 def head_logits(run: Context, head: FeedForward, stream: Handles, mask: Handles) -> Handles:
-    """Logits in the layout of the route's answer; every slot that holds none is zero.
+    """Logits in the layout of the answer; every slot that holds none is zero.
 
     Args:
-        run: engine, store and shape.
+        run: engine, cache and shape.
         head: last FFN and classifier.
         stream: ``dup``, before the norm.
         mask: one handle for each tile: for ``mean`` the ``mask / n`` in ``dup`` at the level of
@@ -75,8 +75,8 @@ def _over_tokens(run: Context, handles: Handles, mask: Handles) -> Handles:
     geometry, blocks = run.shape.geometry, len(handles) // len(mask)
     out = []
     for block in range(blocks):
-        own = handles[block::blocks]
-        total = run.sum_products([run.engine.mul(a, m) for a, m in zip(own, mask, strict=True)])
+        tiles = handles[block::blocks]
+        total = run.sum_products([run.engine.mul(a, m) for a, m in zip(tiles, mask, strict=True)])
         out.append(sum_columns(run.engine, geometry, total, geometry.tile))
     return out
 
@@ -97,10 +97,10 @@ def _classify(
     """
     engine = run.engine
     targets = [Target("head down", down, first), Target("head down back", down, second)]
-    own, other = run.apply(targets, wide(run).maps(), hidden)
+    shares, turned = run.apply(targets, wide(run).maps(), hidden)
     kept = run.apply([Target("head keep", keep, first)], run.shape.stream("dup").maps(), stream)[0]
     out = []
-    for a, b, c in zip(own, other, kept, strict=True):
+    for a, b, c in zip(shares, turned, kept, strict=True):
         total = engine.add(a, engine.rotate(b, run.shape.geometry.tile))
         out.append(engine.add(double_real(engine, total), c))
     return out

@@ -54,7 +54,7 @@ class Matrix:
     """A plaintext matrix with the maps of the layouts it reads and writes.
 
     Args:
-        name: unique within a model: names the encoded diagonals in the store.
+        name: unique within a model: names the encoded diagonals in the cache.
         weight: shape ``(out, in)``.
         inputs: one ``(F, C)`` feature map for each input ciphertext of a tile.
         outputs: one ``(F, C)`` feature map for each output ciphertext of a tile.
