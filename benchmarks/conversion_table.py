@@ -29,8 +29,8 @@ from transformers import (
 )
 
 from thex_hf.conversion import FitOptions, convert
-from thex_hf.conversion.start import train_task
 from thex_hf.conversion.training.batches import encode
+from thex_hf.conversion.training.stages import train_task
 
 LENGTH = 64
 

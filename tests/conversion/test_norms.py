@@ -3,7 +3,7 @@ from transformers import AutoTokenizer, BertForSequenceClassification
 
 from thex_hf.conversion.checkpoint import Work
 from thex_hf.conversion.data.reading import read_texts
-from thex_hf.conversion.norms import clamp_scales, copied, fit_least_squares
+from thex_hf.conversion.replacements import clamp_scales, copied, fit_least_squares
 from thex_hf.conversion.sources import start_model
 from thex_hf.conversion.training.batches import collate, encode, shuffled
 from thex_hf.conversion.training.fitting import FitOptions

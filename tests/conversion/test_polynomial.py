@@ -15,7 +15,7 @@ from thex_hf.conversion import ConversionOptions, FitOptions, PolynomialOptions,
 from thex_hf.conversion.checkpoint import Work
 from thex_hf.conversion.checks import check_learned, check_values
 from thex_hf.conversion.data.reading import read_texts
-from thex_hf.conversion.polynomial_stages import fit_start, with_polynomials
+from thex_hf.conversion.replacements import fit_start, with_polynomials
 from thex_hf.conversion.scores import score
 from thex_hf.conversion.sources import start_model
 from thex_hf.conversion.training.batches import collate, encode, sample

@@ -6,7 +6,7 @@ from source_models import make_tokenizer
 
 from thex_hf.conversion.checkpoint import Work
 from thex_hf.conversion.data.reading import LabelledTexts
-from thex_hf.conversion.polynomial_stages import fit_start, with_polynomials
+from thex_hf.conversion.replacements import fit_start, with_polynomials
 from thex_hf.conversion.training.batches import encode, sample
 from thex_hf.conversion.training.fitting import FitOptions
 from thex_hf.conversion.training.losses import LossOptions

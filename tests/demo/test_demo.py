@@ -13,9 +13,8 @@ from thex_hf.backends import get_backend
 from thex_hf.demo.recording_backend import WatchedBackend, watching
 from thex_hf.demo.recording_transport import Wire
 from thex_hf.demo.render import PANELS, picture_of_bytes, picture_of_numbers, render
-from thex_hf.demo.running import run
 from thex_hf.demo.servers import Host
-from thex_hf.demo.sessions import Guests
+from thex_hf.demo.sessions import Guests, run
 from thex_hf.demo.view_state import KEYS, Passage, Scene, Verdict
 from thex_hf.errors import InputError
 from thex_hf.protocol.keys import key_request

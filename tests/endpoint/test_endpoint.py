@@ -18,7 +18,7 @@ from thex_hf.cli.main import commands
 from thex_hf.client.client import ThexClient
 from thex_hf.client.half import ClientHalf
 from thex_hf.client.http import EndpointTransport, HttpTransport, open_transport
-from thex_hf.endpoint.save import save_handler
+from thex_hf.endpoint.endpoint import save_handler
 from thex_hf.endpoint.spec import spec_of
 from thex_hf.errors import ConversionError, KeyMismatch, OptionError, WireError
 from thex_hf.modeling.opening import open_model

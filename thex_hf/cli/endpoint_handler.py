@@ -19,7 +19,7 @@ def endpoint_handler(
 ) -> None:
     """Write handler.py and requirements.txt into FOLDER; push it, then make an endpoint of it."""
     from thex_hf import __version__
-    from thex_hf.endpoint.save import save_handler
+    from thex_hf.endpoint.endpoint import save_handler
 
     paths = save_handler(folder, __version__, overwrite=overwrite)
     if as_json:

@@ -13,15 +13,15 @@ from transformers.utils import logging
 from thex_hf.conversion import fingerprint
 from thex_hf.conversion.checkpoint import Work, work_folder
 from thex_hf.conversion.checks import check_served
-from thex_hf.conversion.norms import copied
 from thex_hf.conversion.opening import Data, Opened, open_all, places
 from thex_hf.conversion.options import ConversionOptions
 from thex_hf.conversion.output import check_output, output_folder
-from thex_hf.conversion.recipes import WAYS, Job, Outcome, Watch, finish
+from thex_hf.conversion.recipes import WAYS, Job, Outcome, Watch, begin, finish
+from thex_hf.conversion.replacements import copied
 from thex_hf.conversion.save import save_model
 from thex_hf.conversion.scores import METRICS, ConversionReport, predict, score
-from thex_hf.conversion.start import begin, fine_tune_source
 from thex_hf.conversion.training.batches import hold_out
+from thex_hf.conversion.training.stages import fine_tune_source
 from thex_hf.conversion.training.trainer import make_accelerator
 from thex_hf.errors import DivergenceError
 

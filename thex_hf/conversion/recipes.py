@@ -6,19 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from transformers.utils import logging
 
 from thex_hf.conversion.checkpoint import Work
 from thex_hf.conversion.checks import check_learned, check_logits, check_values
-from thex_hf.conversion.norms import copied, fit_least_squares
 from thex_hf.conversion.options import ConversionOptions
-from thex_hf.conversion.polynomial_stages import fit_start, with_polynomials
+from thex_hf.conversion.replacements import copied, fit_least_squares, fit_start, with_polynomials
 from thex_hf.conversion.save import round_to_half
 from thex_hf.conversion.scores import Logits, predict, score_logits
+from thex_hf.conversion.sources import Source, fit_head, start_model
 from thex_hf.conversion.training.batches import Encoded, sample
 from thex_hf.conversion.training.fitting import FitOptions
-from thex_hf.conversion.training.losses import LossOptions
+from thex_hf.conversion.training.losses import LossOptions, run
 from thex_hf.conversion.training.stages import (
     Lesson,
     distil_layers,
@@ -29,6 +30,7 @@ from thex_hf.conversion.training.stages import (
 )
 from thex_hf.conversion.training.steady import steady
 from thex_hf.conversion.training.strange import strange_batches
+from thex_hf.modeling import ThexBertClassifier
 from thex_hf.modeling.calibrate import calibrate_on
 
 logger = logging.get_logger(__name__)
@@ -44,6 +46,8 @@ NAMES = {
     "converted": "end-to-end distillation",
 }
 LAST = "converted"
+HEAD_TEXTS = 4096
+"""How many texts a classifier without its pooler is fitted on."""
 
 Watch = Callable[[str, Logits], None]
 """Is told the name of each stage and the logits on the development texts after it."""
@@ -219,6 +223,40 @@ def _bounding(exact: Model, job: Job, fitting: FitOptions) -> Callable[[], None]
             follow(exact, copied(exact), lesson, job.source)
 
     return train
+
+
+def begin(source: Source, guided: Encoded) -> Any:
+    """Copy a source into a classifier of ours with nothing replaced.
+
+    A pooler or a hidden layer of the head goes; the classifier is then fitted to the source's
+    logits by ridge regression on the rows it reads.
+
+    Args:
+        source: the fine-tuned model.
+        guided: training texts with the source's logits as guide.
+    """
+    model = start_model(
+        source.model,
+        task=source.task,
+        pooling=source.pooling,
+        activation="gelu",
+        softmax="exact",
+        norm="layernorm",
+    )
+    if source.task == "sequence" and not isinstance(source.model, ThexBertClassifier):
+        fit_head(model, *_head_rows(model, guided))
+    return model
+
+
+@torch.no_grad()
+def _head_rows(model: Any, data: Encoded) -> tuple[Tensor, Tensor]:
+    """What the classifier reads of each text ``(n, d)``, and the logits to give ``(n, labels)``."""
+    states, logits = [], []
+    for batch in sample(data, HEAD_TEXTS):
+        traces, _ = run(model.eval(), batch)
+        states.append(model.read(traces[-1].layer_norm, batch["attention_mask"]))
+        logits.append(batch["guide"])
+    return torch.cat(states), torch.cat(logits)
 
 
 def finish(outcome: Outcome, job: Job) -> Model:

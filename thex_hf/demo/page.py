@@ -10,9 +10,8 @@ from typing import Any
 import gradio
 
 from thex_hf.demo.render import PANELS, render
-from thex_hf.demo.running import run
 from thex_hf.demo.servers import Host
-from thex_hf.demo.sessions import Guests
+from thex_hf.demo.sessions import Guests, run
 from thex_hf.demo.view_state import Scene
 from thex_hf.pipelines.bundled import BUNDLED, bundled_checkpoint
 

@@ -1,7 +1,7 @@
-"""The service inside a Hugging Face Inference Endpoint: JSON in, JSON out, bytes in base64.
+"""The service inside a Hugging Face Inference Endpoint, and the handler that starts it there.
 
 The platform carries JSON and knows who may call. Its callers share one owner: a key file is found
-by the SHA-256 of its bytes, which nobody can guess.
+by the SHA-256 of its bytes, which nobody can guess. Bytes are in base64.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ import binascii
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
+from thex_hf._paths import user_path
 from thex_hf.circuits.protocols import LEARNS
-from thex_hf.errors import ThexError, WireError
+from thex_hf.errors import ConversionError, ThexError, WireError
 from thex_hf.serving.fairness import ANYONE
 from thex_hf.serving.fork_server_client import Cradle
 from thex_hf.serving.keys.repository import Entry
@@ -118,3 +121,37 @@ def _bytes(order: Mapping[str, Any], most: int) -> bytes:
         return base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError) as error:
         raise WireError(f"'data' should be base64: {error}") from error
+
+
+HANDLER, REQUIREMENTS = "handler.py", "requirements.txt"
+TEMPLATE = "handler.py.txt"
+
+
+def save_handler(folder: str | Path, version: str, *, overwrite: bool = False) -> list[Path]:
+    """Write ``handler.py`` and ``requirements.txt`` for an Inference Endpoint.
+
+    Args:
+        folder: of a converted model.
+        version: of this package, which the endpoint will install.
+        overwrite: replace files of these names.
+
+    Returns:
+        The files.
+
+    Raises:
+        ConversionError: no model there, or a file is in the way.
+    """
+    place = user_path("folder", folder)
+    if not (place / "config.json").is_file():
+        raise ConversionError(f"{str(place)!r} should be a model's folder, but has no config.json")
+    contents = {
+        HANDLER: files("thex_hf.endpoint").joinpath(TEMPLATE).read_text(encoding="utf-8"),
+        REQUIREMENTS: f"thex_hf>={version}\n",
+    }
+    for name, text in contents.items():
+        path = place / name
+        if path.exists() and path.read_text(encoding="utf-8") != text and not overwrite:
+            raise ConversionError(f"{path} is there already; look at it, then say --overwrite")
+    for name, text in contents.items():
+        (place / name).write_text(text, encoding="utf-8")
+    return [place / name for name in contents]

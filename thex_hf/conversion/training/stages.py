@@ -9,8 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from thex_hf.conversion.checkpoint import Work
-from thex_hf.conversion.norms import clamp_scales
+from thex_hf.conversion.data.labels import PROBLEMS
+from thex_hf.conversion.options import ConversionOptions
+from thex_hf.conversion.replacements import clamp_scales
 from thex_hf.conversion.scores import ask, score
+from thex_hf.conversion.sources import Source
 from thex_hf.conversion.training.batches import Batch, Encoded
 from thex_hf.conversion.training.fitting import FitOptions
 from thex_hf.conversion.training.losses import (
@@ -25,11 +28,15 @@ from thex_hf.conversion.training.losses import (
 )
 from thex_hf.conversion.training.trainer import fit
 from thex_hf.modeling.layers import AffineNorm, ThexBertLayer
+from thex_hf.modeling.tasks import task_loss, token_loss
 
 Model = Any
 
 SCORE_SHARE = 0.05
 """Weight of the attention scores beside the layer outputs in layer-wise distillation."""
+
+SMOOTHING = 0.05
+"""Label smoothing of fine-tuning."""
 
 
 @dataclass(frozen=True)
@@ -165,3 +172,30 @@ def set_dropout(model: nn.Module, share: float) -> None:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = share
+
+
+def fine_tune_source(source: Source, data: Encoded, options: ConversionOptions, work: Work) -> None:
+    """Train the source as it is on the task, in place."""
+    if not work.restore("fine_tuned", source.model):
+        fitting = replace(options.fine_tuning, seed=options.seed)
+        train_task(source.model, data, fitting, work)
+        work.keep("fine_tuned", source.model)
+
+
+def train_task(model: Any, data: Encoded, fitting: FitOptions, work: Work | None = None) -> None:
+    """Fine-tune any classifier of the BERT family on labels, in place.
+
+    Args:
+        model: a Hugging Face classifier, or one of ours.
+        data: training texts.
+        fitting: how long and how fast.
+        work: where unfinished work is kept.
+    """
+
+    def loss_of(net: Any, batch: Batch) -> Tensor:
+        logits = ask(net, batch)
+        if data.kind == "tags":
+            return token_loss(logits, batch["labels"], SMOOTHING)
+        return task_loss(logits, batch["labels"], PROBLEMS[data.kind], SMOOTHING)
+
+    fit(model, loss_of, data, fitting, "fine-tuning", work=work or Work())

@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from thex_hf.circuits.protocols import LEARNS
 from thex_hf.errors import KeyStoreError, ThexError
@@ -22,9 +23,8 @@ from thex_hf.serving.http import routes
 from thex_hf.serving.http.bearer_tokens import Tokens
 from thex_hf.serving.http.body_limits import Bodies
 from thex_hf.serving.http.connection_limits import Doors
-from thex_hf.serving.http.methods import Manners
-from thex_hf.serving.http.metrics import Measuring, Metrics
 from thex_hf.serving.http.settings import Settings
+from thex_hf.serving.http.telemetry import Measuring, Metrics
 from thex_hf.serving.keys.repository import Shelf
 from thex_hf.serving.keys.uploads import Uploads
 from thex_hf.serving.server import Served
@@ -155,3 +155,50 @@ def _info(
 
 def _tell(line: str) -> None:
     logger.warning({"event": "worker", "message": line})
+
+
+CLOSE = (b"connection", b"close")
+
+
+class Manners:
+    """ASGI middleware. An answer to a request that was not read to its end closes the connection.
+
+    Args:
+        app: what answers; it sees ``HEAD`` as ``GET``.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        head = scope["method"] == "HEAD"
+        unread = _has_body(scope)
+
+        async def received() -> Message:
+            nonlocal unread
+            message = await receive()
+            unread = unread and message.get("more_body", False)
+            return message
+
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start" and unread:
+                message = {**message, "headers": [*message.get("headers", ()), CLOSE]}
+            elif message["type"] == "http.response.body" and head:
+                message = {**message, "body": b""}
+            await send(message)
+
+        inner = {**scope, "method": "GET"} if head else scope
+        try:
+            await self._app(inner, received, sent)
+        finally:
+            if "route" in inner:
+                scope["route"] = inner["route"]  # for whoever counts
+
+
+def _has_body(scope: Scope) -> bool:
+    headers = dict(scope["headers"])
+    return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"

@@ -19,8 +19,8 @@ from thex_hf.serving.http.app import make_app
 from thex_hf.serving.http.bearer_tokens import Tokens
 from thex_hf.serving.http.connection import Connection
 from thex_hf.serving.http.connection_limits import Doors, listen
-from thex_hf.serving.http.logs import log_to
 from thex_hf.serving.http.settings import Settings
+from thex_hf.serving.http.telemetry import log_to
 from thex_hf.serving.spec import Spec
 from thex_hf.serving.worker_handles import ForkedHands
 

@@ -23,9 +23,9 @@ from thex_hf.errors import OptionError
 from thex_hf.serving.http.app import make_app
 from thex_hf.serving.http.bearer_tokens import Tokens, _hash
 from thex_hf.serving.http.connection_limits import Doors, listen
-from thex_hf.serving.http.logs import JsonLines
 from thex_hf.serving.http.serve import HttpServer, Listening
 from thex_hf.serving.http.settings import Settings
+from thex_hf.serving.http.telemetry import JsonLines
 from thex_hf.serving.keys.folder import DiskShelf
 from thex_hf.serving.server import Served
 
