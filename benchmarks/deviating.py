@@ -25,11 +25,11 @@ from common import surroundings, write
 from numpy.typing import NDArray
 
 from thex_hf.backends.registry import get_backend
+from thex_hf.bundled import bundled_checkpoint
 from thex_hf.circuits.dispatch import plan_for
 from thex_hf.circuits.masks import draw
 from thex_hf.ckks.packing.layout import Layout
 from thex_hf.modeling.opening import open_model
-from thex_hf.pipelines.bundled import bundled_checkpoint
 from thex_hf.protocol.client import ClientRun
 from thex_hf.protocol.keys import key_request
 from thex_hf.protocol.server import ServedModel, ServerRun

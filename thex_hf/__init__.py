@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from thex_hf.conversion.calibration import Calibration
 
 if TYPE_CHECKING or _whole():
+    from thex_hf.bundled import bundled_checkpoint
     from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
     from thex_hf.modeling.converter import set_converter
     from thex_hf.modeling.modeling_thex_bert import (
@@ -37,7 +38,6 @@ if TYPE_CHECKING or _whole():
         ThexBertForTokenClassification,
         ThexBertModel,
     )
-    from thex_hf.pipelines.bundled import bundled_checkpoint
     from thex_hf.pipelines.register import register
     from thex_hf.pipelines.report import Report
     from thex_hf.pipelines.text_classification import ThexTextClassificationPipeline

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from thex_hf._shown import printable
+from thex_hf.cli.console import Json, mebibytes, show_json
 from thex_hf.cli.elsewhere import Token, Url, Verify, classify_with_half, server_of
-from thex_hf.cli.output import Json, mebibytes, show_json
 from thex_hf.cli.texts import Found, Text, read_texts
 from thex_hf.errors import OptionError, TextError
 
@@ -101,10 +101,10 @@ def classify(
     from transformers import pipeline
 
     from thex_hf.backends.registry import find_backend
+    from thex_hf.bundled import bundled_checkpoint
     from thex_hf.circuits.dispatch import FORMS
     from thex_hf.modeling.opening import open_model, open_tokenizer
-    from thex_hf.pipelines.bundled import bundled_checkpoint
-    from thex_hf.pipelines.options import FHE_MODES, PROTOCOLS, choose_protocol, one_of
+    from thex_hf.options import FHE_MODES, PROTOCOLS, choose_protocol, one_of
 
     one_of("fhe", fhe, FHE_MODES)
     _refuse_unused(

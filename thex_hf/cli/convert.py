@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from thex_hf.cli.output import Json, show_json
+from thex_hf.cli.console import Json, show_json
 
 
 def convert(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from thex_hf.cli.output import Json, mebibytes, show_json
+from thex_hf.cli.console import Json, mebibytes, show_json
 
 if TYPE_CHECKING:
     from thex_hf.backends.base import SlotBackend
@@ -46,8 +46,7 @@ def estimate(
     from thex_hf.backends.registry import find_backend, get_backend
     from thex_hf.circuits.protocols import LEARNS
     from thex_hf.circuits.shape import BUCKETS
-    from thex_hf.pipelines.options import PROTOCOLS, one_of
-    from thex_hf.pipelines.run_options import RunOptions
+    from thex_hf.options import PROTOCOLS, RunOptions, one_of
     from thex_hf.protocol.engines import CircuitBackend
 
     found = find_backend(backend)
@@ -92,8 +91,8 @@ def _circuits(
     backend: CircuitBackend, model: str | None, sizes: list[int], relu: str
 ) -> list[dict[str, Any]]:
     """Estimates of an engine that compiles whole maps."""
+    from thex_hf.bundled import bundled_checkpoint
     from thex_hf.modeling.opening import open_model
-    from thex_hf.pipelines.bundled import bundled_checkpoint
 
     loaded = open_model(model or bundled_checkpoint())
     ranges, softmax = loaded.config.ranges, loaded.config.softmax
@@ -129,11 +128,11 @@ def _plans(
     model: str | None, wanted: list[str], sizes: list[int], ring: int | None, flood: str | None
 ) -> tuple[list[tuple[int, Any]], list[str]]:
     """Each size with its plan, by protocol, and why some protocols have none."""
+    from thex_hf.bundled import bundled_checkpoint
     from thex_hf.circuits.dispatch import FORMS, plan_for
     from thex_hf.circuits.shape import bucket
     from thex_hf.errors import PlanError
     from thex_hf.modeling.opening import open_model
-    from thex_hf.pipelines.bundled import bundled_checkpoint
 
     models: dict[str, Any] = {}
     plans, refused = [], []

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from thex_hf.cli.console import Json, mebibytes, show_json
 from thex_hf.cli.elsewhere import Token, Url, Verify, server_of
-from thex_hf.cli.output import Json, mebibytes, show_json
 
 if TYPE_CHECKING:
     from thex_hf.evaluation.score import Scores

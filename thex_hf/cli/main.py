@@ -8,20 +8,15 @@ from typing import Annotated
 import typer
 
 from thex_hf._shown import printable
-from thex_hf.cli.backend import backend
-from thex_hf.cli.calibrate import calibrate
-from thex_hf.cli.card import card
 from thex_hf.cli.classify import classify
-from thex_hf.cli.client_half import client_half
 from thex_hf.cli.console import check_arguments, speak_plainly
 from thex_hf.cli.convert import convert
-from thex_hf.cli.demo import demo
-from thex_hf.cli.endpoint_handler import endpoint_handler
 from thex_hf.cli.estimate import estimate
 from thex_hf.cli.evaluate import evaluate
-from thex_hf.cli.info import info
+from thex_hf.cli.folders import calibrate, card, client_half, endpoint_handler
+from thex_hf.cli.listening import demo, serve
+from thex_hf.cli.machine import backend, info
 from thex_hf.cli.plot import plot
-from thex_hf.cli.serve import serve
 from thex_hf.errors import ThexError
 
 HEAVY = ("torch", "transformers")

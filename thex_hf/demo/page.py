@@ -9,11 +9,11 @@ from typing import Any
 
 import gradio
 
+from thex_hf.bundled import BUNDLED, bundled_checkpoint
 from thex_hf.demo.render import PANELS, render
 from thex_hf.demo.servers import Host
 from thex_hf.demo.sessions import Guests, run
 from thex_hf.demo.view_state import Scene
-from thex_hf.pipelines.bundled import BUNDLED, bundled_checkpoint
 
 TITLE = "Classify a text that the server cannot read"
 NOTE = (

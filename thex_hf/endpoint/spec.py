@@ -8,7 +8,7 @@ from typing import Any
 from thex_hf.circuits.shape import BUCKETS
 from thex_hf.errors import OptionError
 from thex_hf.modeling import ThexBertClassifier
-from thex_hf.pipelines.run_options import RunOptions
+from thex_hf.options import RunOptions
 from thex_hf.serving.spec import Spec, weights_to_bytes
 
 UNSERVED = ("clear", "concrete", "remote")

@@ -7,12 +7,12 @@ from typing import Any
 
 from transformers import Pipeline, PreTrainedModel, pipeline
 
+from thex_hf.bundled import bundled_checkpoint
 from thex_hf.errors import OptionError
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
 from thex_hf.modeling.guards import unloadable
 from thex_hf.modeling.tasks import task_of
-from thex_hf.pipelines.bundled import bundled_checkpoint
-from thex_hf.pipelines.run_options import NAMES
+from thex_hf.options import NAMES
 
 TASKS = {
     "text-classification": "thex-text-classification",

@@ -15,7 +15,7 @@ from thex_hf.evaluation.opening import open_pipeline
 from thex_hf.evaluation.reading import Data, inputs_of, read, spread
 from thex_hf.evaluation.registry import DEFAULTS, load_metrics, resolve
 from thex_hf.evaluation.runs import costs, count_cut, run_both, tell
-from thex_hf.pipelines.options import FHE_MODES, one_of
+from thex_hf.options import FHE_MODES, one_of
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from thex_hf.evaluation.base import evaluate
 from thex_hf.evaluation.opening import open_pipeline
 from thex_hf.evaluation.registry import DEFAULTS, load_metrics, resolve
 from thex_hf.evaluation.runs import costs, mode_of, run_both, tell
-from thex_hf.pipelines.options import FHE_MODES, one_of
+from thex_hf.options import FHE_MODES, one_of
 
 
 class EvaluatorMixin:

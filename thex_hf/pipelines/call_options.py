@@ -9,8 +9,7 @@ from typing import Any
 import torch
 
 from thex_hf.errors import OptionError
-from thex_hf.pipelines.options import one_of
-from thex_hf.pipelines.run_options import NAMES
+from thex_hf.options import NAMES, one_of
 
 FUNCTIONS = ("sigmoid", "softmax", "none")
 CALL_OPTIONS = (

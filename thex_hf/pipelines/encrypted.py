@@ -16,6 +16,7 @@ from thex_hf.modeling.adapters import unwrapped
 from thex_hf.modeling.guards import check_dtype, check_head, refuse_misfit
 from thex_hf.modeling.opening import KINDS, check_tokenizer
 from thex_hf.modeling.switch import set_softmax
+from thex_hf.options import FHE_MODES, RunOptions, one_of
 from thex_hf.pipelines.call import ON_ERROR, Answers, Call
 from thex_hf.pipelines.call_options import (
     check_machinery,
@@ -25,10 +26,8 @@ from thex_hf.pipelines.call_options import (
     yes_or_no,
 )
 from thex_hf.pipelines.given import Given, read_given
-from thex_hf.pipelines.options import FHE_MODES, one_of
 from thex_hf.pipelines.remote import remote_client
 from thex_hf.pipelines.report import Report
-from thex_hf.pipelines.run_options import RunOptions
 from thex_hf.pipelines.runner import Runner
 from thex_hf.pipelines.turns import TOKENISING, LastReports, Turn
 from thex_hf.tokens.options import CUT, TokenOptions, limit_of
@@ -42,7 +41,7 @@ class EncryptedMixin:
 
     Args:
         *args: of the stock pipeline.
-        **kwargs: of :class:`~thex_hf.pipelines.run_options.RunOptions`, which has the words of
+        **kwargs: of :class:`~thex_hf.options.RunOptions`, which has the words of
             all: ``backend``, ``protocol``, ``softmax``, ``relu``, ``ring``, ``flood``,
             ``processes``, ``keys``, and ``url``, ``server_token``, ``verify`` of a server
             elsewhere; and of the stock pipeline. ``fhe`` is ``execute`` (ciphertexts), ``simulate``

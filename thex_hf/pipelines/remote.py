@@ -6,7 +6,7 @@ from thex_hf.client.exchange import Client
 from thex_hf.client.http import open_transport
 from thex_hf.client.plans import ModelFacts, ServerPlans
 from thex_hf.modeling import ThexBertClassifier
-from thex_hf.pipelines.run_options import RunOptions
+from thex_hf.options import RunOptions
 
 
 def remote_client(options: RunOptions, model: ThexBertClassifier) -> Client:

@@ -10,9 +10,9 @@ from transformers import TokenClassificationPipeline
 
 from thex_hf.errors import InputError, OptionError
 from thex_hf.modeling import ThexBertClassifier, ThexBertForTokenClassification
+from thex_hf.options import one_of
 from thex_hf.pipelines.call_options import TOKEN_OPTIONS, check_token_options
 from thex_hf.pipelines.encrypted import EncryptedMixin
-from thex_hf.pipelines.options import one_of
 from thex_hf.pipelines.report import Report
 from thex_hf.pipelines.rows import inputs_of
 from thex_hf.pipelines.sharing import SharingMixin

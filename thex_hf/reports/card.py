@@ -11,8 +11,7 @@ from thex_hf.errors import ConversionError
 from thex_hf.modeling.cards.card import write_card
 from thex_hf.modeling.cards.measures import read_measures, write_measures
 from thex_hf.modeling.opening import open_model, open_tokenizer
-from thex_hf.pipelines.options import FHE_MODES, choose_protocol, one_of
-from thex_hf.pipelines.run_options import RunOptions
+from thex_hf.options import FHE_MODES, RunOptions, choose_protocol, one_of
 from thex_hf.reports.costs import estimated_costs, protocols_of
 from thex_hf.reports.machine import backend_words, machine, versions
 from thex_hf.reports.scores import executed_costs, score_rows, texts_of

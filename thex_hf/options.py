@@ -1,21 +1,60 @@
-"""How texts are run: engine, protocol and all that goes with them, in one record for everything."""
+"""How texts are run: modes, protocols, engine and all that goes with them, in one record."""
 
 from __future__ import annotations
 
+import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from thex_hf._paths import user_path
 from thex_hf.backends.registry import find_backend
-from thex_hf.circuits.dispatch import FLOODS, RINGS
+from thex_hf.circuits.dispatch import FLOODS, FORMS, RINGS, check_form
 from thex_hf.circuits.schedule import SOFTMAX
-from thex_hf.errors import OptionError
-from thex_hf.pipelines.options import choose_protocol, one_of
+from thex_hf.errors import ConversionError, OptionError, PlanError
 from thex_hf.processes.pool import check_processes
 from thex_hf.protocol.engines import RELU, Capabilities, capabilities_of
+
+FHE_MODES = ("execute", "simulate", "disable")
+PROTOCOLS = tuple(FORMS)
+
+
+def one_of(name: str, value: Any, offered: Iterable[str]) -> str:
+    """Return ``value`` if it is on offer.
+
+    Raises:
+        OptionError: it is not; names the nearest one.
+    """
+    choices = list(offered)
+    if isinstance(value, str) and value in choices:
+        return value
+    near = difflib.get_close_matches(str(value), choices, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise OptionError(f"{name} must be one of {', '.join(choices)}, got {value!r}{hint}")
+
+
+def choose_protocol(value: Any, form: str) -> str:
+    """The protocol asked for, or the one that suits a model of ``form``.
+
+    Raises:
+        OptionError: it is unknown, or cannot serve that form.
+    """
+    if value is None:
+        fitting = [name for name, served in FORMS.items() if served == form]
+        if not fitting:
+            raise ConversionError(
+                f"no protocol runs a model that is {form}; finish the conversion: thex-hf convert"
+            )
+        return fitting[0]
+    protocol = one_of("protocol", value, PROTOCOLS)
+    try:
+        check_form(form, protocol)
+    except PlanError as error:
+        raise OptionError(str(error)) from error
+    return protocol
+
 
 REMOTE = "remote"
 """The backend that is a server elsewhere."""

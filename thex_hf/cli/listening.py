@@ -1,4 +1,4 @@
-"""``thex-hf serve``: classify encrypted texts for clients elsewhere."""
+"""``thex-hf serve`` and ``thex-hf demo``: what listens at a port."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from thex_hf.cli.output import Json, mebibytes, show_json
+from thex_hf.cli.console import Json, mebibytes, show_json
 
 
 def serve(
@@ -79,12 +79,12 @@ def serve(
     from transformers.utils import logging
 
     from thex_hf import __version__
+    from thex_hf.bundled import bundled_checkpoint
     from thex_hf.circuits.dispatch import FORMS
     from thex_hf.circuits.protocols import LEARNS
     from thex_hf.endpoint.spec import spec_of
     from thex_hf.modeling.opening import open_model
-    from thex_hf.pipelines.bundled import bundled_checkpoint
-    from thex_hf.pipelines.options import PROTOCOLS, one_of
+    from thex_hf.options import PROTOCOLS, one_of
     from thex_hf.processes.pool import check_processes, usable_cores
     from thex_hf.serving.http.serve import Listening
     from thex_hf.serving.http.serve import serve as run
@@ -134,3 +134,31 @@ def _default_place() -> Path:
     from thex_hf.concrete.environment import home
 
     return home() / "served-keys"
+
+
+def demo(
+    model: Annotated[
+        list[str] | None,
+        typer.Argument(help="Folder or Hub name of a THE-X model, one of each form; the bundled."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port.")] = 7860,
+) -> None:
+    """Serve a page that shows client, wire and server of an encrypted classification.
+
+    Both sides run in this process, to be looked at: it is for trying, not for serving texts of
+    others, whose keys and texts it holds.
+    """
+    from thex_hf._extras import require
+
+    for library in ("gradio", "PIL.Image"):
+        require(library, install="'thex_hf[demo]'", purpose="the page to try")
+    from thex_hf.cli.console import model_folder
+    from thex_hf.demo.page import make_page
+    from thex_hf.modeling.opening import open_model
+
+    folders = {open_model(name).config.form: model_folder(name) for name in model or []}
+    typer.echo("loading models")
+    page = make_page(folders or None)
+    typer.echo(f"a page to try at http://{host}:{port}; stop with Ctrl-C")
+    page.launch(server_name=host, server_port=port, quiet=True)

@@ -1,0 +1,175 @@
+"""Commands on a model's folder: ``calibrate``, ``card``, ``client-half``, ``endpoint-handler``."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from thex_hf.cli.console import Json, mebibytes, show_json
+
+
+def calibrate(
+    model: Annotated[Path, typer.Argument(help="Folder of a THE-X model.")],
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="Texts such as the model will get: TSV, CSV or JSONL (also .gz), .txt with a text "
+            "a line, or a datasets name."
+        ),
+    ],
+    split: Annotated[str, typer.Option(help="Split of a named data set.")] = "train",
+    limit: Annotated[int, typer.Option(min=1, help="At most so many texts, spread evenly.")] = 2048,
+    as_json: Json = False,
+) -> None:
+    """Measure how large values inside MODEL get, and write that into its config.json.
+
+    The encrypted circuit is sized by it. Needed after any training that follows the conversion.
+    """
+    from thex_hf.conversion.calibration import calibrate as run
+
+    found = run(model, data, split=split, limit=limit)
+    if as_json:
+        show_json(found.to_json())
+        return
+    for number, entry in enumerate(found.ranges):
+        sizes = ", ".join(f"{name} {size:.2f}" for name, size in entry.items())
+        typer.echo(f"layer {number}: {sizes}")
+    typer.echo(f"largest logit {found.logit:.2f}; {found.texts} texts")
+    typer.echo(
+        f"{found.beyond} of {found.strange} texts such as a word repeated gave values beyond twice "
+        "that range"
+    )
+    typer.echo(f"wrote {model / 'config.json'}")
+
+
+def card(
+    model: Annotated[Path, typer.Argument(help="Folder of a THE-X model.")],
+    data: Annotated[
+        str | None,
+        typer.Option(help="Labelled texts: .tsv, .csv, .jsonl, or a data set. Costs only if none."),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Split of a named data set.")] = "validation",
+    fhe: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Score in this mode: disable, simulate or execute; may be given again. "
+            "disable and simulate if none."
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Score so many texts, spread evenly; all if none.")
+    ] = None,
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this protocol; may be given again. All that suit if none."),
+    ] = None,
+    tokens: Annotated[
+        int, typer.Option(min=1, max=128, help="Text length whose costs are estimated.")
+    ] = 32,
+    ring: Annotated[
+        int | None, typer.Option(help="Ring degree N for refresh and one-shot.")
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(help="Processes of the server; all usable cores if none.")
+    ] = None,
+    backend: Annotated[str, typer.Option(help="Engine.")] = "seal",
+    figures: Annotated[
+        bool, typer.Option("--figures", help="Draw stages, levels and costs too (extra plots).")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write the model card of MODEL with measured scores and costs.
+
+    Figures go into measures.json and the part of README.md between our marks. What you wrote
+    outside of it stays, and so does a README without the marks.
+    """
+    from thex_hf.modeling.cards.card import README, is_ours
+    from thex_hf.reports.card import make_card
+
+    measures = make_card(
+        model,
+        data,
+        split=split,
+        fhe=fhe or ("disable", "simulate"),
+        limit=limit,
+        protocols=protocol,
+        tokens=tokens,
+        ring=ring,
+        processes=processes,
+        backend=backend,
+        figures=figures,
+    )
+    written = is_ours(model)
+    if as_json:
+        show_json({**measures, "card": str(model / README), "card_written": written})
+        return
+    _show_measures(measures)
+    if written:
+        typer.echo(f"wrote {model / README}")
+    else:
+        typer.echo(
+            f"{model / README} has no marks of thex_hf and was left alone; the figures are in "
+            f"measures.json"
+        )
+
+
+def _show_measures(measures: dict[str, Any]) -> None:
+    for row in measures["scores"]:
+        value = "undefined" if row["value"] is None else f"{row['value']:.4f}"
+        where = f"{row['fhe']} {row.get('protocol', '')}".strip()
+        typer.echo(f"{where}: {row['metric']} {value} on {row['texts']} texts")
+    for row in measures["costs"]:
+        how = "measured" if row.get("executed") else "estimated"
+        typer.echo(
+            f"{row['protocol']}, {row['tokens']} tokens: {row['rounds']} rounds, server "
+            f"{row['server_seconds']:.2f} s ({how}), keys {mebibytes(row['key_bytes'])}, up "
+            f"{mebibytes(row['up_bytes'])}, down {mebibytes(row['down_bytes'])}"
+        )
+
+
+def client_half(
+    model: Annotated[str, typer.Argument(help="Folder or Hub name of a THE-X model.")],
+    output: Annotated[Path, typer.Argument(help="New folder for the client's half.")],
+    as_json: Json = False,
+) -> None:
+    """Write tokenizer, embedding tables and labels of MODEL into a folder for clients.
+
+    The encoder's weights stay out, and the folder is read without torch.
+    """
+    from thex_hf.cli.console import model_folder
+    from thex_hf.client.half import ClientHalf, is_half
+
+    folder = model_folder(model)
+    half = ClientHalf.open(folder)
+    if find_spec("torch") and not is_half(folder):
+        from thex_hf.modeling.opening import open_model
+
+        open_model(folder).encoder_weights()  # refuses a model that no server would run
+    place = half.save(output)
+    size = sum(path.stat().st_size for path in place.iterdir())
+    if as_json:
+        show_json({"folder": str(place), "bytes": size, "labels": list(half.labels)})
+        return
+    typer.echo(f"wrote {place}: {mebibytes(size)}, {len(half.labels)} labels")
+
+
+def endpoint_handler(
+    folder: Annotated[Path, typer.Argument(help="Folder of a converted model.")],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace handler.py and requirements.txt.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write handler.py and requirements.txt into FOLDER; push it, then make an endpoint of it."""
+    from thex_hf import __version__
+    from thex_hf.endpoint.endpoint import save_handler
+
+    paths = save_handler(folder, __version__, overwrite=overwrite)
+    if as_json:
+        show_json({"files": [str(path) for path in paths]})
+        return
+    for path in paths:
+        typer.echo(f"wrote {path}")
