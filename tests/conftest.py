@@ -6,21 +6,36 @@ from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-settings.register_profile("untimed", deadline=None)  # a loaded machine fails no test
-settings.load_profile("untimed")
+# without deadlines: a loaded machine fails no test; see example_counts for the numbers
+settings.register_profile("slow", deadline=None, max_examples=100)
+settings.register_profile("default", deadline=None, max_examples=25)
 
 
 def pytest_addoption(parser):
-    parser.addoption("--slow", action="store_true", help="also run tests of over ten seconds")
+    parser.addoption("--slow", action="store_true", help="also run tests that take long")
+    parser.addoption(
+        "--only-slow",
+        action="store_true",
+        help="run tests that take long, and properties with all their examples, and no other",
+    )
 
 
+def pytest_configure(config):
+    slow = config.getoption("--slow") or config.getoption("--only-slow")
+    settings.load_profile("slow" if slow else "default")
+
+
+@pytest.hookimpl(trylast=True)  # properties are marked by then
 def pytest_collection_modifyitems(config, items):
-    if config.getoption("--slow"):
-        return
-    skip = pytest.mark.skip(reason="slow: run with --slow")
-    for item in items:
-        if "slow" in item.keywords:
-            item.add_marker(skip)
+    if config.getoption("--only-slow"):
+        slow = {item for item in items if {"slow", "hypothesis"} & set(item.keywords)}
+        config.hook.pytest_deselected(items=[item for item in items if item not in slow])
+        items[:] = [item for item in items if item in slow]
+    elif not config.getoption("--slow"):
+        skip = pytest.mark.skip(reason="slow: run with --slow")
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(skip)
 
 
 @pytest.fixture

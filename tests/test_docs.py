@@ -1,7 +1,7 @@
 """README and docs: the Python in them runs, their links lead somewhere, the first lines hold.
 
 Python blocks run in order and share one namespace for each file, in an empty directory. A
-block after the comment ``<!-- slow -->`` runs with ``--slow`` only; no other may need it.
+block after the comment ``<!-- slow -->`` runs with the slow tests only; no other may need it.
 """
 
 from __future__ import annotations
@@ -45,23 +45,37 @@ def anchors(page: Path) -> set[str]:
 
 
 WITH_PYTHON = [page for page in PAGES if any(block[0] == "python" for block in blocks(page))]
+WITH_SLOW = [page for page in WITH_PYTHON if any(block[2] for block in blocks(page))]
+
+
+def run_python(page: Path, *, slow: bool) -> int:
+    """Run the blocks of a page, the slow ones too or not; say how many there were."""
+    space: dict[str, object] = {"__name__": f"blocks_of_{page.stem}"}
+    todo = [
+        (text, line)
+        for language, text, late, line in blocks(page)
+        if language == "python" and (slow or not late)
+    ]
+    for text, line in todo:
+        # blank lines in front make tracebacks show the page's own line numbers
+        exec(compile("\n" * (line - 1) + text, str(page), "exec"), space)
+    return len(todo)
 
 
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=name)
-def test_python_blocks_run(page, request, tmp_path, monkeypatch):
+def test_python_blocks_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    space: dict[str, object] = {"__name__": f"blocks_of_{page.stem}"}
-    ran = skipped = 0
-    for language, text, slow, line in blocks(page):
-        if language != "python":
-            continue
-        if slow and not request.config.getoption("--slow"):
-            skipped += 1
-            continue
-        # blank lines in front make tracebacks show the page's own line numbers
-        exec(compile("\n" * (line - 1) + text, str(page), "exec"), space)
-        ran += 1
-    assert ran == page.read_text(encoding="utf-8").count("\n```python\n") - skipped
+    marked = sum(block[2] for block in blocks(page))
+    ran = run_python(page, slow=False)
+    assert ran == page.read_text(encoding="utf-8").count("\n```python\n") - marked
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", WITH_SLOW, ids=name)
+def test_python_blocks_run_with_the_slow_ones(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ran = run_python(page, slow=True)
+    assert ran == page.read_text(encoding="utf-8").count("\n```python\n")
 
 
 def test_every_block_says_what_it_is():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -41,7 +42,7 @@ def test_too_few_primes() -> None:
         primes_of(Parameters(4096, (14, 14, 14, 14), 14, 10))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=examples(30))
 @given(values=arrays(np.float64, (2, 16), elements=st.floats(-100, 100)))
 def test_largest_coefficient_equals_the_linear_solve(values: np.ndarray) -> None:
     degree = 32

@@ -7,6 +7,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import random_polynomial_weights, random_weights
@@ -229,7 +230,7 @@ JUNK = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.sampled_from(sorted(CASES)), st.integers(0, 40), JUNK)
 def test_any_field_replaced_by_anything_is_refused_or_the_same(case, which, junk):
     data = as_json(planned(case))

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from exact_engine import ExactEngine
+from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -54,7 +55,7 @@ def apply(weight, x, source, target, tokens=None):
     return outer, [a[0] for a in out], engine
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=examples(40))
 @given(
     kinds=st.sampled_from(PAIRS),
     tokens=st.integers(1, 33),

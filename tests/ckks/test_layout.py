@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,7 +12,7 @@ from thex_hf.errors import PlanError
 KINDS = ("dup", "solo", "back", "skew-", "skew+", "split")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     kind=st.sampled_from(KINDS + ONE_TOKEN),
     tokens=st.integers(1, 70),
@@ -28,7 +29,7 @@ def test_unpack_inverts_pack(kind, tokens, features, tile):
     np.testing.assert_array_equal(layout.unpack(vectors), matrix)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=examples(40))
 @given(
     kind=st.sampled_from(["minus", "plus", "row"]),
     heads=st.integers(1, 3),

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from concrete_world import RANGES, text
+from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import clear_logits, random_weights
@@ -33,7 +34,7 @@ def test_a_quantiser_is_half_a_step_off_at_most_and_clips(bits, largest, seed):
     assert (np.abs(integers[~inside]) == own.most).all()
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.integers(1, 40), st.integers(1, 5), st.integers(2, 8), st.integers(0, 2**32 - 1))
 def test_result_bits_hold_every_result_and_not_one_more(width, outputs, bits, seed):
     rng = np.random.default_rng(seed)

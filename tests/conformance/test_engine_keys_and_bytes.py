@@ -9,6 +9,7 @@ import pickle
 import numpy as np
 import pytest
 from conformance.slot_world import OTHER, SLOTS, SMALL, STEPS, World, close
+from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -253,7 +254,7 @@ def test_damaged_secret_is_refused_without_showing_it(world: World) -> None:
     assert repr(secret[40:60]) not in str(caught.value)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60))
 @given(data=st.data())
 def test_mutated_bytes_never_crash(world: World, data: st.DataObject) -> None:
     """A changed byte is refused, or read as some other numbers; nothing else happens."""

@@ -6,6 +6,7 @@ import json
 import logging
 
 import pytest
+from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -120,7 +121,7 @@ def test_quotation_marks_around_fields_of_tsv_are_told(tmp_path, caplog):
         logger.removeHandler(caplog.handler)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50))
 @given(texts=st.lists(TEXT.filter(str.strip), min_size=1, max_size=5))
 def test_what_was_written_is_read(tmp_path_factory, texts):
     folder = tmp_path_factory.mktemp("any")

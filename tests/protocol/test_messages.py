@@ -2,6 +2,7 @@ import contextlib
 
 import msgpack
 import pytest
+from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -53,7 +54,7 @@ def test_malformed_bytes_are_refused(data, reason):
         Message.from_bytes("text")
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=examples(300))
 @given(data=st.binary(max_size=300), cut=st.integers(0, 150), flip=st.integers(0, 255))
 def test_any_bytes_give_a_message_or_our_error(data, cut, flip):
     raw = bytearray(GOOD.to_bytes())

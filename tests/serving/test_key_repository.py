@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
+from example_counts import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -88,7 +89,8 @@ def put(shelf, data, owner="ann", piece=7):
 
 
 @settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=examples(30),
 )
 @given(st.binary(min_size=1, max_size=200), st.integers(1, 60))
 def test_what_comes_in_pieces_is_read_whole(shelf, data, piece):
@@ -255,7 +257,8 @@ def test_an_owner_may_announce_so_many_files(shelf):
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 99), st.booleans()), max_size=12))
 @settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=examples(25),
 )
 def test_totals_are_what_counting_would_say(folder, steps):
     for number, size, gone in steps:

@@ -1,6 +1,8 @@
 """The schema that the service publishes, tried by schemathesis."""
 
+import pytest
 import schemathesis
+from example_counts import examples
 from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from serving.conftest import TOKENS
@@ -9,6 +11,7 @@ from serving.conftest import TOKENS
 BEYOND = [positive_data_acceptance]
 
 
+@pytest.mark.hypothesis  # more examples with the slow tests
 def test_the_service_keeps_to_its_schema(service):
     """Drawn requests, good and bad: no 5xx, no answer that the schema does not know.
 
@@ -20,7 +23,7 @@ def test_the_service_keeps_to_its_schema(service):
     for result in schema.get_all_operations():
         operation = result.ok()
 
-        @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=examples(40), suppress_health_check=list(HealthCheck))
         @given(case=operation.as_strategy())
         def one(case):
             headers = {"Authorization": f"Bearer {token}"}

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from example_counts import examples
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from tokenizer_zoo import ZOO, tokenizer_of
@@ -83,8 +84,7 @@ def by_definition(tokenizer, words):
 
 
 @settings(
-    max_examples=15,
-    deadline=None,
+    max_examples=examples(15),
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
