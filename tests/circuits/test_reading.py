@@ -1,6 +1,7 @@
 """Plans read back by a client that has no weights."""
 
 import json
+import math
 import tracemalloc
 from functools import cache
 from itertools import product
@@ -103,11 +104,21 @@ def test_a_client_with_a_plan_from_json_gets_the_servers_answer():
         ({"tile": 64}, "tile"),
         ({"softmax": "none"}, "softmax"),
         ({"prime_bits": [30]}, "level"),
-        ({"prime_bits": "30"}, "list"),
+        ({"prime_bits": "30"}, "array"),
         ({"keys": {}}, "rotations"),
         ({"keys": None}, "not a plan"),
-        ({"model": 5}, "fingerprint"),
-        ({"model": "A" * 64}, "fingerprint"),
+        ({"model": 5}, "at model, got 5"),
+        ({"model": "A" * 64}, "at model, got 'AAA"),
+        ({"model": "a" * 64 + "\n"}, "at model"),
+        ({"labels": 3.0}, "at labels, got 3.0"),
+        ({"labels": "3"}, "at labels, got '3'"),
+        ({"labels": math.nan}, "at labels, got nan"),
+        ({"labels": 2**80}, "<= 8192 at labels, got 1208925819614629174706176"),
+        ({"labels": -(2**80)}, ">= 1 at labels"),
+        ({"prime_bits": [30, True]}, r"at prime_bits\[1\], got True"),
+        ({"tokens": 16.0}, "at tokens, got 16.0"),
+        ({"head": None}, "at head, got None"),
+        ({"id": None}, "at id, got None"),
     ],
 )
 def test_what_is_no_plan_is_refused(change, words):
@@ -131,6 +142,12 @@ def test_weak_parameters_are_refused():
         {"rotations": [[1]]},
         {"public": 1},
         {"conjugation": -1},
+        {"rotations": [[1.0, 0]]},
+        {"rotations": [[True, 0]]},
+        {"rotations": [[4096, 0]]},
+        {"rotations": [[1, 0, 0]]},
+        {"relinearisation": 9},
+        {"surprise": 1},
     ],
 )
 def test_keys_that_no_circuit_needs_are_refused(keys):
@@ -143,6 +160,32 @@ def resigned(data):
     """With the id that a server would give it: of the shared part."""
     rest = ("id", "key_set", "rounds", "levels", "key_switches", "operations", "visits")
     return {**data, "id": _digest({k: v for k, v in data.items() if k not in rest})}
+
+
+@pytest.mark.parametrize("name", ["model", "tile", "keys", "softmax"])
+def test_a_missing_field_is_named(name):
+    data = as_json(planned("client-aided"))
+    del data[name]
+    with pytest.raises(WireError, match=f"missing required field `{name}` at its top, got"):
+        read_plan(data)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"packing": ""}, {"packing": None}, {"packing": "batch"}, {"sentences": 5}, {"rests": [2]}],
+)
+def test_options_that_do_not_go_together_are_refused(change):
+    with pytest.raises(WireError, match="not a plan"):
+        read_plan({**as_json(planned("refresh")), **change})
+
+
+def test_fields_for_people_may_be_anything():
+    data, deep = as_json(planned("refresh")), []
+    for _ in range(100_000):
+        deep = [deep]
+    assert read_plan({**data, "visits": deep, "more": deep}).id == data["id"]
+    with pytest.raises(WireError):
+        read_plan({**data, "keys": {**data["keys"], "rotations": deep}})
 
 
 ALL_RESTS = {"rests": list(range(127)), "stream_bits": [4] * 127}
