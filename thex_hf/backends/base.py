@@ -68,11 +68,11 @@ class KeyRequest:
     def rotation_levels(self) -> dict[int, int]:
         """The distinct non-zero steps, each in ``1..slots-1``, and how far up its key reaches."""
         slots, top = self.parameters.slots, self.parameters.top_level
-        found: dict[int, int] = {}
+        reaches: dict[int, int] = {}
         for step in self.rotations:
             level = self.levels.rotations.get(step, top)
-            found[step % slots] = max(level, found.get(step % slots, 0))
-        return {step: found[step] for step in rules.reduced_steps(self.rotations, slots)}
+            reaches[step % slots] = max(level, reaches.get(step % slots, 0))
+        return {step: reaches[step] for step in rules.reduced_steps(self.rotations, slots)}
 
     @property
     def relinearisation_level(self) -> int | None:
@@ -181,11 +181,11 @@ class EvaluationKeys:
     public: bytes = field(default=b"", repr=False)
 
     def __post_init__(self) -> None:
-        found = key_id_of(self.relinearisation, self.rotations, self.public)
-        if found != self.key_id:
+        identity = key_id_of(self.relinearisation, self.rotations, self.public)
+        if identity != self.key_id:
             raise KeyMismatch(
                 f"evaluation keys say they are {self.key_id!r} but their contents are "
-                f"{found!r}: they were damaged or exchanged; have the client send them again"
+                f"{identity!r}: they were damaged or exchanged; have the client send them again"
             )
 
     @classmethod

@@ -35,13 +35,13 @@ def get_backend(name: str) -> SlotBackend:
     Raises:
         BackendUnavailable: no such name, its module cannot be loaded, or it is no slot backend.
     """
-    found = find_backend(name)
-    if not hasattr(found, "generate"):
+    backend = find_backend(name)
+    if not hasattr(backend, "generate"):
         raise BackendUnavailable(
             f"backend {name!r} compiles whole circuits and has no slots, which this needs; use "
             f"backend 'seal'"
         )
-    return cast(SlotBackend, found)
+    return cast(SlotBackend, backend)
 
 
 def find_backend(name: str) -> Any:

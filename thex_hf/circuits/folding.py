@@ -103,11 +103,11 @@ def smallest_scale(layer: LayerWeights, index: int) -> float:
     Raises:
         PlanError: it is too near zero to divide by.
     """
-    found = float(np.abs(layer.attention_scale).min())
-    if found < SMALLEST_SCALE:
+    smallest = float(np.abs(layer.attention_scale).min())
+    if smallest < SMALLEST_SCALE:
         raise PlanError(
-            f"layer {index}: the affine norm after attention has a scale of {found:.1e}, at least "
-            f"{SMALLEST_SCALE} is needed to fold it; convert the model again (thex-hf convert "
+            f"layer {index}: the affine norm after attention has a scale of {smallest:.1e}, at "
+            f"least {SMALLEST_SCALE} is needed to fold it; convert the model again (thex-hf convert "
             f"keeps scales away from zero)"
         )
-    return found
+    return smallest

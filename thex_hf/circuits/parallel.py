@@ -70,8 +70,8 @@ class ForkedRunner:
 
     def run(self, engine: ServerEngine, tasks: Sequence[Task]) -> list[list[Handle]]:
         """What each task returns, in order."""
-        groups = [tasks[first :: self.processes] for first in range(self.processes)]
-        own, *others = [group for group in groups if group]
+        groups = [tasks[start :: self.processes] for start in range(self.processes)]
+        first, *others = [group for group in groups if group]
         if not others or not can_fork():
             return SequentialRunner().run(engine, tasks)
         self.collect()
@@ -79,7 +79,7 @@ class ForkedRunner:
         try:
             for group in others:
                 children.append(Child(partial(_answer, engine, group), children))
-            results = [[task() for task in own]]
+            results = [[task() for task in first]]
             results += [_adopted(engine, child) for child in children]
         except BaseException:
             for child in children:

@@ -252,16 +252,16 @@ def check_dump(a: State) -> None:
     check_size(a, 2, "dump")
 
 
-def check_received(found: int, wanted: int | None) -> None:
+def check_received(received: int, wanted: int | None) -> None:
     """Refuse what the other side sent at another level than the plan says; None: any will do.
 
     Raises:
         WireError: it did.
     """
-    if wanted is not None and found != wanted:
+    if wanted is not None and received != wanted:
         raise WireError(
-            f"expected a ciphertext at level {wanted}, got level {found}; the other side does not "
-            f"keep to the plan"
+            f"expected a ciphertext at level {wanted}, got level {received}; the other side does "
+            f"not keep to the plan"
         )
 
 

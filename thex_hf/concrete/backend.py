@@ -101,8 +101,8 @@ def estimate_texts(session: ConcreteSession, sizes: Sequence[int]) -> list[Estim
     ready = session.prepare(small)
     seconds, up, down = {}, {}, {}
     with progress(len(small.maps), "timing circuits") as bar:
-        for name, own in small.maps.items():
-            frame = own.frame
+        for name, map_ in small.maps.items():
+            frame = map_.frame
             server.seconds = 0.0
             request = client.encrypt(frame, np.zeros((frame.rows, sum(frame.widths)), np.int64))
             reply = server.run(name, request)
@@ -112,8 +112,8 @@ def estimate_texts(session: ConcreteSession, sizes: Sequence[int]) -> list[Estim
     for size in sizes:
         large = session.plan(size)
         ratios = [
-            (name, other.frame.rows / own.frame.rows)
-            for (name, own), other in zip(small.maps.items(), large.maps.values(), strict=True)
+            (name, grown.frame.rows / map_.frame.rows)
+            for (name, map_), grown in zip(small.maps.items(), large.maps.values(), strict=True)
         ]
         out.append(
             Estimate(

@@ -40,7 +40,7 @@ class LayerMaps:
     def all(self) -> tuple[Linear | Block, ...]:
         """All maps, in the order of their use."""
         every = (self.keys, self.query, self.output, self.up, self.down)
-        return tuple(own for own in every if own is not None)
+        return tuple(map_ for map_ in every if map_ is not None)
 
 
 @dataclass(frozen=True)

@@ -95,9 +95,9 @@ def install(base: str | None = None, *, overwrite: bool = False) -> State:
     """
     where = folder()
     if (where / DONE).is_file() and not overwrite:
-        found = state()
-        if found.works:
-            return found
+        present = state()
+        if present.works:
+            return present
     base = base or sys.executable
     _check_python(base)
     remove()
@@ -108,14 +108,14 @@ def install(base: str | None = None, *, overwrite: bool = False) -> State:
         options = ["--require-hashes", "--only-binary=:all:", "--disable-pip-version-check"]
         _run([*pip, *options, "-r", str(REQUIREMENTS)], "install Concrete")
         (where / DONE).write_text(json.dumps({"requirements": REQUIREMENTS.read_text()}))
-        found = state()
+        made = state()
     except (OSError, BackendUnavailable) as error:
         remove()
         raise BackendUnavailable(f"{error}; nothing was left in {where}") from error
-    if not found.works:
+    if not made.works:
         remove()
-        raise BackendUnavailable(f"Concrete was installed but does not work: {found.why_not}")
-    return found
+        raise BackendUnavailable(f"Concrete was installed but does not work: {made.why_not}")
+    return made
 
 
 def remove() -> bool:

@@ -28,8 +28,8 @@ REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 def pins() -> dict[str, str]:
     """The version of each package that the environment should have."""
     lines = REQUIREMENTS.read_text(encoding="utf-8").splitlines()
-    found = (line.split()[0].partition("==") for line in lines if "==" in line)
-    return {name: number for name, _, number in found}
+    pairs = (line.split()[0].partition("==") for line in lines if "==" in line)
+    return {name: number for name, _, number in pairs}
 
 
 class Worker:

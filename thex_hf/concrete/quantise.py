@@ -54,7 +54,7 @@ class Frame:
     def encode(self, parts: Sequence[Array]) -> Integers:
         """Integers ``(rows, sum of widths)`` for the parts, each ``(rows, width)``."""
         pairs = zip(self.inputs, parts, strict=True)
-        return np.concatenate([own.encode(part) for own, part in pairs], axis=1)
+        return np.concatenate([quantiser.encode(part) for quantiser, part in pairs], axis=1)
 
     def decode(self, integers: Integers) -> Array:
         """Real values ``(rows, outputs)`` of a result."""
@@ -83,8 +83,8 @@ class Linear:
         """Bits of the largest result there can be, its sign included."""
         most = np.concatenate(
             [
-                np.full(width, own.most)
-                for own, width in zip(self.frame.inputs, self.frame.widths, strict=True)
+                np.full(width, quantiser.most)
+                for quantiser, width in zip(self.frame.inputs, self.frame.widths, strict=True)
             ]
         )
         return int((most @ np.abs(self.weights) + np.abs(self.bias)).max()).bit_length() + 1
@@ -151,9 +151,9 @@ class Block:
     @property
     def result_bits(self) -> int:
         """Bits of the largest result there can be, its sign included."""
-        (own,) = self.frame.inputs
+        (quantiser,) = self.frame.inputs
         most = np.abs(self.second).sum(0) * (1 << (self.table_bits - 1))
-        most = most + own.most * np.abs(self.beside).sum(0) + np.abs(self.bias)
+        most = most + quantiser.most * np.abs(self.beside).sum(0) + np.abs(self.bias)
         return int(most.max()).bit_length() + 1
 
 
@@ -179,12 +179,12 @@ def linear(
         bits: of the largest weight. A part whose values are coarser than another's gets larger
             weights, so that all count in one unit.
     """
-    scaled = np.concatenate([(matrix * own.step).T for matrix, own in parts])
+    scaled = np.concatenate([(matrix * quantiser.step).T for matrix, quantiser in parts])
     step = float(np.abs(scaled).max()) / (2 ** (bits - 1) - 1)
     frame = Frame(
         name,
         rows,
-        tuple(own for _, own in parts),
+        tuple(quantiser for _, quantiser in parts),
         tuple(matrix.shape[1] for matrix, _ in parts),
         len(bias),
         step,

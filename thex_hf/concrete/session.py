@@ -37,7 +37,7 @@ class Circuit:
     @cached_property
     def maps(self) -> dict[str, Linear | Block]:
         """Every map by name, in the order of use."""
-        return {own.frame.name: own for layer in self.layers for own in layer.all()}
+        return {map_.frame.name: map_ for layer in self.layers for map_ in layer.all()}
 
     @property
     def facts(self) -> Facts:
@@ -53,13 +53,13 @@ class Circuit:
             "maps": [
                 {
                     "name": name,
-                    "rows": own.frame.rows,
-                    "inputs": sum(own.frame.widths),
-                    "outputs": own.frame.outputs,
-                    "input_bits": max(q.most for q in own.frame.inputs).bit_length() + 1,
-                    **own.bits,
+                    "rows": map_.frame.rows,
+                    "inputs": sum(map_.frame.widths),
+                    "outputs": map_.frame.outputs,
+                    "input_bits": max(q.most for q in map_.frame.inputs).bit_length() + 1,
+                    **map_.bits,
                 }
-                for name, own in self.maps.items()
+                for name, map_ in self.maps.items()
             ],
         }
 
@@ -137,7 +137,7 @@ class ConcreteSession:
         if self.encrypted:
             return self._execute(circuit, asks)
         begin = time.perf_counter()
-        logits = drive(asks, lambda frame, own: circuit.maps[frame.name].apply(own))
+        logits = drive(asks, lambda frame, integers: circuit.maps[frame.name].apply(integers))
         seconds = time.perf_counter() - begin
         return Result(logits, circuit, len(circuit.maps), 0, 0, 0.0, seconds)
 
@@ -202,9 +202,9 @@ class ConcreteSession:
         key_bytes = 0
         todo = [name for name in circuit.maps if not (server.has(name) and client.has(name))]
         with progress(len(todo), "compiling circuits") as bar:
-            for name, own in circuit.maps.items():
+            for name, map_ in circuit.maps.items():
                 begin = time.perf_counter()
-                made = server.compile(own)["client"]
+                made = server.compile(map_)["client"]
                 middle = time.perf_counter()
                 keys = client.open(name, made).evaluation
                 server.take_keys(name, keys)

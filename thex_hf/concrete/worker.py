@@ -59,13 +59,13 @@ def unpack_array(message: Message) -> Any:
 
 def facts(circuit: Any) -> Message:
     """What Concrete says of a circuit: bits, error probability, bootstraps, complexity."""
-    found = circuit.statistics
+    statistics = circuit.statistics
     return {
         "bits": circuit.graph.maximum_integer_bit_width(),
-        "p_error": found["p_error"],
-        "bootstraps": found["programmable_bootstrap_count"],
-        "clear_multiplications": found["clear_multiplication_count"],
-        "secret_key_bytes": found["size_of_secret_keys"],
+        "p_error": statistics["p_error"],
+        "bootstraps": statistics["programmable_bootstrap_count"],
+        "clear_multiplications": statistics["clear_multiplication_count"],
+        "secret_key_bytes": statistics["size_of_secret_keys"],
     }
 
 

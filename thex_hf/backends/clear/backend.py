@@ -70,8 +70,8 @@ class ClearClient:
         """Read, move and write numbers, with the errors that rounding and encryption would add."""
         rules.check_renewing(moves, len(data), self._parameters)
         read = [self._format.unpack_vector(one) for one in data]
-        for _, found, _ in read:
-            rules.check_received(found, level)
+        for _, received, _ in read:
+            rules.check_received(received, level)
         high = [values for values, _, _ in read]
         low = [np.zeros_like(values) if rest is None else rest for values, _, rest in read]
         return [
@@ -91,8 +91,8 @@ class ClearClient:
         return self._noise.disturb(values, float(np.hypot.reduce(parts)))
 
     def _read(self, data: bytes, level: int | None) -> AnyVector:
-        values, found, low = self._format.unpack_vector(data)
-        rules.check_received(found, level)
+        values, received, low = self._format.unpack_vector(data)
+        rules.check_received(received, level)
         if low is not None:
             values = values + low
         if self._noise is not None:

@@ -60,8 +60,8 @@ class UnprotectedFormat:
     def _unpack(self, kind: int, data: bytes) -> tuple[int, NDArray[np.generic]]:
         if len(data) < _HEADER.size:
             raise WireError(f"clear engine: {len(data)} bytes are shorter than a header")
-        magic, version, found, level, count, digest, tag = _HEADER.unpack_from(data)
-        if (magic, version, found) != (MAGIC, VERSION, kind):
+        magic, version, announced, level, count, digest, tag = _HEADER.unpack_from(data)
+        if (magic, version, announced) != (MAGIC, VERSION, kind):
             raise WireError("clear engine: not its message, or of another version or kind")
         if digest != parameters_digest(self.parameters):
             raise WireError("clear engine: message made under other parameters")
@@ -84,8 +84,8 @@ class UnprotectedFormat:
         Raises:
             WireError: truncated, foreign, or made under other parameters or keys.
         """
-        found = _kind(data)
-        kind = VECTOR if found is None or found not in (COMPLEX, MASKED) else found
+        announced = _kind(data)
+        kind = announced if announced in (COMPLEX, MASKED) else VECTOR
         level, items = self._unpack(kind, data)
         values: AnyVector = (
             items.astype(np.float64) if kind == VECTOR else items.astype(np.complex128)

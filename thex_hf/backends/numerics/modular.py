@@ -42,8 +42,8 @@ def products_are_exact() -> bool:
     left = rng.integers(0, most + 1, (CHECKED, MOST_TERMS))
     right = rng.integers(0, most[::-1] + 1, (CHECKED, MOST_TERMS)).T.copy()
     left[0], right[:, 0] = most, most[::-1]
-    found = product(left.astype(np.float64), right.astype(np.float64))
-    if np.array_equal(found, (left @ right).astype(np.float64)):  # whole numbers: no such library
+    reals = product(left.astype(np.float64), right.astype(np.float64))
+    if np.array_equal(reals, (left @ right).astype(np.float64)):  # whole numbers: no such library
         return True
     logger.warning(
         "numpy's matrix product is not exact on this machine: sums of 53 bits came out wrong. Sums "

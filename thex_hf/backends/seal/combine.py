@@ -70,14 +70,14 @@ class Residues:
             raise PlanError(f"combine takes {MOST_TERMS} handles at most, got {len(ciphertexts)}")
         form = WordFormat(self._seal, level + 1, ciphertexts[0])
         words = np.empty((len(ciphertexts), *form.shape), np.uint64)
-        for own, ciphertext in zip(words, ciphertexts, strict=True):
-            own[:] = form.read(ciphertext)
+        for row, ciphertext in zip(words, ciphertexts, strict=True):
+            row[:] = form.read(ciphertext)
         real, imaginary = _integers(weights, float(self._seal.primes[level]))
         real[~(real.any(axis=1) | imaginary.any(axis=1)), 0] = 1  # zeros would be transparent
         for start in range(0, len(bias), _TOGETHER):
             rows = slice(start, start + _TOGETHER)
-            for own in self._sums(words, level, (real[rows], imaginary[rows]), bias[rows]):
-                yield form.write(own)
+            for total in self._sums(words, level, (real[rows], imaginary[rows]), bias[rows]):
+                yield form.write(total)
 
     def _sums(self, words: Words, level: int, factors: Integers, bias: AnyVector) -> Words:
         """``(outputs, 2, limbs, N)`` words."""
@@ -151,12 +151,12 @@ def combine_by_products(
     """
     level = rules.check_combine(handles, weights, bias)
     out = []
-    for row, own in zip(weights, bias, strict=True):
+    for row, number in zip(weights, bias, strict=True):
         used = np.flatnonzero(row).tolist() or [0]
         factors = [engine.encode(np.full(engine.slots, row[i]), level, factor=True) for i in used]
         result = engine.rescale(engine.dot_plain([handles[i] for i in used], factors))
-        if own:
-            shift = engine.encode(np.full(engine.slots, own), level - 1, factor=False)
+        if number:
+            shift = engine.encode(np.full(engine.slots, number), level - 1, factor=False)
             result = engine.add_plain(result, shift)
         out.append(result)
     return out

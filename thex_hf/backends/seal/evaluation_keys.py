@@ -124,13 +124,13 @@ def load_galois(seal: SealContext, data: bytes, elements: Iterable[int]) -> dict
         WireError: damaged, of other parameters, or far more keys than ``elements``.
     """
     wanted = list(elements)
-    found: dict[int, SwitchingKey] = {}
+    loaded: dict[int, SwitchingKey] = {}
     for level, one in unpack(seal, data, "GaloisKeys").items():
         lower = seal.lower(level)
         keys = lower.load("GaloisKeys", one, limit=lower.key_limit(SPARE_KEYS * len(wanted)))
         held = [element for element in wanted if keys.has_key(element)]
-        found |= {element: SwitchingKey(lower, keys, element) for element in held}
-    return found
+        loaded |= {element: SwitchingKey(lower, keys, element) for element in held}
+    return loaded
 
 
 def pack(frames: Mapping[int, bytes]) -> bytes:

@@ -55,7 +55,7 @@ def _start(data: bytes, limit: int) -> bytes | None:
         return None
     raw = bytearray(limit)
     target = (ctypes.c_char * limit).from_buffer(raw)
-    found = inflate(target, limit, contents, len(contents))
-    if not _AT + _COUNT.size <= found <= limit:
-        raise WireError(f"PublicKey: {found} bytes after decompression, at most {limit} belong")
+    size = inflate(target, limit, contents, len(contents))
+    if not _AT + _COUNT.size <= size <= limit:
+        raise WireError(f"PublicKey: {size} bytes after decompression, at most {limit} belong")
     return bytes(raw[: _AT + _COUNT.size])

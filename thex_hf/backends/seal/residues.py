@@ -36,12 +36,12 @@ def inflater() -> Inflate | None:
     if sys.byteorder != "little" or module is None:
         return None
     try:
-        found = ctypes.CDLL(str(module.__file__)).ZSTD_decompress
+        function = ctypes.CDLL(str(module.__file__)).ZSTD_decompress
     except (AttributeError, OSError):
         return None
-    found.restype = ctypes.c_size_t
-    found.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t]
-    inflate: Inflate = found
+    function.restype = ctypes.c_size_t
+    function.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t]
+    inflate: Inflate = function
     return inflate
 
 
@@ -102,15 +102,15 @@ def inflated(saved: bytes, size: int) -> bytearray:
     """
     contents = saved[_FRAME_HEADER:]
     if saved[5] != _ZSTD:
-        raw, found = bytearray(contents), len(contents)
+        raw, held = bytearray(contents), len(contents)
     else:
         inflate = inflater()
         assert inflate is not None
         raw = bytearray(size)
         target = (ctypes.c_char * size).from_buffer(raw)
-        found = inflate(target, size, contents, len(contents))
-    if found != size:
-        raise PlanError(f"expected {size} bytes from this SEAL, got {found}: it is an unknown one")
+        held = inflate(target, size, contents, len(contents))
+    if held != size:
+        raise PlanError(f"expected {size} bytes from this SEAL, got {held}: it is an unknown one")
     return raw
 
 

@@ -55,8 +55,8 @@ def attend(run: BatchContext, maps: PairAttention, stream: Pairs, mask: Handle) 
     level = run.engine.level(weights[0][0])
     masked = _masked(run, value, mask, level, gain)
     return [
-        _context(run, own, next(masked), babies, giants)
-        for own, pairs in zip(weights, heads, strict=True)
+        _context(run, head_weights, next(masked), babies, giants)
+        for head_weights, pairs in zip(weights, heads, strict=True)
         for _ in pairs
     ]
 
@@ -82,14 +82,14 @@ def attend_cls(
     size = len(query) // maps.heads
     weights, gain = [], 1.0
     for h in range(maps.heads):
-        own = range(h * size, (h + 1) * size)
-        score = run.add_all([engine.mul(query[f], key[f]) for f in own])
+        head = range(h * size, (h + 1) * size)
+        score = run.add_all([engine.mul(query[f], key[f]) for f in head])
         handle, gain = _powers(run, maps, h, score)
         weights.append(handle)
     masked = _masked(run, value, mask, engine.level(weights[0]), gain)
     return [
-        run.sum_tokens(run.relinearise_rescale(engine.mul(weights[f // size], own)))
-        for f, own in enumerate(masked)
+        run.sum_tokens(run.relinearise_rescale(engine.mul(weights[f // size], a)))
+        for f, a in enumerate(masked)
     ]
 
 
@@ -164,8 +164,8 @@ def _context(
     forth = turns(run, value, 1, babies)
     total: Handle | None = None
     for giant in reversed(range(giants)):
-        own = weights[giant * babies : (giant + 1) * babies]
-        products = [engine.mul(a, b) for a, b in zip(own, forth, strict=True)]
+        giant_weights = weights[giant * babies : (giant + 1) * babies]
+        products = [engine.mul(a, b) for a, b in zip(giant_weights, forth, strict=True)]
         part = engine.relinearise(run.add_all(products))
         if total is not None:
             part = engine.add(part, engine.rotate(total, babies * run.refreshes.texts))

@@ -79,11 +79,11 @@ def logits(run: BatchContext, head: PairHead, row: Pairs, context: Pairs) -> Han
     gain = engine.scale_ratio(level - 1)
     results = run.apply(stacked([head.row.over(gain), *head.forms]), joined)
     size = len(head.row.bias)
-    own, forms = results[:size], results[size:]
+    row_handles, forms = results[:size], results[size:]
     out = []
     for label in range(len(head.bias)):
         terms = forms[label * size : (label + 1) * size]
-        total = run.add_all([engine.mul(a, b) for a, b in zip(own, terms, strict=True)])
+        total = run.add_all([engine.mul(a, b) for a, b in zip(row_handles, terms, strict=True)])
         out.append(double_real(engine, run.relinearise_rescale(total)))
     return [_plus(run, a, float(b)) for a, b in zip(run.keep_first(out), head.bias, strict=True)]
 

@@ -176,8 +176,8 @@ def _head(head: Head, attention: PairAttention) -> PairHead:
     row = pairs_of(Affine(np.eye(size) / shrink, np.zeros(size)))
     forms = []
     for label in range(len(head.bias)):
-        own = slice(label * size, (label + 1) * size)
-        form = pairs_of(Affine(head.form.weight[own] / shrink, head.form.bias[own]))
+        rows = slice(label * size, (label + 1) * size)
+        form = pairs_of(Affine(head.form.weight[rows] / shrink, head.form.bias[rows]))
         forms.append(_after(form.over(2.0), attention))
     return PairHead(
         row=_after(Affine(row.weight.conj(), row.bias), attention),

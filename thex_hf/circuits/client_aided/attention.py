@@ -21,10 +21,10 @@ def scores(run: Context, query: Handles, key: Handles) -> Handles:
     }
     for k in range(tiles):
         for block in range(blocks):
-            own = [(p, head) for p, (head, held) in enumerate(pieces) if held == block]
+            block_pieces = [(p, head) for p, (head, b) in enumerate(pieces) if b == block]
             for b, a, turned_key in kernels.key_turns(engine, geometry, key[k * blocks + block]):
                 for q in range(tiles):
-                    for p, head in own:
+                    for p, head in block_pieces:
                         left = turned[q * len(pieces) + p][a]
                         kernels.accumulate(engine, sums[head, q, k], b, left, turned_key)
     return [kernels.finish_scores(engine, geometry, partial) for partial in sums.values()]
@@ -51,11 +51,11 @@ def context(run: Context, weights: Handles, value: Handles) -> Handles:
             for q in range(tiles)
         }
         for block in range(blocks):
-            own = [(p, head) for p, (head, held) in enumerate(pieces) if held == block]
+            block_pieces = [(p, head) for p, (head, b) in enumerate(pieces) if b == block]
             handle = value[k * blocks + block]
             for b, a, turned_value in kernels.value_turns(engine, geometry, handle):
                 for q in range(tiles):
-                    for p, head in own:
+                    for p, head in block_pieces:
                         kernels.accumulate(engine, sums[q, p], b, turned[head, q][a], turned_value)
     return [kernels.finish(engine, geometry, partial) for partial in sums.values()]
 
@@ -67,9 +67,9 @@ def cls_scores(run: Context, query: Handles, key: Handles) -> Handles:
     tiles, blocks = shape.stream("dup").tiles, shape.stream("dup").blocks
     out = []
     for head in range(shape.heads):
-        own = [(p, block) for p, (held, block) in enumerate(shape.pieces) if held == head]
+        head_pieces = [(p, block) for p, (h, block) in enumerate(shape.pieces) if h == head]
         for k in range(tiles):
-            products = [engine.mul(query[p], key[k * blocks + block]) for p, block in own]
+            products = [engine.mul(query[p], key[k * blocks + block]) for p, block in head_pieces]
             out.append(sum_features(engine, shape.geometry, run.sum_products(products)))
     return out
 

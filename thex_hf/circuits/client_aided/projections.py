@@ -116,11 +116,11 @@ def token_logits(
     short = run.apply([skip], run.shape.stream("dup").maps(), stream)[0]
     shares = Affine(layer.down.weight, np.zeros(run.shape.labels))
     targets = [Target(f"{index} down", shares, solo), Target(f"{index} down back", shares, back)]
-    own, other = run.apply(targets, run.shape.ffn(last=False).maps(), wide)
+    first, second = run.apply(targets, run.shape.ffn(last=False).maps(), wide)
     engine, tile = run.engine, run.shape.geometry.tile
     return [
         engine.add(a, engine.add(b, engine.rotate(c, tile)))
-        for a, b, c in zip(short, own, other, strict=True)
+        for a, b, c in zip(short, first, second, strict=True)
     ]
 
 

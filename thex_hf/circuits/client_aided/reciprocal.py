@@ -76,10 +76,10 @@ def _first_layer(
         for block, held in enumerate(maps):
             shares = []
             for head in range(heads):
-                own = np.where(held // units == head, held, -1)
-                if (own >= 0).any():
+                units_map = np.where(held // units == head, held, -1)
+                if (units_map >= 0).any():
                     name, factor = f"first {last} {block} {head}", np.tile(net.w1, heads)
-                    shares.append(run.scale(name, sums[head * tiles + tile], factor, own))
+                    shares.append(run.scale(name, sums[head * tiles + tile], factor, units_map))
             bias = np.tile(net.b1, heads)
             out.append(run.add_bias(f"first {last} {block}", run.add_all(shares), bias, held))
     return out

@@ -57,8 +57,8 @@ class Move:
     @cached_property
     def still(self) -> bool:
         """Whether every ciphertext stays as it is."""
-        own = np.arange(self.sources * self.slots)
-        same = self.places.size == own.size and bool((self.places.ravel() == own).all())
+        places = np.arange(self.sources * self.slots)
+        same = self.places.size == places.size and bool((self.places.ravel() == places).all())
         return same and self.factor == 1.0 and not self.real
 
     def apply(self, vectors: Sequence[Numbers]) -> list[Numbers]:
