@@ -44,7 +44,7 @@ def needles(person: Any, keys: Path) -> dict[str, list[bytes]]:
 
 
 def _key_pieces(person: Any, keys: Path) -> Iterator[bytes]:
-    """Pieces of the secret key: as it is saved, and as SEAL computes with it."""
+    """ResumableUpload of the secret key: as it is saved, and as SEAL computes with it."""
     for key_set, made in person.client.made.items():
         found = KeyStore(keys).load(key_set, "seal")
         assert found is not None

@@ -8,7 +8,7 @@ import pytest
 from thex_hf.backends.base import EvaluationKeys, KeyRequest
 from thex_hf.backends.seal.backend import BACKEND
 from thex_hf.backends.seal.context import secure_context
-from thex_hf.backends.seal.public_key import load_public
+from thex_hf.backends.seal.keys import load_public
 from thex_hf.backends.seal.residues import inflated
 from thex_hf.backends.seal.serialisation import to_bytes
 from thex_hf.ckks.parameters import Parameters

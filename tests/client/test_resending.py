@@ -8,7 +8,7 @@ import thex_hf
 from thex_hf.backends.registry import get_backend
 from thex_hf.client.client import ThexClient
 from thex_hf.client.half import ClientHalf
-from thex_hf.client.upload import Pieces
+from thex_hf.client.http import ResumableUpload
 from thex_hf.errors import ChildError, ConnectionLost, KeyMismatch, KeyStoreError, QuotaError
 from thex_hf.serving.server import ThexServer
 
@@ -73,7 +73,7 @@ def test_keys_of_ones_own_that_cannot_be_read_are_said_at_once(server, tmp_path)
         other.classify("Dull.")
 
 
-class Breaking(Pieces):
+class Breaking(ResumableUpload):
     """Takes pieces, and breaks at chosen calls."""
 
     patience, piece = 30.0, 4

@@ -13,8 +13,16 @@ from hypothesis import strategies as st
 
 import thex_hf
 from thex_hf._shown import printable
-from thex_hf.modeling.cards.card import BEGIN, END, write_card
-from thex_hf.modeling.cards.words import each_text, inline, literal, plain, target
+from thex_hf.modeling.cards.card import (
+    BEGIN,
+    END,
+    each_text,
+    inline,
+    literal,
+    plain,
+    target,
+    write_card,
+)
 
 EVIL = (
     "x`<script>alert(1)</script>\n---\nlicense: evil\n---\n# {{7*7}} | a "

@@ -15,7 +15,7 @@ from thex_hf.modeling import (
 )
 from thex_hf.modeling.calibrate import measure_ranges
 from thex_hf.modeling.configuration_thex_bert import RANGE_KEYS
-from thex_hf.modeling.switch import set_softmax
+from thex_hf.modeling.modeling_thex_bert import set_softmax
 from thex_hf.modeling.tasks import pool
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from thex_hf.pipelines.agreement import compare
+from thex_hf.pipelines.report import compare
 
 NAMES = {0: "O", 1: "PER", 2: "LOC"}
 

@@ -4,7 +4,7 @@ from thex_hf.modeling.cards.checklist import checklist
 from thex_hf.modeling.cards.facts import facts
 from thex_hf.modeling.cards.tables import cost_rows
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
-from thex_hf.reports.machine import backend_words
+from thex_hf.reports.card import backend_words
 
 COST = {
     "protocol": "client-aided", "tokens": 8, "ring_degree": 0, "modulus_bits": 0,

@@ -1,21 +1,43 @@
-"""Score a model on labelled texts, in clear, simulated or encrypted: what the command runs."""
+"""Score a model on labelled texts, in clear, simulated or encrypted, and say on which machine."""
 
 from __future__ import annotations
 
 import math
+import os
+import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
+from thex_hf._machine import processor, version_of
 from thex_hf.conversion.data.table import Skipped
 from thex_hf.evaluation.answers import Answers, share_interval
 from thex_hf.evaluation.base import logger
-from thex_hf.evaluation.machine import machine_facts
 from thex_hf.evaluation.opening import open_pipeline
 from thex_hf.evaluation.reading import Data, inputs_of, read, spread
 from thex_hf.evaluation.registry import DEFAULTS, load_metrics, resolve
 from thex_hf.evaluation.runs import costs, count_cut, run_both, tell
 from thex_hf.options import FHE_MODES, one_of
+
+PACKAGES = (
+    "thex_hf", "torch", "transformers", "tenseal", "numpy", "evaluate", "datasets",
+    "scikit-learn", "scipy", "seqeval",
+)  # fmt: skip
+
+
+def machine_facts() -> dict[str, Any]:
+    """Machine and versions, as JSON values; the load is that of the last minute, if known."""
+    return {
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "packages": {name: version_of(name) for name in PACKAGES},
+    }
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from transformers.modeling_outputs import (
     TokenClassifierOutput,
 )
 
+from thex_hf.errors import OptionError
 from thex_hf.modeling.adapters import adapters_mark, merged, refuse_ignored_adapter
 from thex_hf.modeling.arguments import wanted
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
@@ -20,6 +21,7 @@ from thex_hf.modeling.encoder import ThexBertModel, ThexBertPreTrainedModel
 from thex_hf.modeling.exact import refuse_foreign, structure_mark
 from thex_hf.modeling.export import export_weights, refuse_unconverted
 from thex_hf.modeling.guards import misfit, refuse_misfit, refuse_pickle
+from thex_hf.modeling.layers import Attention, make_softmax
 from thex_hf.modeling.notice import tell_if_stock
 from thex_hf.modeling.tasks import pool, problem_type, task_loss, token_loss
 from thex_hf.weights import EncoderWeights
@@ -278,3 +280,20 @@ class ThexBertForTokenClassification(ThexBertClassifier):
             attentions=encoded.attentions,
         )
         return output if wanted(return_dict, self.config, "return_dict") else output.to_tuple()
+
+
+def set_softmax(model: ThexBertClassifier, kind: str) -> None:
+    """Use ``estimate`` (THE-X) or ``exact`` softmax in every layer and in the configuration.
+
+    Raises:
+        OptionError: the model has power attention, whose weights are not made for a softmax.
+    """
+    if model.config.softmax == "power":
+        raise OptionError(
+            f"softmax={kind!r} is for models in THE-X form; this one is in polynomial form, with "
+            "power attention trained in its place. Leave the option out."
+        )
+    model.config.softmax = kind
+    for module in model.modules():
+        if isinstance(module, Attention):
+            module.softmax = make_softmax(model.config)

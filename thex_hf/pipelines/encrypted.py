@@ -14,10 +14,10 @@ from thex_hf.errors import ConversionError, InputError, TextError
 from thex_hf.modeling import ThexBertClassifier
 from thex_hf.modeling.adapters import unwrapped
 from thex_hf.modeling.guards import check_dtype, check_head, refuse_misfit
+from thex_hf.modeling.modeling_thex_bert import set_softmax
 from thex_hf.modeling.opening import KINDS, check_tokenizer
-from thex_hf.modeling.switch import set_softmax
 from thex_hf.options import FHE_MODES, RunOptions, one_of
-from thex_hf.pipelines.call import ON_ERROR, Answers, Call
+from thex_hf.pipelines.call import ON_ERROR, Answers, Call, Given, read_given
 from thex_hf.pipelines.call_options import (
     check_machinery,
     check_mode,
@@ -25,7 +25,6 @@ from thex_hf.pipelines.call_options import (
     whole_number,
     yes_or_no,
 )
-from thex_hf.pipelines.given import Given, read_given
 from thex_hf.pipelines.remote import remote_client
 from thex_hf.pipelines.report import Report
 from thex_hf.pipelines.runner import Runner

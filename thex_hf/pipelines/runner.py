@@ -21,9 +21,8 @@ from thex_hf.errors import OptionError, TextError
 from thex_hf.local.session import LocalSession
 from thex_hf.modeling import ThexBertClassifier
 from thex_hf.options import RunOptions
-from thex_hf.pipelines.agreement import compare
 from thex_hf.pipelines.remote import check_model
-from thex_hf.pipelines.report import Agreement, Bytes, Report, Seconds
+from thex_hf.pipelines.report import Agreement, Bytes, Report, Seconds, compare
 from thex_hf.pipelines.rows import Row, embed_row
 from thex_hf.pipelines.turns import Turn
 from thex_hf.protocol.engines import CircuitBackend, Session

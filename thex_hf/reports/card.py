@@ -1,19 +1,23 @@
-"""Measure a model in a folder and write the figures into its card."""
+"""Measure a model in a folder and write the figures, and the machine's, into its card."""
 
 from __future__ import annotations
 
 import datetime
+import os
+import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from thex_hf._machine import processor, version_of
+from thex_hf.backends.registry import find_backend
 from thex_hf.errors import ConversionError
 from thex_hf.modeling.cards.card import write_card
 from thex_hf.modeling.cards.measures import read_measures, write_measures
 from thex_hf.modeling.opening import open_model, open_tokenizer
 from thex_hf.options import FHE_MODES, RunOptions, choose_protocol, one_of
+from thex_hf.protocol.engines import CircuitBackend
 from thex_hf.reports.costs import estimated_costs, protocols_of
-from thex_hf.reports.machine import backend_words, machine, versions
 from thex_hf.reports.scores import executed_costs, score_rows, texts_of
 
 SAME = ("machine", "versions", "backend")
@@ -135,3 +139,36 @@ def with_earlier(new: dict[str, Any], old: dict[str, Any] | None) -> dict[str, A
         and (not row.get("executed") or row["protocol"] in executed)
     ]
     return out
+
+
+PACKAGES = ("thex_hf", "torch", "transformers", "numpy", "tenseal")
+LIBRARIES = {"seal": ("Microsoft SEAL through TenSEAL", "tenseal")}
+"""By backend: what encrypts, and the package that brings it."""
+
+
+def machine() -> dict[str, Any]:
+    """Processor, usable cores, system and Python."""
+    usable = getattr(os, "sched_getaffinity", None)
+    return {
+        "processor": processor(),
+        "cores": len(usable(0)) if usable else os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that the figures depend on, those that are installed."""
+    import thex_hf
+
+    found = {name: version_of(name) for name in PACKAGES} | {"thex_hf": thex_hf.__version__}
+    return {name: number for name, number in found.items() if number}
+
+
+def backend_words(name: str) -> dict[str, str]:
+    """A backend's name, and the library behind it with its version."""
+    found = find_backend(name)
+    if isinstance(found, CircuitBackend):
+        return {"name": name, "library": found.library}
+    words, package = LIBRARIES.get(name, (f"backend {name}", ""))
+    return {"name": name, "library": f"{words} {version_of(package) or ''}".strip()}

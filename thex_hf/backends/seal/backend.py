@@ -9,8 +9,7 @@ from thex_hf.backends.base import EvaluationKeys, KeyRequest, SecretKeys
 from thex_hf.backends.numerics.embedding import conjugation_element, galois_element
 from thex_hf.backends.seal.client import SealClient
 from thex_hf.backends.seal.context import SealContext, insecure_context, sealapi, secure_context
-from thex_hf.backends.seal.evaluation_keys import KeyMaker, load_galois, load_relinearisation
-from thex_hf.backends.seal.public_key import load_public
+from thex_hf.backends.seal.keys import KeyMaker, load_galois, load_public, load_relinearisation
 from thex_hf.backends.seal.serialisation import to_bytes
 from thex_hf.backends.seal.server import SealServer
 from thex_hf.ckks import rules

@@ -11,7 +11,7 @@ from thex_hf.backends.numerics.integers import Integers
 from thex_hf.backends.seal.codec import SealCodec
 from thex_hf.backends.seal.combine import Residues, combine_by_products
 from thex_hf.backends.seal.context import SealContext, SealHandle, SealPlaintext
-from thex_hf.backends.seal.evaluation_keys import SwitchingKey
+from thex_hf.backends.seal.keys import SwitchingKey
 from thex_hf.backends.seal.moves import SealMoves
 from thex_hf.backends.seal.residues import PlaintextFormat
 from thex_hf.backends.seal.serialisation import from_bytes, to_bytes

@@ -6,10 +6,13 @@ every save; the rest is the user's and left alone, and so is a README without th
 
 from __future__ import annotations
 
+import html
 import json
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from huggingface_hub.repocard import metadata_save
 from jinja2 import Environment, StrictUndefined
@@ -18,7 +21,6 @@ from thex_hf._shown import printable
 from thex_hf.modeling.cards.facts import facts
 from thex_hf.modeling.cards.measures import REPORT_NAME, model_digest, read_measures, read_record
 from thex_hf.modeling.cards.metadata import fresh_head, read_head
-from thex_hf.modeling.cards.words import each_text, inline, literal, plain, target
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
@@ -134,3 +136,43 @@ def _read(path: Path) -> str | None:
 def _write(path: Path, text: str) -> None:
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         file.write(text)
+
+
+ACTING = "\\`*[]|~$"
+"""What Markdown acts on inside a line, besides HTML; names have no need of it."""
+
+
+def inline(text: str) -> str:
+    """The text on one line, as a reader is to see it, in prose, a heading, a table or code.
+
+    What acts in Markdown or HTML is written as a character reference; :func:`plain` reads it back.
+    """
+    shown = html.escape(printable(text), quote=False)
+    return "".join(f"&#{ord(own)};" if own in ACTING else own for own in shown)
+
+
+def plain(text: str) -> str:
+    """What :func:`inline` wrote, as it was but for the escapes of :func:`printable`."""
+    return html.unescape(text)
+
+
+def literal(text: str) -> str:
+    """The text as a string of Python on one line of a code block."""
+    quoted = json.dumps(printable(text), ensure_ascii=False)
+    return "".join(f"\\u{ord(own):04x}" if own in "<>`" else own for own in quoted)
+
+
+def target(path: str) -> str:
+    """A path that went through :func:`inline`, as the target of a link."""
+    return quote(plain(path))
+
+
+def each_text(value: Any, change: Callable[[str], str]) -> Any:
+    """JSON values with every text in them changed, names of fields included."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {each_text(name, change): each_text(own, change) for name, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [each_text(own, change) for own in value]
+    return value

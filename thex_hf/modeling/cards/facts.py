@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from thex_hf.modeling.cards.checklist import checklist
-from thex_hf.modeling.cards.engines import words_of
+from thex_hf.modeling.cards.checklist import checklist, words_of
 from thex_hf.modeling.cards.tables import cost_rows, costs_note, score_rows, texts_words
 from thex_hf.modeling.configuration_thex_bert import RANGE_KEYS, ThexBertConfig
 from thex_hf.modeling.tasks import is_regression, task_of

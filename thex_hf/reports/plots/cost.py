@@ -17,11 +17,12 @@ from thex_hf.reports.plots.canvas import (
     RED,
     ROW,
     SKY,
+    Subject,
     new_figure,
     rows,
+    stage_words,
     tidy,
 )
-from thex_hf.reports.plots.subject import Subject, stage_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,8 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.schedule import RoundTrip
-from thex_hf.reports.plots.canvas import BLUE, ORANGE, PALE, RED, ROW, new_figure, rows, tidy
-from thex_hf.reports.plots.subject import Subject, stage_words
+from thex_hf.reports.plots.canvas import (
+    BLUE,
+    ORANGE,
+    PALE,
+    RED,
+    ROW,
+    Subject,
+    new_figure,
+    rows,
+    stage_words,
+    tidy,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

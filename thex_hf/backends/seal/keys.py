@@ -1,4 +1,4 @@
-"""SEAL's evaluation keys, no longer than the levels they are used at.
+"""SEAL's keys for a server: no longer than their levels, the public one with a seed in it.
 
 A key-switching key has one digit for each prime, and each digit one residue for each
 prime and the special one: its size grows with the square of the level it reaches. A key
@@ -9,13 +9,16 @@ levels of both contexts are the same ones, and ciphertexts pass from one to the 
 
 from __future__ import annotations
 
+import ctypes
 import struct
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from thex_hf.backends.seal.context import SealContext, SealHandle
+from thex_hf.backends.seal.residues import inflater
 from thex_hf.backends.seal.serialisation import frame, to_bytes
 from thex_hf.errors import WireError
 
@@ -160,3 +163,46 @@ def unpack(seal: SealContext, data: bytes, what: str) -> dict[int, bytes]:
             raise WireError(f"{what}: {length} bytes announced but {len(rest)} came: cut")
         frames[level], rest, last = bytes(rest[:length]), rest[length:], level
     return frames
+
+
+_HEADER = 16
+_COMPRESSION = 5
+_COUNT = struct.Struct("<Q")
+_AT = 89  # of the number of words, after level, form, sizes, scale and a header of their own
+
+
+def load_public(seal: SealContext, data: bytes) -> Any:
+    """SEAL's public key in ``data``.
+
+    Where nothing can decompress (see :func:`.seal_words.inflater`) the seed is not checked.
+
+    Raises:
+        WireError: damaged, of other parameters, or with a second half that is written out.
+    """
+    public = seal.load("PublicKey", data, limit=seal.public_limit())
+    one_half = (len(seal.primes) + 1) * seal.parameters.ring_degree
+    head = _start(data, seal.public_limit())
+    if head is not None and _COUNT.unpack_from(head, _AT)[0] != one_half:
+        raise WireError(
+            "the second half of the public key is written out, not a seed: a client that chose "
+            "it could undo what hides the server's replies; make the keys with this package"
+        )
+    return public
+
+
+def _start(data: bytes, limit: int) -> bytes | None:
+    """The first fields of a frame that SEAL has read, or None where they cannot be had."""
+    contents, compression = data[_HEADER:], data[_COMPRESSION]
+    if compression == 0:
+        return contents[: _AT + _COUNT.size]
+    if compression == 1:
+        return zlib.decompressobj().decompress(contents, _AT + _COUNT.size)
+    inflate = inflater()
+    if inflate is None:
+        return None
+    raw = bytearray(limit)
+    target = (ctypes.c_char * limit).from_buffer(raw)
+    size = inflate(target, limit, contents, len(contents))
+    if not _AT + _COUNT.size <= size <= limit:
+        raise WireError(f"PublicKey: {size} bytes after decompression, at most {limit} belong")
+    return bytes(raw[: _AT + _COUNT.size])
