@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from thex_hf._shown import printable
 from thex_hf.cli import main
-from thex_hf.client.connection import Link, told
+from thex_hf.client.connection import HttpConnection, told
 from thex_hf.client.http import EndpointTransport
 from thex_hf.errors import BusyError, ConnectionLost, InputError, RangeError, ThexError
 
@@ -55,7 +55,7 @@ def test_what_is_no_error(answer):
 
 def test_an_endpoint_that_answers_with_an_error(monkeypatch):
     transport = EndpointTransport("http://127.0.0.1:9")
-    monkeypatch.setattr(Link, "json", lambda *_, **__: {"error": "InputError", "message": EVIL})
+    monkeypatch.setattr(HttpConnection, "json", lambda *_, **__: {"error": "InputError", "message": EVIL})
     with pytest.raises(InputError) as caught:
         transport.info()
     assert str(caught.value) == SAFE

@@ -24,7 +24,7 @@ SMALL = 16 << 20
 
 
 @dataclass(eq=False)
-class Link:
+class HttpConnection:
     """Connections to one server. Any thread may use it.
 
     Args:

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from thex_hf._progress import progress
-from thex_hf.client.connection import Link, told
+from thex_hf.client.connection import HttpConnection, told
 from thex_hf.client.transport import Transport
 from thex_hf.errors import (
     ChildError,
@@ -80,7 +80,7 @@ class _OverHttp(ResumableUpload):
         token: of the owner of the keys.
         piece: bytes of a key file that are sent at once.
         patience: seconds to try again for while the server is busy, or while keys are sent.
-        **options: of :class:`thex_hf.client.connection.Link`.
+        **options: of :class:`thex_hf.client.connection.HttpConnection`.
 
     Raises:
         OptionError, BackendUnavailable: as the link.
@@ -95,7 +95,7 @@ class _OverHttp(ResumableUpload):
         patience: float = 300.0,
         **options: Any,
     ) -> None:
-        self.link = Link(url, token, patience=patience, **options)
+        self.link = HttpConnection(url, token, patience=patience, **options)
         self.piece, self.patience = piece, patience
 
 
@@ -104,7 +104,7 @@ class HttpTransport(_OverHttp):
 
     Takes ``url`` and ``token`` of the owner of the keys; ``piece``, bytes of a key file that are
     sent at once; ``patience``, seconds to try again for while the server is busy, or while keys are
-    sent; and the options of :class:`thex_hf.client.connection.Link`. Raises as that.
+    sent; and the options of :class:`thex_hf.client.connection.HttpConnection`. Raises as that.
     """
 
     def info(self) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def open_transport(url: str, token: str | None = None, **options: Any) -> Transp
     Args:
         url: of a ``thex-hf serve``; of an Inference Endpoint with ``endpoint+`` before it.
         token: of the owner of the keys; of the platform.
-        **options: of :class:`thex_hf.client.connection.Link`.
+        **options: of :class:`thex_hf.client.connection.HttpConnection`.
 
     Raises:
         OptionError, BackendUnavailable: as the link.
