@@ -29,13 +29,13 @@ from transformers import AutoTokenizer
 
 import thex_hf
 from thex_hf.backends.base import EvaluationKeys, KeyRequest, SecretKeys
-from thex_hf.backends.seal.combine import combine_by_products, dot_by_products
 from thex_hf.circuits.dispatch import FORMS
 from thex_hf.ckks import rules
+from thex_hf.ckks.composed_verbs import combine_by_products, dot_by_products
 from thex_hf.ckks.engine import AnyVector, ComplexVector, Vector
 from thex_hf.ckks.packing.moves import Move
 from thex_hf.ckks.parameters import Parameters
-from thex_hf.ckks.rules import split_state, with_state
+from thex_hf.ckks.rules import pack_state, unpack_state
 from thex_hf.errors import WireError
 from thex_hf.local.session import LocalSession
 
@@ -205,10 +205,10 @@ class Server(Wire):
         return self.pack(a.values, a.level)
 
     def export(self, a: Cipher) -> bytes:
-        return with_state(a, np.asarray(a.values, np.complex128).tobytes())
+        return pack_state(a, np.asarray(a.values, np.complex128).tobytes())
 
     def adopt(self, data: bytes) -> Cipher:
-        level, degree, size, contents = split_state(data)
+        level, degree, size, contents = unpack_state(data)
         return Cipher(np.frombuffer(contents, np.complex128), level, degree, size)
 
 

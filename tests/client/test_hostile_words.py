@@ -55,7 +55,9 @@ def test_what_is_no_error(answer):
 
 def test_an_endpoint_that_answers_with_an_error(monkeypatch):
     transport = EndpointTransport("http://127.0.0.1:9")
-    monkeypatch.setattr(HttpConnection, "json", lambda *_, **__: {"error": "InputError", "message": EVIL})
+    monkeypatch.setattr(
+        HttpConnection, "json", lambda *_, **__: {"error": "InputError", "message": EVIL}
+    )
     with pytest.raises(InputError) as caught:
         transport.info()
     assert str(caught.value) == SAFE

@@ -107,7 +107,7 @@ def smallest_scale(layer: LayerWeights, index: int) -> float:
     if smallest < SMALLEST_SCALE:
         raise PlanError(
             f"layer {index}: the affine norm after attention has a scale of {smallest:.1e}, at "
-            f"least {SMALLEST_SCALE} is needed to fold it; convert the model again "
-            f"(thex-hf convert keeps scales away from zero)"
+            f"least {SMALLEST_SCALE} is needed to fold it; convert the model again (thex-hf "
+            f"convert keeps scales away from zero)"
         )
     return smallest

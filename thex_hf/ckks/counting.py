@@ -15,7 +15,7 @@ from typing import NamedTuple
 from thex_hf.ckks import rules
 from thex_hf.ckks.engine import AnyVector
 from thex_hf.ckks.packing.moves import Move
-from thex_hf.ckks.rules import split_state, with_state
+from thex_hf.ckks.rules import pack_state, unpack_state
 from thex_hf.errors import PlanError
 
 
@@ -239,11 +239,11 @@ class CountingEngine:
 
     def export(self, a: SymbolicCiphertext) -> bytes:
         """All that is known of the handle. Counts nothing."""
-        return with_state(a, b"")
+        return pack_state(a, b"")
 
     def adopt(self, data: bytes) -> SymbolicCiphertext:
         """The shadow that :meth:`export` wrote. Counts nothing."""
-        level, degree, size, _ = split_state(data)
+        level, degree, size, _ = unpack_state(data)
         return SymbolicCiphertext(level, degree, size)
 
     @property

@@ -18,7 +18,7 @@ from thex_hf.ckks import rules
 from thex_hf.ckks.engine import AnyVector
 from thex_hf.ckks.packing.moves import Move
 from thex_hf.ckks.parameters import Parameters
-from thex_hf.ckks.rules import split_state, with_state
+from thex_hf.ckks.rules import pack_state, unpack_state
 
 
 class ClearServer:
@@ -218,11 +218,11 @@ class ClearServer:
     def export(self, a: ClearHandle) -> bytes:
         """The numbers after their state."""
         values = np.ascontiguousarray(a.values)
-        return with_state(a, values.dtype.str.encode() + values.tobytes())
+        return pack_state(a, values.dtype.str.encode() + values.tobytes())
 
     def adopt(self, data: bytes) -> ClearHandle:
         """The handle that :meth:`export` wrote."""
-        level, degree, size, contents = split_state(data)
+        level, degree, size, contents = unpack_state(data)
         values: AnyVector = np.frombuffer(contents[3:], contents[:3].decode())
         return ClearHandle(values, level, degree, size)
 

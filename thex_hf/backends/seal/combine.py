@@ -9,8 +9,7 @@ second, ``I`` a root of -1.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -28,11 +27,11 @@ from thex_hf.backends.numerics.modular import (
 from thex_hf.backends.seal.codec import SealCodec
 from thex_hf.backends.seal.context import SealContext
 from thex_hf.backends.seal.residues import WordFormat, inflater
-from thex_hf.ckks import rules
-from thex_hf.ckks.engine import AnyVector, Handle, Plaintext, ServerEngine
+from thex_hf.ckks.engine import AnyVector
 from thex_hf.errors import PlanError
 
 Integers: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
+
 
 _TOGETHER = 160  # outputs made at a time
 
@@ -126,37 +125,3 @@ def _integers(weights: AnyVector, scale: float) -> Integers:
 def _exact(values: AnyVector, scale: int, prime: int) -> Words:
     """``values * scale`` modulo ``prime``; ``scale`` may have more bits than a float."""
     return np.array([int(v * 2.0**40) * scale // 2**40 % prime for v in values], np.uint64)
-
-
-def dot_by_products(
-    engine: ServerEngine, handles: Sequence[Handle], plains: Sequence[Plaintext]
-) -> Handle:
-    """What :meth:`~thex_hf.ckks.engine.ServerEngine.dot_plain` promises.
-
-    Raises:
-        PlanError: numbers, levels or degrees do not fit.
-    """
-    rules.check_dot(handles, plains)
-    products = (engine.mul_plain(a, p) for a, p in zip(handles, plains, strict=True))
-    return functools.reduce(engine.add, products)
-
-
-def combine_by_products(
-    engine: ServerEngine, handles: Sequence[Handle], weights: AnyVector, bias: AnyVector
-) -> list[Handle]:
-    """What :meth:`~thex_hf.ckks.engine.ServerEngine.combine` promises. Levels: 1.
-
-    Raises:
-        PlanError: shapes or levels do not fit.
-    """
-    level = rules.check_combine(handles, weights, bias)
-    out = []
-    for row, number in zip(weights, bias, strict=True):
-        used = np.flatnonzero(row).tolist() or [0]
-        factors = [engine.encode(np.full(engine.slots, row[i]), level, factor=True) for i in used]
-        result = engine.rescale(engine.dot_plain([handles[i] for i in used], factors))
-        if number:
-            shift = engine.encode(np.full(engine.slots, number), level - 1, factor=False)
-            result = engine.add_plain(result, shift)
-        out.append(result)
-    return out

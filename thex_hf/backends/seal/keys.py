@@ -174,7 +174,7 @@ _AT = 89  # of the number of words, after level, form, sizes, scale and a header
 def load_public(seal: SealContext, data: bytes) -> Any:
     """SEAL's public key in ``data``.
 
-    Where nothing can decompress (see :func:`.seal_words.inflater`) the seed is not checked.
+    Where nothing can decompress (see :func:`.residues.inflater`) the seed is not checked.
 
     Raises:
         WireError: damaged, of other parameters, or with a second half that is written out.

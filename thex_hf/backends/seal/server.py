@@ -9,16 +9,17 @@ import numpy as np
 
 from thex_hf.backends.numerics.integers import Integers
 from thex_hf.backends.seal.codec import SealCodec
-from thex_hf.backends.seal.combine import Residues, combine_by_products
+from thex_hf.backends.seal.combine import Residues
 from thex_hf.backends.seal.context import SealContext, SealHandle, SealPlaintext
 from thex_hf.backends.seal.keys import SwitchingKey
 from thex_hf.backends.seal.moves import SealMoves
 from thex_hf.backends.seal.residues import PlaintextFormat
 from thex_hf.backends.seal.serialisation import from_bytes, to_bytes
 from thex_hf.ckks import rules
+from thex_hf.ckks.composed_verbs import combine_by_products
 from thex_hf.ckks.engine import AnyVector
 from thex_hf.ckks.packing.moves import Move
-from thex_hf.ckks.rules import split_state, with_state
+from thex_hf.ckks.rules import pack_state, unpack_state
 from thex_hf.errors import PlanError
 
 
@@ -216,7 +217,7 @@ class SealServer:
     ) -> list[SealHandle]:
         """Sums of handles times numbers, rescaled: a matrix product of residues in numpy.
 
-        Without SEAL's raw residues (see :mod:`.seal_residues`), or where numpy's products are not
+        Without SEAL's raw residues (see :mod:`.residues`), or where numpy's products are not
         exact, it is made of the other verbs.
         """
         level = rules.check_combine(handles, weights, bias)
@@ -249,11 +250,11 @@ class SealServer:
 
     def export(self, a: SealHandle) -> bytes:
         """SEAL's frame after the state. The binding always compresses (half a rotation)."""
-        return with_state(a, to_bytes(a.ciphertext.save))
+        return pack_state(a, to_bytes(a.ciphertext.save))
 
     def adopt(self, data: bytes) -> SealHandle:
         """The handle that :meth:`export` wrote."""
-        level, degree, size, frame = split_state(data)
+        level, degree, size, frame = unpack_state(data)
         ciphertext = self._new()
         limit = size * self._seal.ciphertext_limit()
         from_bytes(

@@ -16,9 +16,10 @@ from thex_hf.circuits.polynomial.powers import (
     power,
     power_gain,
 )
-from thex_hf.circuits.single.attention_products import context, first_group, flat, scores, split
+from thex_hf.circuits.single.attention_products import context, flat, scores, split
 from thex_hf.ckks.engine import Handle
 from thex_hf.ckks.packing import attention as kernels
+from thex_hf.ckks.packing.layout import first_group
 from thex_hf.ckks.packing.matmul import fill_groups
 
 

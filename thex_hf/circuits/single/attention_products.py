@@ -11,12 +11,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 
-import numpy as np
-
 from thex_hf.circuits.context import Context, Handles
 from thex_hf.ckks.packing import attention as kernels
-from thex_hf.ckks.packing.geometry import Geometry
-from thex_hf.ckks.packing.layout import Map
 
 
 def flat(lists: list[Handles]) -> Handles:
@@ -28,12 +24,6 @@ def split(handles: Handles, count: int) -> list[Handles]:
     """The ``count`` lists that :func:`flat` joined."""
     size = len(handles) // count
     return [handles[start : start + size] for start in range(0, len(handles), size)]
-
-
-def first_group(geometry: Geometry) -> Map:
-    """Shape ``(F, C)``: 0 in group 0, -1 in group 1."""
-    columns = np.where(np.arange(geometry.columns) < geometry.tile, 0, -1)
-    return np.broadcast_to(columns, (geometry.features, geometry.columns)).copy()
 
 
 def scores(run: Context, queries: list[Handles], skewed: Handles) -> list[Handles]:

@@ -7,9 +7,8 @@ import numpy as np
 from thex_hf.circuits.context import Context, Handles, Target
 from thex_hf.circuits.polynomial.maps import FeedForward
 from thex_hf.circuits.polynomial.powers import double_real, multiply_parts
-from thex_hf.circuits.single.attention_products import first_group
 from thex_hf.ckks.engine import Handle
-from thex_hf.ckks.packing.layout import Layout, Map
+from thex_hf.ckks.packing.layout import Layout, Map, first_group
 from thex_hf.ckks.packing.matmul import fill_groups
 
 SQUARES_LEVELS = 2

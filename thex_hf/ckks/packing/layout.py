@@ -183,3 +183,9 @@ def _feature_map(layout: Layout, block: int) -> Map:
     elif layout.kind == "cell":
         hidden = c > 0
     return np.where(hidden | (feature >= layout.features), -1, feature)
+
+
+def first_group(geometry: Geometry) -> Map:
+    """A map of shape ``(F, C)``: 0 in group 0, -1 in group 1."""
+    columns = np.where(np.arange(geometry.columns) < geometry.tile, 0, -1)
+    return np.broadcast_to(columns, (geometry.features, geometry.columns)).copy()
