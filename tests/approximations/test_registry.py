@@ -1,15 +1,14 @@
 import numpy as np
 import pytest
 
+from thex_hf.approximations.activation_registry import ACTIVATIONS, fit_activation
 from thex_hf.approximations.fitting import gelu
 from thex_hf.approximations.registry import (
-    ACTIVATIONS,
     SOURCES,
     describe,
     describe_activation,
     describe_attention,
     describe_norm,
-    fit_activation,
 )
 from thex_hf.errors import OptionError
 

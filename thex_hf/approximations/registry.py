@@ -12,16 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from thex_hf.approximations import layernorm, softmax
-from thex_hf.approximations.activation import QUADRATIC, quadratic, relu
-from thex_hf.approximations.fitting import (
-    Array,
-    Fit,
-    density,
-    gelu,
-    interval_of,
-    minimax,
-    softplus,
+from thex_hf.approximations.activation import quadratic, relu
+from thex_hf.approximations.activation_registry import (
+    BUILT_IN,
+    find_activation,
+    fit_activation,
+    list_activations,
+    original_function,
 )
+from thex_hf.approximations.fitting import Array, interval_of
 from thex_hf.approximations.reciprocal import load_reciprocal
 from thex_hf.approximations.softmax import fit_power, power_attention
 from thex_hf.errors import OptionError
@@ -29,16 +28,12 @@ from thex_hf.errors import OptionError
 THE_X = "Chen et al. 2022 (THE-X), section 3.2"
 SOURCES = {
     "relu": THE_X,
-    "quadratic": "Li et al. 2023 (MPCFormer), Quad",
-    "softplus-minimax": "Elkhatib et al. 2025 (PRISM): weighted minimax fit of softplus",
-    "calibrated": "Lai et al. 2024 (HE inference for KANs): interval from the task's own values",
+    **{name: activation.source for name, activation in BUILT_IN.items()},
     "estimate": "Chen et al. 2022 (THE-X), equation 4",
     "power": "Powerformer (ACL 2025), BPMax; MPCFormer (2023), 2Quad; a constant normaliser",
     "affine": THE_X,
     "centred": "Powerformer (ACL 2025), BatchLN; the deviation is a constant inside gamma",
 }
-ACTIVATIONS = ("quadratic", "softplus-minimax", "calibrated")
-"""Names of the polynomial activations; all of degree two."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +60,7 @@ def describe(name: str, sample: Array | None = None, power: int = 2) -> Approxim
     """Measure the approximation of a name on values that meet it.
 
     Args:
-        name: a key of :data:`SOURCES`.
+        name: a key of :data:`SOURCES`, or an activation of another package.
         sample: activations of any shape, attention scores ``(..., q, k)`` without padded keys,
             or inputs of a norm ``(rows, d)``; standard normal values if None.
         power: exponent, for ``"power"`` only.
@@ -77,7 +72,7 @@ def describe(name: str, sample: Array | None = None, power: int = 2) -> Approxim
         return describe_attention(name, sample, power=power)
     if name in ("affine", "centred"):
         return describe_norm(name, sample)
-    if name in ("relu", *ACTIVATIONS):
+    if name in ("relu", *list_activations()):
         return describe_activation(name, sample)
     raise OptionError(f"an approximation should be one of {', '.join(SOURCES)}; got {name!r}.")
 
@@ -87,57 +82,27 @@ def levels_of(degree: int | None) -> int:
     return 0 if degree is None else int(np.ceil(np.log2(degree)))
 
 
-def fit_activation(name: str, sample: Array, original: str = "gelu") -> Fit:
-    """Fit a polynomial activation of degree two to where values really lie.
-
-    Args:
-        name: one of :data:`ACTIVATIONS`. ``quadratic`` has fixed coefficients;
-            ``softplus-minimax`` follows softplus, an error counting by how dense the sample is
-            there; ``calibrated`` follows the original evenly on the sample's interval.
-        sample: values before the activation, any shape.
-        original: the function of the unconverted model, ``"gelu"`` or ``"relu"``.
-
-    Returns:
-        The fit; its errors are against the function that was fitted, ``quadratic``'s against
-        the original.
-
-    Raises:
-        OptionError: unknown name.
-        ConversionError: the sample has no interval.
-    """
-    if name not in ACTIVATIONS:
-        raise OptionError(f"activation should be one of {', '.join(ACTIVATIONS)}; got {name!r}.")
-    interval = interval_of(sample)
-    follow = relu if original == "relu" else gelu
-    if name == "softplus-minimax":
-        return minimax(softplus, interval, weight=density(sample, interval))
-    if name == "calibrated":
-        return minimax(follow, interval)
-    points = np.linspace(*interval, 513)
-    error = float(np.abs(quadratic(points) - follow(points)).max())
-    return Fit(QUADRATIC, interval, error, error)
-
-
 def describe_activation(
     name: str, sample: Array | None = None, original: str = "gelu"
 ) -> Approximation:
     """Measure an activation against the original on the interval of a sample.
 
     Args:
-        name: ``"relu"``, or one of :data:`ACTIVATIONS`.
+        name: ``"relu"``, or one of :func:`.activation_registry.list_activations`.
         sample: values before the activation; standard normal ones if None.
         original: ``"gelu"`` or ``"relu"``.
     """
     sample = _normal(4096) if sample is None else sample
-    follow, interval = relu if original == "relu" else gelu, interval_of(sample)
+    follow, interval = original_function(original), interval_of(sample)
     points = np.linspace(*interval, 513)
     if name == "relu":
-        values, degree = relu(points), None
+        values, degree, source = relu(points), None, THE_X
     else:
         fitted = fit_activation(name, sample, original)
         values, degree = quadratic(points, fitted.coefficients), 2
+        source = find_activation(name).source
     error = float(np.abs(values - follow(points)).max())
-    return Approximation(name, original, degree, levels_of(degree), interval, error, SOURCES[name])
+    return Approximation(name, original, degree, levels_of(degree), interval, error, source)
 
 
 def describe_attention(

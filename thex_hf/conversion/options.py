@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from thex_hf.approximations.registry import ACTIVATIONS
+from thex_hf.approximations.activation_registry import list_activations
 from thex_hf.conversion.training.fitting import FitOptions
 from thex_hf.conversion.training.losses import LossOptions
 from thex_hf.errors import OptionError
@@ -86,8 +86,9 @@ class PolynomialOptions:
     """How to convert to polynomial form.
 
     ``activation`` names how the quadratic of each layer starts, see
-    :data:`thex_hf.approximations.registry.ACTIVATIONS`. ``bounding`` teaches a copy of the source,
-    without its pooler, to answer as the source does with small attention scores, ``layer_wise``
+    :func:`thex_hf.approximations.activation_registry.list_activations`. ``bounding`` teaches a
+    copy of the source, without its pooler, to answer as the source does with small attention
+    scores, ``layer_wise``
     and ``end_to_end`` are the two distillations from it, and ``steadying`` is one round, of
     ``rounds``, on those of ``drawn`` strange texts that run away; zero epochs skip a stage.
     ``dropout`` is that of the end-to-end stage, whose loss ``losses`` weigh; it is best left at
@@ -111,7 +112,7 @@ class PolynomialOptions:
     def __post_init__(self) -> None:
         """Check names and numbers."""
         offers = {
-            "activation": ACTIVATIONS,
+            "activation": list_activations(),
             "attention_power": POWERS,
             "norm": POLYNOMIAL_NORMS,
         }

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from thex_hf.approximations.activation_registry import fit_activation
 from thex_hf.approximations.layernorm import fit_affine
 from thex_hf.approximations.reciprocal import load_reciprocal
-from thex_hf.approximations.registry import fit_activation
 from thex_hf.approximations.softmax import fit_power
 from thex_hf.conversion.training.batches import Batch, Encoded, sample
 from thex_hf.conversion.training.losses import read_rows, run
@@ -142,7 +142,8 @@ def fit_start(
         student: set in place.
         data: texts to fit on.
         texts: how many of them to use for activations and norms.
-        activation: a name that :func:`thex_hf.approximations.registry.fit_activation` knows.
+        activation: a name that :func:`thex_hf.approximations.activation_registry.fit_activation`
+            knows.
 
     Returns:
         For each layer the interval, coefficients and errors of its activation, and shift and
