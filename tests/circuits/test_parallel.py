@@ -15,8 +15,7 @@ from thex_hf.backends.seal.backend import SealBackend
 from thex_hf.circuits.context import RangeBits
 from thex_hf.circuits.flood import NO_FLOOD
 from thex_hf.circuits.parallel import SEQUENTIAL, ForkedRunner, runner_for
-from thex_hf.circuits.planning import count as count_operations
-from thex_hf.circuits.planning import shape_of
+from thex_hf.circuits.planning import count_operations, shape_of
 from thex_hf.circuits.polynomial.folding import fold_polynomial
 from thex_hf.circuits.single.planner import few_baby_steps, single_circuit
 from thex_hf.circuits.single.refresh_schedule import SingleRefreshSchedule

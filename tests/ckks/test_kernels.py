@@ -96,20 +96,20 @@ def test_scores_and_context_equal_numpy():
     def one(kind, matrix):
         return engine.encrypt(Layout(geometry, kind, 8, 32).pack(matrix)[0], 2)
 
-    turns = kernels.feature_turns(engine, geometry, one("solo", query))
+    rotations = kernels.feature_rotations(engine, geometry, one("solo", query))
     partial = {}
-    for b, a, turned in kernels.key_turns(engine, geometry, one("skew-", key)):
-        kernels.accumulate(engine, partial, b, turns[a], turned)
+    for b, a, rotated in kernels.key_rotations(engine, geometry, one("skew-", key)):
+        kernels.accumulate(engine, partial, b, rotations[a], rotated)
     scores = kernels.finish_scores(engine, geometry, partial)
     layout = AttentionLayout(geometry, "minus", 1, 8, 8)
     np.testing.assert_allclose(layout.unpack([scores[0]])[0], query @ key.T, atol=1e-12)
     np.testing.assert_allclose(scores[0], layout.pack((query @ key.T)[None])[0], atol=1e-12)
 
     weights = AttentionLayout(geometry, "plus", 1, 8, 8).pack((query @ key.T)[None])[0]
-    turns = kernels.feature_turns(engine, geometry, engine.encrypt(weights, 2))
+    rotations = kernels.feature_rotations(engine, geometry, engine.encrypt(weights, 2))
     partial = {}
-    for b, a, turned in kernels.value_turns(engine, geometry, one("skew+", value)):
-        kernels.accumulate(engine, partial, b, turns[a], turned)
+    for b, a, rotated in kernels.value_rotations(engine, geometry, one("skew+", value)):
+        kernels.accumulate(engine, partial, b, rotations[a], rotated)
     context = kernels.finish(engine, geometry, partial)
     wanted = Layout(geometry, "solo", 8, 32).pack(query @ key.T @ value)[0]
     np.testing.assert_allclose(context[0], wanted, atol=1e-11)

@@ -16,7 +16,7 @@ from thex_hf.circuits.parallel import SEQUENTIAL, ParallelRunner, Task
 from thex_hf.circuits.shape import Shape
 from thex_hf.ckks.counting import CountingEngine
 from thex_hf.ckks.engine import AnyVector, Handle, ServerEngine, Vector
-from thex_hf.ckks.packing.layout import Layout, Map
+from thex_hf.ckks.packing.layout import FeatureMap, Layout
 from thex_hf.ckks.packing.matmul import BabySteps, Matrix, matmul
 from thex_hf.ckks.plaintext_cache import PlaintextCache
 
@@ -37,7 +37,7 @@ class Target(NamedTuple):
 
     name: str
     affine: Affine
-    outputs: list[Map]
+    outputs: list[FeatureMap]
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,12 @@ class Context(CircuitRun):
         return self.runner.run(self.engine, tasks)
 
     def apply(
-        self, targets: list[Target], inputs: list[Map], handles: Handles, *, skew: bool = False
+        self,
+        targets: list[Target],
+        inputs: list[FeatureMap],
+        handles: Handles,
+        *,
+        skew: bool = False,
     ) -> list[Handles]:
         """Apply several affine maps to the same input, tile by tile. Consumes one level.
 
@@ -109,28 +114,30 @@ class Context(CircuitRun):
             for target, result in zip(targets, results, strict=True):
                 matrix = Matrix(target.name, target.affine.weight, inputs, target.outputs)
                 for block, a in enumerate(matmul(self.cache, matrix, steps)):
-                    held = target.outputs[block]
+                    feature_map = target.outputs[block]
                     result.append(
-                        self.add_bias(f"{target.name} {block}", a, target.affine.bias, held)
+                        self.add_bias(f"{target.name} {block}", a, target.affine.bias, feature_map)
                     )
         return results
 
-    def add_bias(self, name: str, a: Handle, bias: Vector, held: Map) -> Handle:
+    def add_bias(self, name: str, a: Handle, bias: Vector, feature_map: FeatureMap) -> Handle:
         """Add ``bias[feature]`` to every slot that holds a feature. Consumes no level."""
-        vector = np.append(bias, 0.0)[held].ravel()
+        vector = np.append(bias, 0.0)[feature_map].ravel()
         if not vector.any():
             return a
         level = self.engine.level(a)
         plain = self.cache.get(self.engine, (name, "bias"), level, vector, factor=False)
         return self.engine.add_plain(a, plain)
 
-    def scale(self, name: str, a: Handle, factor: Vector, held: Map) -> Handle:
+    def scale(self, name: str, a: Handle, factor: Vector, feature_map: FeatureMap) -> Handle:
         """Multiply by ``factor[feature]``, slots without a feature by 0. Consumes one level."""
-        return self.engine.rescale(self.scale_unrescaled(name, a, factor, held))
+        return self.engine.rescale(self.scale_unrescaled(name, a, factor, feature_map))
 
-    def scale_unrescaled(self, name: str, a: Handle, factor: Vector, held: Map) -> Handle:
+    def scale_unrescaled(
+        self, name: str, a: Handle, factor: Vector, feature_map: FeatureMap
+    ) -> Handle:
         """As :meth:`scale`, without the rescale: for sums of products."""
-        vector = np.append(factor, 0.0)[held].ravel()
+        vector = np.append(factor, 0.0)[feature_map].ravel()
         plain = self.cache.get(self.engine, (name, "scale"), self.engine.level(a), vector)
         return self.engine.mul_plain(a, plain)
 

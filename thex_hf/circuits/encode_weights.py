@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from thex_hf.circuits.context import Circuit
 from thex_hf.circuits.plan import Plan
-from thex_hf.circuits.planning import drive
+from thex_hf.circuits.planning import run_symbolically
 from thex_hf.ckks.counting import CountingEngine, SymbolicCiphertext
 from thex_hf.ckks.engine import AnyVector, Plaintext, ServerEngine
 from thex_hf.ckks.plaintext_cache import PlaintextCache
@@ -56,4 +56,4 @@ def encode_weights(
     tick: Callable[[], None] = lambda: None,
 ) -> None:
     """Fill ``cache`` with the plaintexts of ``plan``; ``tick`` is called for each one."""
-    drive(circuit, _Encoder(engine, tick), cache, plan.schedule, check=False)
+    run_symbolically(circuit, _Encoder(engine, tick), cache, plan.schedule, check=False)

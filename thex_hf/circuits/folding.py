@@ -26,7 +26,7 @@ class Affine:
     weight: Array
     bias: Array
 
-    def over(self, gain: float) -> Affine:
+    def divided_by(self, gain: float) -> Affine:
         """The map divided by a number."""
         return Affine(self.weight / gain, self.bias / gain)
 

@@ -43,18 +43,18 @@ def no_mask(layout: Layout, _bits: int) -> Mask:
     return Mask(vectors, vectors, zeros)
 
 
-def count(circuit: Circuit, schedule: Schedule, slots: int) -> CountingEngine:
+def count_operations(circuit: Circuit, schedule: Schedule, slots: int) -> CountingEngine:
     """Run the circuit once on the counting engine, checking every level of the schedule.
 
     Raises:
         PlanError: a round trip's handles are not at the level that the schedule states.
     """
     engine = CountingEngine(slots)
-    drive(circuit, engine, PlaintextCache(), schedule)
+    run_symbolically(circuit, engine, PlaintextCache(), schedule)
     return engine
 
 
-def drive(
+def run_symbolically(
     circuit: Circuit,
     engine: CountingEngine,
     cache: PlaintextCache,

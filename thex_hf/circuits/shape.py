@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from thex_hf.ckks.packing.attention_layout import AttentionLayout
 from thex_hf.ckks.packing.geometry import Geometry
-from thex_hf.ckks.packing.layout import Layout, Map
+from thex_hf.ckks.packing.layout import FeatureMap, Layout
 from thex_hf.errors import PlanError
 
 BUCKETS = (16, 32, 64, 128)
@@ -129,13 +129,13 @@ class Shape:
             and (head + 1) * self.head_size > block * rows
         ]
 
-    def piece_maps(self, kind: str) -> list[Map]:
+    def piece_maps(self, kind: str) -> list[FeatureMap]:
         """Feature maps of each piece: the block's features, those of other heads hidden."""
         maps = self.stream(kind).maps()
         out = []
         for head, block in self.pieces:
             low, high = head * self.head_size, (head + 1) * self.head_size
-            held = maps[block].copy()
-            held[(held < low) | (held >= high)] = -1
-            out.append(held)
+            feature_map = maps[block].copy()
+            feature_map[(feature_map < low) | (feature_map >= high)] = -1
+            out.append(feature_map)
         return out

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from thex_hf.circuits.batched.context import BatchContext, Pairs
+from thex_hf.circuits.batched.context import BatchContext, FeaturePairs
 from thex_hf.circuits.batched.folding import PairAttention, stacked
 from thex_hf.circuits.context import Handles
 from thex_hf.circuits.folding import Affine
@@ -27,7 +27,7 @@ def baby_steps(tokens: int) -> int:
     return min(powers, key=lambda b: BABY_COST * b + GIANT_COST * (tokens // b))
 
 
-def attend(run: BatchContext, maps: PairAttention, stream: Pairs, mask: Handle) -> Handles:
+def attend(run: BatchContext, maps: PairAttention, stream: FeaturePairs, mask: Handle) -> Handles:
     """Context of every query, before the output projection.
 
     Args:
@@ -40,14 +40,14 @@ def attend(run: BatchContext, maps: PairAttention, stream: Pairs, mask: Handle) 
     """
     query, key, value = _project(run, maps, stream)
     size = len(query) // maps.heads
-    babies = baby_steps(run.refreshes.shape.tokens)
-    giants = run.refreshes.shape.tokens // babies
+    baby_count = baby_steps(run.refreshes.shape.tokens)
+    giant_count = run.refreshes.shape.tokens // baby_count
     heads = [range(h * size, (h + 1) * size) for h in range(maps.heads)]
     weights, gain = [], 1.0
     for h, pairs in enumerate(heads):
         raised = [
             _powers(run, maps, h, score)
-            for score in _scores(run, query, key, pairs, babies, giants)
+            for score in _scores(run, query, key, pairs, baby_count, giant_count)
         ]
         weights.append([handle for handle, _ in raised])
         gain = raised[0][1]
@@ -55,14 +55,14 @@ def attend(run: BatchContext, maps: PairAttention, stream: Pairs, mask: Handle) 
     level = run.engine.level(weights[0][0])
     masked = _masked(run, value, mask, level, gain)
     return [
-        _context(run, head_weights, next(masked), babies, giants)
+        _context(run, head_weights, next(masked), baby_count, giant_count)
         for head_weights, pairs in zip(weights, heads, strict=True)
         for _ in pairs
     ]
 
 
 def attend_cls(
-    run: BatchContext, maps: PairAttention, stream: Pairs, row: Pairs, mask: Handle
+    run: BatchContext, maps: PairAttention, stream: FeaturePairs, row: FeaturePairs, mask: Handle
 ) -> Handles:
     """Context of [CLS], in the place of every token.
 
@@ -76,7 +76,7 @@ def attend_cls(
     Levels: 4, 5 or 6.
     """
     engine = run.engine
-    query = run.apply(_over(run, maps.query, stream), row)
+    query = run.apply(_query_without_drift(run, maps.query, stream), row)
     results = run.apply(stacked([maps.key, maps.value]), stream)
     key, value = results[: len(query)], results[len(query) :]
     size = len(query) // maps.heads
@@ -94,21 +94,21 @@ def attend_cls(
 
 
 def _project(
-    run: BatchContext, maps: PairAttention, stream: Pairs
+    run: BatchContext, maps: PairAttention, stream: FeaturePairs
 ) -> tuple[Handles, Handles, Handles]:
     """Queries, keys and values. Levels: 1."""
-    every = stacked([_over(run, maps.query, stream), maps.key, maps.value])
+    every = stacked([_query_without_drift(run, maps.query, stream), maps.key, maps.value])
     results = run.apply(every, stream)
     count = len(maps.query.bias)
     return results[:count], results[count : 2 * count], results[2 * count :]
 
 
-def _over(run: BatchContext, query: Affine, stream: Pairs) -> Affine:
+def _query_without_drift(run: BatchContext, query: Affine, stream: FeaturePairs) -> Affine:
     """The query's map with the scale ratio of its product with the keys divided out."""
-    return query.over(run.engine.scale_ratio(run.engine.level(stream.handles[0]) - 1))
+    return query.divided_by(run.engine.scale_ratio(run.engine.level(stream.handles[0]) - 1))
 
 
-def turns(run: BatchContext, a: Handle, step: int, count: int) -> Handles:
+def token_rotations(run: BatchContext, a: Handle, step: int, count: int) -> Handles:
     """``a`` turned by ``0, step, 2 step, ...`` tokens, with one key."""
     out = [a]
     for _ in range(count - 1):
@@ -117,16 +117,16 @@ def turns(run: BatchContext, a: Handle, step: int, count: int) -> Handles:
 
 
 def _scores(
-    run: BatchContext, query: Handles, key: Handles, pairs: range, babies: int, giants: int
+    run: BatchContext, query: Handles, key: Handles, pairs: range, baby_count: int, giant_count: int
 ) -> Handles:
     """Products of one head, not yet relinearised; giant by giant, turned back."""
     engine = run.engine
-    sums: list[Handle | None] = [None] * (babies * giants)
+    sums: list[Handle | None] = [None] * (baby_count * giant_count)
     for f in pairs:
-        back = turns(run, query[f], -babies, giants)
-        forth = turns(run, key[f], 1, babies)
+        back = token_rotations(run, query[f], -baby_count, giant_count)
+        forth = token_rotations(run, key[f], 1, baby_count)
         for index, total in enumerate(sums):
-            product = engine.mul(back[index // babies], forth[index % babies])
+            product = engine.mul(back[index // baby_count], forth[index % baby_count])
             sums[index] = product if total is None else engine.add(total, product)
     return sums
 
@@ -157,17 +157,17 @@ def _masked(
 
 
 def _context(
-    run: BatchContext, weights: Handles, value: Handle, babies: int, giants: int
+    run: BatchContext, weights: Handles, value: Handle, baby_count: int, giant_count: int
 ) -> Handle:
     """Sum over keys of weight times value, for one pair of features. Levels: 1."""
     engine = run.engine
-    forth = turns(run, value, 1, babies)
+    forth = token_rotations(run, value, 1, baby_count)
     total: Handle | None = None
-    for giant in reversed(range(giants)):
-        giant_weights = weights[giant * babies : (giant + 1) * babies]
+    for giant in reversed(range(giant_count)):
+        giant_weights = weights[giant * baby_count : (giant + 1) * baby_count]
         products = [engine.mul(a, b) for a, b in zip(giant_weights, forth, strict=True)]
         part = engine.relinearise(run.add_all(products))
         if total is not None:
-            part = engine.add(part, engine.rotate(total, babies * run.refreshes.texts))
+            part = engine.add(part, engine.rotate(total, baby_count * run.refreshes.texts))
         total = part
     return engine.rescale(total)

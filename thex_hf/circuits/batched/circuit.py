@@ -7,7 +7,7 @@ from collections.abc import Generator
 import numpy as np
 
 from thex_hf.circuits.batched.attention import attend, attend_cls
-from thex_hf.circuits.batched.context import BatchContext, Pairs
+from thex_hf.circuits.batched.context import BatchContext, FeaturePairs
 from thex_hf.circuits.batched.folding import BatchLayers, PairFeedForward, PairHead, stacked
 from thex_hf.circuits.context import CircuitSteps, Handles, Reply
 from thex_hf.circuits.polynomial.powers import double_real, multiply_parts
@@ -38,7 +38,7 @@ def batched_encoder(run: BatchContext, maps: BatchLayers, request: list[Handles]
         if stage + 1 in refreshes.points:
             streams = yield from refresh(run.engine, streams[0], refreshes.part(stage + 1))
     stream = run.pairs(streams[0])
-    row = run.pairs(run.spread(streams[0]) if refreshes.spreads else streams[1])
+    row = run.pairs(run.broadcast_cls(streams[0]) if refreshes.broadcasts_cls else streams[1])
     start = run.engine.level(row.handles[0])
     attended = attend_cls(run, maps.attention[-1], stream.at(start), row, mask)
     del stream, streams
@@ -48,14 +48,16 @@ def batched_encoder(run: BatchContext, maps: BatchLayers, request: list[Handles]
 
 def _refreshed(
     run: BatchContext, stage: int, context: Handles
-) -> Generator[list[Handles], Reply, Pairs]:
+) -> Generator[list[Handles], Reply, FeaturePairs]:
     """The context, refreshed when its stage is a refresh point."""
     if stage in run.refreshes.points:
         (context,) = yield from refresh(run.engine, context, run.refreshes.part(stage))
     return run.pairs(context)
 
 
-def feed_forward(run: BatchContext, ffn: PairFeedForward, stream: Pairs, context: Pairs) -> Handles:
+def feed_forward(
+    run: BatchContext, ffn: PairFeedForward, stream: FeaturePairs, context: FeaturePairs
+) -> Handles:
     """The next stream from that before attention and from the context. Levels: 3."""
     engine = run.engine
     level = engine.level(context.handles[0])
@@ -66,18 +68,18 @@ def feed_forward(run: BatchContext, ffn: PairFeedForward, stream: Pairs, context
     hidden, gain = results[:count], engine.scale_ratio(level - 1)
     del joined, results
     squares = [multiply_parts(engine, a, a) for a in hidden]
-    down, turned = ffn.down / gain, ffn.down_conjugate / gain
-    sums = run.apply_both(down, turned, np.zeros(len(down)), squares)
+    down, conjugated = ffn.down / gain, ffn.down_conjugate / gain
+    sums = run.apply_both(down, conjugated, np.zeros(len(down)), squares)
     return [engine.add(a, b) for a, b in zip(sums, kept, strict=True)]
 
 
-def logits(run: BatchContext, head: PairHead, row: Pairs, context: Pairs) -> Handles:
+def logits(run: BatchContext, head: PairHead, row: FeaturePairs, context: FeaturePairs) -> Handles:
     """One handle a label. Levels: 3."""
     engine = run.engine
     level = engine.level(context.handles[0])
     joined = row.at(level).followed_by(context)
     gain = engine.scale_ratio(level - 1)
-    results = run.apply(stacked([head.row.over(gain), *head.forms]), joined)
+    results = run.apply(stacked([head.row.divided_by(gain), *head.forms]), joined)
     size = len(head.row.bias)
     row_handles, forms = results[:size], results[size:]
     out = []
@@ -85,7 +87,9 @@ def logits(run: BatchContext, head: PairHead, row: Pairs, context: Pairs) -> Han
         terms = forms[label * size : (label + 1) * size]
         total = run.add_all([engine.mul(a, b) for a, b in zip(row_handles, terms, strict=True)])
         out.append(double_real(engine, run.relinearise_rescale(total)))
-    return [_plus(run, a, float(b)) for a, b in zip(run.keep_first(out), head.bias, strict=True)]
+    return [
+        _plus(run, a, float(b)) for a, b in zip(run.keep_first_token(out), head.bias, strict=True)
+    ]
 
 
 def _plus(run: BatchContext, a: Handle, number: float) -> Handle:

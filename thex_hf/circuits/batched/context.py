@@ -16,7 +16,7 @@ from thex_hf.ckks.engine import AnyVector, ComplexVector, Handle, ServerEngine
 
 
 @dataclass(frozen=True)
-class Pairs:
+class FeaturePairs:
     """Handles of paired features, and their conjugates, made when first asked for."""
 
     engine: ServerEngine
@@ -27,16 +27,16 @@ class Pairs:
         """The complex conjugates. Key switches: one each."""
         return [self.engine.conjugate(a) for a in self.handles]
 
-    def at(self, level: int) -> Pairs:
+    def at(self, level: int) -> FeaturePairs:
         """The same at a lower level; conjugates that are there already come along."""
-        lower = Pairs(self.engine, self._switched(self.handles, level))
+        lower = FeaturePairs(self.engine, self._switched(self.handles, level))
         if "conjugates" in self.__dict__:
             lower.__dict__["conjugates"] = self._switched(self.conjugates, level)
         return lower
 
-    def followed_by(self, other: Pairs) -> Pairs:
+    def followed_by(self, other: FeaturePairs) -> FeaturePairs:
         """Both, one after the other; of one level."""
-        joined = Pairs(self.engine, self.handles + other.handles)
+        joined = FeaturePairs(self.engine, self.handles + other.handles)
         joined.__dict__["conjugates"] = self.conjugates + other.conjugates
         return joined
 
@@ -52,27 +52,27 @@ class BatchContext(CircuitRun):
     bits: RangeBits
     noise: Flood = NO_FLOOD
 
-    def pairs(self, handles: Handles) -> Pairs:
+    def pairs(self, handles: Handles) -> FeaturePairs:
         """Handles as pairs."""
-        return Pairs(self.engine, handles)
+        return FeaturePairs(self.engine, handles)
 
-    def apply(self, affine: Affine, inputs: Pairs) -> Handles:
+    def apply(self, affine: Affine, inputs: FeaturePairs) -> Handles:
         """A complex map of the inputs' real features. Levels: 1.
 
         Conjugates are taken of the inputs or of half the outputs, whichever are fewer.
         """
-        straight, turned = both(affine)
+        direct, conjugated = both(affine)
         if "conjugates" in inputs.__dict__ or len(affine.bias) > len(inputs.handles):
-            weights: ComplexVector = np.hstack([straight, turned])
+            weights: ComplexVector = np.hstack([direct, conjugated])
             return self.engine.combine(inputs.handles + inputs.conjugates, weights, affine.bias)
-        return self.apply_both(straight, turned.conj(), affine.bias, inputs.handles)
+        return self.apply_both(direct, conjugated.conj(), affine.bias, inputs.handles)
 
     def apply_both(
-        self, straight: ComplexVector, turned: ComplexVector, bias: AnyVector, handles: Handles
+        self, direct: ComplexVector, conjugated: ComplexVector, bias: AnyVector, handles: Handles
     ) -> Handles:
-        """``straight z + conj(turned z) + bias``. Levels: 1. Key switches: one each."""
+        """``direct z + conj(conjugated z) + bias``. Levels: 1. Key switches: one each."""
         count = len(bias)
-        weights: ComplexVector = np.vstack([straight, turned])
+        weights: ComplexVector = np.vstack([direct, conjugated])
         shifts: ComplexVector = np.append(bias, np.zeros(count)).astype(np.complex128)
         results = self.engine.combine(handles, weights, shifts)
         conjugates = [self.engine.conjugate(a) for a in results[count:]]
@@ -86,7 +86,7 @@ class BatchContext(CircuitRun):
         """Add one number to every slot."""
         return self.add_vectors([a], [np.full(self.engine.slots, number)])[0]
 
-    def keep_first(self, handles: Handles) -> Handles:
+    def keep_first_token(self, handles: Handles) -> Handles:
         """Token 0 as it is, zero elsewhere. Levels: 1."""
         level = self.engine.level(handles[0])
         vector = (np.arange(self.engine.slots) < self.refreshes.texts).astype(np.float64)
@@ -101,9 +101,9 @@ class BatchContext(CircuitRun):
             step *= 2
         return a
 
-    def spread(self, handles: Handles) -> Handles:
+    def broadcast_cls(self, handles: Handles) -> Handles:
         """Token 0 in the place of every token. Levels: 1."""
-        return [self.sum_tokens(a) for a in self.keep_first(handles)]
+        return [self.sum_tokens(a) for a in self.keep_first_token(handles)]
 
     def flood(self, handles: Handles) -> Handles:
         """The answer with noise, rerandomised: see :meth:`CircuitRun.flooded`."""

@@ -102,8 +102,8 @@ def both(affine: Affine) -> tuple[ComplexArray, ComplexArray]:
     The number of features must be even, see :func:`even_columns`.
     """
     even, odd = affine.weight[:, ::2], affine.weight[:, 1::2]
-    straight, turned = (even - 1j * odd) / 2, (even + 1j * odd) / 2
-    return straight.astype(np.complex128), turned.astype(np.complex128)
+    direct, conjugated = (even - 1j * odd) / 2, (even + 1j * odd) / 2
+    return direct.astype(np.complex128), conjugated.astype(np.complex128)
 
 
 def stacked(maps: Sequence[Affine]) -> Affine:
@@ -165,7 +165,7 @@ def _ffn(ffn: FeedForward, attention: PairAttention, unit: float) -> PairFeedFor
     down = np.pad(down, ((0, len(down) % 2), (0, 0)))
     return PairFeedForward(
         up=_after(ffn.up, attention),
-        keep=_after(pairs_of(ffn.keep.over(unit)), attention),
+        keep=_after(pairs_of(ffn.keep.divided_by(unit)), attention),
         down=down[::2] + 1j * down[1::2],
         down_conjugate=down[::2] - 1j * down[1::2],
     )
@@ -178,7 +178,7 @@ def _head(head: Head, attention: PairAttention) -> PairHead:
     for label in range(len(head.bias)):
         rows = slice(label * size, (label + 1) * size)
         form = pairs_of(Affine(head.form.weight[rows] / shrink, head.form.bias[rows]))
-        forms.append(_after(form.over(2.0), attention))
+        forms.append(_after(form.divided_by(2.0), attention))
     return PairHead(
         row=_after(Affine(row.weight.conj(), row.bias), attention),
         forms=tuple(forms),

@@ -35,7 +35,7 @@ class BatchedRefreshSchedule(RefreshSchedule):
         return 2 * (self.shape.layers - 1)
 
     @property
-    def spreads(self) -> bool:
+    def broadcasts_cls(self) -> bool:
         """Whether the server itself puts [CLS] in the place of every token."""
         return self.last > 0 and self.last - 1 not in self.points
 
@@ -44,7 +44,7 @@ class BatchedRefreshSchedule(RefreshSchedule):
         """Levels of each stage."""
         attention = self.attention_levels
         costs = [FFN_LEVELS if i % 2 else attention for i in range(self.last)]
-        return (*costs, attention + int(self.spreads), HEAD_LEVELS)
+        return (*costs, attention + int(self.broadcasts_cls), HEAD_LEVELS)
 
     def start_level(self, stage: int, level: int, following: int) -> int:
         """Of the stream, or after attention of the context.
@@ -53,7 +53,7 @@ class BatchedRefreshSchedule(RefreshSchedule):
         """
         if stage % 2:
             return level
-        return max(level, following + int(stage == self.last and self.spreads))
+        return max(level, following + int(stage == self.last and self.broadcasts_cls))
 
     def stream(self, kind: str = "pairs") -> BatchLayout:
         """Layout of the stream; ``kind`` is ``pairs`` or ``row``."""
@@ -72,7 +72,7 @@ class BatchedRefreshSchedule(RefreshSchedule):
         level = self.levels[stage]
         if stage % 2:
             return ((self.context, level),)
-        if stage == self.last and not self.spreads:
+        if stage == self.last and not self.broadcasts_cls:
             return ((self.stream(), level), (self.stream("row"), level))
         return ((self.stream(), level),)
 
@@ -82,7 +82,7 @@ class BatchedRefreshSchedule(RefreshSchedule):
 
     def weights_level(self, stage: int) -> int:
         """Level of the attention weights of ``stage``."""
-        start = self.levels[stage] - int(stage == self.last and self.spreads)
+        start = self.levels[stage] - int(stage == self.last and self.broadcasts_cls)
         return start - 2 - POWER_LEVELS[self.power]
 
     @property

@@ -15,18 +15,20 @@ def scores(run: Context, query: Handles, key: Handles) -> Handles:
     run.begin_stage("scores")
     engine, geometry, shape = run.engine, run.shape.geometry, run.shape
     tiles, blocks, pieces = shape.stream("dup").tiles, shape.stream("dup").blocks, shape.pieces
-    turned = [kernels.feature_turns(engine, geometry, a) for a in query]
-    sums: dict[tuple[int, int, int], kernels.Partial] = {
+    rotated = [kernels.feature_rotations(engine, geometry, a) for a in query]
+    sums: dict[tuple[int, int, int], kernels.InnerSums] = {
         (head, q, k): {} for head in range(shape.heads) for q in range(tiles) for k in range(tiles)
     }
     for k in range(tiles):
         for block in range(blocks):
             block_pieces = [(p, head) for p, (head, b) in enumerate(pieces) if b == block]
-            for b, a, turned_key in kernels.key_turns(engine, geometry, key[k * blocks + block]):
+            for b, a, rotated_key in kernels.key_rotations(
+                engine, geometry, key[k * blocks + block]
+            ):
                 for q in range(tiles):
                     for p, head in block_pieces:
-                        left = turned[q * len(pieces) + p][a]
-                        kernels.accumulate(engine, sums[head, q, k], b, left, turned_key)
+                        left = rotated[q * len(pieces) + p][a]
+                        kernels.accumulate(engine, sums[head, q, k], b, left, rotated_key)
     return [kernels.finish_scores(engine, geometry, partial) for partial in sums.values()]
 
 
@@ -39,12 +41,12 @@ def context(run: Context, weights: Handles, value: Handles) -> Handles:
     run.begin_stage("context")
     engine, geometry, shape = run.engine, run.shape.geometry, run.shape
     tiles, blocks, pieces = shape.stream("dup").tiles, shape.stream("dup").blocks, shape.pieces
-    sums: dict[tuple[int, int], kernels.Partial] = {
+    sums: dict[tuple[int, int], kernels.InnerSums] = {
         (q, p): {} for q in range(tiles) for p in range(len(pieces))
     }
     for k in range(tiles):
-        turned = {
-            (head, q): kernels.feature_turns(
+        rotated = {
+            (head, q): kernels.feature_rotations(
                 engine, geometry, weights[(head * tiles + q) * tiles + k]
             )
             for head in range(shape.heads)
@@ -53,10 +55,12 @@ def context(run: Context, weights: Handles, value: Handles) -> Handles:
         for block in range(blocks):
             block_pieces = [(p, head) for p, (head, b) in enumerate(pieces) if b == block]
             handle = value[k * blocks + block]
-            for b, a, turned_value in kernels.value_turns(engine, geometry, handle):
+            for b, a, rotated_value in kernels.value_rotations(engine, geometry, handle):
                 for q in range(tiles):
                     for p, head in block_pieces:
-                        kernels.accumulate(engine, sums[q, p], b, turned[head, q][a], turned_value)
+                        kernels.accumulate(
+                            engine, sums[q, p], b, rotated[head, q][a], rotated_value
+                        )
     return [kernels.finish(engine, geometry, partial) for partial in sums.values()]
 
 

@@ -9,7 +9,7 @@ from thex_hf.circuits.context import Circuit, CircuitSteps, Context, Handles, Ra
 from thex_hf.circuits.folding import FoldedLayer, fold
 from thex_hf.circuits.masks import Mask, check_room, draw
 from thex_hf.circuits.plan import Plan
-from thex_hf.circuits.planning import RINGS, count, no_mask, shape_of
+from thex_hf.circuits.planning import RINGS, count_operations, no_mask, shape_of
 from thex_hf.circuits.schedule import make_schedule
 from thex_hf.circuits.shape import Shape
 from thex_hf.ckks.engine import ServerEngine
@@ -86,7 +86,7 @@ def make_plan(
     for index, shown_bits in enumerate(bits.shown):
         _check_shown(parameters, shown_bits, index)
     circuit = client_aided_circuit(shape, bits, softmax, layers, no_mask)
-    record = count(circuit, schedule, shape.geometry.slots)
+    record = count_operations(circuit, schedule, shape.geometry.slots)
     return Plan.of(
         record,
         shape=shape,

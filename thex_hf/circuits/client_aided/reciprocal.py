@@ -14,7 +14,7 @@ import numpy as np
 from thex_hf.approximations.reciprocal import ReciprocalNet, load_reciprocal
 from thex_hf.circuits.context import Context, Handles, Target
 from thex_hf.circuits.folding import Affine
-from thex_hf.ckks.packing.layout import Map
+from thex_hf.ckks.packing.layout import FeatureMap
 from thex_hf.ckks.packing.matmul import rotate_sum, sum_columns
 
 
@@ -66,27 +66,29 @@ def _row_sums(run: Context, numerators: Handles, last: bool) -> Handles:
 
 
 def _first_layer(
-    run: Context, net: ReciprocalNet, sums: Handles, maps: list[Map], last: bool
+    run: Context, net: ReciprocalNet, sums: Handles, maps: list[FeatureMap], last: bool
 ) -> Handles:
     """Hidden units of all heads; each head's units take that head's sums. One level."""
     heads, units = run.shape.heads, len(net.w1)
     tiles = len(sums) // heads
     out = []
     for tile in range(tiles):
-        for block, held in enumerate(maps):
+        for block, feature_map in enumerate(maps):
             shares = []
             for head in range(heads):
-                units_map = np.where(held // units == head, held, -1)
+                units_map = np.where(feature_map // units == head, feature_map, -1)
                 if (units_map >= 0).any():
                     name, factor = f"first {last} {block} {head}", np.tile(net.w1, heads)
                     shares.append(run.scale(name, sums[head * tiles + tile], factor, units_map))
             bias = np.tile(net.b1, heads)
-            out.append(run.add_bias(f"first {last} {block}", run.add_all(shares), bias, held))
+            out.append(
+                run.add_bias(f"first {last} {block}", run.add_all(shares), bias, feature_map)
+            )
     return out
 
 
 def _third_layer(
-    run: Context, net: ReciprocalNet, hidden: Handles, maps: list[Map], last: bool
+    run: Context, net: ReciprocalNet, hidden: Handles, maps: list[FeatureMap], last: bool
 ) -> Handles:
     """For each tile and head, the reciprocal in every row of group 0. One level."""
     heads = run.shape.heads

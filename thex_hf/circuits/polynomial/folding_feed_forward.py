@@ -63,7 +63,7 @@ def _ffn_into(layer: LayerWeights, out: Affine, unit: float, *, diagonal: bool) 
         down=_half_reader(out.weight @ down.weight / (4 * 2 * unit)),
         keep=Affine(
             out.weight @ first.weight, out.weight @ (down.bias + first.bias) + out.bias
-        ).over(unit),
+        ).divided_by(unit),
         diagonal=diagonal,
     )
 

@@ -11,7 +11,7 @@ from thex_hf.circuits.context import Circuit, RangeBits
 from thex_hf.circuits.flood import LOGIT_BITS
 from thex_hf.circuits.masks import SPARE_BITS
 from thex_hf.circuits.plan import KEY_SWITCHES, Plan
-from thex_hf.circuits.planning import RINGS, count
+from thex_hf.circuits.planning import RINGS, count_operations
 from thex_hf.circuits.polynomial.margin import strong_enough, too_weak
 from thex_hf.circuits.polynomial.refresh_schedule import RefreshSchedule
 from thex_hf.circuits.ranges import bits_of
@@ -126,7 +126,7 @@ class Planner:
             **noise,
         }
         return Plan.of(
-            count(circuit, schedule, refreshes.shape.geometry.slots),
+            count_operations(circuit, schedule, refreshes.shape.geometry.slots),
             shape=refreshes.shape,
             parameters=parameters,
             bits=self.bits,

@@ -36,7 +36,7 @@ def queries(
     gain = run.engine.scale_ratio(run.engine.level(stream[0]) - 1) / 2**shrink
     outputs = run.shape.stream(kind).maps()
     targets = [
-        Target(f"{name} query {p}", affine.over(gain), outputs)
+        Target(f"{name} query {p}", affine.divided_by(gain), outputs)
         for p, affine in enumerate(maps.query)
     ]
     return run.apply(targets, run.shape.stream(source).maps(), stream)
@@ -64,10 +64,10 @@ def attend(
     )
     count = len(maps.query)
     run.begin_stage("scores")
-    met = scores(run, split(pairs, count), skewed)
+    scored = scores(run, split(pairs, count), skewed)
     weights = [
         [attention_weights(run, name, shift, maps.power, z) for z in pair]
-        for shift, pair in zip(maps.shift, met, strict=True)
+        for shift, pair in zip(maps.shift, scored, strict=True)
     ]
     run.begin_stage("context")
     contexts = context(run, weights, split(starts, count))
@@ -75,8 +75,10 @@ def attend(
     out = []
     for index, a in enumerate(contexts):
         block = index % layout.blocks
-        held = layout.maps()[block]
-        out.append(run.add_bias(f"{name} out {block}", double_real(run.engine, a), maps.bias, held))
+        feature_map = layout.maps()[block]
+        out.append(
+            run.add_bias(f"{name} out {block}", double_real(run.engine, a), maps.bias, feature_map)
+        )
     return out
 
 
@@ -112,7 +114,7 @@ def masked_values(
     source = [engine.mod_switch(a, level + 2) for a in stream]
     masks = [engine.mod_switch(a, level + 1) for a in mask]
     targets = [
-        Target(f"{name} value {p}", affine.over(gain), run.shape.stream("solo").maps())
+        Target(f"{name} value {p}", affine.divided_by(gain), run.shape.stream("solo").maps())
         for p, affine in enumerate(maps.value)
     ]
     kind = "skew-" if skew else "dup"
@@ -129,6 +131,6 @@ def attention_weights(
 ) -> Handle:
     """``(score + shift)^p`` in group 0; see :func:`thex_hf.circuits.polynomial.powers.power`."""
     run.begin_stage("weights", name)
-    held = first_group(run.shape.geometry)
-    shifted = run.add_bias(f"{name} shift {shift}", scores, np.array([shift]), held)
+    feature_map = first_group(run.shape.geometry)
+    shifted = run.add_bias(f"{name} shift {shift}", scores, np.array([shift]), feature_map)
     return power(run.engine, shifted, exponent, multiply_parts)[0]

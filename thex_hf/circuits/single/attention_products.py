@@ -60,48 +60,55 @@ def context(run: Context, weights: list[Handles], starts: list[Handles]) -> Hand
 def _in_parts(run: Context, sums: Callable[[range], Handles], count: int) -> Handles:
     """``count`` sums over all giant steps; ``sums`` gives their terms for some of the steps."""
     engine, geometry = run.engine, run.shape.geometry
-    ranges = kernels.giant_parts(geometry, run.runner.processes)
-    parts = run.in_parallel(*(partial(sums, giants) for giants in ranges))
+    ranges = kernels.split_giant_steps(geometry, run.runner.processes)
+    parts = run.in_parallel(*(partial(sums, giant_steps) for giant_steps in ranges))
     out = []
     for index in range(count):
         settled: Handles = []
-        for giants, part in zip(ranges, parts, strict=True):
-            settled += part[index * len(giants) : (index + 1) * len(giants)]
+        for giant_steps, part in zip(ranges, parts, strict=True):
+            settled += part[index * len(giant_steps) : (index + 1) * len(giant_steps)]
         out.append(kernels.join(engine, geometry, settled))
     return out
 
 
-def _score_sums(run: Context, queries: list[Handles], skewed: Handles, giants: range) -> Handles:
-    engine, geometry, layout = run.engine, run.shape.geometry, run.shape.stream("dup")
-    tiles, blocks = layout.tiles, layout.blocks
-    turned = [[kernels.feature_turns(engine, geometry, a) for a in query] for query in queries]
-    sums: dict[tuple[int, int, int], kernels.Partial] = defaultdict(dict)
-    for index, key in enumerate(skewed):
-        k, block = divmod(index, blocks)
-        for b, a, turned_key in kernels.key_turns(engine, geometry, key, giants):
-            for pair, turns in enumerate(turned):
-                for q in range(tiles):
-                    left = turns[q * blocks + block][a]
-                    kernels.accumulate(engine, sums[pair, q, k], b, left, turned_key)
-    return [a for _, inner in sorted(sums.items()) for a in kernels.settle(engine, inner)]
-
-
-def _context_sums(
-    run: Context, weights: list[Handles], starts: list[Handles], giants: range
+def _score_sums(
+    run: Context, queries: list[Handles], skewed: Handles, giant_steps: range
 ) -> Handles:
     engine, geometry, layout = run.engine, run.shape.geometry, run.shape.stream("dup")
     tiles, blocks = layout.tiles, layout.blocks
-    sums: dict[tuple[int, int], kernels.Partial] = defaultdict(dict)
+    rotated = [[kernels.feature_rotations(engine, geometry, a) for a in query] for query in queries]
+    sums: dict[tuple[int, int, int], kernels.InnerSums] = defaultdict(dict)
+    for index, key in enumerate(skewed):
+        k, block = divmod(index, blocks)
+        for b, a, rotated_key in kernels.key_rotations(engine, geometry, key, giant_steps):
+            for pair, rotations in enumerate(rotated):
+                for q in range(tiles):
+                    left = rotations[q * blocks + block][a]
+                    kernels.accumulate(engine, sums[pair, q, k], b, left, rotated_key)
+    return [
+        a for _, inner in sorted(sums.items()) for a in kernels.relinearise_rescale(engine, inner)
+    ]
+
+
+def _context_sums(
+    run: Context, weights: list[Handles], starts: list[Handles], giant_steps: range
+) -> Handles:
+    engine, geometry, layout = run.engine, run.shape.geometry, run.shape.stream("dup")
+    tiles, blocks = layout.tiles, layout.blocks
+    sums: dict[tuple[int, int], kernels.InnerSums] = defaultdict(dict)
     for pair, start in zip(weights, starts, strict=True):
         for k in range(tiles):
-            turned = [
-                kernels.feature_turns(engine, geometry, pair[q * tiles + k]) for q in range(tiles)
+            rotated = [
+                kernels.feature_rotations(engine, geometry, pair[q * tiles + k])
+                for q in range(tiles)
             ]
             for block in range(blocks):
                 value = start[k * blocks + block]
-                for b, a, turned_value in kernels.skewed_value_turns(
-                    engine, geometry, value, giants
+                for b, a, rotated_value in kernels.skewed_value_rotations(
+                    engine, geometry, value, giant_steps
                 ):
                     for q in range(tiles):
-                        kernels.accumulate(engine, sums[q, block], b, turned[q][a], turned_value)
-    return [a for _, inner in sorted(sums.items()) for a in kernels.settle(engine, inner)]
+                        kernels.accumulate(engine, sums[q, block], b, rotated[q][a], rotated_value)
+    return [
+        a for _, inner in sorted(sums.items()) for a in kernels.relinearise_rescale(engine, inner)
+    ]

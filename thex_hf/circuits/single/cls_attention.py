@@ -32,13 +32,13 @@ def attend_cls(
     run.begin_stage("context")
     level = engine.level(weights[0][0])
     out = []
-    for block, held in enumerate(layout.maps()):
+    for block, feature_map in enumerate(layout.maps()):
         terms = [
             engine.mul(p, v)
             for pair, value in zip(weights, values, strict=True)
             for p, v in zip(pair, value[block :: layout.blocks], strict=True)
         ]
-        first = held.copy()
+        first = feature_map.copy()
         first[:, 1:] = -1  # the [CLS] row of the stream stands in column 0
         residual = engine.mod_switch(stream[block], level)
         halves = np.full(run.shape.hidden, maps.keep / 2)  # the real part doubles
@@ -47,7 +47,7 @@ def attend_cls(
         )
         total = fill_groups(engine, geometry, total)
         total = double_real(engine, sum_columns(engine, geometry, total, geometry.tile))
-        out.append(run.add_bias(f"{name} out {block}", total, maps.bias, held))
+        out.append(run.add_bias(f"{name} out {block}", total, maps.bias, feature_map))
     return out
 
 

@@ -23,12 +23,12 @@ def logits(run: Context, head: Head, row: Handles) -> Handles:
         for label in answer.maps()
         for feature in rows.maps()
     ]
-    forms = run.apply([Target("form", head.form.over(gain), outputs)], rows.maps(), row)[0]
+    forms = run.apply([Target("form", head.form.divided_by(gain), outputs)], rows.maps(), row)[0]
     low = [engine.mod_switch(a, engine.level(forms[0])) for a in row]
     out = []
-    for index, held in enumerate(answer.maps()):
+    for index, feature_map in enumerate(answer.maps()):
         label_forms = forms[index * rows.blocks : (index + 1) * rows.blocks]
         products = [engine.mul(a, b) for a, b in zip(label_forms, low, strict=True)]
         total = sum_features(engine, geometry, run.sum_products(products))
-        out.append(run.add_bias(f"answer {index}", total, head.bias, held))
+        out.append(run.add_bias(f"answer {index}", total, head.bias, feature_map))
     return out

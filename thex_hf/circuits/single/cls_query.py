@@ -8,9 +8,9 @@ from thex_hf.circuits.context import Context, Handles, Target
 from thex_hf.circuits.folding import Affine
 from thex_hf.circuits.polynomial.maps import AttentionMaps, FeedForward
 from thex_hf.circuits.polynomial.powers import double_real
-from thex_hf.circuits.single.feed_forward import SQUARES_LEVELS, squares_gain, wide
+from thex_hf.circuits.single.feed_forward import SQUARES_LEVELS, hidden_layout, squares_gain
 from thex_hf.ckks.engine import Handle
-from thex_hf.ckks.packing.layout import Map
+from thex_hf.ckks.packing.layout import FeatureMap
 from thex_hf.ckks.packing.matmul import fold_groups, sum_columns
 
 
@@ -29,7 +29,7 @@ def next_query_kept(
     out: Handles = []
     for pair, query in enumerate(maps.query):
         through = Affine(query.weight @ ffn.keep.weight, query.weight @ ffn.keep.bias + query.bias)
-        target = Target(f"{name} query {pair} keep", through.over(gain), _cls_maps(run)[0])
+        target = Target(f"{name} query {pair} keep", through.divided_by(gain), _cls_maps(run)[0])
         out += run.apply([target], layout.maps(), first_tile)[0]
     return out
 
@@ -51,22 +51,24 @@ def next_query(
         For each pair its blocks, in every column of group 0; group 1 is waste. Levels: 1.
     """
     run.begin_stage("queries", name)
-    engine, width = run.engine, len(wide(run).maps())
+    engine, width = run.engine, len(hidden_layout(run).maps())
     gain = engine.scale_ratio(engine.level(hidden[0]) - 1) * squares_gain(run, hidden)
     out: Handles = []
     for pair, query in enumerate(maps.query):
         heads = [
             Target(
                 f"{name} query {pair} down {part}",
-                Affine(weight @ ffn.down.weight, np.zeros(len(weight))).over(gain),
+                Affine(weight @ ffn.down.weight, np.zeros(len(weight))).divided_by(gain),
                 _cls_maps(run)[1],
             )
             for part, weight in (("real", query.weight.real), ("imaginary", query.weight.imag))
         ]
-        real, imaginary = run.apply(heads, wide(run).maps(), hidden[:width])
+        real, imaginary = run.apply(heads, hidden_layout(run).maps(), hidden[:width])
         kept_blocks = kept[pair * len(real) : (pair + 1) * len(real)]
         out += [
-            _spread(run, engine.add(a, fold_groups(engine, run.shape.geometry, _join(run, b, c))))
+            _broadcast_column(
+                run, engine.add(a, fold_groups(engine, run.shape.geometry, _join(run, b, c)))
+            )
             for a, b, c in zip(kept_blocks, real, imaginary, strict=True)
         ]
     return out
@@ -78,17 +80,17 @@ def _join(run: Context, real: Handle, imaginary: Handle) -> Handle:
     return engine.add(double_real(engine, real), engine.times_i(double_real(engine, imaginary)))
 
 
-def _cls_maps(run: Context) -> tuple[list[Map], list[Map]]:
+def _cls_maps(run: Context) -> tuple[list[FeatureMap], list[FeatureMap]]:
     """The stream's feature maps with [CLS] only: in column 0, and in column 0 of both groups."""
     first, both = [], []
-    for held in run.shape.stream("dup").maps():
-        columns = np.arange(held.shape[1])
-        first.append(np.where(columns == 0, held, -1))
-        both.append(np.where(columns % run.shape.geometry.tile == 0, held, -1))
+    for feature_map in run.shape.stream("dup").maps():
+        columns = np.arange(feature_map.shape[1])
+        first.append(np.where(columns == 0, feature_map, -1))
+        both.append(np.where(columns % run.shape.geometry.tile == 0, feature_map, -1))
     return first, both
 
 
-def _spread(run: Context, a: Handle) -> Handle:
+def _broadcast_column(run: Context, a: Handle) -> Handle:
     """Column 0 in every column of group 0. Columns 1 to T - 1 must be zero; group 1 is waste."""
     geometry = run.shape.geometry
     moved = run.engine.rotate(run.engine.rotate(a, -geometry.tile), 1)

@@ -8,7 +8,7 @@ from thex_hf.circuits.context import Context, Handles, Target
 from thex_hf.circuits.polynomial.maps import FeedForward
 from thex_hf.circuits.polynomial.powers import double_real, multiply_parts
 from thex_hf.ckks.engine import Handle
-from thex_hf.ckks.packing.layout import Layout, Map, first_group
+from thex_hf.ckks.packing.layout import FeatureMap, Layout, first_group
 from thex_hf.ckks.packing.matmul import fill_groups
 
 SQUARES_LEVELS = 2
@@ -26,7 +26,7 @@ def squares(run: Context, name: str, ffn: FeedForward, stream: Handles) -> Handl
     Levels: :data:`SQUARES_LEVELS`.
     """
     run.begin_stage("FFN in, squares", name)
-    target = Target(f"{name} up", ffn.up, wide(run).maps())
+    target = Target(f"{name} up", ffn.up, hidden_layout(run).maps())
     hidden = run.apply([target], run.shape.stream("dup").maps(), stream)[0]
     return [multiply_parts(run.engine, a, a) for a in hidden]
 
@@ -36,7 +36,7 @@ def squares_gain(run: Context, hidden: Handles) -> float:
     return run.engine.scale_ratio(run.engine.level(hidden[0]) + 1)
 
 
-def wide(run: Context) -> Layout:
+def hidden_layout(run: Context) -> Layout:
     """Layout of the complex FFN values: half as many as there are real ones."""
     features = -(-run.shape.intermediate // 2)
     return Layout(run.shape.geometry, "split", run.shape.tokens, features)
@@ -57,11 +57,11 @@ def next_stream(
     """
     run.begin_stage("FFN out", name)
     engine, geometry, dup = run.engine, run.shape.geometry, run.shape.stream("dup")
-    down = ffn.down.over(squares_gain(run, hidden))
+    down = ffn.down.divided_by(squares_gain(run, hidden))
     targets = [Target(f"{name} down", down, dup.maps())]
     if whole:
-        targets.append(Target(f"{name} down turned", down, [_turned(m) for m in dup.maps()]))
-    results = run.apply(targets, wide(run).maps(), hidden)
+        targets.append(Target(f"{name} down turned", down, [_next_row(m) for m in dup.maps()]))
+    results = run.apply(targets, hidden_layout(run).maps(), hidden)
     low = [engine.mod_switch(a, engine.level(hidden[0])) for a in stream]
     kept = keep(run, name, ffn, low)
     out = []
@@ -72,10 +72,10 @@ def next_stream(
     return out
 
 
-def _turned(held: Map) -> Map:
+def _next_row(feature_map: FeatureMap) -> FeatureMap:
     """Group 0 one row further down, so that one left turn by T swaps the groups row by row."""
-    tile = held.shape[1] // 2
-    return np.hstack([np.roll(held[:, :tile], 1, axis=0), held[:, tile:]])
+    tile = feature_map.shape[1] // 2
+    return np.hstack([np.roll(feature_map[:, :tile], 1, axis=0), feature_map[:, tile:]])
 
 
 def keep(run: Context, name: str, ffn: FeedForward, stream: Handles) -> Handles:
@@ -103,8 +103,8 @@ def skew(run: Context, stream: Handles) -> Handles:
         total: Handle | None = None
         for turn in range(geometry.tile):
             a = engine.rotate(a, 1) if turn else a
-            held = np.where((-rows) % geometry.tile == turn, first, -1)
-            part = run.scale_unrescaled(f"skew {turn}", a, shrunk, held)
+            feature_map = np.where((-rows) % geometry.tile == turn, first, -1)
+            part = run.scale_unrescaled(f"skew {turn}", a, shrunk, feature_map)
             total = part if total is None else engine.add(total, part)
         out.append(fill_groups(engine, geometry, engine.rescale(total)))
     return out

@@ -14,8 +14,8 @@ from thex_hf.circuits.context import Context, Handles, Target
 from thex_hf.circuits.folding import Affine
 from thex_hf.circuits.polynomial.maps import FeedForward
 from thex_hf.circuits.polynomial.powers import double_real
-from thex_hf.circuits.single.feed_forward import squares, squares_gain, wide
-from thex_hf.ckks.packing.layout import Map
+from thex_hf.circuits.single.feed_forward import hidden_layout, squares, squares_gain
+from thex_hf.ckks.packing.layout import FeatureMap
 from thex_hf.ckks.packing.matmul import sum_columns
 
 
@@ -45,9 +45,9 @@ def _tokens(
     """Logits of true tokens in ``solo``. Levels: 2."""
     engine, solo = run.engine, run.shape.token_logits("solo")
     gain = engine.scale_ratio(engine.level(hidden[0]) - 1)
-    down = head.down.over(squares_gain(run, hidden) * gain)
+    down = head.down.divided_by(squares_gain(run, hidden) * gain)
     maps = solo.maps(), run.shape.token_logits("back").maps()
-    logits = _classify(run, down, head.keep.over(gain), hidden, stream, *maps)
+    logits = _classify(run, down, head.keep.divided_by(gain), hidden, stream, *maps)
     return [
         run.sum_products([engine.mul(a, mask[index // solo.blocks])])
         for index, a in enumerate(logits)
@@ -59,10 +59,12 @@ def _mean(
 ) -> Handles:
     """Logits of the mean over true tokens in ``cell``. Levels: 2."""
     gain = run.engine.scale_ratio(run.engine.level(hidden[0]))
-    down = head.down.over(squares_gain(run, hidden) * gain)
+    down = head.down.divided_by(squares_gain(run, hidden) * gain)
     keep = Affine(head.keep.weight / gain, head.keep.bias)  # the shares of all tokens make one
     tile, cell = run.shape.geometry.tile, run.shape.logits.maps()
-    beside = [np.roll(held, tile, axis=1) for held in cell]  # the first column of group 1
+    beside = [
+        np.roll(feature_map, tile, axis=1) for feature_map in cell
+    ]  # the first column of group 1
     means = _over_tokens(run, hidden, mask), _over_tokens(run, stream, mask)
     return _classify(run, down, keep, *means, cell, beside)
 
@@ -87,8 +89,8 @@ def _classify(
     keep: Affine,
     hidden: Handles,
     stream: Handles,
-    first: list[Map],
-    second: list[Map],
+    first: list[FeatureMap],
+    second: list[FeatureMap],
 ) -> Handles:
     """``down`` of the squares and ``keep`` of the stream, in the layout of ``first``. Levels: 1.
 
@@ -97,7 +99,7 @@ def _classify(
     """
     engine = run.engine
     targets = [Target("head down", down, first), Target("head down back", down, second)]
-    shares, turned = run.apply(targets, wide(run).maps(), hidden)
+    shares, turned = run.apply(targets, hidden_layout(run).maps(), hidden)
     kept = run.apply([Target("head keep", keep, first)], run.shape.stream("dup").maps(), stream)[0]
     out = []
     for a, b, c in zip(shares, turned, kept, strict=True):

@@ -6,7 +6,7 @@ each inner sum and applied to partial sums, which are first relinearised and res
 (in this order: rescaling a ciphertext of size 3 costs a hundred times the noise).
 
 The inner sums do not depend on each other, so ranges of ``b`` can be computed apart
-(:func:`giant_parts`); what both need again is the B baby steps of one operand.
+(:func:`split_giant_steps`); what both need again is the B baby steps of one operand.
 
 Levels: 1 each. Products are relinearised once for each partial sum.
 """
@@ -20,11 +20,11 @@ from thex_hf.ckks.engine import Handle, ServerEngine
 from thex_hf.ckks.packing.geometry import Geometry
 from thex_hf.ckks.packing.matmul import rotate_sum
 
-Partial = dict[int, Handle]
+InnerSums = dict[int, Handle]
 """Inner sums by giant step ``b``."""
 
 
-def giant_parts(geometry: Geometry, parts: int) -> list[range]:
+def split_giant_steps(geometry: Geometry, parts: int) -> list[range]:
     """The giant steps ``b`` in at most ``parts`` ranges of about the same length."""
     count = geometry.tile // geometry.baby_steps
     parts = min(parts, count)
@@ -32,44 +32,44 @@ def giant_parts(geometry: Geometry, parts: int) -> list[range]:
     return [range(low, high) for low, high in pairwise(edges)]
 
 
-def feature_turns(engine: ServerEngine, geometry: Geometry, a: Handle) -> list[Handle]:
+def feature_rotations(engine: ServerEngine, geometry: Geometry, a: Handle) -> list[Handle]:
     """``rotate(a, C * k)`` for the B baby steps ``k``."""
-    turns = [a]
+    rotations = [a]
     for _ in range(geometry.baby_steps - 1):
-        turns.append(engine.rotate(turns[-1], geometry.columns))
-    return turns
+        rotations.append(engine.rotate(rotations[-1], geometry.columns))
+    return rotations
 
 
-def key_turns(
-    engine: ServerEngine, geometry: Geometry, key: Handle, giants: range | None = None
+def key_rotations(
+    engine: ServerEngine, geometry: Geometry, key: Handle, giant_steps: range | None = None
 ) -> Iterator[tuple[int, int, Handle]]:
     """Yield ``(b, a, rotate(key, (C + 1) * a + B * b))`` for a key block in ``skew-``.
 
-    For all ``b`` or those of ``giants``.
+    For all ``b`` or those of ``giant_steps``.
     """
     baby, columns = geometry.baby_steps, geometry.columns
-    yield from _turns(engine, geometry, key, columns + 1, baby, giants)
+    yield from _rotations(engine, geometry, key, columns + 1, baby, giant_steps)
 
 
-def value_turns(
-    engine: ServerEngine, geometry: Geometry, value: Handle, giants: range | None = None
+def value_rotations(
+    engine: ServerEngine, geometry: Geometry, value: Handle, giant_steps: range | None = None
 ) -> Iterator[tuple[int, int, Handle]]:
     """Yield ``(b, a, rotate(value, a + B * b - C * B * b))`` for a value block in ``skew+``.
 
-    For all ``b`` or those of ``giants``.
+    For all ``b`` or those of ``giant_steps``.
     """
     baby = geometry.baby_steps
-    yield from _turns(engine, geometry, value, 1, baby - geometry.columns * baby, giants)
+    yield from _rotations(engine, geometry, value, 1, baby - geometry.columns * baby, giant_steps)
 
 
 def skewed_value_start(engine: ServerEngine, geometry: Geometry, value: Handle) -> Handle:
-    """Where :func:`skewed_value_turns` starts: ``rotate(value, T - B + 1)``."""
+    """Where :func:`skewed_value_rotations` starts: ``rotate(value, T - B + 1)``."""
     baby = geometry.baby_steps
     return rotate_far(engine, value, 1, geometry.tile // baby - 1, baby)
 
 
-def skewed_value_turns(
-    engine: ServerEngine, geometry: Geometry, start: Handle, giants: range
+def skewed_value_rotations(
+    engine: ServerEngine, geometry: Geometry, start: Handle, giant_steps: range
 ) -> Iterator[tuple[int, int, Handle]]:
     """Yield ``(b, a, rotate(value, T - a - B * b - C * B * b))`` for values in ``skew-``.
 
@@ -78,9 +78,9 @@ def skewed_value_turns(
     whole.
     """
     baby = geometry.baby_steps
-    for b in range(giants.stop):
+    for b in range(giant_steps.stop):
         start = start if b == 0 else engine.rotate(start, -baby - geometry.columns * baby)
-        if b not in giants:
+        if b not in giant_steps:
             continue
         current = start
         for a in reversed(range(baby)):
@@ -97,18 +97,18 @@ def rotate_far(engine: ServerEngine, a: Handle, small: int, count: int, large: i
     return out
 
 
-def _turns(
+def _rotations(
     engine: ServerEngine,
     geometry: Geometry,
     start: Handle,
     small: int,
     large: int,
-    giants: range | None,
+    giant_steps: range | None,
 ) -> Iterator[tuple[int, int, Handle]]:
-    giants = giants or range(geometry.tile // geometry.baby_steps)
-    for b in range(giants.stop):
+    giant_steps = giant_steps or range(geometry.tile // geometry.baby_steps)
+    for b in range(giant_steps.stop):
         start = start if b == 0 else engine.rotate(start, large)
-        if b not in giants:
+        if b not in giant_steps:
             continue
         current = start
         for a in range(geometry.baby_steps):
@@ -116,14 +116,16 @@ def _turns(
             yield b, a, current
 
 
-def accumulate(engine: ServerEngine, partial: Partial, b: int, left: Handle, right: Handle) -> None:
+def accumulate(
+    engine: ServerEngine, partial: InnerSums, b: int, left: Handle, right: Handle
+) -> None:
     """Add the product of two handles to inner sum ``b``."""
     product = engine.mul(left, right)
     held = partial.get(b)
     partial[b] = product if held is None else engine.add(held, product)
 
 
-def settle(engine: ServerEngine, partial: Partial) -> list[Handle]:
+def relinearise_rescale(engine: ServerEngine, partial: InnerSums) -> list[Handle]:
     """Relinearise and rescale the inner sums, in the order of ``b``."""
     return [engine.rescale(engine.relinearise(inner)) for _, inner in sorted(partial.items())]
 
@@ -137,12 +139,12 @@ def join(engine: ServerEngine, geometry: Geometry, settled: list[Handle]) -> Han
     return total
 
 
-def finish(engine: ServerEngine, geometry: Geometry, partial: Partial) -> Handle:
-    """:func:`settle` and :func:`join`."""
-    return join(engine, geometry, settle(engine, partial))
+def finish(engine: ServerEngine, geometry: Geometry, partial: InnerSums) -> Handle:
+    """:func:`relinearise_rescale` and :func:`join`."""
+    return join(engine, geometry, relinearise_rescale(engine, partial))
 
 
-def finish_scores(engine: ServerEngine, geometry: Geometry, partial: Partial) -> Handle:
+def finish_scores(engine: ServerEngine, geometry: Geometry, partial: InnerSums) -> Handle:
     """:func:`finish`, then :func:`sum_windows`."""
     return sum_windows(engine, geometry, finish(engine, geometry, partial))
 

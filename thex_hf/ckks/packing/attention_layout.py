@@ -8,7 +8,7 @@ import numpy as np
 
 from thex_hf.ckks.engine import Vector
 from thex_hf.ckks.packing.geometry import Geometry
-from thex_hf.ckks.packing.layout import Map
+from thex_hf.ckks.packing.layout import FeatureMap
 from thex_hf.errors import PlanError
 
 
@@ -53,7 +53,7 @@ class AttentionLayout:
         """Ciphertexts in all."""
         return self.heads * self.query_tiles * self.key_tiles
 
-    def _maps(self) -> tuple[Map, Map, Map]:
+    def _maps(self) -> tuple[FeatureMap, FeatureMap, FeatureMap]:
         geometry = self.geometry
         f, c = np.mgrid[0 : geometry.features, 0 : geometry.columns]
         if self.kind == "row":

@@ -33,7 +33,7 @@ from thex_hf.ckks.packing.geometry import GROUPS, Geometry
 from thex_hf.ckks.packing.moves import Move
 from thex_hf.errors import PlanError
 
-Map = NDArray[np.int64]
+FeatureMap = NDArray[np.int64]
 KINDS = ("dup", "solo", "back", "skew-", "skew+", "split", "row", "edge", "fan", "cell", "bar")
 ONE_TOKEN = ("row", "edge", "fan", "cell", "bar")
 
@@ -84,11 +84,11 @@ class Layout:
         """Ciphertexts in all, tile by tile."""
         return self.tiles * self.blocks
 
-    def maps(self) -> list[Map]:
+    def maps(self) -> list[FeatureMap]:
         """For each block, shape ``(F, C)``: the feature in each slot, or -1."""
         return [_feature_map(self, block) for block in range(self.blocks)]
 
-    def token_map(self) -> Map:
+    def token_map(self) -> FeatureMap:
         """Shape ``(F, C)``: the token within the tile in each slot."""
         return _token_map(self)
 
@@ -157,7 +157,7 @@ def _move(source: Layout, target: Layout) -> Move:
 
 
 @lru_cache(maxsize=256)
-def _token_map(layout: Layout) -> Map:
+def _token_map(layout: Layout) -> FeatureMap:
     geometry = layout.geometry
     f, c = np.mgrid[0 : geometry.features, 0 : geometry.columns]
     if layout.kind in ONE_TOKEN:
@@ -167,7 +167,7 @@ def _token_map(layout: Layout) -> Map:
 
 
 @lru_cache(maxsize=256)
-def _feature_map(layout: Layout, block: int) -> Map:
+def _feature_map(layout: Layout, block: int) -> FeatureMap:
     geometry = layout.geometry
     f, c = np.mgrid[0 : geometry.features, 0 : geometry.columns]
     if layout.kind == "bar":
@@ -185,7 +185,7 @@ def _feature_map(layout: Layout, block: int) -> Map:
     return np.where(hidden | (feature >= layout.features), -1, feature)
 
 
-def first_group(geometry: Geometry) -> Map:
+def first_group(geometry: Geometry) -> FeatureMap:
     """A map of shape ``(F, C)``: 0 in group 0, -1 in group 1."""
     columns = np.where(np.arange(geometry.columns) < geometry.tile, 0, -1)
     return np.broadcast_to(columns, (geometry.features, geometry.columns)).copy()

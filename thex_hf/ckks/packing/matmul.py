@@ -21,7 +21,7 @@ import numpy as np
 
 from thex_hf.ckks.engine import Handle, ServerEngine, Vector
 from thex_hf.ckks.packing.geometry import Geometry
-from thex_hf.ckks.packing.layout import Map
+from thex_hf.ckks.packing.layout import FeatureMap
 from thex_hf.ckks.plaintext_cache import PlaintextCache
 
 
@@ -62,8 +62,8 @@ class Matrix:
 
     name: str
     weight: Vector
-    inputs: list[Map]
-    outputs: list[Map]
+    inputs: list[FeatureMap]
+    outputs: list[FeatureMap]
 
     @cached_property
     def _padded(self) -> Vector:
