@@ -190,10 +190,10 @@ class Server(Wire):
         return [replace(a, values=a.values + mask) for a, mask in pairs], masks
 
     def unblind(
-        self, handles: Sequence[Cipher], blind: list[AnyVector], move: Move
+        self, handles: Sequence[Cipher], blinding: list[AnyVector], move: Move
     ) -> list[Cipher]:
-        rules.check_unblinding(handles, len(blind), self.slots, move)
-        pairs = zip(handles, move.apply(blind), strict=True)
+        rules.check_unblinding(handles, len(blinding), self.slots, move)
+        pairs = zip(handles, move.apply(blinding), strict=True)
         return [replace(a, values=a.values - mask) for a, mask in pairs]
 
     def mod_switch(self, a: Cipher, level: int) -> Cipher:

@@ -72,9 +72,9 @@ class ExactEngine:
         hidden = [a[0] + mask for a, mask in zip(handles, masks, strict=True)]
         return list(zip(hidden, shadows, strict=True)), masks
 
-    def unblind(self, handles, blind, move):
-        shadows = self.rules.unblind([a[1] for a in handles], len(blind), move)
-        shown = [a[0] - mask for a, mask in zip(handles, move.apply(blind), strict=True)]
+    def unblind(self, handles, blinding, move):
+        shadows = self.rules.unblind([a[1] for a in handles], len(blinding), move)
+        shown = [a[0] - mask for a, mask in zip(handles, move.apply(blinding), strict=True)]
         return list(zip(shown, shadows, strict=True))
 
     def combine(self, handles, weights, bias):

@@ -9,7 +9,7 @@ from thex_hf.backends.numerics.embedding import (
     slots_of,
     slots_of_reals,
 )
-from thex_hf.backends.numerics.integers import Integers, uniform_residues
+from thex_hf.backends.numerics.integers import IntegerPolynomial, uniform_residues
 from thex_hf.backends.numerics.ntt import Transform, primes_of, products
 from thex_hf.ckks.parameters import Parameters
 
@@ -48,7 +48,7 @@ def test_the_transform_is_evaluation_and_comes_back(prime):
 def test_the_embedding_keeps_integers_of_ninety_bits():
     primes = PRIMES[:2]
     words = np.stack([uniform_residues(DEGREE, prime) for prime in primes])
-    numbers = Integers(words, primes).numbers
+    numbers = IntegerPolynomial(words, primes).numbers
     slots = slots_of(numbers)
     assert exact(coefficients_of(slots).rounded()) == exact(numbers)
     ordinary = slots_of_reals(numbers.high)

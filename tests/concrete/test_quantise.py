@@ -19,8 +19,8 @@ from thex_hf.errors import PlanError
 def simulate(weights, embeddings, *, softmax="estimate", tokens=8, bits=(16, 14)):
     maps = encoder_maps(weights, RANGES, tokens, Bits(*bits))
     by_name = {own.frame.name: own for layer in maps for own in layer.all()}
-    asks = classify([frames(layer) for layer in maps], weights.heads, embeddings, softmax)
-    return drive(asks, lambda frame, integers: by_name[frame.name].apply(integers))
+    requests = classify([frames(layer) for layer in maps], weights.heads, embeddings, softmax)
+    return drive(requests, lambda frame, integers: by_name[frame.name].apply(integers))
 
 
 @given(st.integers(2, 12), st.floats(0.01, 100.0), st.integers(0, 2**32 - 1))

@@ -207,10 +207,10 @@ class CountingEngine:
         return list(handles), len(handles)
 
     def unblind(
-        self, handles: Sequence[SymbolicCiphertext], blind: int, move: Move
+        self, handles: Sequence[SymbolicCiphertext], blinding: int, move: Move
     ) -> list[SymbolicCiphertext]:
         """Count the handles that come back."""
-        level = rules.check_unblinding(handles, blind, self._slots, move)
+        level = rules.check_unblinding(handles, blinding, self._slots, move)
         self._count("unblind", level, len(handles))
         return list(handles)
 

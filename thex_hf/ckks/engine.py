@@ -144,7 +144,7 @@ class ServerEngine(Protocol):
         """
         ...
 
-    def unblind(self, handles: Sequence[Handle], blind: Blinding, move: Move) -> list[Handle]:
+    def unblind(self, handles: Sequence[Handle], blinding: Blinding, move: Move) -> list[Handle]:
         """What hid the handles of :meth:`blind` taken off what :meth:`ClientEngine.renew` made.
 
         ``handles`` are what ``move`` made of all of them: one for each of its targets, of one

@@ -109,7 +109,7 @@ def _described(map_: Linear | Block) -> tuple[str, dict[str, Any]]:
 
 
 @dataclass
-class Held:
+class ClientMap:
     """The client's half of one map: what made it, its keys, and the worker that has it."""
 
     made: bytes = field(repr=False)
@@ -128,9 +128,9 @@ class ClientRole:
     def __init__(self, python: Path) -> None:
         self.seconds = 0.0
         self._worker = Worker(python, "client")
-        self._held: dict[str, Held] = {}
+        self._held: dict[str, ClientMap] = {}
 
-    def open(self, name: str, made: bytes) -> Held:
+    def open(self, name: str, made: bytes) -> ClientMap:
         """Take the client's half of a map and make its keys, once.
 
         Args:
@@ -141,7 +141,7 @@ class ClientRole:
             ChildError: Concrete refused, or the worker died.
         """
         if name not in self._held or self._held[name].made != made:
-            self._held[name] = Held(made)
+            self._held[name] = ClientMap(made)
         return self._ready(name)
 
     def has(self, name: str) -> bool:
@@ -170,7 +170,7 @@ class ClientRole:
         """Stop the worker."""
         self._worker.close()
 
-    def _ready(self, name: str) -> Held:
+    def _ready(self, name: str) -> ClientMap:
         self._worker.start()
         held = self._held[name]
         if held.generation != self._worker.generation:
@@ -181,11 +181,13 @@ class ClientRole:
         return held
 
 
-Asks = Generator[tuple[Frame, Integers], Integers, Array]
+MapRequests = Generator[tuple[Frame, Integers], Integers, Array]
 """Yields a map and the integers to encrypt for it, is sent the decrypted result, returns logits."""
 
 
-def classify(layers: Sequence[LayerFrames], heads: int, embeddings: Array, softmax: str) -> Asks:
+def classify(
+    layers: Sequence[LayerFrames], heads: int, embeddings: Array, softmax: str
+) -> MapRequests:
     """Run an encoder, its linear maps elsewhere.
 
     Args:
@@ -200,16 +202,16 @@ def classify(layers: Sequence[LayerFrames], heads: int, embeddings: Array, softm
     stream[: len(embeddings)] = embeddings
     for layer in layers:
         rows = layer.output.rows
-        seen = yield from _ask(layer.keys, [stream])
+        seen = yield from _request(layer.keys, [stream])
         if layer.query is not None:
             seen = np.concatenate([np.zeros((tokens, stream.shape[1])), seen], axis=1)
-            seen[:rows, : stream.shape[1]] = yield from _ask(layer.query, [stream[:rows]])
+            seen[:rows, : stream.shape[1]] = yield from _request(layer.query, [stream[:rows]])
         context = attend(seen, rows, heads, mask, softmax)
-        inner = yield from _ask(layer.output, [context, stream[:rows]])
+        inner = yield from _request(layer.output, [context, stream[:rows]])
         parts = [inner]
         if layer.up is not None:
-            parts.insert(0, relu((yield from _ask(layer.up, [inner]))))
-        stream = (yield from _ask(layer.down, parts)) * mask[:rows, None]
+            parts.insert(0, relu((yield from _request(layer.up, [inner]))))
+        stream = (yield from _request(layer.down, parts)) * mask[:rows, None]
     return np.asarray(stream[0])
 
 
@@ -225,19 +227,19 @@ def attend(parts: Array, rows: int, heads: int, mask: Array, softmax: str) -> Ar
     return np.asarray((weights @ value).transpose(1, 0, 2).reshape(rows, -1))
 
 
-def _ask(
+def _request(
     frame: Frame, parts: Sequence[Array]
 ) -> Generator[tuple[Frame, Integers], Integers, Array]:
     result = yield frame, frame.encode(parts)
     return frame.decode(result)
 
 
-def drive(asks: Asks, answer: Callable[[Frame, Integers], Integers]) -> Array:
+def drive(requests: MapRequests, answer: Callable[[Frame, Integers], Integers]) -> Array:
     """Let ``answer`` compute every map, and return the logits."""
     try:
-        frame, integers = next(asks)
+        frame, integers = next(requests)
         while True:
-            frame, integers = asks.send(answer(frame, integers))
+            frame, integers = requests.send(answer(frame, integers))
     except StopIteration as done:
         logits: Array = done.value
         return logits

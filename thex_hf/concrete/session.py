@@ -13,7 +13,7 @@ from thex_hf.circuits.plan import Facts
 from thex_hf.concrete import environment
 from thex_hf.concrete.circuits import Bits, LayerFrames, LayerMaps, encoder_maps, frames
 from thex_hf.concrete.quantise import Block, Frame, Integers, Linear
-from thex_hf.concrete.roles import Asks, ClientRole, ServerRole, classify, drive
+from thex_hf.concrete.roles import ClientRole, MapRequests, ServerRole, classify, drive
 from thex_hf.errors import PlanError, TextError
 from thex_hf.protocol.result import Outcome, Result
 from thex_hf.weights import Array, EncoderWeights
@@ -133,11 +133,11 @@ class ConcreteSession:
             ChildError: a worker died or refused; the next run starts a fresh one.
         """
         circuit = self.plan(len(embeddings))
-        asks = classify(circuit.frames, self.weights.heads, embeddings, self.softmax)
+        requests = classify(circuit.frames, self.weights.heads, embeddings, self.softmax)
         if self.encrypted:
-            return self._execute(circuit, asks)
+            return self._execute(circuit, requests)
         begin = time.perf_counter()
-        logits = drive(asks, lambda frame, integers: circuit.maps[frame.name].apply(integers))
+        logits = drive(requests, lambda frame, integers: circuit.maps[frame.name].apply(integers))
         seconds = time.perf_counter() - begin
         return Result(logits, circuit, len(circuit.maps), 0, 0, 0.0, seconds)
 
@@ -153,7 +153,7 @@ class ConcreteSession:
                 bar.update()
         return outcomes
 
-    def _execute(self, circuit: Circuit, asks: Asks) -> Result:
+    def _execute(self, circuit: Circuit, requests: MapRequests) -> Result:
         client, server = self.roles()
         ready = self.prepare(circuit)
         server.seconds, up, down = 0.0, 0, 0
@@ -166,7 +166,7 @@ class ConcreteSession:
             return client.decrypt(frame, reply)
 
         begin = time.perf_counter()
-        logits = drive(asks, answer)
+        logits = drive(requests, answer)
         seconds = time.perf_counter() - begin - server.seconds
         return Result(
             logits,

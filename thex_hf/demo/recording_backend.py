@@ -140,9 +140,9 @@ class WatchedEngine:
         """As the real one."""
         return self.real.blind(handles)
 
-    def unblind(self, handles: Sequence[Handle], blind: Blinding, move: Move) -> list[Handle]:
+    def unblind(self, handles: Sequence[Handle], blinding: Blinding, move: Move) -> list[Handle]:
         """As the real one."""
-        return self.real.unblind(handles, blind, move)
+        return self.real.unblind(handles, blinding, move)
 
     def combine(
         self, handles: Sequence[Handle], weights: AnyVector, bias: AnyVector

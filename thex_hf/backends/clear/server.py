@@ -176,12 +176,12 @@ class ClearServer:
         return [ClearHandle(high, level, low=low) for high, low in sums], masks
 
     def unblind(
-        self, handles: Sequence[ClearHandle], blind: list[AnyVector], move: Move
+        self, handles: Sequence[ClearHandle], blinding: list[AnyVector], move: Move
     ) -> list[ClearHandle]:
         """Subtract what ``move`` makes of those slots."""
-        level = rules.check_unblinding(handles, len(blind), self.slots, move)
+        level = rules.check_unblinding(handles, len(blinding), self.slots, move)
         out = []
-        for a, mask in zip(handles, move.apply(blind), strict=True):
+        for a, mask in zip(handles, move.apply(blinding), strict=True):
             values: AnyVector = a.values - mask
             if a.low is not None:
                 values = values + a.low

@@ -21,7 +21,7 @@ _HALF = 30
 _MANTISSA = 53
 
 
-class Integers:
+class IntegerPolynomial:
     """The coefficients of one polynomial, in an interval as long as the modulus, about zero.
 
     Its middle may be off zero by half of the product of all primes but the last: what counts is

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from thex_hf.backends.base import SecretKeys
-from thex_hf.backends.numerics.integers import Integers
+from thex_hf.backends.numerics.integers import IntegerPolynomial
 from thex_hf.backends.numerics.modular import Words
 from thex_hf.backends.seal.codec import SealCodec
 from thex_hf.backends.seal.context import SealContext, SealHandle
@@ -68,7 +68,7 @@ class SealClient:
             for move, top in moves
         ]
 
-    def _integers(self, data: bytes, level: int | None) -> Integers:
+    def _integers(self, data: bytes, level: int | None) -> IntegerPolynomial:
         handle = self._checked(data, level)
         return self._moves.integers(self._plains.read(self._decrypted(handle), handle.level))
 

@@ -26,17 +26,17 @@ from thex_hf.backends.numerics.modular import (
 )
 from thex_hf.backends.seal.codec import SealCodec
 from thex_hf.backends.seal.context import SealContext
-from thex_hf.backends.seal.residues import WordFormat, inflater
+from thex_hf.backends.seal.residues import CiphertextFormat, inflater
 from thex_hf.ckks.engine import AnyVector
 from thex_hf.errors import PlanError
 
-Integers: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
+WeightParts: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
-_TOGETHER = 160  # outputs made at a time
+_OUTPUTS_AT_A_TIME = 160  # outputs made at a time
 
 
-class Residues:
+class ResidueCombiner:
     """Combines ciphertexts. Holds no key."""
 
     def __init__(self, seal: SealContext) -> None:
@@ -67,18 +67,18 @@ class Residues:
         """
         if len(ciphertexts) > MOST_TERMS:
             raise PlanError(f"combine takes {MOST_TERMS} handles at most, got {len(ciphertexts)}")
-        form = WordFormat(self._seal, level + 1, ciphertexts[0])
+        form = CiphertextFormat(self._seal, level + 1, ciphertexts[0])
         words = np.empty((len(ciphertexts), *form.shape), np.uint64)
         for row, ciphertext in zip(words, ciphertexts, strict=True):
             row[:] = form.read(ciphertext)
         real, imaginary = _integers(weights, float(self._seal.primes[level]))
         real[~(real.any(axis=1) | imaginary.any(axis=1)), 0] = 1  # zeros would be transparent
-        for start in range(0, len(bias), _TOGETHER):
-            rows = slice(start, start + _TOGETHER)
+        for start in range(0, len(bias), _OUTPUTS_AT_A_TIME):
+            rows = slice(start, start + _OUTPUTS_AT_A_TIME)
             for total in self._sums(words, level, (real[rows], imaginary[rows]), bias[rows]):
                 yield form.write(total)
 
-    def _sums(self, words: Words, level: int, factors: Integers, bias: AnyVector) -> Words:
+    def _sums(self, words: Words, level: int, factors: WeightParts, bias: AnyVector) -> Words:
         """``(outputs, 2, limbs, N)`` words."""
         half = self._seal.parameters.ring_degree // 2
         scale = int(self._seal.parameters.scale) * self._seal.primes[level]
@@ -87,12 +87,16 @@ class Residues:
             root = self._roots_at(level)[limb]
             real, imaginary = (residues(f, prime) for f in factors)
             shift = _exact(bias.real, scale, prime)
-            turned = times(imaginary, root, prime)
-            turned_shift = times(_exact(bias.imag, scale, prime), root, prime)
+            imaginary_words = times(imaginary, root, prime)
+            imaginary_shift = times(_exact(bias.imag, scale, prime), root, prime)
             for first in (True, False):
                 place = slice(0, half) if first else slice(half, 2 * half)
-                matrix = reduce(real + (turned if first else prime - turned), prime)
-                added = reduce(shift + (turned_shift if first else prime - turned_shift), prime)
+                matrix = reduce(
+                    real + (imaginary_words if first else prime - imaginary_words), prime
+                )
+                added = reduce(
+                    shift + (imaginary_shift if first else prime - imaginary_shift), prime
+                )
                 sums = matmul(matrix, words[:, :, limb, place], prime)
                 sums[:, 0] = reduce(sums[:, 0] + added[:, None], prime)
                 out[:, :, limb, place] = sums
@@ -112,7 +116,7 @@ class Residues:
         return self._roots[level]
 
 
-def _integers(weights: AnyVector, scale: float) -> Integers:
+def _integers(weights: AnyVector, scale: float) -> WeightParts:
     """Real and imaginary parts times ``scale``, rounded."""
     largest = float(np.abs(weights).max()) * scale
     if largest >= 2.0**62:

@@ -15,14 +15,14 @@ import numpy as np
 
 from thex_hf.backends.numerics.doubles import Complex, Double
 from thex_hf.backends.numerics.embedding import coefficients_of, slot_exponents
-from thex_hf.backends.numerics.integers import Integers, residues_of, uniform_residues
+from thex_hf.backends.numerics.integers import IntegerPolynomial, residues_of, uniform_residues
 from thex_hf.backends.numerics.modular import Words
 from thex_hf.backends.numerics.ntt import Transform
 from thex_hf.backends.seal.codec import SealCodec
 from thex_hf.backends.seal.context import SealContext
 from thex_hf.ckks.packing.moves import Move
 
-Polynomials: TypeAlias = Sequence[Integers]
+Polynomials: TypeAlias = Sequence[IntegerPolynomial]
 
 
 class SealMoves:
@@ -36,10 +36,10 @@ class SealMoves:
         degree, primes = self._seal.parameters.ring_degree, self._seal.primes[: level + 1]
         return np.stack([uniform_residues(degree, prime) for prime in primes])
 
-    def integers(self, words: Words) -> Integers:
+    def integers(self, words: Words) -> IntegerPolynomial:
         """The coefficients behind the words of a plaintext."""
         limbs = [t.backward(row) for t, row in zip(self._transforms, words, strict=False)]
-        return Integers(np.stack(limbs), self._seal.primes[: len(words)])
+        return IntegerPolynomial(np.stack(limbs), self._seal.primes[: len(words)])
 
     def move(self, sources: Polynomials, move: Move, level: int) -> list[Words]:
         """Words ``(level + 1, N)`` of the plaintexts that ``move`` makes of ``sources``."""

@@ -45,7 +45,7 @@ def inflater() -> Inflate | None:
     return inflate
 
 
-class WordFormat:
+class CiphertextFormat:
     """How ciphertexts of two parts at one level look in bytes.
 
     Args:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from thex_hf.backends.numerics.integers import Integers
+from thex_hf.backends.numerics.integers import IntegerPolynomial
 from thex_hf.backends.seal.codec import SealCodec
-from thex_hf.backends.seal.combine import Residues
+from thex_hf.backends.seal.combine import ResidueCombiner
 from thex_hf.backends.seal.context import SealContext, SealHandle, SealPlaintext
 from thex_hf.backends.seal.keys import SwitchingKey
 from thex_hf.backends.seal.moves import SealMoves
@@ -62,7 +62,7 @@ class SealServer:
         self._relinearisation = relinearisation
         self._zeros = None if public is None else seal.api.Encryptor(seal.context, public)
         self._units: dict[int, Any] = {}
-        self._residues = Residues(seal)
+        self._residues = ResidueCombiner(seal)
         self._moves, self._plains = SealMoves(seal), PlaintextFormat(seal)
 
     @property
@@ -189,7 +189,9 @@ class SealServer:
         out = self._run("rerandomise", self._evaluator.add, a.ciphertext, zero)
         return SealHandle(out, a.level)
 
-    def blind(self, handles: Sequence[SealHandle]) -> tuple[list[SealHandle], list[Integers]]:
+    def blind(
+        self, handles: Sequence[SealHandle]
+    ) -> tuple[list[SealHandle], list[IntegerPolynomial]]:
         """Add uniform polynomials and fresh encryptions of zero."""
         level = rules.check_blinding(handles, held=self._zeros is not None)
         hidden, masks = [], []
@@ -201,12 +203,12 @@ class SealServer:
         return hidden, masks
 
     def unblind(
-        self, handles: Sequence[SealHandle], blind: list[Integers], move: Move
+        self, handles: Sequence[SealHandle], blinding: list[IntegerPolynomial], move: Move
     ) -> list[SealHandle]:
         """Subtract what ``move`` makes of the uniform polynomials."""
-        level = rules.check_unblinding(handles, len(blind), self.slots, move)
+        level = rules.check_unblinding(handles, len(blinding), self.slots, move)
         out = []
-        for a, words in zip(handles, self._moves.move(blind, move, level), strict=True):
+        for a, words in zip(handles, self._moves.move(blinding, move, level), strict=True):
             plain = self._plains.write(words, level)
             taken = self._run("unblind", self._evaluator.sub_plain, a.ciphertext, plain)
             out.append(SealHandle(taken, level, 1, a.size))
