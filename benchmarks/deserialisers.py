@@ -14,20 +14,20 @@ from thex_hf.backends.registry import get_backend
 from thex_hf.circuits.plan_reading import read_plan
 from thex_hf.client.half import ClientHalf
 from thex_hf.errors import ChildError, ThexError
-from thex_hf.processes.channel import from_message
+from thex_hf.processes.channel import error_from_message
 from thex_hf.protocol import keyfile
 from thex_hf.protocol.client import ClientRun
 from thex_hf.protocol.keys import key_request
 from thex_hf.protocol.messages import Message
-from thex_hf.serving.engine_cache import Keyring, KeysName
+from thex_hf.serving.engine_cache import EngineCache, KeysName
 from thex_hf.serving.fairness import ANYONE
 from thex_hf.serving.runs import Runs
 from thex_hf.serving.server import ThexServer
-from thex_hf.serving.worker import Worker
+from thex_hf.serving.worker import Job, Worker
 
 
-class _NoShelf:
-    """A shelf of one file."""
+class _OneFile:
+    """A repository of one key file."""
 
     data = b""
 
@@ -56,16 +56,16 @@ class Readers:
             backend,
             ranges=model.config.ranges,
             buckets=(16,),
-            keyring=Keyring(20_000_000),  # so that memory shows leaks, not what is kept,
+            keyring=EngineCache(20_000_000),  # so that memory shows leaks, not what is kept,
             runs=Runs(seconds=0.001),  # texts that mutations left whole among it
         )
         self.server.prepare()
-        self.shelf = _NoShelf()
-        self.worker = Worker(self.server, self.shelf)  # type: ignore[arg-type]
+        self.repository = _OneFile()
+        self.worker = Worker(self.server, self.repository)  # type: ignore[arg-type]
         self.keys = self.server.take_keys(traffic["keys"][0])
         held = self.server.keyring.get(KeysName(ANYONE, self.keys))
         assert held is not None
-        self.evaluator = held.engine  # other keys may push these out of the ring
+        self.evaluator = held.engine  # other keys may push these out of the cache
         plan = next(iter(self.server._plans.values()))
         secret, _evaluation = backend.generate(key_request(plan))
         half = ClientHalf.open(thex_hf.bundled_checkpoint())
@@ -126,11 +126,10 @@ class Readers:
         self.server.answer(data, self.keys)
 
     def _worker(self, data: bytes) -> None:
-        self.shelf.data = data
-        names = {"owner": "eve", "keys": "0" * 64, "run": "0" * 32}
-        out = self.worker.do({"op": "answer", "data": data, **names})
-        if "error" in out:
-            error = from_message(out["error"])
+        self.repository.data = data
+        result = self.worker.do(Job("answer", "eve", "0" * 64, "0" * 32, data))
+        if "error" in result:
+            error = error_from_message(result["error"])
             if isinstance(error, ChildError):  # one that is not ours
                 raise RuntimeError(str(error))
             raise error

@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 
 import thex_hf
-from thex_hf.serving.fork_server_client import Cradle
+from thex_hf.serving.fork_server_client import ForkServerClient
 from thex_hf.serving.http.app import make_app
-from thex_hf.serving.http.serve import HttpServer, Listening
+from thex_hf.serving.http.serve import HttpServer, ListenOptions
 from thex_hf.serving.http.settings import Settings
 from thex_hf.serving.spec import Spec, weights_to_bytes
-from thex_hf.serving.worker_handles import ForkedHands
+from thex_hf.serving.worker_handles import ForkedWorkerFactory
 
 
 class Near:
@@ -47,12 +47,12 @@ def spec_of(model, folder, **options):
 
 @contextmanager
 def running(spec, *, settings=None, **options):
-    """A service on a free port; its address, application and cradle."""
-    cradle = Cradle(spec)
-    served, hands = cradle.start(), ForkedHands(cradle)
-    shelf = spec.open_shelf()
-    app = make_app(served, hands, shelf, settings=settings or Settings(), **options)
-    server = HttpServer(app, Listening(port=0))
+    """A service on a free port; its address, application and fork_server."""
+    fork_server = ForkServerClient(spec)
+    served, factory = fork_server.start(), ForkedWorkerFactory(fork_server)
+    repository = spec.open_repository()
+    app = make_app(served, factory, repository, settings=settings or Settings(), **options)
+    server = HttpServer(app, ListenOptions(port=0))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
@@ -61,8 +61,10 @@ def running(spec, *, settings=None, **options):
     port = server.servers[0].sockets[0].getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     try:
-        yield SimpleNamespace(url=url, app=app, cradle=cradle, port=port, shelf=shelf)
+        yield SimpleNamespace(
+            url=url, app=app, fork_server=fork_server, port=port, repository=repository
+        )
     finally:
         server.should_exit = True
         thread.join(30)
-        cradle.stop()
+        fork_server.stop()

@@ -26,7 +26,7 @@ def address(tmp_path_factory):
     serve = pytest.importorskip("ray.serve")
     from thex_hf.endpoint.spec import spec_of
     from thex_hf.modeling.opening import open_model
-    from thex_hf.serving.http.bearer_tokens import Tokens
+    from thex_hf.serving.http.bearer_tokens import BearerTokens
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
@@ -34,7 +34,7 @@ def address(tmp_path_factory):
     keys = f"sqlite:///{tmp_path_factory.mktemp('keys')}/keys.db"
     spec = spec_of(open_model(thex_hf.bundled_checkpoint()), keys, buckets=(16,))
     serve.start(http_options={"host": "127.0.0.1", "port": 8765})
-    serve.run(module.gate(spec, 2, Tokens()))
+    serve.run(module.gate(spec, 2, BearerTokens()))
     yield "http://127.0.0.1:8765"
     serve.shutdown()
     ray.shutdown()

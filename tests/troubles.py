@@ -35,8 +35,8 @@ from thex_hf.modeling.guards import refuse_pickle
 from thex_hf.modeling.opening import open_model
 from thex_hf.protocol.keyfile import read_file
 from thex_hf.protocol.keys import KeyStore
-from thex_hf.serving.http.bearer_tokens import Tokens
-from thex_hf.serving.http.serve import Listening
+from thex_hf.serving.http.bearer_tokens import BearerTokens
+from thex_hf.serving.http.serve import ListenOptions
 from thex_hf.serving.keys.repository import Limits
 from thex_hf.serving.runs import RunName, Runs
 
@@ -240,24 +240,24 @@ def token_in_clear():
 
 @under("The server asks for a token")
 def no_token():
-    Tokens({b"": "anna"}).owner(None, "anyone")
+    BearerTokens({b"": "anna"}).owner(None, "anyone")
 
 
 @under("The server does not know the token")
 def unknown_token():
-    Tokens({b"": "anna"}).owner("a-token", "anyone")
+    BearerTokens({b"": "anna"}).owner("a-token", "anyone")
 
 
 @under("The server would be open to everybody")
 def open_server():
-    Listening(host="0.0.0.0")
+    ListenOptions(host="0.0.0.0")
 
 
 @under("Others may read the tokens")
 def readable_tokens():
     Path("tokens").write_text("anna " + "0" * 64, encoding="utf-8")
     Path("tokens").chmod(0o644)
-    Tokens.read(Path("tokens"))
+    BearerTokens.read(Path("tokens"))
 
 
 @under("The server is busy")
@@ -275,7 +275,7 @@ def expired_run():
 
 
 @under("The server has no room for more keys")
-def full_shelf():
+def full_repository():
     Limits().check_room(125_900_000, 2_100_000_000, 2_100_000_000)
 
 

@@ -4,10 +4,10 @@
     python examples/ray/service.py --workers 4 --keys postgresql+psycopg://user@host/keys
     thex-hf classify --backend remote --url http://127.0.0.1:8000 "A warm film."
 
-Workers are Ray actors, the gate is a Ray Serve deployment; both find clients' keys on one shelf,
-a folder that all machines see or a database. A worker that dies is replaced, and its texts are sent
-again by their clients. Ray pickles what it moves between its own processes: keep the cluster's
-ports closed to others. Tried with two workers on one machine.
+Workers are Ray actors, the gate is a Ray Serve deployment; both find clients' keys in one
+repository, a folder that all machines see or a database. A worker that dies is replaced, and its
+texts are sent again by their clients. Ray pickles what it moves between its own processes: keep the
+cluster's ports closed to others. Tried with two workers on one machine.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from thex_hf.endpoint.spec import spec_of
 from thex_hf.errors import ChildError
 from thex_hf.modeling.opening import open_model
 from thex_hf.serving.http.app import make_app
-from thex_hf.serving.http.bearer_tokens import Tokens
+from thex_hf.serving.http.bearer_tokens import BearerTokens
 from thex_hf.serving.spec import Spec
-from thex_hf.serving.worker import Worker
+from thex_hf.serving.worker import Job, Worker
 
 
 @ray.remote(num_cpus=1, max_restarts=0)
@@ -40,55 +40,55 @@ class Encoder:
         server = spec.server()
         server.prepare()
         self.served = server.served()
-        self.worker = Worker(server, spec.open_shelf())
+        self.worker = Worker(server, spec.open_repository())
 
     def what(self) -> Any:
         """What is served."""
         return self.served
 
-    def do(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Carry out an order."""
-        return self.worker.do(order)
+    def do(self, job: Job) -> dict[str, Any]:
+        """Do a job."""
+        return self.worker.do(job)
 
 
-class RayHand:
-    """A worker as the crew sees it."""
+class RayWorker:
+    """A worker as the pool sees it."""
 
     def __init__(self, actor: Any) -> None:
         self.actor, self.alive = actor, True
         self.name = f"actor {actor._actor_id.hex()[:8]}"
 
-    async def ask(self, order: dict[str, Any]) -> dict[str, Any]:
-        """One order; an actor that died is an end of file."""
+    async def ask(self, job: Job) -> dict[str, Any]:
+        """One job; an actor that died is an end of file."""
         try:
-            return dict(await self.actor.do.remote(order))
+            return dict(await self.actor.do.remote(job))
         except RayError as error:
             self.alive = False
             raise EOFError(str(error)) from error
 
 
-class RayHands:
+class RayWorkerFactory:
     """Workers wherever the cluster has a core."""
 
     def __init__(self, message: dict[str, Any]) -> None:
         self.message = message
 
-    async def hire(self) -> RayHand:
+    async def start(self) -> RayWorker:
         """Start an actor and wait until it is ready."""
         actor = Encoder.options(scheduling_strategy="SPREAD").remote(self.message)
         try:
             await actor.what.remote()
         except RayError as error:
             raise ChildError(f"no worker could be started: {error}") from error
-        return RayHand(actor)
+        return RayWorker(actor)
 
-    async def bury(self, hand: RayHand) -> str:
+    async def stop(self, worker: RayWorker) -> str:
         """End an actor."""
-        ray.kill(hand.actor)
+        ray.kill(worker.actor)
         return "was ended"
 
 
-def gate(spec: Spec, workers: int, tokens: Tokens) -> Any:
+def gate(spec: Spec, workers: int, tokens: BearerTokens) -> Any:
     """The Ray Serve application."""
     message = spec.to_message()
 
@@ -97,7 +97,11 @@ def gate(spec: Spec, workers: int, tokens: Tokens) -> Any:
         served = ray.get(first.what.remote())
         ray.kill(first)
         return make_app(
-            served, RayHands(message), spec.open_shelf(), workers=workers, tokens=tokens
+            served,
+            RayWorkerFactory(message),
+            spec.open_repository(),
+            workers=workers,
+            tokens=tokens,
         )
 
     @serve.deployment(num_replicas=1, max_ongoing_requests=256)
@@ -120,7 +124,7 @@ def main(argv: list[str] | None = None) -> None:
     keys = chosen.keys or tempfile.mkdtemp(prefix="thex-keys-")
     spec = spec_of(open_model(chosen.model), keys, buckets=chosen.bucket)
     serve.start(http_options={"host": "127.0.0.1", "port": chosen.port})
-    serve.run(gate(spec, chosen.workers, Tokens()))
+    serve.run(gate(spec, chosen.workers, BearerTokens()))
     print(f"serving at http://127.0.0.1:{chosen.port} with {chosen.workers} workers", flush=True)
     while True:
         time.sleep(3600)

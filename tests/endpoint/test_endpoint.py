@@ -103,7 +103,7 @@ def test_a_text_is_classified_by_an_endpoint(address):
         ({"op": "answer", **NAMES, "data": "YQ=="}, "KeyMismatch", "send it first"),
     ],
 )
-def test_orders_that_make_no_sense(handler, order, error, words):
+def test_requests_that_make_no_sense(handler, order, error, words):
     answer = handler({"inputs": order})
     assert answer["error"] == error
     assert words in answer["message"]

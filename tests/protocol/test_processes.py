@@ -16,7 +16,7 @@ from thex_hf.errors import ChildError, InputError, OptionError, WireError
 from thex_hf.local.session import LocalSession, process_count
 from thex_hf.processes.channel import Channel
 from thex_hf.processes.child import Child, can_fork
-from thex_hf.processes.pool import share, usable_cores
+from thex_hf.processes.pool import map_jobs, usable_cores
 from thex_hf.protocol.result import Result
 
 pytestmark = [
@@ -87,7 +87,7 @@ def test_children_do_not_repeat_the_parents_randomness(weights, texts):
     def encrypted(_index):
         return [engine.encrypt(np.zeros(engine.slots), 0), os.urandom(16)]
 
-    seen = [*share(4, encrypted, 4, lambda: None), encrypted(0)]
+    seen = [*map_jobs(4, encrypted, 4, lambda: None), encrypted(0)]
     assert len({bytes(ciphertext) for ciphertext, _ in seen}) == len(seen)
     assert len({bytes(noise) for _, noise in seen}) == len(seen)
 
@@ -123,11 +123,11 @@ def test_an_error_comes_back_with_the_number_of_its_text():
         return index
 
     with pytest.raises(WireError) as caught:
-        share(6, work, 2, lambda: None)
+        map_jobs(6, work, 2, lambda: None)
     assert str(caught.value) == "text 3: three bytes are missing"
     assert "in work" in caught.value.__notes__[0]
     with pytest.raises(ChildError, match="text 0: a child process raised KeyError"):
-        share(2, lambda index: {}[index], 2, lambda: None)
+        map_jobs(2, lambda index: {}[index], 2, lambda: None)
 
 
 def test_a_killed_child_is_reported_and_ends_the_others():
@@ -137,7 +137,7 @@ def test_a_killed_child_is_reported_and_ends_the_others():
         time.sleep(60)
 
     with pytest.raises(ChildError, match=r"SIGKILL.*use fewer processes"):
-        share(2, work, 2, lambda: None)
+        map_jobs(2, work, 2, lambda: None)
 
 
 def test_an_interrupt_ends_every_child():
@@ -147,12 +147,14 @@ def test_an_interrupt_ends_every_child():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pids += share(8, lambda index: os.getpid() if not index else time.sleep(60), 4, interrupt)
+        pids += map_jobs(
+            8, lambda index: os.getpid() if not index else time.sleep(60), 4, interrupt
+        )
 
 
 def test_every_job_is_done_once_by_as_many_children_as_asked_for():
     ticks = []
-    results = share(50, lambda index: [index, os.getpid()], 3, lambda: ticks.append(1))
+    results = map_jobs(50, lambda index: [index, os.getpid()], 3, lambda: ticks.append(1))
     assert [index for index, _ in results] == list(range(50))
     assert os.getpid() not in {pid for _, pid in results}
     assert 1 <= len({pid for _, pid in results}) <= 3

@@ -6,7 +6,7 @@ from served import load, running, spec_of
 from thex_hf.client.client import ThexClient
 from thex_hf.client.half import ClientHalf
 from thex_hf.client.http import HttpTransport
-from thex_hf.serving.http.bearer_tokens import Tokens
+from thex_hf.serving.http.bearer_tokens import BearerTokens
 from thex_hf.serving.http.settings import Settings
 from thex_hf.serving.keys.repository import Limits
 
@@ -33,7 +33,7 @@ def tokens(tmp_path_factory):
         f"{name} {token.replace(' ', '_')}" for name, token in TOKENS.items()
     ]
     path.write_text("\n".join(lines))
-    return Tokens.read(path)
+    return BearerTokens.read(path)
 
 
 @pytest.fixture(scope="session")

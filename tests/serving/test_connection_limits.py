@@ -21,12 +21,12 @@ import pytest
 
 from thex_hf.errors import OptionError
 from thex_hf.serving.http.app import make_app
-from thex_hf.serving.http.bearer_tokens import Tokens, _hash
-from thex_hf.serving.http.connection_limits import Doors, listen
-from thex_hf.serving.http.serve import HttpServer, Listening
+from thex_hf.serving.http.bearer_tokens import BearerTokens, _hash
+from thex_hf.serving.http.connection_limits import ConnectionLimits, listen
+from thex_hf.serving.http.serve import HttpServer, ListenOptions
 from thex_hf.serving.http.settings import Settings
 from thex_hf.serving.http.telemetry import JsonLines
-from thex_hf.serving.keys.folder import DiskShelf
+from thex_hf.serving.keys.folder import KeyFolder
 from thex_hf.serving.server import Served
 
 ANN, BOB = "a" * 32, "b" * 32
@@ -42,15 +42,15 @@ class Idle:
 
     name, alive = "idle", True
 
-    async def ask(self, order):
+    async def ask(self, job):
         return {"data": b"", "seconds": 0.0}
 
 
-class IdleHands:
-    async def hire(self):
+class IdleWorkers:
+    async def start(self):
         return Idle()
 
-    async def bury(self, hand):
+    async def stop(self, worker):
         return "ended"
 
 
@@ -72,11 +72,11 @@ def log():
 @contextmanager
 def serving(folder, settings=BOUNDS, **listening):
     """A service whose workers do nothing."""
-    tokens = Tokens({_hash(ANN): "ann", _hash(BOB): "bob"})
+    tokens = BearerTokens({_hash(ANN): "ann", _hash(BOB): "bob"})
     served = Served({"protocol": "one-shot", "plans": {}}, 1000)
-    app = make_app(served, IdleHands(), DiskShelf(folder), tokens=tokens, settings=settings)
+    app = make_app(served, IdleWorkers(), KeyFolder(folder), tokens=tokens, settings=settings)
     addresses = []
-    server = HttpServer(app, Listening(port=0, **listening), addresses.append)
+    server = HttpServer(app, ListenOptions(port=0, **listening), addresses.append)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not addresses:
@@ -234,7 +234,7 @@ def test_many_idle_connections_lock_nobody_out(service, data):
             assert ask(service).status_code == 200  # a new one gets in
             assert kept.get("/keys/" + "0" * 64).status_code == 200
             assert kept._transport._pool.connections == [mine]  # an owner's goes last
-            assert service.state.doors.open <= BOUNDS.connections_per_address
+            assert service.state.connections.open <= BOUNDS.connections_per_address
         finally:
             for link in links:
                 link.close()
@@ -247,10 +247,10 @@ def test_who_does_not_take_an_answer_is_cut_off(service):
         link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
         link.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 1000)
         for _ in range(100):
-            if service.state.doors.open == 0:
+            if service.state.connections.open == 0:
                 break
             time.sleep(0.1)
-        assert service.state.doors.open == 0
+        assert service.state.connections.open == 0
 
 
 @pytest.mark.parametrize("path", ["/health", "/info", "/metrics", "/openapi.json"])
@@ -305,13 +305,13 @@ def test_silence_before_tls_locks_nobody_out(tmp_path):
         time.sleep(0.2)
         answer = httpx.post(f"{service.url}/keys", content=bytes(3_000_000), verify=False)
         assert answer.status_code == 401
-        assert service.state.doors.open <= BOUNDS.connections_per_address
+        assert service.state.connections.open <= BOUNDS.connections_per_address
         for link in links:
             link.close()
 
 
 def test_a_crowd_at_the_door_comes_in_one_by_one():
-    (listener,) = listen("127.0.0.1", 0, Doors(BOUNDS))
+    (listener,) = listen("127.0.0.1", 0, ConnectionLimits(BOUNDS))
     with listener:
         listener.listen()
         crowd = [socket.create_connection(listener.getsockname()) for _ in range(3)]
@@ -324,7 +324,7 @@ def test_a_crowd_at_the_door_comes_in_one_by_one():
 
 
 def test_a_place_where_nobody_can_listen_is_said(service, tmp_path):
-    app = make_app(Served({"protocol": "one-shot"}, 1), IdleHands(), DiskShelf(tmp_path))
+    app = make_app(Served({"protocol": "one-shot"}, 1), IdleWorkers(), KeyFolder(tmp_path))
     for place in ({"port": service.port}, {"host": "no.such.host.invalid", "everybody": True}):
         with pytest.raises(OptionError, match="cannot listen at"):
-            HttpServer(app, Listening(**place))
+            HttpServer(app, ListenOptions(**place))

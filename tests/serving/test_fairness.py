@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from thex_hf.errors import BusyError
 from thex_hf.protocol.server import ServerRun
-from thex_hf.serving.fairness import ANYONE, Turns, spent
+from thex_hf.serving.fairness import ANYONE, FairLock, share_exhausted
 from thex_hf.serving.runs import RunName, Runs
 
 
@@ -16,35 +16,35 @@ from thex_hf.serving.runs import RunName, Runs
 def test_a_newcomer_finds_a_place_whatever_three_others_ask_for(most, asked):
     held = dict.fromkeys("abc", 0)
     for owner in asked:
-        if not spent(owner, held[owner], sum(held.values()), most):
+        if not share_exhausted(owner, held[owner], sum(held.values()), most):
             held[owner] += 1
     assert sum(held.values()) <= most
     if most >= 8:
-        assert not spent("new", 0, sum(held.values()), most)
+        assert not share_exhausted("new", 0, sum(held.values()), most)
 
 
 def test_who_stands_for_all_may_hold_all():
-    assert not spent(ANYONE, 7, 7, 8)
-    assert spent(ANYONE, 8, 8, 8)
-    assert [spent("ann", own, own, 8) for own in (3, 4)] == [False, True]
+    assert not share_exhausted(ANYONE, 7, 7, 8)
+    assert share_exhausted(ANYONE, 8, 8, 8)
+    assert [share_exhausted("ann", own, own, 8) for own in (3, 4)] == [False, True]
 
 
 def test_owners_take_turns():
     done = []
 
-    async def order(turns, owner, number):
-        async with turns.turn(owner):
+    async def work(lock, owner, number):
+        async with lock.hold(owner):
             await asyncio.sleep(0)
             done.append((owner, number))
 
     async def test():
-        turns = Turns()
-        orders = [("bob", number) for number in range(6)] + [("ann", 0), ("ann", 1), ("eve", 0)]
-        tasks = [asyncio.create_task(order(turns, *one)) for one in orders]
+        lock = FairLock()
+        jobs = [("bob", number) for number in range(6)] + [("ann", 0), ("ann", 1), ("eve", 0)]
+        tasks = [asyncio.create_task(work(lock, *one)) for one in jobs]
         await asyncio.sleep(0)
         tasks[3].cancel()  # one that waits goes away
         await asyncio.gather(*tasks, return_exceptions=True)
-        assert turns.free
+        assert lock.free
 
     asyncio.run(test())
     assert [owner for owner, _ in done] == ["bob", "bob", "ann", "eve", "bob", "ann", "bob", "bob"]
@@ -53,13 +53,13 @@ def test_owners_take_turns():
 
 def test_a_turn_is_passed_on_after_an_error():
     async def test():
-        turns = Turns()
+        lock = FairLock()
         with pytest.raises(ValueError, match="here"):
-            async with turns.turn("ann"):
+            async with lock.hold("ann"):
                 raise ValueError("here")
-        async with turns.turn("bob"):
-            assert not turns.free
-        assert turns.free
+        async with lock.hold("bob"):
+            assert not lock.free
+        assert lock.free
 
     asyncio.run(test())
 

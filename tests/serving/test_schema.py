@@ -15,7 +15,7 @@ BEYOND = [positive_data_acceptance]
 def test_the_service_keeps_to_its_schema(service):
     """Drawn requests, good and bad: no 5xx, no answer that the schema does not know.
 
-    What they leave on the shelf is of an owner whom no other test needs.
+    What they leave on the repository is of an owner whom no other test needs.
     """
     token = TOKENS["eve"].replace(" ", "_")
     schema = schemathesis.openapi.from_url(f"{service.url}/openapi.json")

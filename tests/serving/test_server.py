@@ -23,7 +23,7 @@ from thex_hf.errors import (
 from thex_hf.protocol.client import ClientRun
 from thex_hf.protocol.keyfile import KeyFile, to_bytes
 from thex_hf.protocol.messages import Message
-from thex_hf.serving.engine_cache import Keyring
+from thex_hf.serving.engine_cache import EngineCache
 from thex_hf.serving.runs import Runs
 from thex_hf.serving.server import ThexServer
 
@@ -256,7 +256,7 @@ def test_keys_that_the_server_cannot_use(half, server):
 
 
 def test_keys_longest_unused_make_room(model, half):
-    server = serve(model, keyring=Keyring(most_bytes=1))
+    server = serve(model, keyring=EngineCache(most_bytes=1))
     one, two = client_of(half, server, "ann"), client_of(half, server, "bob")
     one.classify(TEXT)
     two.classify(TEXT)
@@ -267,7 +267,7 @@ def test_keys_longest_unused_make_room(model, half):
 
 def test_keys_unused_for_too_long_go(model, half):
     clock = Clock()
-    server = serve(model, keyring=Keyring(seconds=60, clock=clock))
+    server = serve(model, keyring=EngineCache(seconds=60, clock=clock))
     one, two = client_of(half, server, "ann"), client_of(half, server, "bob")
     one.classify(TEXT)
     two.classify(TEXT)
@@ -275,7 +275,7 @@ def test_keys_unused_for_too_long_go(model, half):
     one.classify(TEXT)
     clock.now = 100  # bob's are unused for longer than ann's
     assert len(server.keyring) == 1
-    assert any(name.owner == "ann" for name in server.keyring._kept)
+    assert any(name.owner == "ann" for name in server.keyring._entries)
     two.classify(TEXT)  # sent again
     assert len(server.keyring) == 2
 

@@ -30,8 +30,8 @@ from thex_hf.errors import (
     WireError,
 )
 from thex_hf.protocol.client import ClientRun
-from thex_hf.serving.http.bearer_tokens import Tokens
-from thex_hf.serving.http.serve import Listening
+from thex_hf.serving.http.bearer_tokens import BearerTokens
+from thex_hf.serving.http.serve import ListenOptions
 from thex_hf.serving.http.settings import Settings
 
 TEXTS = ["A warm, funny film.", "Dull.", "Dreadful, and far too long. 🙄", "Not bad at all!"]
@@ -94,7 +94,7 @@ def test_keys_come_in_pieces_and_go_on_after_a_break(client, service):
         http.link.json("PUT", f"/keys/{name}", params={"offset": 10}, content=b"x")
     assert http.send_keys(keys.file) == name  # goes on there
     assert http.answer(run.request(), name, run.run)
-    place = service.shelf.folder
+    place = service.repository.folder
     assert {stat.S_IMODE(path.stat().st_mode) for path in place.iterdir()} == {0o600}
 
 
@@ -110,20 +110,20 @@ def test_keys_that_were_damaged_on_the_servers_disk_are_sent_again(client, servi
     person = client()
     person.classify(TEXTS[0])
     _, keys = prepared(person)
-    (path,) = service.shelf.folder.glob(f"*-{keys.name}.keys")
+    (path,) = service.repository.folder.glob(f"*-{keys.name}.keys")
     path.write_bytes(bytes(path.stat().st_size))
-    for place in service.app.state.crew._places:  # who has them in memory
-        os.kill(place.hand.pid, signal.SIGKILL)
+    for worker in service.app.state.pool._workers:  # who has them in memory
+        os.kill(worker.handle.pid, signal.SIGKILL)
     assert person.classify(TEXTS[0]).label == "POSITIVE"
     assert path.read_bytes() == keys.file
 
 
 def test_bad_keys_are_refused_and_leave_nothing(transport, service):
     http = transport()
-    before = set(service.shelf.folder.iterdir())
+    before = set(service.repository.folder.iterdir())
     with pytest.raises(WireError, match="truncated or damaged"):
         http.send_keys(b"these are no keys")
-    assert set(service.shelf.folder.iterdir()) == before
+    assert set(service.repository.folder.iterdir()) == before
     with pytest.raises(WireError, match="1 to 2000000 bytes"):
         http.send_keys(bytes(2_000_001))
     name = "0" * 64
@@ -263,13 +263,13 @@ def test_a_client_that_goes_away_holds_nothing(service, client):
 def test_a_worker_killed_in_mid_run_costs_a_second_try_only(service, client, model):
     person = client()
     person.classify(TEXTS[0])
-    crew = service.app.state.crew
+    pool = service.app.state.pool
     stop = threading.Event()
 
     def kill():
-        while not stop.is_set() and not crew.runs:
+        while not stop.is_set() and not pool.runs:
             time.sleep(0.005)
-        os.kill(next(iter(crew._runs.values()))[0].hand.pid, signal.SIGKILL)
+        os.kill(next(iter(pool._runs.values()))[0].handle.pid, signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
     killer.start()
@@ -277,7 +277,7 @@ def test_a_worker_killed_in_mid_run_costs_a_second_try_only(service, client, mod
     stop.set()
     killer.join()
     np.testing.assert_allclose(answer.logits, clear(model, TEXTS[1]), atol=1e-3)
-    assert crew.replaced >= 1
+    assert pool.replaced >= 1
 
 
 def test_metrics_and_logs_have_no_payload(service, client, caplog):
@@ -331,28 +331,28 @@ def test_a_server_that_says_other_things(half, body):
 
 def test_who_may_listen_and_whose_tokens_are_read(tmp_path):
     with pytest.raises(SecurityError, match="--tokens FILE"):
-        Listening("0.0.0.0")
-    Listening("0.0.0.0", everybody=True)
+        ListenOptions("0.0.0.0")
+    ListenOptions("0.0.0.0", everybody=True)
     with pytest.raises(OptionError, match="both a certificate"):
-        Listening(certificate=tmp_path)
+        ListenOptions(certificate=tmp_path)
     with pytest.raises(OptionError, match="no file"):
-        Listening(certificate=tmp_path / "a", private_key=tmp_path / "b")
+        ListenOptions(certificate=tmp_path / "a", private_key=tmp_path / "b")
     with pytest.raises(OptionError, match="above zero: bodies"):
         Settings(bodies=0)
     path = tmp_path / "tokens"
     with pytest.raises(SecurityError, match="cannot read"):
-        Tokens.read(path)
+        BearerTokens.read(path)
     path.touch(mode=0o600)
     for text in ("", "ann short", "an/n " + "x" * 20, "one two three"):
         path.write_text(text)
         with pytest.raises(SecurityError):
-            Tokens.read(path)
+            BearerTokens.read(path)
     path.write_text("ann " + "x" * 20)
-    assert Tokens.read(path).owner("x" * 20, "nobody") == "ann"
-    assert "x" * 20 not in repr(Tokens.read(path))
+    assert BearerTokens.read(path).owner("x" * 20, "nobody") == "ann"
+    assert "x" * 20 not in repr(BearerTokens.read(path))
     path.chmod(0o644)
     with pytest.raises(SecurityError, match="chmod 600"):
-        Tokens.read(path)
+        BearerTokens.read(path)
 
 
 def test_too_large_is_a_kind_of_its_own(transport):

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Protocol, TypeAlias
 
 from thex_hf.ckks.engine import Handle, ServerEngine
-from thex_hf.processes.channel import Channel, from_message, to_message
+from thex_hf.processes.channel import Channel, error_from_message, error_to_message
 from thex_hf.processes.child import Child, can_fork
 from thex_hf.processes.pool import check_processes
 
@@ -112,7 +112,7 @@ def _answer(engine: ServerEngine, tasks: Sequence[Task], channel: Channel) -> No
     try:
         results = [[engine.export(a) for a in task()] for task in tasks]
     except Exception as error:
-        channel.send([None, to_message(error)])
+        channel.send([None, error_to_message(error)])
     else:
         channel.send([results, None])
 
@@ -120,5 +120,5 @@ def _answer(engine: ServerEngine, tasks: Sequence[Task], channel: Channel) -> No
 def _adopted(engine: ServerEngine, child: Child) -> list[list[Handle]]:
     results, error = child.receive()
     if error is not None:
-        raise from_message(error)
+        raise error_from_message(error)
     return [[engine.adopt(data) for data in handles] for handles in results]

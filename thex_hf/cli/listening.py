@@ -86,12 +86,12 @@ def serve(
     from thex_hf.modeling.opening import open_model
     from thex_hf.options import PROTOCOLS, one_of
     from thex_hf.processes.pool import check_processes, usable_cores
-    from thex_hf.serving.http.serve import Listening
+    from thex_hf.serving.http.serve import ListenOptions
     from thex_hf.serving.http.serve import serve as run
     from thex_hf.serving.http.settings import Settings
 
     logging.disable_progress_bar()  # standard error is the log
-    listening = Listening(host, port, tokens, everybody, certificate, private_key)
+    listening = ListenOptions(host, port, tokens, everybody, certificate, private_key)
     check_processes(workers)
     form = FORMS[one_of("protocol", protocol, PROTOCOLS)] if protocol else "the-x"
     spec = spec_of(

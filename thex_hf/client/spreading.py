@@ -17,8 +17,8 @@ import numpy as np
 from thex_hf._progress import progress
 from thex_hf.circuits.plan import Planned
 from thex_hf.errors import OptionError, TextError
-from thex_hf.processes.channel import from_message, to_message
-from thex_hf.processes.pool import share
+from thex_hf.processes.channel import error_from_message, error_to_message
+from thex_hf.processes.pool import map_jobs
 from thex_hf.protocol.result import Outcome, Result
 
 PACKINGS = ("auto", "text", "batch")
@@ -91,7 +91,7 @@ class Children:
         count = len(plans)
         with progress(count, "classifying") as bar:
             if min(count, self.processes) > 1:
-                messages = share(
+                messages = map_jobs(
                     count,
                     lambda number: _to_message(_attempt(classify, number)),
                     self.processes,
@@ -128,7 +128,7 @@ def _attempt(classify: Classify, number: int) -> Outcome:
 
 def _to_message(outcome: Outcome) -> dict[str, Any]:
     if isinstance(outcome, TextError):
-        return {"error": to_message(outcome)}
+        return {"error": error_to_message(outcome)}
     message = {field.name: getattr(outcome, field.name) for field in fields(outcome)}
     del message["plan"]  # this process has it
     return {**message, "logits": outcome.logits.tolist()}
@@ -136,7 +136,7 @@ def _to_message(outcome: Outcome) -> dict[str, Any]:
 
 def _from_message(message: dict[str, Any], plan: Planned) -> Outcome:
     if "error" in message:
-        error = from_message(message["error"])
+        error = error_from_message(message["error"])
         assert isinstance(error, TextError)  # the only kind that is sent so
         return error
     return Result(**{**message, "logits": np.array(message["logits"], np.float64), "plan": plan})

@@ -11,7 +11,6 @@ import base64
 import binascii
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -20,18 +19,19 @@ from thex_hf._paths import user_path
 from thex_hf.circuits.protocols import LEARNS
 from thex_hf.errors import ConversionError, ThexError, WireError
 from thex_hf.serving.fairness import ANYONE
-from thex_hf.serving.fork_server_client import Cradle
+from thex_hf.serving.fork_server_client import ForkServerClient
 from thex_hf.serving.keys.repository import Entry
 from thex_hf.serving.keys.uploads import Uploads
 from thex_hf.serving.spec import Spec
-from thex_hf.serving.worker_handles import ForkedHands
-from thex_hf.serving.worker_pool import Crew
+from thex_hf.serving.worker import Job
+from thex_hf.serving.worker_handles import ForkedWorkerFactory
+from thex_hf.serving.worker_pool import WorkerPool
 
 PIECE_BYTES = 4 << 20
 
 
 class Endpoint:
-    """Answers ``{"inputs": {"op": ..., ...}}``; see ``docs/serving.md`` for the orders.
+    """Answers ``{"inputs": {"op": ..., ...}}``; see ``docs/serving.md`` for each ``op``.
 
     Args:
         spec: what is served.
@@ -42,79 +42,77 @@ class Endpoint:
     """
 
     def __init__(self, spec: Spec, workers: int = 1) -> None:
-        shelf = spec.open_shelf()
-        self._cradle = Cradle(spec)
-        self._served = self._cradle.start()
-        self._crew = Crew(ForkedHands(self._cradle), workers, run_seconds=spec.run_seconds)
-        self._uploads = Uploads(shelf, self._crew)
+        repository = spec.open_repository()
+        self._fork_server = ForkServerClient(spec)
+        self._served = self._fork_server.start()
+        factory = ForkedWorkerFactory(self._fork_server)
+        self._pool = WorkerPool(factory, workers, run_seconds=spec.run_seconds)
+        self._uploads = Uploads(repository, self._pool)
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
-        self._wait(self._crew.start())
+        self._wait(self._pool.start())
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Carry out one order; an error of ours is an answer with ``error`` and ``message``."""
+        """Answer one request; an error of ours is an answer with ``error`` and ``message``."""
         try:
-            order = data.get("inputs") if isinstance(data, Mapping) else None
-            if not isinstance(order, Mapping):
+            request = data.get("inputs") if isinstance(data, Mapping) else None
+            if not isinstance(request, Mapping):
                 raise WireError('expected {"inputs": {"op": ...}}')
-            return dict(self._wait(self._do(order)))
+            return dict(self._wait(self._answer(request)))
         except ThexError as error:
             return {"error": type(error).__name__, "message": str(error)}
 
     def close(self) -> None:
         """End the workers."""
-        self._wait(self._crew.stop())
+        self._wait(self._pool.stop())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._cradle.stop()
+        self._fork_server.stop()
 
     def _wait(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    async def _do(self, order: Mapping[str, Any]) -> dict[str, Any]:
-        op = order.get("op")
+    async def _answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        op = request.get("op")
         if op == "info":
             learns = LEARNS[self._served.info["protocol"]]
             return {**self._served.info, "learns": learns, "piece_bytes": PIECE_BYTES}
         if op == "begin":
-            name, size = _text(order, "name"), order.get("size")
+            name, size = _text(request, "name"), request.get("size")
             return _progress(await self._uploads.begin(name, ANYONE, size))  # type: ignore[arg-type]
         if op == "write":
-            name, offset = _text(order, "name"), order.get("offset")
+            name, offset = _text(request, "name"), request.get("offset")
             if type(offset) is not int or offset < 0:
                 raise WireError("'offset' should be a count")
             await self._uploads.require(name, ANYONE)
-            data = _bytes(order, PIECE_BYTES)
+            data = _bytes(request, PIECE_BYTES)
             return _progress(await self._uploads.write(name, ANYONE, offset, data))
         if op == "delete":
-            await self._uploads.forget(_text(order, "name"), ANYONE)
+            await self._uploads.forget(_text(request, "name"), ANYONE)
             return {}
         if op not in ("answer", "give_up"):
             raise WireError("'op' should be info, begin, write, delete, answer or give_up")
-        names = {"owner": ANYONE, "keys": _text(order, "keys"), "run": _text(order, "run")}
+        keys, run = _text(request, "keys"), _text(request, "run")
         if op == "answer":
-            data = _bytes(order, self._served.most_bytes)
-            out = await self._crew.ask({"op": "answer", "data": data, **names})
-            return {"data": base64.b64encode(out["data"]).decode()}
-        await self._crew.give_up({"op": "give_up", **names})
+            data = _bytes(request, self._served.most_bytes)
+            result = await self._pool.ask(Job("answer", ANYONE, keys, run, data))
+            return {"data": base64.b64encode(result["data"]).decode()}
+        await self._pool.give_up(ANYONE, keys, run)
         return {}
 
 
 def _progress(entry: Entry) -> dict[str, Any]:
-    facts = asdict(entry)
-    return {name: facts[name] for name in ("name", "size", "received")} | {
-        "complete": entry.complete
-    }
+    return {name: getattr(entry, name) for name in ("name", "size", "received", "complete")}
 
 
-def _text(order: Mapping[str, Any], name: str) -> str:
-    value = order.get(name)
+def _text(request: Mapping[str, Any], name: str) -> str:
+    value = request.get(name)
     if not isinstance(value, str) or not 1 <= len(value) <= 64:
         raise WireError(f"{name!r} should be a text of 64 characters at most")
     return value
 
 
-def _bytes(order: Mapping[str, Any], most: int) -> bytes:
-    value = order.get("data")
+def _bytes(request: Mapping[str, Any], most: int) -> bytes:
+    value = request.get("data")
     if not isinstance(value, str) or len(value) > most * 4 // 3 + 4:
         raise WireError(f"'data' should be base64 of {most} bytes at most")
     try:
@@ -141,17 +139,17 @@ def save_handler(folder: str | Path, version: str, *, overwrite: bool = False) -
     Raises:
         ConversionError: no model there, or a file is in the way.
     """
-    place = user_path("folder", folder)
-    if not (place / "config.json").is_file():
-        raise ConversionError(f"{str(place)!r} should be a model's folder, but has no config.json")
+    model = user_path("folder", folder)
+    if not (model / "config.json").is_file():
+        raise ConversionError(f"{str(model)!r} should be a model's folder, but has no config.json")
     contents = {
         HANDLER: files("thex_hf.endpoint").joinpath(TEMPLATE).read_text(encoding="utf-8"),
         REQUIREMENTS: f"thex_hf>={version}\n",
     }
     for name, text in contents.items():
-        path = place / name
+        path = model / name
         if path.exists() and path.read_text(encoding="utf-8") != text and not overwrite:
             raise ConversionError(f"{path} is there already; look at it, then say --overwrite")
     for name, text in contents.items():
-        (place / name).write_text(text, encoding="utf-8")
-    return [place / name for name in contents]
+        (model / name).write_text(text, encoding="utf-8")
+    return [model / name for name in contents]

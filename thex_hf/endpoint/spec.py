@@ -16,7 +16,7 @@ UNSERVED = ("clear", "concrete", "remote")
 
 def spec_of(
     model: ThexBertClassifier,
-    shelf: str,
+    repository: str,
     *,
     protocol: str | None = None,
     backend: str = "seal",
@@ -30,7 +30,7 @@ def spec_of(
 
     Args:
         model: converted.
-        shelf: folder or database of clients' keys.
+        repository: folder or database of clients' keys.
         protocol: what suits the model's form if None.
         backend: engine with slots.
         softmax: the model's if None.
@@ -49,7 +49,7 @@ def spec_of(
     options = wanted.resolved(config.form)
     return Spec(
         weights_to_bytes(model.float().encoder_weights()),
-        shelf,
+        repository,
         ranges=config.ranges,
         backend=backend,
         protocol=str(options.protocol),

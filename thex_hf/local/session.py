@@ -17,7 +17,7 @@ from thex_hf.local.transport import LocalTransport
 from thex_hf.processes.child import can_fork
 from thex_hf.processes.pool import check_processes, usable_cores
 from thex_hf.protocol.result import Outcome, Result
-from thex_hf.serving.engine_cache import Keyring
+from thex_hf.serving.engine_cache import EngineCache
 from thex_hf.serving.server import ThexServer
 from thex_hf.weights import EncoderWeights
 
@@ -102,7 +102,7 @@ class LocalSession:
             ring_degree=ring_degree,
             flood=flood,
             buckets=(),
-            keyring=Keyring(most_bytes=math.inf),
+            keyring=EngineCache(most_bytes=math.inf),
         )
         self.client = Client(LocalTransport(self.server), keys, backend, tries=1, packing=packing)
 

@@ -69,32 +69,32 @@ class Channel:
         return data
 
 
-def to_message(error: Exception) -> list[str]:
-    """What a child sends of an error: its kind, its text and where it came from."""
+def error_to_message(error: Exception) -> list[str]:
+    """What a child sends of an error: its class, its text and where it came from."""
     return [type(error).__name__, str(error), "".join(traceback.format_exception(error))]
 
 
-def from_message(message: list[Any], where: str = "") -> ThexError:
+def error_from_message(message: list[Any], where: str = "") -> ThexError:
     """The error to raise for one that a child sent.
 
     Args:
-        message: from :func:`to_message`.
+        message: from :func:`error_to_message`.
         where: goes before the text, for example ``"text 3: "``.
 
     Returns:
         An error of the same class when it is one of :mod:`thex_hf.errors`, otherwise a
         :class:`ChildError` that names the class. The child's traceback is a note on it.
     """
-    kind, text, trace = message
-    found = getattr(errors, kind, None)
-    if not (isinstance(found, type) and issubclass(found, ThexError)):
-        found, text = ChildError, f"a child process raised {kind}: {text}"
-    error = found(where + text)
+    name, text, trace = message
+    kind = getattr(errors, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, ThexError)):
+        kind, text = ChildError, f"a child process raised {name}: {text}"
+    error = kind(where + text)
     error.add_note(f"In a child process:\n{trace}")
     return error
 
 
-def ending(status: int) -> str:
+def describe_exit(status: int) -> str:
     """How a child ended, in words, from what ``waitpid`` says of it."""
     if status >= 0:
         return f"ended with exit code {status}"

@@ -17,37 +17,38 @@ from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 from thex_hf.errors import ChildError
-from thex_hf.processes.channel import Channel, ending
+from thex_hf.processes.channel import Channel, describe_exit
 
-Work = Callable[[Channel], None]
+Target = Callable[[Channel], None]
+"""What a child runs, given its end of the channel."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _TOKENIZERS = "TOKENIZERS_PARALLELISM"
-_inside = False
+_in_child = False
 
 
 def can_fork() -> bool:
     """Whether children can be had: the system has ``fork``, and this is not a child itself."""
-    return hasattr(os, "fork") and not _inside
+    return hasattr(os, "fork") and not _in_child
 
 
 class Child:
     """A child at work.
 
     Args:
-        work: runs in the child, with the child's end of the channel.
+        target: runs in the child, with the child's end of the channel.
         siblings: children that run already; the new one lets go of their channels.
 
     Raises:
         ChildError: the system does not start another process.
     """
 
-    def __init__(self, work: Work, siblings: list[Child] | None = None) -> None:
+    def __init__(self, target: Target, siblings: list[Child] | None = None) -> None:
         self.channel, theirs = Channel.pair()
         self._status: int | None = None
-        foreign = [self.channel, *(sibling.channel for sibling in siblings or [])]
-        held = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        inherited = [self.channel, *(sibling.channel for sibling in siblings or [])]
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
-            self.pid = _fork(work, theirs, foreign)
+            self.pid = _fork(target, theirs, inherited)
         except OSError as error:
             self._status = 1
             self.channel.close()
@@ -56,7 +57,7 @@ class Child:
             ) from error
         finally:
             theirs.close()
-            self._release(held)
+            self._release(blocked)
 
     def receive(self) -> Any:
         """The child's next message.
@@ -67,7 +68,7 @@ class Child:
         try:
             return self.channel.receive()
         except EOFError:
-            how = ending(self.wait())
+            how = describe_exit(self.wait())
         raise ChildError(
             f"a child process {how} before it had its result; if the system was short of "
             f"memory, use fewer processes"
@@ -89,53 +90,53 @@ class Child:
                 os.kill(self.pid, signal.SIGKILL)
             self.wait()
 
-    def _release(self, held: set[signal.Signals | int]) -> None:
+    def _release(self, blocked: set[signal.Signals | int]) -> None:
         """Let signals through again; a Ctrl-C that came meanwhile ends the child too."""
         try:
-            signal.pthread_sigmask(signal.SIG_SETMASK, held)
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         except BaseException:
             self.kill()
             raise
 
 
-def _fork(work: Work, channel: Channel, foreign: list[Channel]) -> int:
+def _fork(target: Target, channel: Channel, inherited: list[Channel]) -> int:
     """Fork, with signals held back: no handler of the parent is to run in the child."""
-    with _quiet():
+    with _fork_warnings_off():
         pid = os.fork()
     if pid == 0:
-        _live(work, channel, foreign)
+        _run_child(target, channel, inherited)
     return pid
 
 
-def _live(work: Work, channel: Channel, foreign: list[Channel]) -> NoReturn:
+def _run_child(target: Target, channel: Channel, inherited: list[Channel]) -> NoReturn:
     """The child's whole life."""
-    global _inside
+    global _in_child
     status = 1
     try:
-        _inside = True
+        _in_child = True
         gc.disable()  # a collection would touch, and so copy, pages that are shared
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends us
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-        for other in foreign:
+        for other in inherited:
             other.close()
-        work(channel)
+        target(channel)
         status = 0
     finally:
         os._exit(status)
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _fork_warnings_off() -> Iterator[None]:
     """Two libraries warn of every fork; here nothing of theirs is used in a child."""
-    told = _TOKENIZERS in os.environ or "tokenizers" not in sys.modules
+    decided = _TOKENIZERS in os.environ or "tokenizers" not in sys.modules
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*multi-threaded, use of fork", DeprecationWarning)
-        if not told:
+        if not decided:
             os.environ[_TOKENIZERS] = "false"
         try:
             yield
         finally:
-            if not told:
+            if not decided:
                 del os.environ[_TOKENIZERS]

@@ -10,7 +10,7 @@ from selectors import EVENT_READ, DefaultSelector
 from typing import Any
 
 from thex_hf.errors import OptionError
-from thex_hf.processes.channel import Channel, from_message, to_message
+from thex_hf.processes.channel import Channel, error_from_message, error_to_message
 from thex_hf.processes.child import Child
 
 
@@ -37,8 +37,8 @@ def check_processes(processes: int | None) -> int | None:
     )
 
 
-def share(
-    count: int, work: Callable[[int], Any], processes: int, done: Callable[[], object]
+def map_jobs(
+    count: int, work: Callable[[int], Any], processes: int, on_done: Callable[[], object]
 ) -> list[Any]:
     """Do jobs ``0`` to ``count - 1`` in ``processes`` children.
 
@@ -46,7 +46,7 @@ def share(
         count: how many jobs.
         work: does one in a child; what it returns must be plain data.
         processes: how many children.
-        done: called here after each job.
+        on_done: called here after each job.
 
     Returns:
         The results in order.
@@ -58,10 +58,10 @@ def share(
     """
     results: list[Any] = [None] * count
     children: list[Child] = []
-    waiting = iter(range(count))
+    jobs = iter(range(count))
     try:
         with DefaultSelector() as selector:
-            for index in (next(waiting) for _ in range(min(processes, count))):
+            for index in (next(jobs) for _ in range(min(processes, count))):
                 children.append(Child(partial(_serve, work), children))
                 children[-1].channel.send(index)
                 selector.register(children[-1].channel, EVENT_READ, children[-1])
@@ -69,10 +69,10 @@ def share(
                 child = selector.select()[0][0].data
                 index, result, error = child.receive()
                 if error is not None:
-                    raise from_message(error, f"text {index}: ")
+                    raise error_from_message(error, f"text {index}: ")
                 results[index] = result
-                done()
-                following = next(waiting, None)
+                on_done()
+                following = next(jobs, None)
                 if following is None:
                     selector.unregister(child.channel)
                 else:
@@ -93,5 +93,5 @@ def _serve(work: Callable[[int], Any], channel: Channel) -> None:
             try:
                 message = [index, work(index), None]
             except Exception as error:
-                message = [index, None, to_message(error)]
+                message = [index, None, error_to_message(error)]
             channel.send(message)

@@ -20,7 +20,7 @@ class KeysName(NamedTuple):
 
 
 @dataclass(frozen=True)
-class HeldKeys:
+class CachedEngine:
     """An engine that computes under one client's keys.
 
     Args:
@@ -37,60 +37,60 @@ class HeldKeys:
 
 
 @dataclass
-class _Kept:
-    keys: HeldKeys
+class _Entry:
+    engine: CachedEngine
     used: float
 
 
 @dataclass
-class Keyring:
-    """Engines by name.
+class EngineCache:
+    """Engines by owner and key file.
 
     Args:
         most_bytes: of all key files whose engines are kept; the last one put always stays.
-        seconds: unused, after which an engine goes; seen to whenever the ring is used.
+        seconds: unused, after which an engine goes; seen to whenever the cache is used.
         clock: seconds that never go back.
     """
 
     most_bytes: float = 1 << 30
     seconds: float = math.inf
     clock: Callable[[], float] = time.monotonic
-    _kept: OrderedDict[KeysName, _Kept] = field(default_factory=OrderedDict, repr=False)
+    _entries: OrderedDict[KeysName, _Entry] = field(default_factory=OrderedDict, repr=False)
 
     def __len__(self) -> int:
-        self._drop_old()
-        return len(self._kept)
+        self._expire()
+        return len(self._entries)
 
     def __contains__(self, name: object) -> bool:
-        self._drop_old()
-        return name in self._kept
+        self._expire()
+        return name in self._entries
 
-    def put(self, name: KeysName, keys: HeldKeys) -> None:
-        """Keep keys, and forget the ones longest unused that no longer fit."""
-        self._kept[name] = _Kept(keys, self.clock())
-        self._kept.move_to_end(name)
-        self._drop_old()
-        while len(self._kept) > 1 and self._bytes() > self.most_bytes:
-            self._kept.popitem(last=False)
+    def put(self, name: KeysName, engine: CachedEngine) -> None:
+        """Keep an engine, and forget the ones longest unused that no longer fit."""
+        self._entries[name] = _Entry(engine, self.clock())
+        self._entries.move_to_end(name)
+        self._expire()
+        while len(self._entries) > 1 and self._bytes() > self.most_bytes:
+            self._entries.popitem(last=False)
 
-    def get(self, name: KeysName) -> HeldKeys | None:
-        """Keys, which count as used now; None if they are not here."""
-        self._drop_old()
-        kept = self._kept.get(name)
-        if kept is None:
+    def get(self, name: KeysName) -> CachedEngine | None:
+        """An engine, which counts as used now; None if it is not here."""
+        self._expire()
+        entry = self._entries.get(name)
+        if entry is None:
             return None
-        kept.used = self.clock()
-        self._kept.move_to_end(name)
-        return kept.keys
+        entry.used = self.clock()
+        self._entries.move_to_end(name)
+        return entry.engine
 
     def drop(self, name: KeysName) -> bool:
-        """Forget keys; whether they were here."""
-        return self._kept.pop(name, None) is not None
+        """Forget an engine; whether it was here."""
+        return self._entries.pop(name, None) is not None
 
     def _bytes(self) -> int:
-        return sum(kept.keys.size for kept in self._kept.values())
+        return sum(entry.engine.size for entry in self._entries.values())
 
-    def _drop_old(self) -> None:
+    def _expire(self) -> None:
         end = self.clock() - self.seconds
-        while self._kept and next(iter(self._kept.values())).used < end:
-            self._kept.popitem(last=False)
+        while self._entries and next(iter(self._entries.values())).used < end:
+            self._entries.popitem(last=False)

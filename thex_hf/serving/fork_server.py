@@ -2,7 +2,7 @@
 
 Workers share its memory, so weights are encoded once and a new worker is there at once. Run as
 ``python -m thex_hf.serving.fork_server DESCRIPTOR``; the descriptor is a Unix socket on which a
-:class:`~thex_hf.serving.spec.Spec` comes first and orders follow.
+:class:`~thex_hf.serving.spec.Spec` comes first and commands follow.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from thex_hf.processes.channel import Channel, ending, to_message
+from thex_hf.processes.channel import Channel, describe_exit, error_to_message
 from thex_hf.processes.child import Child
 from thex_hf.serving.server import ThexServer
 from thex_hf.serving.spec import Spec
 from thex_hf.serving.worker import Worker, serve
 
 
-class Nursery:
-    """Forks and buries workers as it is told.
+class ForkServer:
+    """Forks workers and waits for their ends, by command.
 
     Args:
         link: the socket to the process that serves clients.
@@ -37,50 +37,50 @@ class Nursery:
         self._children: dict[int, Child] = {}
 
     def run(self) -> None:
-        """Prepare the weights, then take orders until the other side is gone."""
+        """Prepare the weights, then take commands until the other side is gone."""
         try:
             spec = Spec.from_message(self._channel.receive())
             server = spec.server()
             server.prepare()
-            spec.open_shelf()
+            spec.open_repository()
         except Exception as error:
-            self._channel.send({"error": to_message(error)})
+            self._channel.send({"error": error_to_message(error)})
             return
         gc.collect()
         gc.freeze()  # so that no worker's collection touches, and so copies, what is shared
         self._channel.send({"served": asdict(server.served())})
         try:
             while True:
-                self._channel.send(self._do(self._channel.receive(), spec, server))
+                self._channel.send(self._execute(self._channel.receive(), spec, server))
         except (EOFError, OSError):
             for child in self._children.values():
                 child.kill()
 
-    def _do(self, order: dict[str, Any], spec: Spec, server: ThexServer) -> dict[str, Any]:
-        if order["op"] == "fork":
+    def _execute(self, command: dict[str, Any], spec: Spec, server: ThexServer) -> dict[str, Any]:
+        if command["op"] == "fork":
             _, descriptors, _, _ = socket.recv_fds(self._link, 1, 1)
             end = socket.socket(fileno=descriptors[0])
-            work = partial(self._live, spec, server, end)
+            main = partial(self._run_worker, spec, server, end)
             try:
-                child = Child(work, list(self._children.values()))
+                child = Child(main, list(self._children.values()))
             except Exception as error:
-                return {"error": to_message(error)}
+                return {"error": error_to_message(error)}
             finally:
                 end.close()
             self._children[child.pid] = child
             return {"pid": child.pid}
-        found = self._children.pop(order["pid"], None)
-        if found is None:
+        worker = self._children.pop(command["pid"], None)
+        if worker is None:
             return {"how": None}
-        if order["kill"]:
-            found.kill()
-        return {"how": ending(found.wait())}
+        if command["kill"]:
+            worker.kill()
+        return {"how": describe_exit(worker.wait())}
 
-    def _live(self, spec: Spec, server: ThexServer, end: socket.socket, _: Channel) -> None:
-        """In a worker."""
+    def _run_worker(self, spec: Spec, server: ThexServer, end: socket.socket, _: Channel) -> None:
+        """The whole life of a worker."""
         self._link.close()
         _bound_memory(spec.memory)
-        serve(Worker(server, spec.open_shelf()), Channel(end))
+        serve(Worker(server, spec.open_repository()), Channel(end))
 
 
 def _bound_memory(extra: int) -> None:
@@ -94,9 +94,9 @@ def _bound_memory(extra: int) -> None:
 
 
 def main() -> None:
-    """Run a nursery on the socket whose descriptor is the first argument."""
+    """Run a fork server on the socket whose descriptor is the first argument."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that serves
-    Nursery(socket.socket(fileno=int(sys.argv[1]))).run()
+    ForkServer(socket.socket(fileno=int(sys.argv[1]))).run()
 
 
 if __name__ == "__main__":

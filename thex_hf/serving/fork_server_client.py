@@ -1,4 +1,4 @@
-"""The near end of :mod:`thex_hf.serving.fork_server`: starts it, orders workers, starts it anew."""
+"""Starts a :mod:`thex_hf.serving.fork_server`, has it fork workers, and starts it anew."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from pathlib import Path
 from typing import IO, Any
 
 from thex_hf.errors import ChildError
-from thex_hf.processes.channel import Channel, from_message
+from thex_hf.processes.channel import Channel, error_from_message
 from thex_hf.serving.server import Served
 from thex_hf.serving.spec import Spec
 
 logger = logging.getLogger("thex_hf.serving")
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 PACKAGE = str(Path(__file__).parents[2])
-"""Where this package is imported from; the nursery imports the same one."""
+"""Where this package is imported from; the fork server imports the same one."""
 
 
 def _log(lines: IO[bytes]) -> None:
-    """Pass on what the processes of the nursery write where errors are told, to this one's log."""
+    """Pass on what the server's processes write to standard error, to this process's log."""
     with lines:
         for line in lines:
             logger.warning(line.decode(errors="replace").rstrip())
 
 
-class Cradle:
-    """Workers to order; from any thread, one order at a time.
+class ForkServerClient:
+    """Has workers forked; from any thread, one command at a time.
 
     Args:
         spec: what the workers serve.
@@ -45,17 +45,17 @@ class Cradle:
         self._link: socket.socket | None = None
 
     def start(self) -> Served:
-        """Start the nursery and wait until the weights are encoded; what the server is.
+        """Start the fork server and wait until the weights are encoded; what the server is.
 
         Raises:
-            ThexError: as :class:`~thex_hf.serving.server.ThexServer`, or the shelf.
+            ThexError: as :class:`~thex_hf.serving.server.ThexServer`, or the repository of keys.
             ChildError: the process does not start.
         """
         with self._lock:
             return self._start()
 
     def fork(self) -> tuple[int, socket.socket]:
-        """A new worker: its process, and the socket to it. A lost nursery is started anew.
+        """A new worker: its process, and the socket to it. A lost fork server is started anew.
 
         Raises:
             ChildError: no process could be started.
@@ -64,10 +64,10 @@ class Cradle:
         try:
             with self._lock:
                 try:
-                    answer = self._order_fork(far)
+                    answer = self._request_fork(far)
                 except (EOFError, OSError):
                     self._start()
-                    answer = self._order_fork(far)
+                    answer = self._request_fork(far)
         except BaseException:
             near.close()
             raise
@@ -75,35 +75,35 @@ class Cradle:
             far.close()
         if "error" in answer:
             near.close()
-            raise from_message(answer["error"])
+            raise error_from_message(answer["error"])
         return int(answer["pid"]), near
 
-    def bury(self, pid: int, *, kill: bool) -> str:
+    def reap(self, pid: int, *, kill: bool) -> str:
         """Wait for a worker's end, or make it end; how it did, in words."""
         with self._lock, contextlib.suppress(EOFError, OSError):
-            how = self._ask({"op": "bury", "pid": pid, "kill": kill})["how"]
+            how = self._ask({"op": "reap", "pid": pid, "kill": kill})["how"]
             if how is not None:
                 return str(how)
-        with contextlib.suppress(OSError):  # its nursery is gone, and cannot tell
+        with contextlib.suppress(OSError):  # the fork server is gone, and cannot tell
             os.kill(pid, signal.SIGKILL)
         return "ended with the process that had started it"
 
     def stop(self) -> None:
-        """End the nursery and all its workers."""
+        """End the fork server and all its workers."""
         with self._lock:
             self._close()
 
-    def _order_fork(self, far: socket.socket) -> dict[str, Any]:
+    def _request_fork(self, far: socket.socket) -> dict[str, Any]:
         if self._link is None:
             raise EOFError
         Channel(self._link).send({"op": "fork"})
         socket.send_fds(self._link, [b"."], [far.fileno()])
         return dict(Channel(self._link).receive())
 
-    def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, command: dict[str, Any]) -> dict[str, Any]:
         if self._link is None:
             raise EOFError
-        Channel(self._link).send(order)
+        Channel(self._link).send(command)
         return dict(Channel(self._link).receive())
 
     def _start(self) -> Served:
@@ -131,12 +131,12 @@ class Cradle:
             ) from error
         if "error" in answer:
             self._close()
-            raise from_message(answer["error"])
+            raise error_from_message(answer["error"])
         return Served(**answer["served"])
 
     def _close(self) -> None:
         if self._link is not None:
-            self._link.close()  # the nursery ends its workers and itself
+            self._link.close()  # the fork server ends its workers and itself
             self._link = None
         if self._process is not None:
             try:

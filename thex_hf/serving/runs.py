@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from thex_hf.errors import BusyError, ExpiredError, WireError
 from thex_hf.protocol.server import ServerRun
-from thex_hf.serving.fairness import spent
+from thex_hf.serving.fairness import share_exhausted
 
 
 class RunName(NamedTuple):
@@ -37,7 +37,8 @@ class Runs:
     """Runs that wait for a client's reply.
 
     Args:
-        most: at once, of all clients; see :func:`thex_hf.serving.fairness.spent` for one owner's.
+        most: at once, of all clients; for one owner's see
+            :func:`thex_hf.serving.fairness.share_exhausted`.
         most_of_keys: at once, under one key file of one owner.
         seconds: that a client may take for a reply.
         quiet_seconds: without a reply, after which a run gives way to a new one of its owner that
@@ -53,11 +54,11 @@ class Runs:
     _held: dict[RunName, _Held] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
-        self._drop_old()
+        self._expire()
         return len(self._held)
 
     def __contains__(self, name: RunName) -> bool:
-        self._drop_old()
+        self._expire()
         return name in self._held
 
     def check_room(self, name: RunName) -> None:
@@ -67,14 +68,16 @@ class Runs:
             WireError: there is one of that name.
             BusyError: too many are in progress, and none of the owner's has been quiet for long.
         """
-        self._drop_old()
+        self._expire()
         if name in self._held:
             raise WireError(f"run {name.run} is in progress; a new text needs a new run")
         while True:
             same = [held for held in self._held if held[:2] == name[:2]]
             owned = [held for held in self._held if held.owner == name.owner]
             crowded = len(same) >= self.most_of_keys
-            if not crowded and not spent(name.owner, len(owned), len(self._held), self.most):
+            if not crowded and not share_exhausted(
+                name.owner, len(owned), len(self._held), self.most
+            ):
                 return
             quietest = min(same if crowded else owned, key=self._touched, default=None)
             if quietest is None or self.clock() - self._touched(quietest) < self.quiet_seconds:
@@ -95,7 +98,7 @@ class Runs:
         Raises:
             ExpiredError: there is none: never begun, finished, or given up.
         """
-        self._drop_old()
+        self._expire()
         held = self._held.get(name)
         if held is None:
             raise ExpiredError(
@@ -117,7 +120,7 @@ class Runs:
     def _touched(self, name: RunName) -> float:
         return self._held[name].touched
 
-    def _drop_old(self) -> None:
+    def _expire(self) -> None:
         end = self.clock() - self.seconds
         for name in [name for name, held in self._held.items() if held.touched < end]:
             del self._held[name]

@@ -17,7 +17,7 @@ from thex_hf.errors import KeyMismatch, PlanMismatch, ThexError, WireError
 from thex_hf.protocol import keyfile
 from thex_hf.protocol.messages import VERSION, Message
 from thex_hf.protocol.server import ServedModel, ServerRun
-from thex_hf.serving.engine_cache import HeldKeys, Keyring, KeysName
+from thex_hf.serving.engine_cache import CachedEngine, EngineCache, KeysName
 from thex_hf.serving.fairness import ANYONE
 from thex_hf.serving.runs import RunName, Runs
 from thex_hf.weights import EncoderWeights
@@ -72,7 +72,7 @@ class ThexServer:
     buckets: tuple[int, ...] = BUCKETS
     batches: bool = False
     runs: Runs = field(default_factory=Runs)
-    keyring: Keyring = field(default_factory=Keyring)
+    keyring: EngineCache = field(default_factory=EngineCache)
     runner: ParallelRunner = field(default=SEQUENTIAL, repr=False)
     _plans: dict[str, Plan] = field(init=False, default_factory=dict, repr=False)
     _singles: dict[int, Plan] = field(init=False, default_factory=dict, repr=False)
@@ -207,7 +207,7 @@ class ThexServer:
             WireError, KeyMismatch: the backend refuses them.
         """
         engine = self.backend.server(plan.parameters, keys, plan.rotations)
-        self.keyring.put(name, HeldKeys(engine, keys.key_id, plan.key_set, size))
+        self.keyring.put(name, CachedEngine(engine, keys.key_id, plan.key_set, size))
 
     def has_keys(self, name: str, owner: str = ANYONE) -> bool:
         """Whether these keys are in memory."""

@@ -14,10 +14,10 @@ from thex_hf._paths import user_path
 from thex_hf.backends.registry import get_backend
 from thex_hf.circuits.shape import BUCKETS
 from thex_hf.errors import ConversionError, OptionError
-from thex_hf.serving.engine_cache import Keyring
-from thex_hf.serving.keys.folder import DiskShelf
-from thex_hf.serving.keys.repository import DEFAULT, Limits, Shelf
-from thex_hf.serving.keys.sql import SqlShelf
+from thex_hf.serving.engine_cache import EngineCache
+from thex_hf.serving.keys.folder import KeyFolder
+from thex_hf.serving.keys.repository import DEFAULT, KeyRepository, Limits
+from thex_hf.serving.keys.sql import KeyDatabase
 from thex_hf.serving.runs import Runs
 from thex_hf.serving.server import ThexServer
 from thex_hf.weights import EncoderWeights, LayerWeights, PolynomialTerms
@@ -29,7 +29,7 @@ class Spec:
 
     Args:
         weights: of :func:`thex_hf.serving.spec.weights_to_bytes`.
-        shelf: folder or database of clients' keys.
+        repository: folder or database of clients' keys.
         ranges: calibrated ranges of the checkpoint.
         backend: name of a slot backend that encrypts.
         protocol: one that serves the model's form.
@@ -42,16 +42,16 @@ class Spec:
         runs_of_keys: at once, under one key file, in each worker.
         run_seconds: that a client may take for a reply.
         keys_in_memory: bytes of key files whose engines a worker keeps.
-        keys_seconds: unused, after which a worker reads keys anew from the shelf.
+        keys_seconds: unused, after which a worker reads keys anew from the repository.
         memory: bytes that a worker may take beside the weights that all share.
-        limits: of the shelf.
+        limits: of the repository.
 
     Raises:
         OptionError: bounds that nothing fits, or no such bucket.
     """
 
     weights: bytes = field(repr=False)
-    shelf: str = field(repr=False)  # the address of a database may hold a password
+    repository: str = field(repr=False)  # the address of a database may hold a password
     ranges: list[dict[str, float]] | None = field(default=None, repr=False)
     backend: str = "seal"
     protocol: str = "client-aided"
@@ -101,12 +101,12 @@ class Spec:
             buckets=self.buckets,
             batches=self.batches,
             runs=Runs(self.runs, self.runs_of_keys, self.run_seconds),
-            keyring=Keyring(self.keys_in_memory, self.keys_seconds),
+            keyring=EngineCache(self.keys_in_memory, self.keys_seconds),
         )
 
-    def open_shelf(self) -> Shelf:
-        """The keys' place, opened in this process."""
-        return open_shelf(self.shelf, self.limits)
+    def open_repository(self) -> KeyRepository:
+        """The repository of keys, opened in this process."""
+        return open_repository(self.repository, self.limits)
 
 
 MATRICES = tuple(f.name for f in fields(LayerWeights) if f.name != "polynomial")
@@ -117,13 +117,15 @@ FACTS = "facts"
 def weights_to_bytes(weights: EncoderWeights) -> bytes:
     """Every array and number of the record, as a safetensors file."""
     arrays = {"classifier": weights.classifier, "classifier_bias": weights.classifier_bias}
-    terms = []
+    terms: list[dict[str, Any] | None] = []
     for number, layer in enumerate(weights.layers):
         arrays |= {f"{number}.{name}": getattr(layer, name) for name in MATRICES}
-        own = layer.polynomial
-        terms.append(None if own is None else {"power": own.power, "centred": own.centred})
-        if own is not None:
-            arrays |= {f"{number}.{name}": getattr(own, name) for name in TERMS}
+        polynomial = layer.polynomial
+        if polynomial is None:
+            terms.append(None)
+            continue
+        terms.append({"power": polynomial.power, "centred": polynomial.centred})
+        arrays |= {f"{number}.{name}": getattr(polynomial, name) for name in TERMS}
     facts = {"heads": weights.heads, "head": weights.head, "terms": terms}
     arrays[FACTS] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
     return bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
@@ -138,7 +140,7 @@ def weights_from_bytes(data: bytes) -> EncoderWeights:
     try:
         arrays = load(data)
         facts: dict[str, Any] = json.loads(arrays.pop(FACTS).tobytes())
-        layers = tuple(_layer(arrays, n, own) for n, own in enumerate(facts["terms"]))
+        layers = tuple(_layer(arrays, n, terms) for n, terms in enumerate(facts["terms"]))
         return EncoderWeights(
             facts["heads"], layers, arrays["classifier"], arrays["classifier_bias"], facts["head"]
         )
@@ -149,14 +151,14 @@ def weights_from_bytes(data: bytes) -> EncoderWeights:
 def _layer(arrays: dict[str, Any], number: int, terms: dict[str, Any] | None) -> LayerWeights:
     polynomial = None
     if terms is not None:
-        own = {name: arrays[f"{number}.{name}"] for name in TERMS}
-        polynomial = PolynomialTerms(terms["power"], **own, centred=terms["centred"])
+        fitted = {name: arrays[f"{number}.{name}"] for name in TERMS}
+        polynomial = PolynomialTerms(terms["power"], **fitted, centred=terms["centred"])
     matrices = {name: arrays[f"{number}.{name}"] for name in MATRICES}
     return LayerWeights(**matrices, polynomial=polynomial)
 
 
-def open_shelf(place: str, limits: Limits) -> Shelf:
-    """The shelf at a folder, or in a database where ``place`` is an address like ``sqlite:///f``.
+def open_repository(place: str, limits: Limits) -> KeyRepository:
+    """The repository in a folder, or in a database where ``place`` is an address like ``sqlite:///f``.
 
     Raises:
         KeyStoreError: it cannot be made or reached.
@@ -166,5 +168,5 @@ def open_shelf(place: str, limits: Limits) -> Shelf:
     if not place:
         raise OptionError("name a folder or the address of a database for clients' keys")
     if "://" in place:
-        return SqlShelf(place, limits)
-    return DiskShelf(user_path("keys", place), limits)
+        return KeyDatabase(place, limits)
+    return KeyFolder(user_path("keys", place), limits)

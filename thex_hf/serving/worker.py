@@ -5,72 +5,101 @@ from __future__ import annotations
 import contextlib
 import gc
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, cast
 
 from thex_hf.errors import TooLargeError
-from thex_hf.processes.channel import Channel, to_message
-from thex_hf.serving.keys.repository import Shelf
+from thex_hf.processes.channel import Channel, error_to_message
+from thex_hf.serving.keys.repository import KeyRepository
 from thex_hf.serving.runs import RunName
 from thex_hf.serving.server import ThexServer
 
 
+@dataclass(frozen=True)
+class Job:
+    """One piece of work for a worker.
+
+    Args:
+        op: ``keys`` reads a key file and sees that it is good, ``answer`` answers a message,
+            ``give_up`` ends a run, ``forget`` drops the engine of a key file.
+        owner: who asks.
+        keys: SHA-256 of the key file.
+        run: that the message is of, or that is given up.
+        data: the message.
+    """
+
+    op: Literal["keys", "answer", "give_up", "forget"]
+    owner: str
+    keys: str
+    run: str | None = None
+    data: bytes = field(default=b"", repr=False)
+
+    @property
+    def run_name(self) -> RunName | None:
+        """The run that the job is of; None if it is of none."""
+        return None if self.run is None else RunName(self.owner, self.keys, self.run)
+
+    def to_message(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_message(cls, message: dict[str, Any]) -> Job:
+        """The reverse of :meth:`to_message`."""
+        return cls(**message)
+
+
 @dataclass
 class Worker:
-    """Does orders one after the other. An order is a map with ``op`` and what that needs.
-
-    ``keys``: read a key file and see that it is good. ``answer``: a message. ``give_up``: a run.
-    ``forget``: a key file.
+    """Does jobs one after the other.
 
     Args:
         server: the model, its weights encoded.
-        shelf: where key files are.
+        repository: where key files are.
     """
 
     server: ThexServer
-    shelf: Shelf = field(repr=False)
+    repository: KeyRepository = field(repr=False)
 
-    def do(self, order: Mapping[str, Any]) -> dict[str, Any]:
-        """Carry out one order; what it says, or the error, and the seconds it took."""
+    def do(self, job: Job) -> dict[str, Any]:
+        """Do one job.
+
+        Returns:
+            Plain values: ``seconds`` that it took; ``data``, the next message, or ``error``; for a
+            job of a run also ``open``, whether the run goes on.
+        """
         begin = time.perf_counter()
         try:
-            out = getattr(self, f"_{order['op']}")(order)
+            result = self._do(job)
         except MemoryError:
             error = TooLargeError("this takes more memory than a worker of this server may use")
-            out = {"error": to_message(error)}
+            result = {"error": error_to_message(error)}
         except Exception as error:
-            out = {"error": to_message(error)}
-        if "run" in order:
-            out["open"] = self._name(order) in self.server.runs
-        return {**out, "seconds": time.perf_counter() - begin}
+            result = {"error": error_to_message(error)}
+        if (run := job.run_name) is not None:
+            result["open"] = run in self.server.runs
+        return {**result, "seconds": time.perf_counter() - begin}
 
-    def _keys(self, order: Mapping[str, Any]) -> dict[str, Any]:
-        self._load(order)
+    def _do(self, job: Job) -> dict[str, Any]:
+        if job.op == "answer":
+            if not self.server.has_keys(job.keys, job.owner):
+                self._load_keys(job)
+            return {"data": self.server.answer(job.data, job.keys, job.owner, job.run)}
+        if job.op == "keys":
+            self._load_keys(job)
+        elif job.op == "give_up":
+            self.server.runs.drop(cast(RunName, job.run_name))
+        else:
+            self.server.drop_keys(job.keys, job.owner)
         return {}
 
-    def _answer(self, order: Mapping[str, Any]) -> dict[str, Any]:
-        owner, keys = order["owner"], order["keys"]
-        if not self.server.has_keys(keys, owner):
-            self._load(order)
-        return {"data": self.server.answer(order["data"], keys, owner, order["run"])}
-
-    def _give_up(self, order: Mapping[str, Any]) -> dict[str, Any]:
-        return {"found": self.server.runs.drop(self._name(order))}
-
-    def _forget(self, order: Mapping[str, Any]) -> dict[str, Any]:
-        return {"found": self.server.drop_keys(order["keys"], order["owner"])}
-
-    def _load(self, order: Mapping[str, Any]) -> None:
-        self.server.take_keys(self.shelf.read(order["keys"], order["owner"]), order["owner"])
-
-    def _name(self, order: Mapping[str, Any]) -> RunName:
-        return RunName(order["owner"], order["keys"], order["run"])
+    def _load_keys(self, job: Job) -> None:
+        self.server.take_keys(self.repository.read(job.keys, job.owner), job.owner)
 
 
 def serve(worker: Worker, channel: Channel) -> None:
-    """Do orders until the other side is gone."""
+    """Do jobs until the other side is gone."""
     gc.enable()
     with contextlib.suppress(EOFError, OSError):
         while True:
-            channel.send(worker.do(channel.receive()))
+            channel.send(worker.do(Job.from_message(channel.receive())))

@@ -1,6 +1,6 @@
-"""What a crew is made of: something that does orders, and something that provides more of it.
+"""What a pool is made of: handles of workers, and a factory that starts and stops them.
 
-Another provider puts workers on other machines; ``examples/ray/service.py`` is one.
+Another factory puts workers on other machines; ``examples/ray/service.py`` is one.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from typing import Any, Protocol
 
 import msgpack
 
-from thex_hf.serving.fork_server_client import Cradle
+from thex_hf.serving.fork_server_client import ForkServerClient
+from thex_hf.serving.worker import Job
 
 _LENGTH = struct.Struct("<Q")
-AHEAD = 1 << 20
+READ_AHEAD = 1 << 20
 """Bytes that a stream reads ahead."""
 
 
-class Hand(Protocol):
-    """One worker, as its employer sees it. It is asked one thing at a time."""
+class WorkerHandle(Protocol):
+    """One worker, as the pool sees it. It is asked one thing at a time."""
 
     @property
     def name(self) -> str:
@@ -32,30 +33,30 @@ class Hand(Protocol):
         """Whether it can be asked."""
         ...
 
-    async def ask(self, order: dict[str, Any]) -> dict[str, Any]:
-        """What :meth:`thex_hf.serving.worker.Worker.do` says of an order.
+    async def ask(self, job: Job) -> dict[str, Any]:
+        """What :meth:`thex_hf.serving.worker.Worker.do` returns for a job.
 
         Raises:
-            EOFError, OSError: it died.
+            EOFError, OSError: the worker died.
         """
         ...
 
 
-class Hands(Protocol):
-    """Where workers come from."""
+class WorkerFactory(Protocol):
+    """Starts workers and stops them."""
 
-    async def hire(self) -> Hand:
+    async def start(self) -> WorkerHandle:
         """A new worker. Raises ChildError."""
         ...
 
-    async def bury(self, hand: Hand) -> str:
+    async def stop(self, worker: WorkerHandle) -> str:
         """End a worker if it has not ended; how it did, in words."""
         ...
 
 
 @dataclass(eq=False)
-class ForkedHand:
-    """A worker that a :class:`~thex_hf.serving.fork_server_client.Cradle` forked.
+class ForkedWorker:
+    """A worker that a :class:`~thex_hf.serving.fork_server_client.ForkServerClient` forked.
 
     Args:
         pid: its process.
@@ -77,9 +78,9 @@ class ForkedHand:
         """Whether its end of the socket is open."""
         return not self.reader.at_eof()
 
-    async def ask(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Send an order, wait for what it says."""
-        body = msgpack.packb(order)
+    async def ask(self, job: Job) -> dict[str, Any]:
+        """Send a job, wait for its result."""
+        body = msgpack.packb(job.to_message())
         self.writer.write(_LENGTH.pack(len(body)))
         self.writer.write(body)
         await self.writer.drain()
@@ -88,22 +89,23 @@ class ForkedHand:
 
 
 @dataclass(eq=False)
-class ForkedHands:
+class ForkedWorkerFactory:
     """Workers of this machine.
 
     Args:
-        cradle: forks them.
+        fork_server: forks them.
     """
 
-    cradle: Cradle
+    fork_server: ForkServerClient
 
-    async def hire(self) -> ForkedHand:
+    async def start(self) -> ForkedWorker:
         """Fork a worker."""
-        pid, end = await asyncio.to_thread(self.cradle.fork)
-        return ForkedHand(pid, *await asyncio.open_unix_connection(sock=end, limit=AHEAD))
+        pid, end = await asyncio.to_thread(self.fork_server.fork)
+        streams = await asyncio.open_unix_connection(sock=end, limit=READ_AHEAD)
+        return ForkedWorker(pid, *streams)
 
-    async def bury(self, hand: Hand) -> str:
+    async def stop(self, worker: WorkerHandle) -> str:
         """Kill it if need be, and wait for its end."""
-        assert isinstance(hand, ForkedHand)
-        hand.writer.close()
-        return await asyncio.to_thread(self.cradle.bury, hand.pid, kill=True)
+        assert isinstance(worker, ForkedWorker)
+        worker.writer.close()
+        return await asyncio.to_thread(self.fork_server.reap, worker.pid, kill=True)

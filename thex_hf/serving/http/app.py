@@ -18,29 +18,28 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from thex_hf.circuits.protocols import LEARNS
 from thex_hf.errors import KeyStoreError, ThexError
-from thex_hf.serving.http import error_answers as faults
-from thex_hf.serving.http import routes
-from thex_hf.serving.http.bearer_tokens import Tokens
-from thex_hf.serving.http.body_limits import Bodies
-from thex_hf.serving.http.connection_limits import Doors
+from thex_hf.serving.http import error_answers, routes
+from thex_hf.serving.http.bearer_tokens import BearerTokens
+from thex_hf.serving.http.body_limits import BodyLimits
+from thex_hf.serving.http.connection_limits import ConnectionLimits
 from thex_hf.serving.http.settings import Settings
-from thex_hf.serving.http.telemetry import Measuring, Metrics
-from thex_hf.serving.keys.repository import Shelf
+from thex_hf.serving.http.telemetry import Metrics, MetricsMiddleware
+from thex_hf.serving.keys.repository import KeyRepository
 from thex_hf.serving.keys.uploads import Uploads
 from thex_hf.serving.server import Served
-from thex_hf.serving.worker_handles import Hands
-from thex_hf.serving.worker_pool import Crew
+from thex_hf.serving.worker_handles import WorkerFactory
+from thex_hf.serving.worker_pool import WorkerPool
 
 logger = logging.getLogger("thex_hf.serving.http")
 
 
 def make_app(
     served: Served,
-    hands: Hands,
-    shelf: Shelf,
+    factory: WorkerFactory,
+    repository: KeyRepository,
     *,
     workers: int = 1,
-    tokens: Tokens | None = None,
+    tokens: BearerTokens | None = None,
     settings: Settings | None = None,
     seconds: float = 300.0,
     run_seconds: float = 600.0,
@@ -50,8 +49,8 @@ def make_app(
 
     Args:
         served: what the model says of itself.
-        hands: where workers come from.
-        shelf: of clients' keys.
+        factory: where workers come from.
+        repository: of clients' keys.
         workers: how many.
         tokens: owners; without, everybody is the same owner.
         settings: bounds.
@@ -60,38 +59,42 @@ def make_app(
         version: of this package.
     """
     bounds = settings or Settings()
-    crew = Crew(hands, workers, seconds=seconds, run_seconds=run_seconds, told=_tell)
+    pool = WorkerPool(factory, workers, seconds=seconds, run_seconds=run_seconds, log=_log_worker)
 
     @asynccontextmanager
-    async def living(_: FastAPI) -> AsyncIterator[None]:
-        await crew.start()
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await pool.start()
         sweeping = asyncio.create_task(_sweep(state.uploads, bounds.sweep_seconds))
         try:
             yield
         finally:
             sweeping.cancel()
-            await crew.stop()
+            await pool.stop()
 
     app = FastAPI(
         title="thex_hf",
         summary="Classifies encrypted text.",
         version=version,
-        lifespan=living,
-        responses=faults.REFUSALS,
+        lifespan=lifespan,
+        responses=error_answers.REFUSALS,
         redirect_slashes=False,
     )
     state = app.state
-    state.crew, state.uploads, state.settings = crew, Uploads(shelf, crew), bounds
-    state.tokens, state.bodies, state.metrics = tokens or Tokens(), Bodies(bounds), Metrics()
-    state.doors, state.most_bytes = Doors(bounds), served.most_bytes
+    state.pool, state.uploads, state.settings = pool, Uploads(repository, pool), bounds
+    state.tokens, state.bodies, state.metrics = (
+        tokens or BearerTokens(),
+        BodyLimits(bounds),
+        Metrics(),
+    )
+    state.connections, state.most_bytes = ConnectionLimits(bounds), served.most_bytes
     state.info = json.dumps(_info(served, bounds, bool(state.tokens.owners), run_seconds, version))
-    app.add_middleware(Manners)
-    app.add_middleware(Measuring, metrics=state.metrics)
-    app.add_exception_handler(ThexError, faults.on_thex_error)
-    app.add_exception_handler(HTTPException, faults.on_http_error)
-    app.add_exception_handler(RequestValidationError, faults.on_invalid)
-    app.add_exception_handler(ClientDisconnect, _on_gone)
-    app.add_exception_handler(Exception, faults.on_unexpected)
+    app.add_middleware(HttpConformance)
+    app.add_middleware(MetricsMiddleware, metrics=state.metrics)
+    app.add_exception_handler(ThexError, error_answers.on_thex_error)
+    app.add_exception_handler(HTTPException, error_answers.on_http_error)
+    app.add_exception_handler(RequestValidationError, error_answers.on_invalid)
+    app.add_exception_handler(ClientDisconnect, _on_disconnect)
+    app.add_exception_handler(Exception, error_answers.on_unexpected)
     app.include_router(routes.keys)
     app.include_router(routes.predictions)
     app.get("/health", tags=["service"])(health)
@@ -114,13 +117,13 @@ async def metrics(request: Request) -> Response:
     """Counts for Prometheus."""
     state = request.app.state
     shown: Metrics = state.metrics
-    shown.replaced.set(state.crew.replaced)
-    shown.runs.set(state.crew.runs)
-    shown.waiting.set(state.crew.waiting)
-    shown.connections.set(state.doors.open)
-    shown.shed.set(state.doors.shed)
+    shown.replaced.set(state.pool.replaced)
+    shown.runs.set(state.pool.runs)
+    shown.waiting.set(state.pool.waiting)
+    shown.connections.set(state.connections.open)
+    shown.shed.set(state.connections.shed)
     with suppress(KeyStoreError):
-        shown.keys.set(await state.uploads.taken())
+        shown.keys.set(await state.uploads.total_bytes())
     return Response(generate_latest(shown.registry), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -134,7 +137,7 @@ async def _sweep(uploads: Uploads, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
 
-async def _on_gone(_: Request, __: Exception) -> Response:
+async def _on_disconnect(_: Request, __: Exception) -> Response:
     """Nobody reads this."""
     return Response(status_code=499)
 
@@ -153,15 +156,17 @@ def _info(
     }
 
 
-def _tell(line: str) -> None:
+def _log_worker(line: str) -> None:
     logger.warning({"event": "worker", "message": line})
 
 
 CLOSE = (b"connection", b"close")
 
 
-class Manners:
-    """ASGI middleware. An answer to a request that was not read to its end closes the connection.
+class HttpConformance:
+    """ASGI middleware: ``HEAD`` where there is ``GET``, and a clear end.
+
+    An answer to a request that was not read to its end closes the connection.
 
     Args:
         app: what answers; it sees ``HEAD`` as ``GET``.

@@ -19,7 +19,7 @@ _OWNER = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
 
 
 @dataclass(frozen=True)
-class Tokens:
+class BearerTokens:
     """Owners by the hash of their token; without any owner, everybody is ``anyone``.
 
     Args:
@@ -29,7 +29,7 @@ class Tokens:
     owners: Mapping[bytes, str] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def read(cls, path: Path) -> Tokens:
+    def read(cls, path: Path) -> BearerTokens:
         """Read a file of lines ``owner token``; empty lines and ``#`` are skipped.
 
         Raises:
@@ -70,10 +70,10 @@ class Tokens:
         if token is None:
             raise AccessError("this server asks for a token: send Authorization: Bearer TOKEN")
         given = _hash(token)
-        found = [name for known, name in self.owners.items() if hmac.compare_digest(known, given)]
-        if not found:
+        names = [name for known, name in self.owners.items() if hmac.compare_digest(known, given)]
+        if not names:
             raise AccessError("this token is not known here; ask whoever runs the server for one")
-        return found[0]
+        return names[0]
 
 
 def _hash(token: str) -> bytes:

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from fastapi import Request
 
 from thex_hf.errors import BusyError, SlowError, TooLargeError
-from thex_hf.serving.fairness import spent
+from thex_hf.serving.fairness import share_exhausted
 from thex_hf.serving.http.settings import Settings
 
 
-class Bodies:
+class BodyLimits:
     """Reads bodies within the service's bounds.
 
     Args:
@@ -27,23 +27,23 @@ class Bodies:
 
     @property
     def open(self) -> int:
-        """Places that are held."""
+        """Bodies that are held."""
         return self._open.total()
 
     @contextmanager
-    def place(self, owner: str) -> Iterator[None]:
-        """Hold one of the places of requests that take time: a body in memory, work in a worker.
+    def admit(self, owner: str) -> Iterator[None]:
+        """Hold a place among the requests that take time: a body in memory, work in a worker.
 
         Args:
-            owner: whose request it is; see :func:`thex_hf.serving.fairness.spent`.
+            owner: whose request it is; see :func:`thex_hf.serving.fairness.share_exhausted`.
 
         Raises:
             BusyError: all are taken, or this owner's share of them.
         """
-        own = self._open[owner]
-        if spent(owner, own, self.open, self._settings.bodies):
+        owned = self._open[owner]
+        if share_exhausted(owner, owned, self.open, self._settings.bodies):
             raise BusyError(
-                f"{own} requests of yours are being read or answered; try again when one is done"
+                f"{owned} requests of yours are being read or answered; try again when one is done"
             )
         self._open[owner] += 1
         try:

@@ -1,4 +1,4 @@
-"""One connection: HTTP by uvicorn, with time-outs, JSON answers and an end that loses no word."""
+"""One connection: HTTP by uvicorn, with time-outs, JSON answers and an end that loses no byte."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any, cast
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from thex_hf.serving.http.connection_limits import Doors, Visit
+from thex_hf.serving.http.connection_limits import ConnectionLimits, TrackedConnection
 
 logger = logging.getLogger("thex_hf.serving.http")
-STRANGE = {
+REFUSED = {
     400: "this is no HTTP request; the service speaks HTTP/1.1",
     408: "the headers took too long; send them at once",
     431: "the headers are too long; the service takes few and short ones",
@@ -32,16 +32,16 @@ class Connection(H11Protocol):
     request was read ends the connection.
 
     Args:
-        doors: of this connection, with the bounds.
+        limits: of all connections, with the bounds.
         **options: of uvicorn.
     """
 
-    def __init__(self, doors: Doors, **options: Any) -> None:
+    def __init__(self, limits: ConnectionLimits, **options: Any) -> None:
         super().__init__(**options)
-        self._doors, self._bounds = doors, doors.settings
-        self._head: asyncio.TimerHandle | None = None
-        self._taking: asyncio.TimerHandle | None = None
-        self._visit: Visit | None = None
+        self._limits, self._bounds = limits, limits.settings
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._send_timer: asyncio.TimerHandle | None = None
+        self._tracked: TrackedConnection | None = None
         self.known = False
 
     @property
@@ -51,24 +51,24 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to listen, for a while."""
-        lingering = Lingering(transport, self._bounds.linger_seconds, self._is_unread)
+        lingering = LingeringTransport(transport, self._bounds.linger_seconds, self._is_unread)
         super().connection_made(cast(asyncio.Transport, lingering))
-        link = transport.get_extra_info("socket")
-        self._visit = None if link is None else self._doors.visit(link.fileno())
-        if self._visit is not None:
-            self._visit.caller = self
+        tcp = transport.get_extra_info("socket")
+        self._tracked = None if tcp is None else self._limits.find(tcp.fileno())
+        if self._tracked is not None:
+            self._tracked.http = self
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop all clocks."""
-        for timer in (self._head, self._taking):
+        """Stop all timers."""
+        for timer in (self._head_timer, self._send_timer):
             if timer is not None:
                 timer.cancel()
-        cast(Lingering, self.transport).lost()
+        cast(LingeringTransport, self.transport).lost()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on; what comes after the last word is dropped."""
+        """Read on; what comes after the end is dropped."""
         if self.transport.is_closing():
             return
         super().data_received(data)
@@ -90,19 +90,19 @@ class Connection(H11Protocol):
         super().pause_writing()
         left = self.transport.get_write_buffer_size()
         seconds = self._bounds.idle_seconds + left / self._bounds.body_rate
-        self._taking = self.loop.call_later(seconds, self.transport.abort)
+        self._send_timer = self.loop.call_later(seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
         """It has taken it."""
         super().resume_writing()
-        if self._taking is not None:
-            self._taking.cancel()
-            self._taking = None
+        if self._send_timer is not None:
+            self._send_timer.cancel()
+            self._send_timer = None
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what h11 cannot read, by the status that it proposes."""
         status = getattr(sys.exc_info()[1], "error_status_hint", 400)
-        self._refuse(status if status in STRANGE else 400)
+        self._refuse(status if status in REFUSED else 400)
 
     def _is_unread(self) -> bool:
         """Whether the other side may be in the middle of a request."""
@@ -110,16 +110,16 @@ class Connection(H11Protocol):
         return state in (h11.SEND_BODY, h11.ERROR) or bool(self.conn.trailing_data[0])
 
     def _await_head(self) -> None:
-        if self._head is None:
-            self._head = self.loop.call_later(self._bounds.head_seconds, self._on_late_head)
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(self._bounds.head_seconds, self._on_late_head)
 
     def _stop_head(self) -> None:
-        if self._head is not None:
-            self._head.cancel()
-            self._head = None
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
     def _on_late_head(self) -> None:
-        self._head = None
+        self._head_timer = None
         if self.conn.trailing_data[0]:
             self._refuse(408)
         else:
@@ -129,7 +129,7 @@ class Connection(H11Protocol):
         """Answer what no route sees, and end."""
         logger.info({"event": "refused", "status": status, "owner": None})
         kind = {408: "SlowError", 431: "TooLargeError"}.get(status, "WireError")
-        body = json.dumps({"error": kind, "message": STRANGE[status]}).encode()
+        body = json.dumps({"error": kind, "message": REFUSED[status]}).encode()
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             headers = [
                 ("content-type", "application/json"),
@@ -146,7 +146,7 @@ class Connection(H11Protocol):
         self.transport.close()
 
 
-class Lingering:
+class LingeringTransport:
     """A transport whose ``close`` gives the other side time to read the answer.
 
     A socket that is closed while bytes wait to be read resets the connection, and the answer to a
@@ -173,7 +173,7 @@ class Lingering:
         return self._end is not None or self._transport.is_closing()
 
     def close(self) -> None:
-        """Say no more; close when the other side has read it, or does not."""
+        """Send no more; close when the other side has read it, or does not."""
         if self.is_closing():
             return
         loop = asyncio.get_running_loop()

@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from socket import socket as Socket
 from typing import Any, Protocol
 
 from thex_hf.serving.http.settings import Settings
 
 
-class Caller(Protocol):
-    """A connection that has got as far as HTTP."""
+class HttpState(Protocol):
+    """What the limits must know of a connection that has got as far as HTTP."""
 
     @property
     def busy(self) -> bool:
@@ -30,34 +31,34 @@ class Caller(Protocol):
 
 
 @dataclass(eq=False)
-class Visit:
+class TrackedConnection:
     """One connection.
 
     Args:
-        link: its socket.
+        socket: of it.
         address: where it comes from, without the port.
         since: when it came.
-        caller: what speaks HTTP on it, once something does.
+        http: what speaks HTTP on it, once something does.
     """
 
-    link: socket.socket
+    socket: Socket
     address: str
     since: float
-    caller: Caller | None = None
+    http: HttpState | None = None
 
     @property
     def busy(self) -> bool:
         """Whether a request of it is being answered."""
-        return self.caller is not None and self.caller.busy
+        return self.http is not None and self.http.busy
 
     @property
-    def rank(self) -> tuple[bool, float]:
-        """Who goes first: strangers before owners, who has been here longest before others."""
-        return (self.caller is not None and self.caller.known, self.since)
+    def keep_rank(self) -> tuple[bool, float]:
+        """The lowest goes first: without a token before owners, the oldest before others."""
+        return (self.http is not None and self.http.known, self.since)
 
 
 @dataclass(eq=False)
-class Doors:
+class ConnectionLimits:
     """Lets connections in, and the idle ones out when there are too many.
 
     A connection is idle unless a request of it, with all its headers, is being answered. Those are
@@ -71,90 +72,90 @@ class Doors:
     settings: Settings
     clock: Callable[[], float] = time.monotonic
     shed: int = 0
-    _visits: list[Visit] = field(default_factory=list, repr=False)
+    _connections: list[TrackedConnection] = field(default_factory=list, repr=False)
 
     @property
     def open(self) -> int:
         """Connections."""
-        return len(self._here())
+        return len(self._alive())
 
-    def admit(self, link: socket.socket, address: str) -> bool:
+    def admit(self, accepted: socket.socket, address: str) -> bool:
         """Take a new connection in; False if all others are at work."""
-        here = self._here()
-        same = [visit for visit in here if visit.address == address]
+        alive = self._alive()
+        same = [one for one in alive if one.address == address]
         full = (
             same if len(same) >= self.settings.connections_per_address
-            else here if len(here) >= self.settings.connections
+            else alive if len(alive) >= self.settings.connections
             else []
         )  # fmt: skip
         if full and not self._make_room(full):
             return False
-        self._visits.append(Visit(link, address, self.clock()))
+        self._connections.append(TrackedConnection(accepted, address, self.clock()))
         return True
 
-    def visit(self, descriptor: int) -> Visit | None:
+    def find(self, descriptor: int) -> TrackedConnection | None:
         """The connection of a socket."""
-        found = (visit for visit in self._visits if visit.link.fileno() == descriptor)
-        return next(found, None)
+        matching = (one for one in self._connections if one.socket.fileno() == descriptor)
+        return next(matching, None)
 
-    def _here(self) -> list[Visit]:
-        self._visits = [visit for visit in self._visits if visit.link.fileno() >= 0]
-        return self._visits
+    def _alive(self) -> list[TrackedConnection]:
+        self._connections = [one for one in self._connections if one.socket.fileno() >= 0]
+        return self._connections
 
-    def _make_room(self, visits: list[Visit]) -> bool:
-        idle = [visit for visit in visits if not visit.busy]
+    def _make_room(self, candidates: list[TrackedConnection]) -> bool:
+        idle = [one for one in candidates if not one.busy]
         if not idle:
             return False
-        first = min(idle, key=lambda visit: visit.rank)
+        first = min(idle, key=lambda one: one.keep_rank)
         with suppress(OSError):
-            first.link.shutdown(socket.SHUT_RDWR)  # its transport sees the end, and closes it
-        self._visits.remove(first)
+            first.socket.shutdown(socket.SHUT_RDWR)  # its transport sees the end, and closes it
+        self._connections.remove(first)
         self.shed += 1
         return True
 
 
 class Listener(socket.socket):
-    """A listening socket that hands out what its doors let in, one connection at a time.
+    """A listening socket that hands out what its limits admit, one connection at a time.
 
     An event loop asks for all that wait before it goes on. It gets one, and is told that nobody
-    else waits: so each new connection has its turn among those that are there, and a crowd at the
-    door does not keep the loop from whoever is in.
+    else waits: so each new connection has its turn among those that are there, and a crowd of
+    new ones does not keep the loop from those that are open.
     """
 
-    doors: Doors
-    _gave = False
+    limits: ConnectionLimits
+    _accepted_one = False
 
     def accept(self) -> tuple[socket.socket, Any]:
         """The next connection that gets in. Raises BlockingIOError after each, for a turn."""
-        if self._gave:
-            self._gave = False
+        if self._accepted_one:
+            self._accepted_one = False
             raise BlockingIOError
-        link, address = super().accept()
-        if not self.doors.admit(link, str(address[0])):
-            link.close()
+        accepted, address = super().accept()
+        if not self.limits.admit(accepted, str(address[0])):
+            accepted.close()
             raise BlockingIOError
-        self._gave = True
-        return link, address
+        self._accepted_one = True
+        return accepted, address
 
 
-def listen(host: str, port: int, doors: Doors) -> list[Listener]:
+def listen(host: str, port: int, limits: ConnectionLimits) -> list[Listener]:
     """Sockets at every address of a host, all at one port.
 
     Args:
         host: name or address.
         port: 0 takes a free one.
-        doors: of the connections.
+        limits: of the connections.
 
     Raises:
         OSError: the address is no address, or taken.
     """
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     listeners: list[Listener] = []
     try:
-        for family, kind, protocol, _, address in dict.fromkeys(found):
+        for family, kind, protocol, _, address in dict.fromkeys(addresses):
             listener = Listener(family, kind, protocol)
             listeners.append(listener)
-            listener.doors = doors
+            listener.limits = limits
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

@@ -49,7 +49,7 @@ async def on_thex_error(request: Request, error: Exception) -> JSONResponse:
     status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 400)
     headers = {}
     if status in RETRY:
-        headers["Retry-After"] = str(request.app.state.crew.wait_seconds())
+        headers["Retry-After"] = str(request.app.state.pool.wait_seconds())
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return refusal(status, type(error).__name__, str(error), headers)
@@ -78,13 +78,13 @@ async def on_invalid(_: Request, error: Exception) -> JSONResponse:
 
 def _allowed(request: Request) -> list[str]:
     """The methods of a path, of all its routes."""
-    found = [
+    methods = [
         method
         for method in METHODS
         for route in request.app.routes
         if route.matches({**request.scope, "method": method})[0] is Match.FULL
     ]
-    return sorted({*found, *(["HEAD"] if "GET" in found else [])})
+    return sorted({*methods, *(["HEAD"] if "GET" in methods else [])})
 
 
 def _place(one: dict[str, Any]) -> str:

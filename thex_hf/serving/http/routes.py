@@ -10,11 +10,12 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from thex_hf.serving.fairness import ANYONE
-from thex_hf.serving.http.body_limits import Bodies
+from thex_hf.serving.http.body_limits import BodyLimits
 from thex_hf.serving.http.settings import Settings
 from thex_hf.serving.keys.repository import Entry
 from thex_hf.serving.keys.uploads import Uploads
-from thex_hf.serving.worker_pool import Crew
+from thex_hf.serving.worker import Job
+from thex_hf.serving.worker_pool import WorkerPool
 
 BEARER = HTTPBearer(auto_error=False, description="The token of an owner of keys.")
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]
@@ -46,15 +47,15 @@ def uploads_of(request: Request) -> Uploads:
     return uploads
 
 
-def crew_of(request: Request) -> Crew:
+def pool_of(request: Request) -> WorkerPool:
     """Who works."""
-    crew: Crew = request.app.state.crew
-    return crew
+    pool: WorkerPool = request.app.state.pool
+    return pool
 
 
-def bodies_of(request: Request) -> Bodies:
+def bodies_of(request: Request) -> BodyLimits:
     """Who reads bodies."""
-    bodies: Bodies = request.app.state.bodies
+    bodies: BodyLimits = request.app.state.bodies
     return bodies
 
 
@@ -92,7 +93,7 @@ class Progress(BaseModel):
 
     @classmethod
     def of(cls, entry: Entry) -> Progress:
-        """What the shelf says, without its own affairs."""
+        """What clients may know of an entry."""
         return cls(
             name=entry.name, size=entry.size, received=entry.received, complete=entry.complete
         )
@@ -109,7 +110,7 @@ ANNOUNCEMENT = {
 @keys.post("", openapi_extra=ANNOUNCEMENT)
 async def begin(request: Request, owner: Owner) -> Progress:
     """Announce a key file, or ask where to go on with one."""
-    with bodies_of(request).place(owner):
+    with bodies_of(request).admit(owner):
         data = await bodies_of(request).read(request, settings_of(request).json_bytes)
         file = _announced(data)
         return Progress.of(await uploads_of(request).begin(file.name, owner, file.size))
@@ -123,7 +124,7 @@ async def write(
     offset: Annotated[int, Query(ge=0, description="Where the piece begins: what was received.")],
 ) -> Progress:
     """Add a piece. The last one makes the file whole, which is then tried by a worker."""
-    with bodies_of(request).place(owner):
+    with bodies_of(request).admit(owner):
         await uploads_of(request).require(name, owner)
         data = await bodies_of(request).read(request, settings_of(request).piece_bytes)
         return Progress.of(await uploads_of(request).write(name, owner, offset, data))
@@ -132,7 +133,7 @@ async def write(
 @keys.get("/{name}")
 async def find(request: Request, owner: Owner, name: KeysPath) -> Progress:
     """How much of a key file is here; of one that is not, nothing of size 0."""
-    with bodies_of(request).place(owner):
+    with bodies_of(request).admit(owner):
         entry = await uploads_of(request).find(name, owner)
     if entry is None:
         return Progress(name=name, size=0, received=0, complete=False)
@@ -142,7 +143,7 @@ async def find(request: Request, owner: Owner, name: KeysPath) -> Progress:
 @keys.delete("/{name}", status_code=204)
 async def delete(request: Request, owner: Owner, name: KeysPath) -> Response:
     """Forget a key file; also where there is none."""
-    with bodies_of(request).place(owner):
+    with bodies_of(request).admit(owner):
         await uploads_of(request).forget(name, owner)
     return Response(status_code=204)
 
@@ -168,17 +169,15 @@ ANSWER: dict[int | str, dict[str, Any]] = {
 @predictions.post("", openapi_extra=MESSAGE, responses=ANSWER, response_class=Response)
 async def answer(request: Request, owner: Owner, keys: KeysHeader, run: RunHeader) -> Response:
     """Take a request or a reply, and run to the next visit or to the answer."""
-    with bodies_of(request).place(owner):
+    with bodies_of(request).admit(owner):
         data = await bodies_of(request).read(request, request.app.state.most_bytes)
-        order = {"op": "answer", "owner": owner, "keys": keys, "run": run, "data": data}
-        out = await crew_of(request).ask(order)
-    return Response(out["data"], media_type=MEDIA)
+        result = await pool_of(request).ask(Job("answer", owner, keys, run, data))
+    return Response(result["data"], media_type=MEDIA)
 
 
 @predictions.delete("", status_code=204)
 async def give_up(request: Request, owner: Owner, keys: KeysHeader, run: RunHeader) -> Response:
     """Give a run up; also where there is none."""
-    order = {"op": "give_up", "owner": owner, "keys": keys, "run": run}
-    with bodies_of(request).place(owner):
-        await crew_of(request).give_up(order)
+    with bodies_of(request).admit(owner):
+        await pool_of(request).give_up(owner, keys, run)
     return Response(status_code=204)

@@ -1,4 +1,4 @@
-"""Run the service: a model, a shelf, workers, and uvicorn before them."""
+"""Run the service: a model, a repository of keys, workers, and uvicorn before them."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from fastapi import FastAPI
 
 from thex_hf._paths import user_path
 from thex_hf.errors import OptionError, SecurityError
-from thex_hf.serving.fork_server_client import Cradle
+from thex_hf.serving.fork_server_client import ForkServerClient
 from thex_hf.serving.http.app import make_app
-from thex_hf.serving.http.bearer_tokens import Tokens
+from thex_hf.serving.http.bearer_tokens import BearerTokens
 from thex_hf.serving.http.connection import Connection
-from thex_hf.serving.http.connection_limits import Doors, listen
+from thex_hf.serving.http.connection_limits import ConnectionLimits, listen
 from thex_hf.serving.http.settings import Settings
 from thex_hf.serving.http.telemetry import log_to
 from thex_hf.serving.spec import Spec
-from thex_hf.serving.worker_handles import ForkedHands
+from thex_hf.serving.worker_handles import ForkedWorkerFactory
 
-NEAR = ("127.0.0.1", "localhost", "::1")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
-class Listening:
+class ListenOptions:
     """Where and for whom.
 
     Args:
@@ -53,7 +53,7 @@ class Listening:
 
     def __post_init__(self) -> None:
         """Refuse what is open by mistake."""
-        if self.host not in NEAR and self.tokens is None and not self.everybody:
+        if self.host not in LOOPBACK and self.tokens is None and not self.everybody:
             raise SecurityError(
                 f"{self.host} can be reached from elsewhere: name owners with --tokens FILE, or "
                 f"say --everybody to serve whoever comes"
@@ -72,7 +72,7 @@ class Listening:
 
 def serve(
     spec: Spec,
-    listening: Listening,
+    listening: ListenOptions,
     *,
     workers: int,
     seconds: float,
@@ -92,16 +92,16 @@ def serve(
         ready: called with the address when the service is up.
 
     Raises:
-        ThexError: the model cannot be served, the shelf not opened, a token file not read.
+        ThexError: the model cannot be served, the repository not opened, a token file not read.
     """
-    tokens = Tokens() if listening.tokens is None else Tokens.read(listening.tokens)
-    shelf = spec.open_shelf()
-    cradle = Cradle(spec)
+    tokens = BearerTokens() if listening.tokens is None else BearerTokens.read(listening.tokens)
+    repository = spec.open_repository()
+    fork_server = ForkServerClient(spec)
     try:
         app = make_app(
-            cradle.start(),
-            ForkedHands(cradle),
-            shelf,
+            fork_server.start(),
+            ForkedWorkerFactory(fork_server),
+            repository,
             workers=workers,
             tokens=tokens,
             settings=settings,
@@ -113,11 +113,11 @@ def serve(
         with suppress(KeyboardInterrupt):  # uvicorn raises it again when it has stopped
             HttpServer(app, listening, ready).run()
     finally:
-        cradle.stop()
+        fork_server.stop()
 
 
 class HttpServer(uvicorn.Server):
-    """Uvicorn behind doors of ours; says where it listens once it does.
+    """Uvicorn behind listeners of ours; says where it listens once it does.
 
     Args:
         app: of :func:`thex_hf.serving.http.app.make_app`, which knows the bounds.
@@ -131,14 +131,14 @@ class HttpServer(uvicorn.Server):
     def __init__(
         self,
         app: FastAPI,
-        listening: Listening,
+        listening: ListenOptions,
         ready: Callable[[str], object] = lambda line: None,
     ) -> None:
         self._ready = ready
-        doors: Doors = app.state.doors
-        super().__init__(_config(app, listening, doors))
+        limits: ConnectionLimits = app.state.connections
+        super().__init__(_config(app, listening, limits))
         try:
-            self._listeners = listen(listening.host, listening.port, doors)
+            self._listeners = listen(listening.host, listening.port, limits)
         except OSError as error:
             place = f"{listening.host}, port {listening.port}"
             raise OptionError(f"cannot listen at {place}: {error.strerror or error}") from error
@@ -152,14 +152,14 @@ class HttpServer(uvicorn.Server):
             self._ready(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
 
 
-def _config(app: FastAPI, listening: Listening, doors: Doors) -> uvicorn.Config:
+def _config(app: FastAPI, listening: ListenOptions, limits: ConnectionLimits) -> uvicorn.Config:
     def text(path: Path | None) -> str | None:
         return None if path is None else str(path)
 
-    bounds = doors.settings
+    bounds = limits.settings
     return uvicorn.Config(
         app,
-        http=partial(Connection, doors),  # type: ignore[arg-type]  # it is called, nothing more
+        http=partial(Connection, limits),  # type: ignore[arg-type]  # it is called, nothing more
         ws="none",
         loop="asyncio",  # another would not accept through our sockets
         lifespan="on",

@@ -15,7 +15,8 @@ class Settings:
         piece_bytes: of one piece of a key file.
         json_bytes: of a body that is JSON.
         head_bytes: of the line and the headers of a request.
-        bodies: that are held at once; see :func:`thex_hf.serving.fairness.spent` for one owner's.
+        bodies: that are held at once; for one owner's see
+            :func:`thex_hf.serving.fairness.share_exhausted`.
         connections: open at once.
         connections_per_address: open at once from one address; behind a proxy, where all come from
             its address, as many as ``connections``.
@@ -60,5 +61,6 @@ class Settings:
             most: at once.
             per_address: from one address; a quarter of all if None.
         """
-        own = max(1, most // 4) if per_address is None else per_address
-        return cls(connections=most, connections_per_address=own)
+        if per_address is None:
+            per_address = max(1, most // 4)
+        return cls(connections=most, connections_per_address=per_address)

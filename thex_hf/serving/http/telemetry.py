@@ -21,23 +21,23 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        own: dict[str, Any] = {"registry": self.registry}
+        here: dict[str, Any] = {"registry": self.registry}
         self.requests = Counter(
-            "thex_requests", "Requests by route and status.", ["route", "status"], **own
+            "thex_requests", "Requests by route and status.", ["route", "status"], **here
         )
         self.seconds = Histogram(
-            "thex_request_seconds", "Seconds of a request.", ["route"], buckets=BUCKETS, **own
+            "thex_request_seconds", "Seconds of a request.", ["route"], buckets=BUCKETS, **here
         )
-        self.bytes = Counter("thex_bytes", "Bytes of bodies.", ["direction"], **own)
-        self.replaced = Gauge("thex_workers_replaced", "Workers that died.", **own)
-        self.runs = Gauge("thex_runs", "Texts in progress.", **own)
-        self.waiting = Gauge("thex_orders", "Orders that are done or wait.", **own)
-        self.keys = Gauge("thex_key_bytes", "Bytes of clients' keys on the shelf.", **own)
-        self.connections = Gauge("thex_connections", "Open connections.", **own)
-        self.shed = Gauge("thex_connections_shed", "Idle ones that made room for others.", **own)
+        self.bytes = Counter("thex_bytes", "Bytes of bodies.", ["direction"], **here)
+        self.replaced = Gauge("thex_workers_replaced", "Workers that died.", **here)
+        self.runs = Gauge("thex_runs", "Texts in progress.", **here)
+        self.waiting = Gauge("thex_orders", "Orders that are done or wait.", **here)
+        self.keys = Gauge("thex_key_bytes", "Bytes of clients' keys that are kept.", **here)
+        self.connections = Gauge("thex_connections", "Open connections.", **here)
+        self.shed = Gauge("thex_connections_shed", "Idle ones that made room for others.", **here)
 
 
-class Measuring:
+class MetricsMiddleware:
     """ASGI middleware around the whole service.
 
     Args:
@@ -110,7 +110,7 @@ def log_to(stream: Any = None) -> None:
     logging.captureWarnings(True)
     levels = {"thex_hf.serving.http": logging.INFO, "uvicorn.error": logging.ERROR}
     for name, level in levels.items():
-        own = logging.getLogger(name)
-        own.handlers.clear()
-        own.propagate = True
-        own.setLevel(level)
+        named = logging.getLogger(name)
+        named.handlers.clear()
+        named.propagate = True
+        named.setLevel(level)

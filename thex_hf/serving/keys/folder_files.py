@@ -35,8 +35,8 @@ def locked(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def said(what: str) -> Iterator[None]:
-    """Say what could not be done.
+def storage_errors(what: str) -> Iterator[None]:
+    """Turn errors of the system into ones that say what could not be done.
 
     Raises:
         KeyStoreError: for any error of the system.
@@ -76,15 +76,16 @@ def write_whole(path: Path, data: bytes) -> None:
         raise
 
 
-FILE = "totals"
+TOTALS_FILE = "totals"
 
 
 @dataclass
 class Totals:
-    """Files and bytes of each owner, and the shelf's clock.
+    """Files and bytes of each owner, and the repository's clock.
 
     Args:
-        clock: the shelf's own seconds; begins at some time since 1970 and stops with the servers.
+        clock: the repository's own seconds; begins at some time since 1970, and stops with the
+            servers.
         swept: when it was last moved on, by the wall clock.
         owners: files and bytes by owner, hashed.
     """
@@ -104,8 +105,8 @@ class Totals:
 
     def add(self, owner: str, files: int, size: int) -> None:
         """Count files, or with numbers below zero no longer count them."""
-        held = self.of(owner)
-        self.owners[owner] = (max(0, held[0] + files), max(0, held[1] + size))
+        old_files, old_size = self.of(owner)
+        self.owners[owner] = (max(0, old_files + files), max(0, old_size + size))
         if self.owners[owner] == (0, 0):
             del self.owners[owner]
 
@@ -127,7 +128,7 @@ class Totals:
             OSError: it is there and cannot be read.
         """
         with suppress(FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
-            facts: dict[str, Any] = json.loads((folder / FILE).read_bytes())
+            facts: dict[str, Any] = json.loads((folder / TOTALS_FILE).read_bytes())
             owners = {str(name): (int(a), int(b)) for name, (a, b) in facts["owners"].items()}
             return cls(float(facts["clock"]), float(facts["swept"]), owners)
         return None

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from thex_hf.errors import KeyMismatch, QuotaError, WireError
 
-NAME = re.compile(r"[0-9a-f]{64}")
+SHA256_HEX = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Entry:
         owner: who sent it.
         size: bytes in all.
         received: bytes that are here.
-        used: when it was last used, by the shelf's own clock.
+        used: when it was last used, by the repository's own clock.
         complete: whether all of it is here and was verified.
     """
 
@@ -40,7 +40,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of a shelf.
+    """Bounds of a repository.
 
     Args:
         total: bytes of all files.
@@ -62,36 +62,36 @@ class Limits:
         Raises:
             WireError: says what was expected.
         """
-        if not isinstance(name, str) or not NAME.fullmatch(name):
+        if not isinstance(name, str) or not SHA256_HEX.fullmatch(name):
             raise WireError("a key file is named by the SHA-256 of its bytes, 64 hex digits")
         if type(size) is not int or not 1 <= size <= self.file:
             raise WireError(f"a key file may have 1 to {self.file} bytes, got {size!r}")
 
-    def check_room(self, size: int, own: int, every: int, files: int = 0) -> None:
+    def check_room(self, size: int, owned: int, taken: int, files: int = 0) -> None:
         """Refuse ``size`` bytes more, in one file.
 
         Args:
             size: of the file.
-            own: bytes that the owner has on the shelf.
-            every: bytes on the shelf.
-            files: that the owner has on the shelf.
+            owned: bytes that the owner has here.
+            taken: bytes that all have here.
+            files: that the owner has here.
 
         Raises:
             QuotaError: says how much is taken.
         """
         if files >= self.files:
             raise QuotaError(f"you have {files} key files here, which are the most; delete some")
-        if own + size > self.owner or every + size > self.total:
+        if owned + size > self.owner or taken + size > self.total:
             raise QuotaError(
-                f"no room for {size} bytes of keys: {own} of your {self.owner} bytes and "
-                f"{every} of {self.total} in all are taken; delete keys, or come back later"
+                f"no room for {size} bytes of keys: {owned} of your {self.owner} bytes and "
+                f"{taken} of {self.total} in all are taken; delete keys, or come back later"
             )
 
 
 DEFAULT = Limits()
 
 
-class Shelf(Protocol):
+class KeyRepository(Protocol):
     """A place for key files: a folder, a database."""
 
     def begin(self, name: str, owner: str, size: int) -> Entry:
@@ -137,37 +137,37 @@ class Shelf(Protocol):
         """Drop what has not been used for too long; how many files that were."""
         ...
 
-    def taken(self) -> int:
+    def total_bytes(self) -> int:
         """Bytes of all files."""
         ...
 
 
-def wrong_piece(entry: Entry, offset: int, end: int) -> WireError:
+def piece_error(entry: Entry, offset: int, end: int) -> WireError:
     """The error for a piece that does not go on where the last one ended."""
     return WireError(
         f"expected a piece at {entry.received} of {entry.size}, got one from {offset} to {end}"
     )
 
 
-def wrong_hash(name: str, found: str) -> WireError:
+def hash_error(name: str, digest: str) -> WireError:
     """The error for a file that is not what its name says."""
     return WireError(
-        f"the bytes hash to {found} and should hash to {name}; they were altered on the way: send "
+        f"the bytes hash to {digest} and should hash to {name}; they were altered on the way: send "
         f"them again"
     )
 
 
-def damaged(name: str) -> KeyMismatch:
+def damaged_error(name: str) -> KeyMismatch:
     """The error for a file that is no longer what its name says."""
     return KeyMismatch(f"key file {name} was damaged on the server and is dropped; send it again")
 
 
-def missing(name: str) -> KeyMismatch:
+def missing_error(name: str) -> KeyMismatch:
     """The error for a file that is not there."""
     return KeyMismatch(f"there is no key file {name} of yours here; send it first")
 
 
-def unfinished(entry: Entry) -> KeyMismatch:
+def unfinished_error(entry: Entry) -> KeyMismatch:
     """The error for a file that is not whole."""
     return KeyMismatch(
         f"of key file {entry.name} {entry.received} of {entry.size} bytes are here; send the rest"
@@ -175,16 +175,16 @@ def unfinished(entry: Entry) -> KeyMismatch:
 
 
 @dataclass
-class Ages:
-    """Counts the seconds that servers have lived through, for a shelf that they share.
+class UptimeClock:
+    """Counts the seconds that servers have lived through, for a repository that they share.
 
     A wall clock that jumps forth would make all keys old at once; one that jumps back would keep
-    them for ever. So a shelf has a clock of its own, which a server moves on at each sweep: by the
-    seconds that passed for that server, which no jump changes, and not by those that another server
-    has counted already.
+    them for ever. So a repository has a clock of its own, which a server moves on at each sweep: by
+    the seconds that passed for that server, which no jump changes, and not by those that another
+    server has counted already.
 
     Args:
-        wall: seconds since 1970, which all servers of a shelf have about in common.
+        wall: seconds since 1970, which all servers of a repository have about in common.
         steady: seconds that never go back, this process's own.
     """
 
@@ -196,12 +196,12 @@ class Ages:
         """Begin to count."""
         self._last = self.steady()
 
-    def passed(self, swept: float) -> float:
-        """Seconds to move the shelf's clock on by.
+    def elapsed(self, swept: float) -> float:
+        """Seconds to move the repository's clock on by.
 
         Args:
             swept: when the last server did so, by the wall clock.
         """
         now = self.steady()
-        own, self._last = now - self._last, now
-        return max(0.0, min(own, self.wall() - swept))
+        passed, self._last = now - self._last, now
+        return max(0.0, min(passed, self.wall() - swept))

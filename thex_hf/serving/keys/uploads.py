@@ -1,4 +1,4 @@
-"""Key files on their way to the shelf: one step of an owner at a time, the last one a trial."""
+"""Uploads of key files: one step of an owner at a time, and at last a trial by a worker."""
 
 from __future__ import annotations
 
@@ -10,38 +10,39 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from thex_hf.errors import KeyMismatch, ThexError
-from thex_hf.serving.fairness import ANYONE, Turns
-from thex_hf.serving.keys.repository import Entry, Shelf
-from thex_hf.serving.worker_pool import Crew
+from thex_hf.serving.fairness import ANYONE, FairLock
+from thex_hf.serving.keys.repository import Entry, KeyRepository
+from thex_hf.serving.worker import Job
+from thex_hf.serving.worker_pool import WorkerPool
 
 T = TypeVar("T")
 FRESH_SECONDS = 10.0
-"""That the bytes on the shelf, as shown to whoever asks, may be old."""
+"""How old the number of bytes may be that whoever asks is shown."""
 
 
 class Uploads:
-    """The shelf as a server's clients use it. For one event loop.
+    """The repository as a server's clients use it. For one event loop.
 
     Of one owner one step is done at a time, so that nobody fills the threads or holds a lock that
     others wait for.
 
     Args:
-        shelf: where keys go.
-        crew: tries the ones that are whole.
+        repository: where keys go.
+        pool: of the workers that try the ones that are whole.
     """
 
-    def __init__(self, shelf: Shelf, crew: Crew) -> None:
-        self._shelf, self._crew = shelf, crew
-        self._steps: defaultdict[str, Turns] = defaultdict(Turns)
-        self._taken, self._counted = 0, -FRESH_SECONDS
+    def __init__(self, repository: KeyRepository, pool: WorkerPool) -> None:
+        self._repository, self._pool = repository, pool
+        self._locks: defaultdict[str, FairLock] = defaultdict(FairLock)
+        self._total, self._counted = 0, -FRESH_SECONDS
 
     async def begin(self, name: str, owner: str, size: int) -> Entry:
-        """See :meth:`thex_hf.serving.keys.repository.Shelf.begin`."""
-        return await self._step(owner, name, lambda: self._shelf.begin(name, owner, size))
+        """See :meth:`thex_hf.serving.keys.repository.KeyRepository.begin`."""
+        return await self._step(owner, name, lambda: self._repository.begin(name, owner, size))
 
     async def find(self, name: str, owner: str) -> Entry | None:
-        """See :meth:`thex_hf.serving.keys.repository.Shelf.find`."""
-        return await self._step(owner, name, lambda: self._shelf.find(name, owner))
+        """See :meth:`thex_hf.serving.keys.repository.KeyRepository.find`."""
+        return await self._step(owner, name, lambda: self._repository.find(name, owner))
 
     async def require(self, name: str, owner: str) -> None:
         """Refuse a piece of a file that nobody announced, before it is read.
@@ -53,51 +54,51 @@ class Uploads:
             raise KeyMismatch(f"no key file {name} of yours was announced; begin one first")
 
     async def write(self, name: str, owner: str, offset: int, data: bytes) -> Entry:
-        """Put a piece on the shelf; a file that is whole is tried by a worker, dropped if bad.
+        """Put a piece where it goes; a file that is whole is tried by a worker, dropped if bad.
 
         Raises:
-            ThexError: as :meth:`thex_hf.serving.keys.repository.Shelf.write`, or what is wrong with
-                the keys.
+            ThexError: as :meth:`thex_hf.serving.keys.repository.KeyRepository.write`, or what is
+                wrong with the keys.
         """
-        shelf = self._shelf
-        entry = await self._step(owner, name, lambda: shelf.write(name, owner, offset, data))
+        repository = self._repository
+        entry = await self._step(owner, name, lambda: repository.write(name, owner, offset, data))
         if entry.complete:
             try:
-                await self._crew.ask({"op": "keys", "owner": owner, "keys": name})
+                await self._pool.ask(Job("keys", owner, name))
             except ThexError as error:
                 if isinstance(error, ValueError):  # the file is to blame, not the server
-                    await self._step(owner, name, lambda: shelf.delete(name, owner))
+                    await self._step(owner, name, lambda: repository.delete(name, owner))
                 raise
         return entry
 
     async def forget(self, name: str, owner: str) -> None:
-        """Drop a key file, on the shelf and in every worker."""
-        await self._step(owner, name, lambda: self._shelf.delete(name, owner))
-        await self._crew.tell_all({"op": "forget", "owner": owner, "keys": name})
+        """Drop a key file, here and in every worker."""
+        await self._step(owner, name, lambda: self._repository.delete(name, owner))
+        await self._pool.ask_all(Job("forget", owner, name))
 
     async def sweep(self) -> int:
-        """See :meth:`thex_hf.serving.keys.repository.Shelf.sweep`."""
-        return await asyncio.to_thread(self._shelf.sweep)
+        """See :meth:`thex_hf.serving.keys.repository.KeyRepository.sweep`."""
+        return await asyncio.to_thread(self._repository.sweep)
 
-    async def taken(self) -> int:
+    async def total_bytes(self) -> int:
         """Bytes of all files, counted at most ten seconds ago. Raises KeyStoreError."""
-        async with self._alone(""):
+        async with self._lock(""):
             if time.monotonic() - self._counted >= FRESH_SECONDS:
-                self._taken = await asyncio.to_thread(self._shelf.taken)
+                self._total = await asyncio.to_thread(self._repository.total_bytes)
                 self._counted = time.monotonic()
-        return self._taken
+        return self._total
 
     async def _step(self, owner: str, name: str, work: Callable[[], T]) -> T:
         """Do something with one owner's files in a thread; of ``anyone``'s, with one file."""
-        async with self._alone(f"{owner} {name}" if owner == ANYONE else owner):
+        async with self._lock(f"{owner} {name}" if owner == ANYONE else owner):
             return await asyncio.to_thread(work)
 
     @asynccontextmanager
-    async def _alone(self, whose: str) -> AsyncIterator[None]:
-        steps = self._steps[whose]
+    async def _lock(self, whose: str) -> AsyncIterator[None]:
+        lock = self._locks[whose]
         try:
-            async with steps.turn(whose):
+            async with lock.hold(whose):
                 yield
         finally:
-            if steps.free:
-                self._steps.pop(whose, None)
+            if lock.free:
+                self._locks.pop(whose, None)
