@@ -27,7 +27,7 @@ def served():
         port = free.getsockname()[1]
     page = make_page({"the-x": thex_hf.bundled_checkpoint()})
     app, url, _ = page.launch(server_port=port, prevent_thread_lock=True, quiet=True)
-    yield url, page.guests
+    yield url, page.sessions
     app.get_blocks().close()
 
 
@@ -103,18 +103,18 @@ def test_two_tabs_at_once_do_not_mix(tab, browser, address):
 
 
 def test_who_closes_the_page_is_forgotten(served, browser):
-    address, guests = served
+    address, sessions = served
     context = browser.new_context()
     page = context.new_page()
     page.goto(address)
     ask(page, " ")
     page.wait_for_selector("[role=alert]")
-    assert len(guests) >= 1
+    assert len(sessions) >= 1
     context.close()
     end = time.monotonic() + PATIENCE / 1000
-    while len(guests) and time.monotonic() < end:
+    while len(sessions) and time.monotonic() < end:
         time.sleep(0.2)
-    assert len(guests) == 0  # those of the tests before have closed theirs too
+    assert len(sessions) == 0  # those of the tests before have closed theirs too
 
 
 def test_a_protocol_says_what_it_protects_before_anything_runs(tab):

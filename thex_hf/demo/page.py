@@ -11,9 +11,9 @@ import gradio
 
 from thex_hf.bundled import BUNDLED, bundled_checkpoint
 from thex_hf.demo.render import PANELS, render
-from thex_hf.demo.servers import Host
-from thex_hf.demo.sessions import Guests, run
-from thex_hf.demo.view_state import Scene
+from thex_hf.demo.servers import Servers
+from thex_hf.demo.sessions import Sessions, run
+from thex_hf.demo.view_state import ViewState
 
 TITLE = "Classify a text that the server cannot read"
 NOTE = (
@@ -40,30 +40,30 @@ AT_ONCE = 4
 
 @dataclass(eq=False)
 class Page:
-    """A Gradio page over a host.
+    """A Gradio page over models and their servers.
 
     Args:
-        host: models and servers.
+        servers: of the models.
     """
 
-    host: Host
-    guests: Guests = field(init=False)
+    servers: Servers
+    sessions: Sessions = field(init=False)
 
     def __post_init__(self) -> None:
         """No visitors yet."""
-        self.guests = Guests(self.host)
+        self.sessions = Sessions(self.servers)
 
     def blocks(self) -> Any:
         """The page as ``gradio.Blocks``, for a program that serves it itself."""
-        first = Scene(protocol=self.host.protocols[0], engine=self.host.engines[0])
+        first = ViewState(protocol=self.servers.protocols[0], engine=self.servers.engines[0])
         with gradio.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as blocks:
             gradio.Markdown(f"# {TITLE}\n{NOTE}")
             with gradio.Row():
                 text = gradio.Textbox(
                     label="Text", value=EXAMPLES[0], max_lines=4, scale=4, elem_id="text"
                 )
-                protocol = _choice("Protocol", self.host.protocols, PROTOCOLS)
-                engine = _choice("Engine", self.host.engines, ENGINES)
+                protocol = _choice("Protocol", self.servers.protocols, PROTOCOLS)
+                engine = _choice("Engine", self.servers.engines, ENGINES)
             button = gradio.Button("Classify under encryption", variant="primary", elem_id="go")
             gradio.Examples([[text] for text in EXAMPLES], text)
             shown = dict(zip(PANELS, render(first), strict=True))
@@ -89,22 +89,22 @@ class Page:
         """Serve the page; ``options`` of ``gradio.Blocks.launch``."""
         style = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
         theme = gradio.themes.Base(font=["system-ui", "sans-serif"], font_mono=["monospace"])
-        own = {"css": style, "theme": theme, "footer_links": [], "share": False}
-        return self.blocks().queue(max_size=64).launch(**{**own, **options})
+        defaults = {"css": style, "theme": theme, "footer_links": [], "share": False}
+        return self.blocks().queue(max_size=64).launch(**{**defaults, **options})
 
     def _begin(self, protocol: str, engine: str, request: gradio.Request) -> tuple[str, ...]:
-        guest = self.guests.of(str(request.session_hash))
-        return render(Scene(protocol, engine, key_bytes=guest.key_bytes(protocol, engine)))
+        session = self.sessions.of(str(request.session_hash))
+        return render(ViewState(protocol, engine, key_bytes=session.key_bytes(protocol, engine)))
 
     def _classify(
         self, text: str, protocol: str, engine: str, request: gradio.Request
     ) -> Iterator[tuple[str, ...]]:
-        guest = self.guests.of(str(request.session_hash))
-        for scene in run(guest, text or "", protocol, engine):
-            yield render(scene)
+        session = self.sessions.of(str(request.session_hash))
+        for state in run(session, text or "", protocol, engine):
+            yield render(state)
 
     def _leave(self, request: gradio.Request) -> None:
-        self.guests.leave(str(request.session_hash))
+        self.sessions.leave(str(request.session_hash))
 
 
 def _choice(label: str, names: Sequence[str], words: Mapping[str, str]) -> gradio.Dropdown:
@@ -116,7 +116,7 @@ def make_page(folders: Mapping[str, str | Path] | None = None) -> Page:
     """A page over models by form, ``the-x`` and ``polynomial``; the bundled ones.
 
     Raises:
-        ConversionError, InputError: as :class:`thex_hf.demo.servers.Host`.
+        ConversionError, InputError: as :class:`thex_hf.demo.servers.Servers`.
     """
     chosen = folders or {form: bundled_checkpoint(form) for form in BUNDLED}
-    return Page(Host({form: Path(folder) for form, folder in chosen.items()}))
+    return Page(Servers({form: Path(folder) for form, folder in chosen.items()}))

@@ -1,4 +1,4 @@
-"""A slot backend whose servers say when they have switched a key: how far a run has come."""
+"""A slot backend whose servers report each key switch: how far a run has come."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from thex_hf.ckks.engine import AnyVector, Blinding, ClientEngine, Handle, Plain
 from thex_hf.ckks.packing.moves import Move
 from thex_hf.ckks.parameters import Parameters
 
-Tick = Callable[[], None]
+OnKeySwitch = Callable[[], None]
 
-_TICK: ContextVar[Tick | None] = ContextVar("tick", default=None)
+_CALLBACK: ContextVar[OnKeySwitch | None] = ContextVar("on_key_switch", default=None)
 
 
 @contextmanager
-def watching(tick: Tick) -> Iterator[None]:
-    """Call ``tick`` after each key switch that this thread's server makes meanwhile."""
-    token = _TICK.set(tick)
+def on_key_switch(callback: OnKeySwitch) -> Iterator[None]:
+    """Call ``callback`` after each key switch that this thread's server makes meanwhile."""
+    token = _CALLBACK.set(callback)
     try:
         yield
     finally:
-        _TICK.reset(token)
+        _CALLBACK.reset(token)
 
 
 @dataclass(frozen=True)
-class WatchedBackend:
-    """Another backend; its server engines are watched.
+class RecordingBackend:
+    """Another backend; its server engines report their key switches.
 
     Args:
         real: the backend that does it.
@@ -57,12 +57,12 @@ class WatchedBackend:
     def server(
         self, parameters: Parameters, evaluation: EvaluationKeys, rotations: tuple[int, ...]
     ) -> ServerEngine:
-        """The real one's engine, watched."""
-        return WatchedEngine(self.real.server(parameters, evaluation, rotations))
+        """The real one's engine, recorded."""
+        return RecordingEngine(self.real.server(parameters, evaluation, rotations))
 
 
 @dataclass(frozen=True)
-class WatchedEngine:
+class RecordingEngine:
     """Passes every verb on; see :class:`thex_hf.ckks.engine.ServerEngine` for what they do.
 
     Args:
@@ -118,15 +118,15 @@ class WatchedEngine:
 
     def relinearise(self, a: Handle) -> Handle:
         """As the real one; counted."""
-        return _counted(self.real.relinearise(a))
+        return _count_key_switch(self.real.relinearise(a))
 
     def rotate(self, a: Handle, step: int) -> Handle:
         """As the real one; counted."""
-        return _counted(self.real.rotate(a, step))
+        return _count_key_switch(self.real.rotate(a, step))
 
     def conjugate(self, a: Handle) -> Handle:
         """As the real one; counted."""
-        return _counted(self.real.conjugate(a))
+        return _count_key_switch(self.real.conjugate(a))
 
     def times_i(self, a: Handle) -> Handle:
         """As the real one."""
@@ -171,8 +171,8 @@ class WatchedEngine:
         return self.real.adopt(data)
 
 
-def _counted(result: Handle) -> Handle:
-    tick = _TICK.get()
-    if tick is not None:
-        tick()
+def _count_key_switch(result: Handle) -> Handle:
+    callback = _CALLBACK.get()
+    if callback is not None:
+        callback()
     return result

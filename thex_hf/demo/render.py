@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from thex_hf._extras import require
 from thex_hf.circuits.protocols import LEARNS
 from thex_hf.ckks.engine import Vector
-from thex_hf.demo.view_state import Scene
+from thex_hf.demo.view_state import ViewState
 
 PANELS = ("client", "wire", "server", "answer")
 MOST_TOKENS = 40
@@ -22,26 +22,26 @@ HEX_ROWS = 4
 HEX_COLUMNS = 8
 
 
-def render(scene: Scene) -> tuple[str, ...]:
+def render(state: ViewState) -> tuple[str, ...]:
     """The HTML of each of :data:`PANELS`."""
-    values = {"scene": scene, **_values(scene)}
+    values = {"state": state, **_values(state)}
     return tuple(_template(name).render(**values) for name in PANELS)
 
 
-def _values(scene: Scene) -> dict[str, Any]:
-    last = scene.passages[-1] if scene.passages else None
+def _values(state: ViewState) -> dict[str, Any]:
+    last = state.all_messages[-1] if state.all_messages else None
     return {
         "last": last,
         "cipher": picture_of_bytes(last.excerpt) if last else "",
-        "plain": "" if scene.embeddings is None else picture_of_numbers(scene.embeddings),
+        "plain": "" if state.embeddings is None else picture_of_numbers(state.embeddings),
         "hexes": _hexes(last.excerpt) if last else [],
-        "learns": LEARNS[scene.protocol],
-        "encrypts": scene.engine != "clear",
+        "learns": LEARNS[state.protocol],
+        "encrypts": state.engine != "clear",
         "width": 2 * WIDTH,
         "most_tokens": MOST_TOKENS,
-        "times": _bars(_times(scene)),
-        "sizes": _bars(_sizes(scene)),
-        "difference": _difference(scene),
+        "times": _bars(_times(state)),
+        "sizes": _bars(_sizes(state)),
+        "difference": _difference(state),
     }
 
 
@@ -50,8 +50,8 @@ def _hexes(data: bytes) -> list[str]:
     return [row.hex(" ") for row in rows if row]
 
 
-def _times(scene: Scene) -> list[tuple[str, float, str]]:
-    seconds = scene.seconds
+def _times(state: ViewState) -> list[tuple[str, float, str]]:
+    seconds = state.seconds
     parts = [
         ("client", seconds.client),
         ("server", seconds.server),
@@ -61,11 +61,11 @@ def _times(scene: Scene) -> list[tuple[str, float, str]]:
     return [(name, value, f"{value:.2f} s") for name, value in parts if value]
 
 
-def _sizes(scene: Scene) -> list[tuple[str, float, str]]:
+def _sizes(state: ViewState) -> list[tuple[str, float, str]]:
     parts = [
-        ("up", scene.bytes(up=True)),
-        ("down", scene.bytes(up=False)),
-        ("keys, once", scene.key_bytes),
+        ("up", state.bytes(up=True)),
+        ("down", state.bytes(up=False)),
+        ("keys, once", state.key_bytes),
     ]
     return [(name, float(value), f"{value / 1e6:.1f} MB") for name, value in parts if value]
 
@@ -78,10 +78,10 @@ def _bars(parts: list[tuple[str, float, str]]) -> list[dict[str, Any]]:
     ]
 
 
-def _difference(scene: Scene) -> float | None:
-    if scene.answer is None or scene.clear is None:
+def _difference(state: ViewState) -> float | None:
+    if state.answer is None or state.clear is None:
         return None
-    return float(abs(scene.answer.logits - scene.clear.logits).max())
+    return float(abs(state.answer.logits - state.clear.logits).max())
 
 
 @cache

@@ -13,10 +13,9 @@ from thex_hf.backends.registry import get_backend, list_backends
 from thex_hf.circuits.dispatch import FORMS
 from thex_hf.circuits.plan import Plan
 from thex_hf.client.half import ClientHalf, Ids
-from thex_hf.client.scores import best
-from thex_hf.demo.recording_backend import WatchedBackend
-from thex_hf.demo.recording_transport import Desk
-from thex_hf.demo.view_state import Tell, Verdict
+from thex_hf.demo.recording_backend import RecordingBackend
+from thex_hf.demo.recording_transport import LockedServer
+from thex_hf.demo.view_state import Prediction, Update
 from thex_hf.errors import InputError, ThexError
 from thex_hf.modeling import ThexBertClassifier, ThexBertForTokenClassification
 from thex_hf.modeling.opening import open_model
@@ -24,13 +23,13 @@ from thex_hf.serving.server import ThexServer
 
 
 @dataclass(frozen=True)
-class Hosted:
+class DemoModel:
     """One model: its client half, and the whole of it in clear."""
 
     half: ClientHalf
     model: ThexBertClassifier
 
-    def verdict(self, ids: Ids, types: Ids) -> Verdict:
+    def predict(self, ids: Ids, types: Ids) -> Prediction:
         """The answer of the model in clear, which no server computes outside this page."""
         with torch.no_grad():
             logits = self.model(
@@ -39,12 +38,11 @@ class Hosted:
                 return_dict=True,
             ).logits[0]
         values = logits.double().numpy()
-        found = best(values, self.half.config)
-        return Verdict(str(found["label"]), float(found["score"]), values)
+        return Prediction.of(values, self.half.config)
 
 
 @dataclass(eq=False)
-class Host:
+class Servers:
     """Models and servers, made when first asked for.
 
     Args:
@@ -56,13 +54,13 @@ class Host:
     """
 
     folders: Mapping[str, Path]
-    _hosted: dict[str, Hosted] = field(init=False, default_factory=dict)
-    _desks: dict[tuple[str, str], Desk] = field(init=False, default_factory=dict)
+    _models: dict[str, DemoModel] = field(init=False, default_factory=dict)
+    _servers: dict[tuple[str, str], LockedServer] = field(init=False, default_factory=dict)
     _encoded: set[tuple[str, str]] = field(init=False, default_factory=set)
     _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        """Load the models, so that a wrong one is told at the start."""
+        """Load the models, so that a wrong one is refused at the start."""
         if not self.folders or not set(self.folders) <= set(FORMS.values()):
             forms = sorted(set(FORMS.values()))
             raise InputError(f"expected models by form, {forms}, got {sorted(self.folders)}")
@@ -72,7 +70,7 @@ class Host:
                 raise InputError(
                     "the page shows models that classify texts, this one classifies tokens"
                 )
-            self._hosted[form] = Hosted(ClientHalf.open(folder), model)
+            self._models[form] = DemoModel(ClientHalf.open(folder), model)
 
     @property
     def protocols(self) -> list[str]:
@@ -82,42 +80,42 @@ class Host:
     @property
     def engines(self) -> list[str]:
         """Slot engines whose libraries are here, those that encrypt first."""
-        found = [name for name in list_backends() if _usable(name)]
-        return sorted(found, key=lambda name: (name == "clear", name))
+        names = [name for name in list_backends() if _usable(name)]
+        return sorted(names, key=lambda name: (name == "clear", name))
 
-    def hosted(self, protocol: str) -> Hosted:
+    def model_for(self, protocol: str) -> DemoModel:
         """The model that a protocol serves."""
-        return self._hosted[FORMS[protocol]]
+        return self._models[FORMS[protocol]]
 
-    def desk(self, protocol: str, engine: str) -> Desk:
+    def server(self, protocol: str, engine: str) -> LockedServer:
         """The server of a protocol on an engine. Raises as ``ThexServer``."""
         with self._lock:
-            if (protocol, engine) not in self._desks:
-                model = self.hosted(protocol).model
+            if (protocol, engine) not in self._servers:
+                model = self.model_for(protocol).model
                 server = ThexServer(
                     model.encoder_weights(),
-                    WatchedBackend(get_backend(engine)),
+                    RecordingBackend(get_backend(engine)),
                     ranges=model.config.ranges,
                     protocol=protocol,
                 )
-                self._desks[protocol, engine] = Desk(server)
-            return self._desks[protocol, engine]
+                self._servers[protocol, engine] = LockedServer(server)
+            return self._servers[protocol, engine]
 
-    def encode(self, plan: Plan, engine: str, tell: Tell) -> bool:
+    def encode(self, plan: Plan, engine: str, update: Update) -> bool:
         """Encode the weights of a plan, which is done once; whether it was done now."""
-        desk = self.desk(plan.protocol, engine)
+        locked = self.server(plan.protocol, engine)
         total = sum(count for (verb, _), count in plan.operations.items() if verb == "encode")
         done = 0
 
-        def tick() -> None:
+        def count_one() -> None:
             nonlocal done
             done += 1
-            tell({"encoded": (done, total)})
+            update({"encoded": (done, total)})
 
-        with desk.lock:
+        with locked.lock:
             if (plan.id, engine) in self._encoded:
                 return False
-            desk.server.prepare(tick, plan.id)
+            locked.server.prepare(count_one, plan.id)
             self._encoded.add((plan.id, engine))
         return True
 

@@ -12,116 +12,119 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from thex_hf.client.exchange import Client
-from thex_hf.client.scores import best
-from thex_hf.demo.recording_transport import Wire, facts_of
-from thex_hf.demo.servers import Host
-from thex_hf.demo.view_state import Scene, Seconds, Tell, Verdict
+from thex_hf.demo.recording_transport import RecordingTransport, public_facts
+from thex_hf.demo.servers import Servers
+from thex_hf.demo.view_state import Prediction, Seconds, Update, ViewState
 from thex_hf.errors import ThexError
 
-MOST_GUESTS = 8
-TICK = 0.25  # seconds between two scenes
+MOST_SESSIONS = 8
+REFRESH_SECONDS = 0.25  # seconds between two view states
 
 Changes = Mapping[str, Any]
 
 
 @dataclass(eq=False)
-class Guest:
+class Session:
     """One visitor: a client for each protocol and engine that was tried.
 
     Args:
-        host: with the servers.
+        servers: of the models.
         name: owner of keys and runs; drawn, so that nobody guesses it.
         lock: held while a text of theirs is on its way.
     """
 
-    host: Host
+    servers: Servers
     name: str = field(default_factory=lambda: secrets.token_hex(16))
     lock: threading.Lock = field(default_factory=threading.Lock)
-    _clients: dict[tuple[str, str], tuple[Client, Wire]] = field(default_factory=dict, repr=False)
+    _clients: dict[tuple[str, str], tuple[Client, RecordingTransport]] = field(
+        default_factory=dict, repr=False
+    )
 
-    def client(self, protocol: str, engine: str) -> tuple[Client, Wire]:
-        """The client that speaks to that server, and its wire."""
+    def client(self, protocol: str, engine: str) -> tuple[Client, RecordingTransport]:
+        """The client that speaks to that server, and its transport."""
         if (protocol, engine) not in self._clients:
-            wire = Wire(self.host.desk(protocol, engine), self.name)
-            self._clients[protocol, engine] = Client(wire, backend=engine, tries=2), wire
+            transport = RecordingTransport(self.servers.server(protocol, engine), self.name)
+            self._clients[protocol, engine] = Client(transport, backend=engine, tries=2), transport
         return self._clients[protocol, engine]
 
     def key_bytes(self, protocol: str, engine: str) -> int:
         """Size of the evaluation keys that this server has of the visitor; 0 before any."""
-        known = self._clients.get((protocol, engine))
-        return known[1].key_bytes if known else 0
+        pair = self._clients.get((protocol, engine))
+        return pair[1].key_bytes if pair else 0
 
 
 @dataclass(eq=False)
-class Guests:
-    """Visitors by their browser's session; the longest unseen one makes room for a new one."""
+class Sessions:
+    """Sessions by browser; the longest unseen one makes room for a new one."""
 
-    host: Host
-    most: int = MOST_GUESTS
-    _held: OrderedDict[str, Guest] = field(default_factory=OrderedDict, repr=False)
+    servers: Servers
+    most: int = MOST_SESSIONS
+    _sessions: OrderedDict[str, Session] = field(default_factory=OrderedDict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._sessions)
 
-    def of(self, session: str) -> Guest:
-        """The visitor of a session."""
+    def of(self, browser: str) -> Session:
+        """The session of a browser."""
         with self._lock:
-            guest = self._held.setdefault(session, Guest(self.host))
-            self._held.move_to_end(session)
-            while len(self._held) > self.most:
-                self._held.popitem(last=False)
-            return guest
+            session = self._sessions.setdefault(browser, Session(self.servers))
+            self._sessions.move_to_end(browser)
+            while len(self._sessions) > self.most:
+                self._sessions.popitem(last=False)
+            return session
 
-    def leave(self, session: str) -> None:
+    def leave(self, browser: str) -> None:
         """Forget a visitor, the secret keys with them."""
         with self._lock:
-            self._held.pop(session, None)
+            self._sessions.pop(browser, None)
 
 
-def run(guest: Guest, text: str, protocol: str, engine: str) -> Iterator[Scene]:
-    """Classify a text; a scene now and then, and the last one with the answer or an error.
+def run(session: Session, text: str, protocol: str, engine: str) -> Iterator[ViewState]:
+    """Classify a text; a view state now and then, the last one with the answer or an error.
 
     Args:
-        guest: whose text it is.
+        session: whose text it is.
         text: to classify.
-        protocol: one of the host's.
-        engine: one of the host's.
+        protocol: one of the servers'.
+        engine: one of the servers'.
     """
-    news: queue.SimpleQueue[Changes] = queue.SimpleQueue()
-    scene = Scene(protocol, engine, "running", "The client prepares the text.")
-    yield scene
-    worker = threading.Thread(target=_work, args=(guest, text, scene, news.put), daemon=True)
+    updates: queue.SimpleQueue[Changes] = queue.SimpleQueue()
+    state = ViewState(protocol, engine, "running", "The client prepares the text.")
+    yield state
+    worker = threading.Thread(
+        target=_run_in_thread, args=(session, text, state, updates.put), daemon=True
+    )
     worker.start()
     while True:
-        changes = _drain(news)
-        scene = replace(scene, **changes)
-        yield scene
-        if scene.status != "running":
+        changes = _next_changes(updates)
+        state = replace(state, **changes)
+        yield state
+        if state.status != "running":
             return
 
 
-def _drain(news: queue.SimpleQueue[Changes]) -> dict[str, Any]:
-    """All that was told within a tick, joined; at once where the text is done."""
-    found: dict[str, Any] = {}
-    end = time.monotonic() + TICK
-    while (left := end - time.monotonic()) > 0 and "status" not in found:
+def _next_changes(updates: queue.SimpleQueue[Changes]) -> dict[str, Any]:
+    """All changes within :data:`REFRESH_SECONDS`, joined; at once where the text is done."""
+    changes: dict[str, Any] = {}
+    end = time.monotonic() + REFRESH_SECONDS
+    while (left := end - time.monotonic()) > 0 and "status" not in changes:
         try:
-            found |= news.get(timeout=left)
+            changes |= updates.get(timeout=left)
         except queue.Empty:
             break
-    return found
+    return changes
 
 
-def _work(guest: Guest, text: str, scene: Scene, tell: Tell) -> None:
+def _run_in_thread(session: Session, text: str, state: ViewState, update: Update) -> None:
     try:
-        with guest.lock:
-            _classify(guest, text, scene, tell)
-        tell({"status": "answered", "doing": "The client has read the answer."})
+        with session.lock:
+            _classify(session, text, state, update)
+        update({"status": "answered", "activity": "The client has read the answer."})
     except ThexError as error:
-        tell({"status": "failed", "error": sentence(error)})
+        update({"status": "failed", "error": sentence(error)})
     except Exception as error:
-        tell({"status": "failed", "error": f"Something went wrong: {type(error).__name__}."})
+        update({"status": "failed", "error": f"Something went wrong: {type(error).__name__}."})
         raise
 
 
@@ -131,26 +134,28 @@ def sentence(error: ThexError) -> str:
     return words[:1].upper() + words[1:] + ("" if words.endswith((".", "?", "!")) else ".")
 
 
-def _classify(guest: Guest, text: str, scene: Scene, tell: Tell) -> None:
-    hosted = guest.host.hosted(scene.protocol)
-    caller, wire = guest.client(scene.protocol, scene.engine)
-    tell({"key_bytes": wire.key_bytes})  # first: they may have crossed before a text is refused
-    ids, types = hosted.half.tokenise(text)
-    names = tuple(hosted.half.tokenizer.id_to_token(int(token)) for token in ids)
-    tell({"tokens": names})
-    plan = wire.desk.server.plans[caller.plan(len(ids)).id]  # the server's has counts in it
-    embeddings = hosted.half.embed(ids, types)
-    tell({"embeddings": embeddings, "facts": facts_of(plan), "rounds": plan.schedule.rounds})
-    tell({"place": "server", "doing": "The server encodes its weights, once for all visitors."})
+def _classify(session: Session, text: str, state: ViewState, update: Update) -> None:
+    model = session.servers.model_for(state.protocol)
+    client, transport = session.client(state.protocol, state.engine)
+    # first: keys may have crossed before a text is refused
+    update({"key_bytes": transport.key_bytes})
+    ids, types = model.half.tokenise(text)
+    names = tuple(model.half.tokenizer.id_to_token(int(token)) for token in ids)
+    update({"tokens": names})
+    plan = transport.locked.server.plans[client.plan(len(ids)).id]  # the server's has counts in it
+    embeddings = model.half.embed(ids, types)
+    update({"embeddings": embeddings, "facts": public_facts(plan), "rounds": plan.schedule.rounds})
+    update(
+        {"active": "server", "activity": "The server encodes its weights, once for all visitors."}
+    )
     begin = time.perf_counter()
-    fresh = guest.host.encode(plan, scene.engine, tell)
+    fresh = session.servers.encode(plan, state.engine, update)
     encoding = time.perf_counter() - begin if fresh else 0.0
-    tell({"place": "client", "doing": "The client encrypts; its first text needs keys, too."})
-    wire.begin(plan, tell)
-    tell({"switched": (0, plan.key_switches)})
-    call = caller.run(embeddings)
-    seconds = Seconds(call.keygen_seconds, encoding, call.client_seconds, call.server_seconds)
-    found = best(call.logits, hosted.half.config)
-    answer = Verdict(str(found["label"]), float(found["score"]), call.logits)
-    tell({"seconds": seconds, "answer": answer})
-    tell({"clear": hosted.verdict(ids, types)})
+    update({"active": "client", "activity": "The client encrypts; its first text needs keys, too."})
+    transport.begin(plan, update)
+    update({"key_switches": (0, plan.key_switches)})
+    result = client.run(embeddings)
+    seconds = Seconds(result.keygen_seconds, encoding, result.client_seconds, result.server_seconds)
+    answer = Prediction.of(result.logits, model.half.config)
+    update({"seconds": seconds, "answer": answer})
+    update({"clear": model.predict(ids, types)})

@@ -1,4 +1,4 @@
-"""What the page shows of one text, at one moment. Plain values; knows no page and no library."""
+"""What the page shows of one text, at one moment. Plain values; knows no page."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from thex_hf.ckks.engine import Vector
+from thex_hf.client.scores import best
 
-Tell = Callable[[Mapping[str, Any]], None]
-"""Told which fields of the scene have changed, by name."""
+Update = Callable[[Mapping[str, Any]], None]
+"""Is told which fields of the view state have changed, by name."""
 
 
 @dataclass(frozen=True)
-class Passage:
+class WireMessage:
     """One message that crossed the wire.
 
     Args:
@@ -30,12 +31,18 @@ class Passage:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Prediction:
     """A label, its score, and the logits ``(labels,)``."""
 
     label: str
     score: float
     logits: Vector
+
+    @classmethod
+    def of(cls, logits: Vector, config: Mapping[str, Any]) -> Prediction:
+        """The most probable label, by a model's configuration."""
+        first = best(logits, config)
+        return cls(str(first["label"]), float(first["score"]), logits)
 
 
 @dataclass(frozen=True)
@@ -49,22 +56,22 @@ class Seconds:
 
 
 @dataclass(frozen=True)
-class Scene:
+class ViewState:
     """One text on its way.
 
     Args:
         protocol: that it runs under.
         engine: that encrypts; ``clear`` does not.
         status: ``idle``, ``running``, ``answered`` or ``failed``.
-        doing: what happens now, in a sentence.
-        place: who is at work: ``client`` or ``server``.
+        activity: what happens now, in a sentence.
+        active: who is at work: ``client`` or ``server``.
         tokens: of the text; the client's.
         embeddings: ``(n, d)``; the client's.
         facts: of the plan, which both sides know.
         key_bytes: of this visitor's evaluation keys, once the server has them.
         encoded: plaintexts of the weights done, and of how many.
-        switched: key switches done, and of how many.
-        passages: messages so far, keys first if they crossed this time.
+        key_switches: done, and of how many.
+        all_messages: so far, keys first if they crossed this time.
         rounds: of the plan.
         seconds: so far.
         answer: decrypted by the client.
@@ -75,29 +82,29 @@ class Scene:
     protocol: str = "client-aided"
     engine: str = "seal"
     status: str = "idle"
-    doing: str = ""
-    place: str = "client"
+    activity: str = ""
+    active: str = "client"
     tokens: tuple[str, ...] = ()
     embeddings: Vector | None = None
     facts: Mapping[str, int] | None = None
     key_bytes: int = 0
     encoded: tuple[int, int] = (0, 0)
-    switched: tuple[int, int] = (0, 0)
-    passages: tuple[Passage, ...] = ()
+    key_switches: tuple[int, int] = (0, 0)
+    all_messages: tuple[WireMessage, ...] = ()
     rounds: int = 0
     seconds: Seconds = Seconds()
-    answer: Verdict | None = None
-    clear: Verdict | None = None
+    answer: Prediction | None = None
+    clear: Prediction | None = None
     error: str = ""
 
     @property
-    def messages(self) -> tuple[Passage, ...]:
+    def text_messages(self) -> tuple[WireMessage, ...]:
         """Those of the text, without the keys."""
-        return tuple(one for one in self.passages if one.name != KEYS)
+        return tuple(one for one in self.all_messages if one.name != KEYS)
 
     def bytes(self, *, up: bool) -> int:
         """That crossed one way for this text."""
-        return sum(one.size for one in self.messages if one.up is up)
+        return sum(one.size for one in self.text_messages if one.up is up)
 
 
 KEYS = "evaluation keys"
