@@ -9,6 +9,9 @@ from thex_hf.errors import ConversionError
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
 from thex_hf.modeling.embeddings import first_true
 
+REGRESSION = "regression"
+PROBLEM_TYPES = (REGRESSION, "single_label_classification", "multi_label_classification")
+"""What transformers calls the task of a classifier of texts."""
 IGNORED = -100
 """Label of a token that has none: padding, special tokens, later pieces of a word."""
 

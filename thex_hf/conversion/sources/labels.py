@@ -7,9 +7,7 @@ from typing import Any
 
 from thex_hf.conversion.sources.family import SEQUENCE
 from thex_hf.errors import ConversionError
-
-REGRESSION = "regression"
-PROBLEMS = (REGRESSION, "single_label_classification", "multi_label_classification")
+from thex_hf.modeling.tasks import PROBLEM_TYPES, REGRESSION
 
 
 def names_of(id2label: Any, name: str) -> list[str]:
@@ -44,29 +42,29 @@ def names_of(id2label: Any, name: str) -> list[str]:
     return [str(label) for label in labels]
 
 
-def check_labels(found: Mapping[str, Any], name: str) -> None:
+def check_labels(config: Mapping[str, Any], name: str) -> None:
     """Refuse a ``config.json`` whose labels cannot be told apart or contradict each other.
 
     A ``label2id`` that is missing, or has other names, says nothing: ``id2label`` counts, as in
     transformers.
 
     Args:
-        found: the configuration as read.
+        config: the configuration as read.
         name: of the checkpoint, for messages.
 
     Raises:
         ConversionError: says what is wrong with which field.
     """
-    problem = found.get("problem_type")
-    if problem is not None and problem not in PROBLEMS:
+    problem = config.get("problem_type")
+    if problem is not None and problem not in PROBLEM_TYPES:
         raise ConversionError(
-            f"problem_type of {name!r} should be {', '.join(PROBLEMS)} or null; got {problem!r}. "
-            "Correct it in config.json."
+            f"problem_type of {name!r} should be {', '.join(PROBLEM_TYPES)} or null; got "
+            f"{problem!r}. Correct it in config.json."
         )
-    if found.get("id2label") is None:
+    if config.get("id2label") is None:
         return
-    labels = names_of(found["id2label"], name)
-    back = found.get("label2id")
+    labels = names_of(config["id2label"], name)
+    back = config.get("label2id")
     ids = {label: number for number, label in enumerate(labels)}
     pairs = (
         [(str(label), str(number)) for label, number in back.items()]
@@ -76,7 +74,7 @@ def check_labels(found: Mapping[str, Any], name: str) -> None:
     same = {label for label, _ in pairs} == set(ids)
     if same and any(number != str(ids[label]) for label, number in pairs):
         raise ConversionError(
-            f"id2label and label2id of {name!r} contradict each other: {found['id2label']!r} "
+            f"id2label and label2id of {name!r} contradict each other: {config['id2label']!r} "
             f"and {back!r}. Correct the wrong one in config.json."
         )
 

@@ -28,7 +28,6 @@ CLASSES: dict[str, type[Model]] = {
     SEQUENCE: ThexBertForSequenceClassification,
     TOKENS: ThexBertForTokenClassification,
 }
-ENDINGS = {SEQUENCE: "ForSequenceClassification", TOKENS: "ForTokenClassification"}
 
 
 def start_model(
@@ -90,9 +89,10 @@ def check_task(model: PreTrainedModel, task: str) -> None:
     """
     if task not in CLASSES:
         raise ConversionError(f"task should be {' or '.join(CLASSES)}; got {task!r}.")
-    if not type(model).__name__.endswith(ENDINGS[task]):
+    ending = CLASSES[task].__name__.removeprefix("ThexBert")
+    if not type(model).__name__.endswith(ending):
         raise ConversionError(
-            f"task {task!r} needs a model whose class ends in {ENDINGS[task]}; got "
+            f"task {task!r} needs a model whose class ends in {ending}; got "
             f"{type(model).__name__}. Load it with load_source(..., task={task!r})."
         )
 

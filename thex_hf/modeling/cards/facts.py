@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from thex_hf.modeling.cards.checklist import checklist, words_of
+from thex_hf.modeling.cards.measures import STAGES
 from thex_hf.modeling.cards.tables import cost_rows, costs_note, score_rows, texts_words
 from thex_hf.modeling.configuration_thex_bert import RANGE_KEYS, ThexBertConfig
 from thex_hf.modeling.tasks import is_regression, task_of
@@ -16,22 +17,6 @@ PROTOCOLS: dict[str, tuple[str, ...]] = {
     "unconverted": (),
 }
 """Protocols that models of each form serve."""
-
-STAGES = {
-    "unconverted": "unconverted",
-    "fine_tuned": "fine-tuned, unconverted",
-    "relu": "ReLU",
-    "softmax": "softmax estimate",
-    "relu_softmax": "ReLU and softmax estimate",
-    "affine": "affine norms after LN distillation",
-    "bounded": "small attention scores, no pooler",
-    "bounding": "small attention scores, no pooler",
-    "fitted": "polynomials fitted, not trained",
-    "layer_wise": "after layer-wise distillation",
-    "end_to_end": "after end-to-end training",
-    "converted": "this checkpoint",
-}
-"""Words for the stages in a conversion report."""
 
 ACTIVATIONS = {
     "relu": ("relu", "client, during a visit"),

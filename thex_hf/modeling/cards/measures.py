@@ -20,6 +20,22 @@ from thex_hf.weights import tensors_digest
 REPORT_NAME = "conversion.json"
 MEASURES_NAME = "measures.json"
 RECORDS = (REPORT_NAME, MEASURES_NAME)
+STAGES = {
+    "unconverted": "unconverted",
+    "fine_tuned": "fine-tuned, unconverted",
+    "bounded": "small attention scores, no pooler",
+    "bounding": "small attention scores, no pooler",
+    "fitted": "polynomials fitted, not trained",
+    "relu": "ReLU",
+    "softmax": "softmax estimate",
+    "relu_softmax": "ReLU and softmax estimate",
+    "affine": "affine norms after LN distillation",
+    "layer_wise": "after layer-wise distillation",
+    "end_to_end": "after end-to-end training",
+    "converted": "this checkpoint",
+}
+"""Stages in conversion reports, of both forms and of older versions too, in the order in which they
+happen; and words for them."""
 FUNCTION = ("activation", "softmax", "norm", "attention_power", "pooling")
 """Fields of the configuration that decide, with the weights, what a model computes."""
 

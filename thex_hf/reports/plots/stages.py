@@ -8,23 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thex_hf.errors import ConversionError
-from thex_hf.modeling.cards.measures import REPORT_NAME, read_record
+from thex_hf.modeling.cards.measures import REPORT_NAME, STAGES, read_record
 from thex_hf.reports.plots.canvas import COLOURS, new_figure, tidy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ORDER = (
-    "unconverted",
-    "bounded",
-    "fitted",
-    "relu",
-    "relu_softmax",
-    "affine",
-    "layer_wise",
-    "converted",
-)
-"""Stages of both forms, each form's in the order in which they happen."""
+ORDER = tuple(STAGES)
 
 
 @dataclass(frozen=True)
