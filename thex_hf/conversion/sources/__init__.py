@@ -4,13 +4,12 @@ from thex_hf.conversion.sources.adapter import base_of
 from thex_hf.conversion.sources.family import SEQUENCE, TOKENS, Family
 from thex_hf.conversion.sources.files import read_config
 from thex_hf.conversion.sources.load import Source, load_source
-from thex_hf.conversion.sources.registry import SUPPORTED, family_of, head_of, thex_config
+from thex_hf.conversion.sources.registry import family_of, head_of, supported, thex_config
 from thex_hf.conversion.sources.start import fit_head, start_model
 from thex_hf.conversion.sources.weights import to_source, to_thex
 
 __all__ = [
     "SEQUENCE",
-    "SUPPORTED",
     "TOKENS",
     "Family",
     "Source",
@@ -21,6 +20,7 @@ __all__ = [
     "load_source",
     "read_config",
     "start_model",
+    "supported",
     "thex_config",
     "to_source",
     "to_thex",

@@ -76,15 +76,15 @@ def refuse_unmerged(names: Iterable[str]) -> None:
     Raises:
         ConversionError: names a tensor that belongs to an adapter.
     """
-    found = next((name for name in names if any(mark in name for mark in _MARKS)), None)
-    if found is not None:
-        raise ConversionError(f"the model has layers of an adapter ({found}). {ADVICE}")
+    marked = next((name for name in names if any(mark in name for mark in _MARKS)), None)
+    if marked is not None:
+        raise ConversionError(f"the model has layers of an adapter ({marked}). {ADVICE}")
 
 
 def base_of(source: str | Path) -> str | None:
     """The base model of an adapter; None for any other checkpoint."""
-    found = find_adapter(source)
-    return None if found is None else found.base
+    adapter = find_adapter(source)
+    return None if adapter is None else adapter.base
 
 
 def find_adapter(source: str | Path) -> Adapter | None:
@@ -105,8 +105,8 @@ def find_adapter(source: str | Path) -> Adapter | None:
             f"meant? {ADVICE}"
         )
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        base = found["base_model_name_or_path"]
+        config = json.loads(path.read_text(encoding="utf-8"))
+        base = config["base_model_name_or_path"]
         if not isinstance(base, str) or not base:
             raise ValueError("base_model_name_or_path is empty")
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -114,9 +114,9 @@ def find_adapter(source: str | Path) -> Adapter | None:
             f"{name!r} is an adapter, but {CONFIG} does not name its base model "
             f"({type(error).__name__}: {error}). {ADVICE}"
         ) from error
-    if found.get("megatron_config"):  # peft would import a module that the file names
+    if config.get("megatron_config"):  # peft would import a module that the file names
         raise ConversionError(f"{name!r} is an adapter for Megatron, not supported. {ADVICE}")
-    return Adapter(name, base, TASKS.get(str(found.get("task_type"))), _shapes(source))
+    return Adapter(name, base, TASKS.get(str(config.get("task_type"))), _shapes(source))
 
 
 def _shapes(source: str | Path) -> dict[str, tuple[int, ...]]:

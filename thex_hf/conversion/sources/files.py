@@ -28,8 +28,8 @@ def read_config(source: str | Path) -> dict[str, Any]:
             "config.json."
         )
     try:
-        found: dict[str, Any] = PretrainedConfig.get_config_dict(name)[0]
-        if not isinstance(found, dict):
+        config: dict[str, Any] = PretrainedConfig.get_config_dict(name)[0]
+        if not isinstance(config, dict):
             raise TypeError
     except (OSError, ValueError, AttributeError, TypeError) as error:
         reason = " ".join(str(error).split())
@@ -38,7 +38,7 @@ def read_config(source: str | Path) -> dict[str, Any]:
         raise ConversionError(
             f"{name!r} should be a model folder or a Hub name: {reason}"
         ) from error
-    return found
+    return config
 
 
 def read_pooling(source: str | Path) -> str | None:
@@ -51,13 +51,13 @@ def read_pooling(source: str | Path) -> str | None:
     if path is None:
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        pooling = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ConversionError(f"{POOLING_FILE} of {str(source)!r} is no JSON: {error}") from error
-    modes = [name.removeprefix("pooling_mode_") for name, on in found.items() if on is True]
-    modes = [name for name in modes if f"pooling_mode_{name}" in found]
-    if isinstance(found.get("pooling_mode"), str):
-        modes = [found["pooling_mode"]]
+    modes = [name.removeprefix("pooling_mode_") for name, on in pooling.items() if on is True]
+    modes = [name for name in modes if f"pooling_mode_{name}" in pooling]
+    if isinstance(pooling.get("pooling_mode"), str):
+        modes = [pooling["pooling_mode"]]
     names = {"cls_token": "cls", "mean_tokens": "mean", "cls": "cls", "mean": "mean"}
     if len(modes) != 1 or modes[0] not in names:
         raise ConversionError(
@@ -72,10 +72,10 @@ def optional_file(source: str | Path, name: str) -> Path | None:
     if Path(source).is_dir():
         path = Path(source) / name
         return path if path.is_file() else None
-    found = cached_file(
+    cached = cached_file(
         str(source),
         name,
         _raise_exceptions_for_missing_entries=False,
         _raise_exceptions_for_connection_errors=False,
     )
-    return None if found is None else Path(found)
+    return None if cached is None else Path(cached)

@@ -15,7 +15,7 @@ from thex_hf.conversion.sources.adapter import ADVICE, Adapter, find_adapter, me
 from thex_hf.conversion.sources.family import HEADLESS, SEQUENCE
 from thex_hf.conversion.sources.files import optional_file, read_config, read_pooling
 from thex_hf.conversion.sources.labels import check_labels, label_fields, names_of
-from thex_hf.conversion.sources.registry import FAMILIES, head_of
+from thex_hf.conversion.sources.registry import get_family, head_of
 from thex_hf.conversion.sources.start import CLASSES, fresh_model
 from thex_hf.conversion.sources.weights import check_tensors, load_model
 from thex_hf.errors import ConversionError
@@ -94,20 +94,20 @@ def load_source(
     adapter = find_adapter(source)
     if adapter is not None:
         return _load_adapter(adapter, task, num_labels, id2label, pooling)
-    found = read_config(source)
-    head = head_of(found, source)
+    config = read_config(source)
+    head = head_of(config, source)
     refuse_pickle(Path(source))
     task = task or (SEQUENCE if head == HEADLESS else head)
-    family = FAMILIES[found["model_type"]]
+    family = get_family(config["model_type"])
     count = num_labels or (None if id2label is None else len(id2label))
     if head != task and not count:
         raise ConversionError(
-            f"{str(source)!r} ({', '.join(found['architectures'])}) has no classifier for task "
+            f"{str(source)!r} ({', '.join(config['architectures'])}) has no classifier for task "
             f"{task!r}. Pass --fine-tune with labelled texts to train one, or convert a model "
             "that was fine-tuned on this task."
         )
     if head == task and not count:
-        check_labels(found, source)
+        check_labels(config, source)
     model = load_model(source, head if head == task else HEADLESS, family)
     headless = head != task or _other_labels(model.config, count, id2label)
     if headless and head == task:
@@ -171,31 +171,31 @@ def _load_adapter(
     """
     try:
         base = check_name(adapter.base)
-        found = read_config(base)
-        head = head_of(found, base)
+        config = read_config(base)
+        head = head_of(config, base)
         refuse_pickle(Path(base))
     except ConversionError as error:
         raise ConversionError(
             f"{adapter.name!r} is an adapter, and its base model cannot be used: {error} {ADVICE}"
         ) from error
-    own = adapter.task_on(head)
-    if task not in (None, own):
+    merged_task = adapter.task_on(head)
+    if task not in (None, merged_task):
         raise ConversionError(
-            f"task should be {own!r}, that of the adapter {adapter.name!r}; got {task!r}."
+            f"task should be {merged_task!r}, that of the adapter {adapter.name!r}; got {task!r}."
         )
-    family = replace(FAMILIES[found["model_type"]], task=own)
+    family = replace(get_family(config["model_type"]), task=merged_task)
     rows = adapter.count(family.table[-1][0])
     labels: dict[str, Any] = {}
     if optional_file(adapter.name, "config.json"):
-        found = read_config(adapter.name)
-    if rows is None or rows == len(found.get("id2label") or (0, 0)):
-        check_labels(found, adapter.name)
-        if found.get("id2label"):
-            own_names = names_of(found["id2label"], adapter.name)
-            labels = _labels(len(own_names), own_names)
+        config = read_config(adapter.name)
+    if rows is None or rows == len(config.get("id2label") or (0, 0)):
+        check_labels(config, adapter.name)
+        if config.get("id2label"):
+            label_names = names_of(config["id2label"], adapter.name)
+            labels = _labels(len(label_names), label_names)
     else:
         labels = _labels(rows, None)
-    model = load_model(base, own, family, given=set(adapter.shapes), **labels)
+    model = load_model(base, merged_task, family, given=set(adapter.shapes), **labels)
     model = merge(model, adapter).float().eval()
     check_tensors(model, adapter.name)
     if _other_labels(model.config, count or (None if names is None else len(names)), names):
@@ -204,4 +204,4 @@ def _load_adapter(
         )
     whose = adapter.name if optional_file(adapter.name, "tokenizer_config.json") else base
     tokenizer = open_tokenizer(whose, model.config.vocab_size)
-    return Source(model, tokenizer, own, pooling or "cls", headless=False)
+    return Source(model, tokenizer, merged_task, pooling or "cls", headless=False)

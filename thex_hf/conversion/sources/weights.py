@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from thex_hf.conversion.sources.family import HEADLESS, SEQUENCE, TOKENS, Family
-from thex_hf.conversion.sources.registry import SUPPORTED
+from thex_hf.conversion.sources.registry import supported
 from thex_hf.errors import ConversionError
 
 LOADERS = {
@@ -63,7 +63,7 @@ def load_model(
                 f"long as the classifier?). {reason}"
             )
         raise ConversionError(
-            f"{str(source)!r} cannot be loaded: {reason} ({type(error).__name__}). {SUPPORTED}"
+            f"{str(source)!r} cannot be loaded: {reason} ({type(error).__name__}). {supported()}"
         ) from error
     _check_complete(info, family, source, given)
     check_tensors(model, source)
@@ -79,7 +79,7 @@ def _check_complete(
         ConversionError: names the tensors.
     """
     encoder = (f"{family.prefix}.", "embeddings.", "encoder.", "transformer.")
-    found = {
+    problems = {
         "missing": set(info["missing_keys"]) - given,
         "of another shape": {_name(entry) for entry in info["mismatched_keys"]} - given,
         "without counterpart": [
@@ -88,11 +88,11 @@ def _check_complete(
             if name.startswith(encoder) and not family.drops(name)
         ],
     }
-    wrong = [f"{what}: {', '.join(sorted(names)[:5])}" for what, names in found.items() if names]
+    wrong = [f"{what}: {', '.join(sorted(names)[:5])}" for what, names in problems.items() if names]
     if wrong:
         raise ConversionError(
             f"{str(source)!r} is not a complete, plain {family.name} model; tensors "
-            f"{'; '.join(wrong)}. {SUPPORTED}"
+            f"{'; '.join(wrong)}. {supported()}"
         )
 
 
