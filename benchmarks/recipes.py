@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from thex_hf.conversion import ConversionOptions, FitOptions, PolynomialOptions, TheXOptions
-from thex_hf.conversion.flags import STAGES
+from thex_hf.conversion.options import stages_of
 
 SHORT = 0.2
 NONE = FitOptions(epochs=0.0)
@@ -27,7 +27,6 @@ def _sized(
     options: TheXOptions | PolynomialOptions, effort: float = 1.0, rate: float = 1.0, **changes: Any
 ) -> dict[str, FitOptions]:
     """All stages with batches of 32, ``effort`` times as long at ``rate`` times the rate."""
-    stages = {name: getattr(options, name) for name in STAGES if hasattr(options, name)}
     return {
         name: replace(
             stage,
@@ -37,7 +36,7 @@ def _sized(
             learning_rate=rate * stage.learning_rate,
             **changes,
         )
-        for name, stage in stages.items()
+        for name, stage in stages_of(options).items()
     }
 
 

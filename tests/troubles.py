@@ -27,8 +27,8 @@ from thex_hf.client.half import ClientHalf
 from thex_hf.client.http import open_transport
 from thex_hf.concrete import environment
 from thex_hf.conversion import checks, convert, options_from
-from thex_hf.conversion.checkpoint import Work
-from thex_hf.conversion.data.naming import aligned
+from thex_hf.conversion.checkpoint import Checkpoint
+from thex_hf.conversion.data.naming import align_labels
 from thex_hf.conversion.data.reading import LabelledTexts, read_texts
 from thex_hf.conversion.sources import load_source, start_model
 from thex_hf.modeling.guards import refuse_pickle
@@ -314,7 +314,7 @@ def names_or_positions():
 @under("The data have other class names")
 def other_names():
     texts = LabelledTexts(("a film", "the plot"), None, (0, 1), ("bad", "good"))
-    aligned(texts, ["NEGATIVE", "POSITIVE"])
+    align_labels(texts, ["NEGATIVE", "POSITIVE"])
 
 
 @under("Every text has the same label")
@@ -368,7 +368,7 @@ def adapter_without_base():
 @under("An unfinished conversion is in the way")
 def other_options():
     for effort in (1, 2):
-        Work.open(Path("out.partial"), {"options": effort}, restart=False, writes=True)
+        Checkpoint.open(Path("out.partial"), {"options": effort}, restart=False, writes=True)
 
 
 @under("Nothing can run the result")

@@ -6,7 +6,7 @@ from source_models import make_tokenizer
 from transformers import AutoTokenizer
 
 from thex_hf.conversion.data.reading import LabelledTexts, read_texts
-from thex_hf.conversion.training.augment import disturb, drop_tokens, mix_texts, swap_tokens
+from thex_hf.conversion.training.augment import augment, drop_tokens, mix_texts, swap_tokens
 from thex_hf.conversion.training.batches import collate, encode
 from thex_hf.conversion.training.fitting import FitOptions
 
@@ -110,6 +110,6 @@ def test_a_single_text_becomes_one_beginning_and_another_end(bert_folder, data_f
 def test_shares_of_zero_leave_a_batch_alone(bert_folder, data_files):
     data = prepare(bert_folder, data_files)
     batch = collate(data, torch.arange(8))
-    assert disturb(batch, data, FitOptions(), generator()) is batch
+    assert augment(batch, data, FitOptions(), generator()) is batch
     without = {name: tensor for name, tensor in batch.items() if name != "spans"}
     assert mix_texts(without, 1.0, generator()) is without

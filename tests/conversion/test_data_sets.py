@@ -5,9 +5,9 @@ import logging
 import datasets
 import pytest
 
-from thex_hf.conversion.data.naming import aligned
+from thex_hf.conversion.data.naming import align_labels
 from thex_hf.conversion.data.reading import LabelledTexts, read_texts
-from thex_hf.conversion.opening import open_both
+from thex_hf.conversion.opening import open_source_and_texts
 from thex_hf.conversion.options import ConversionOptions, FitOptions
 from thex_hf.errors import ConversionError, DataError
 
@@ -109,7 +109,7 @@ def test_training_and_development_texts_agree(bert_folder, tmp_path, dev, told):
     other = put(tmp_path / "dev", ["good", "bad"], labels=(0, 1))
     other = other if dev == "data set" else read_texts(other, split="validation")
     options = ConversionOptions(fine_tuning=FitOptions(epochs=0.0))
-    _, (first, second) = open_both(source, train, other, options, None, None)
+    _, (first, second) = open_source_and_texts(source, train, other, options, None, None)
     assert (first.labels, second.labels) == ((0, 1), (1, 0))
     assert first.label_names == second.label_names == ("LABEL_0", "LABEL_1")
     assert told()
@@ -118,15 +118,15 @@ def test_training_and_development_texts_agree(bert_folder, tmp_path, dev, told):
 def test_texts_read_before_are_matched_by_name(bert_folder):
     texts = LabelledTexts(("a film", "the plot"), None, (0, 1), ("positive", "negative"))
     options = ConversionOptions(fine_tuning=FitOptions(epochs=0.0))
-    _, both = open_both(bert_folder, texts, texts, options, None, None)
+    _, both = open_source_and_texts(bert_folder, texts, texts, options, None, None)
     assert [own.labels for own in both] == [(1, 0), (1, 0)]
     bad = LabelledTexts(("a", ""), None, (0, 1), ("positive", "negative"))
     with pytest.raises(DataError, match="row 2 has an empty text"):
-        open_both(bert_folder, texts, bad, options, None, None)
+        open_source_and_texts(bert_folder, texts, bad, options, None, None)
     with pytest.raises(DataError, match="row 1 has the label 5"):
-        aligned(LabelledTexts(("a",), None, (5,), ("x", "y")), ("y", "x"))
+        align_labels(LabelledTexts(("a",), None, (5,), ("x", "y")), ("y", "x"))
     with pytest.raises(DataError, match="row 1 has the label nan"):
-        aligned(LabelledTexts(("a",), None, (float("nan"),), None), ())
+        align_labels(LabelledTexts(("a",), None, (float("nan"),), None), ())
 
 
 def test_folders_that_were_saved_to_disk(tmp_path):

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thex_hf.conversion.data.labels import class_ids, written
-from thex_hf.conversion.data.naming import positions
+from thex_hf.conversion.data.labels import class_ids, label_text
+from thex_hf.conversion.data.naming import model_positions
 from thex_hf.conversion.data.reading import read_texts
 from thex_hf.errors import ConversionError, DataError
 
@@ -201,7 +201,7 @@ def test_one_way_for_a_whole_column(names, data):
     [(1, "1"), (1.0, "1"), (1.5, "1.5"), (" a ", "a"), ("", None), (None, None)],
 )
 def test_labels_as_text(value, text):
-    assert written(value) == text
+    assert label_text(value) == text
 
 
 def test_a_column_that_says_how_it_is_to_be_read_comes_first(tmp_path):
@@ -219,7 +219,7 @@ def test_zeros_and_ones_of_another_width_are_no_positions(tmp_path):
 
 @pytest.mark.parametrize("used", [(0, 1, 2), (1, 2), (2,)])
 def test_declared_classes_are_read_alike_whatever_a_split_holds(used):
-    found = positions(["0", "1", "2"], ["1", "2", "3"], used, "the data")
+    found = model_positions(["0", "1", "2"], ["1", "2", "3"], used, "the data")
     assert found == {i: i for i in used}
 
 

@@ -1,14 +1,14 @@
 import torch
 from transformers import AutoTokenizer, BertForSequenceClassification
 
-from thex_hf.conversion.checkpoint import Work
+from thex_hf.conversion.checkpoint import Checkpoint
 from thex_hf.conversion.data.reading import read_texts
-from thex_hf.conversion.replacements import clamp_scales, copied, fit_least_squares
+from thex_hf.conversion.replacements import clamp_scales, copy_model, fit_least_squares
 from thex_hf.conversion.sources import start_model
 from thex_hf.conversion.training.batches import collate, encode, shuffled
 from thex_hf.conversion.training.fitting import FitOptions
 from thex_hf.conversion.training.losses import LossOptions, norm_loss, run
-from thex_hf.conversion.training.stages import Lesson, distil_norms
+from thex_hf.conversion.training.stages import TrainingStage, distil_norms
 
 
 def prepare(bert_folder, data_files):
@@ -17,8 +17,8 @@ def prepare(bert_folder, data_files):
     return model, encode(tokenizer, read_texts(data_files[0]), 32)
 
 
-def lesson(data, fitting):
-    return Lesson(data, fitting, LossOptions(), "affine norms", Work())
+def stage(data, fitting):
+    return TrainingStage(data, fitting, LossOptions(), "affine norms", Checkpoint())
 
 
 @torch.no_grad()
@@ -29,12 +29,12 @@ def error(exact, student, data):
 
 def test_least_squares_beats_the_copied_norms_and_training_beats_it(bert_folder, data_files):
     model, data = prepare(bert_folder, data_files)
-    student = copied(model, norm="affine")
+    student = copy_model(model, norm="affine")
     before = error(model, student, data)
     fit_least_squares(model, student, data, 400)
     fitted = error(model, student, data)
     fitting = FitOptions(epochs=8.0, learning_rate=3e-3, weight_decay=0.0)
-    distil_norms(student, model, lesson(data, fitting))
+    distil_norms(student, model, stage(data, fitting))
     assert before > 1.5 * fitted
     assert error(model, student, data) < fitted
 
@@ -42,8 +42,8 @@ def test_least_squares_beats_the_copied_norms_and_training_beats_it(bert_folder,
 def test_distillation_changes_nothing_but_norms(bert_folder, data_files):
     model, data = prepare(bert_folder, data_files)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    student = copied(model, norm="affine")
-    distil_norms(student, model, lesson(data, FitOptions(epochs=1.0)))
+    student = copy_model(model, norm="affine")
+    distil_norms(student, model, stage(data, FitOptions(epochs=1.0)))
     for name, tensor in student.state_dict().items():
         assert torch.equal(before[name], model.state_dict()[name])
         if "layers." not in name or "_norm." not in name:
@@ -52,7 +52,7 @@ def test_distillation_changes_nothing_but_norms(bert_folder, data_files):
 
 def test_scales_are_kept_from_zero_with_their_sign(bert_folder, data_files):
     model, _ = prepare(bert_folder, data_files)
-    student = copied(model, norm="affine")
+    student = copy_model(model, norm="affine")
     with torch.no_grad():
         student.thex_bert.layers[0].attention_norm.weight[:4] = torch.tensor(
             [0.0, -0.01, 0.02, -0.7]

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from thex_hf.conversion import convert, output, save
-from thex_hf.conversion.checkpoint import Work
+from thex_hf.conversion.checkpoint import Checkpoint
 from thex_hf.conversion.data.reading import LabelledTexts
 from thex_hf.errors import ConversionError
 
@@ -120,7 +120,7 @@ def test_a_folder_of_work_that_is_none_is_left_alone(here, over):
 
 @pytest.mark.parametrize("out", ["out.partial", "out.partial/mine", "link/mine"])
 def test_nothing_is_put_where_it_would_go_with_unfinished_work(here, over, out):
-    Work.open(Path("out.partial"), {}, restart=False, writes=True)
+    Checkpoint.open(Path("out.partial"), {}, restart=False, writes=True)
     os.symlink("out.partial", "link")
     with pytest.raises(ConversionError, match="unfinished work of another"):
         run("bert", out, over)
@@ -149,7 +149,7 @@ def test_what_cannot_be_written_is_said_before_any_work(here, fitted_only, out, 
     def opening(*_):
         raise AssertionError("nothing should have been loaded")
 
-    monkeypatch.setattr(sys.modules[convert.__module__], "open_all", opening)
+    monkeypatch.setattr(sys.modules[convert.__module__], "open_inputs", opening)
     with pytest.raises(ConversionError, match="output"):
         run("bert", out, fitted_only)
     assert sorted(path.name for path in here.iterdir()) == ["bert", "dev.tsv", "home", "train.tsv"]

@@ -12,15 +12,15 @@ from typer.testing import CliRunner
 
 from thex_hf.cli.main import commands
 from thex_hf.conversion import ConversionOptions, FitOptions, PolynomialOptions, convert
-from thex_hf.conversion.checkpoint import Work
+from thex_hf.conversion.checkpoint import Checkpoint
 from thex_hf.conversion.checks import check_learned, check_values
 from thex_hf.conversion.data.reading import read_texts
-from thex_hf.conversion.replacements import fit_start, with_polynomials
+from thex_hf.conversion.replacements import copy_polynomial, fit_replacements
 from thex_hf.conversion.scores import score
 from thex_hf.conversion.sources import start_model
 from thex_hf.conversion.training.batches import collate, encode, sample
 from thex_hf.conversion.training.losses import LossOptions, run
-from thex_hf.conversion.training.stages import Lesson, distil_layers
+from thex_hf.conversion.training.stages import TrainingStage, distil_layers
 from thex_hf.conversion.training.trainer import fit
 from thex_hf.errors import ConversionError, OptionError
 from thex_hf.modeling import ThexBertForSequenceClassification
@@ -113,13 +113,15 @@ def error(exact, student, data):
 
 def test_fits_beat_the_start_and_layer_wise_training_beats_them(exact, data):
     before = {name: tensor.clone() for name, tensor in exact.state_dict().items()}
-    student = with_polynomials(exact, 2, "affine")
+    student = copy_polynomial(exact, 2, "affine")
     copied = error(exact, student, data)
-    notes = fit_start(exact, student, data, 400, "calibrated")
+    notes = fit_replacements(exact, student, data, 400, "calibrated")
     fitted = error(exact, student, data)
     assert fitted < 0.5 * copied
     fitting = FitOptions(epochs=8.0, learning_rate=3e-3, batch_size=32)
-    distil_layers(student, exact, Lesson(data, fitting, LossOptions(), "layers", Work()))
+    distil_layers(
+        student, exact, TrainingStage(data, fitting, LossOptions(), "layers", Checkpoint())
+    )
     assert error(exact, student, data) < 0.7 * fitted
     assert all(torch.equal(before[name], t) for name, t in exact.state_dict().items())
     low, high = notes[0]["activation"]["interval"]
@@ -129,8 +131,8 @@ def test_fits_beat_the_start_and_layer_wise_training_beats_them(exact, data):
 def test_the_fitted_names_differ_in_their_coefficients(exact, data):
     found = set()
     for name in ("quadratic", "softplus-minimax", "calibrated"):
-        student = with_polynomials(exact, 2, "affine")
-        fit_start(exact, student, data, 100, name)
+        student = copy_polynomial(exact, 2, "affine")
+        fit_replacements(exact, student, data, 100, name)
         found.add(tuple(student.thex_bert.layers[0].activation.coefficients.tolist()))
     assert len(found) == 3
     assert (0.125, 0.25, 0.5) in found
@@ -139,8 +141,8 @@ def test_the_fitted_names_differ_in_their_coefficients(exact, data):
 def test_centred_norms_follow_layer_norms_more_closely(exact, data):
     errors = {}
     for norm in ("affine", "centred"):
-        student = with_polynomials(exact, 4, norm)
-        fit_start(exact, student, data, 400, "calibrated")
+        student = copy_polynomial(exact, 4, norm)
+        fit_replacements(exact, student, data, 400, "calibrated")
         errors[norm] = error(exact, student, data)
     assert errors["centred"] < errors["affine"]
 
@@ -165,7 +167,7 @@ def test_an_exploding_loss_is_named_with_stage_step_and_figure(exact, data):
         step = next(steps)
         return (1e4 if step == 3 or step > 6 else 1.0) + 0 * net.classifier.bias.sum()
 
-    student = with_polynomials(exact, 2, "affine")
+    student = copy_polynomial(exact, 2, "affine")
     options = FitOptions(epochs=2.0, batch_size=32)
     with pytest.raises(
         ConversionError, match=r"some stage: the loss exploded to 1e\+04 at step 17 of 26"

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from thex_hf.conversion import ConversionOptions, FitOptions, TheXOptions, convert
-from thex_hf.conversion.checkpoint import Work, work_folder
-from thex_hf.conversion.flags import STAGES
+from thex_hf.conversion.checkpoint import Checkpoint, checkpoint_folder
+from thex_hf.conversion.options import stages_of
 from thex_hf.conversion.training import trainer
 from thex_hf.errors import ConversionError
 
@@ -33,7 +33,7 @@ def weights(folder):
 @pytest.fixture(scope="module")
 def short():
     few = FitOptions(epochs=0.4, learning_rate=1e-3, batch_size=32, average=0.9, token_dropout=0.1)
-    stages = {name: few for name in STAGES if name != "steadying"}  # of the other form
+    stages = dict.fromkeys(stages_of(TheXOptions()), few)
     return ConversionOptions(fine_tuning=few, the_x=TheXOptions(**stages))
 
 
@@ -51,7 +51,7 @@ def test_killed_at_any_step_it_goes_on_to_the_very_same_weights(
 ):
     monkeypatch.setattr(trainer, "BETWEEN_SAVES", -1.0)  # keep the state after every step
     left = iter(range(at))
-    check = trainer.Guard.check
+    check = trainer.DivergenceGuard.check
 
     def killing(self, loss, step):
         if next(left, None) is None:
@@ -59,16 +59,16 @@ def test_killed_at_any_step_it_goes_on_to_the_very_same_weights(
         check(self, loss, step)
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer.Guard, "check", killing)
+        patch.setattr(trainer.DivergenceGuard, "check", killing)
         with pytest.raises(Killed):
             convert(bert_folder, tmp_path / "out", **files, options=short)
     assert not (tmp_path / "out").exists()
-    kept = {path.suffix for path in work_folder(tmp_path / "out").iterdir()}
+    kept = {path.suffix for path in checkpoint_folder(tmp_path / "out").iterdir()}
     assert kept <= {".json", ".safetensors"}
     convert(bert_folder, tmp_path / "out", **files, options=short)
     found = weights(tmp_path / "out")
     assert all(torch.equal(whole[name], found[name]) for name in whole)
-    assert not work_folder(tmp_path / "out").exists()
+    assert not checkpoint_folder(tmp_path / "out").exists()
 
 
 def test_damaged_work_is_kept_until_restart(bert_folder, files, short, tmp_path, monkeypatch):
@@ -77,10 +77,10 @@ def test_damaged_work_is_kept_until_restart(bert_folder, files, short, tmp_path,
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer.Guard, "check", killing)
+        patch.setattr(trainer.DivergenceGuard, "check", killing)
         with pytest.raises(Killed):
             convert(bert_folder, tmp_path / "out", **files, options=short)
-    stage = work_folder(tmp_path / "out") / "bounded.safetensors"
+    stage = checkpoint_folder(tmp_path / "out") / "bounded.safetensors"
     stage.write_bytes(stage.read_bytes()[:-5])
     with pytest.raises(ConversionError, match="damaged"):
         convert(bert_folder, tmp_path / "out", **files, options=short)
@@ -90,8 +90,8 @@ def test_damaged_work_is_kept_until_restart(bert_folder, files, short, tmp_path,
 
 
 def test_other_options_are_refused_until_restart(bert_folder, files, short, tmp_path):
-    folder = work_folder(tmp_path / "out")
-    Work.open(folder, {"options": 1}, restart=False, writes=True)
+    folder = checkpoint_folder(tmp_path / "out")
+    Checkpoint.open(folder, {"options": 1}, restart=False, writes=True)
     with pytest.raises(
         ConversionError, match=r"unfinished conversion with other .*options.*restart"
     ):
@@ -102,25 +102,25 @@ def test_other_options_are_refused_until_restart(bert_folder, files, short, tmp_
 
 
 def test_damaged_work_is_named(tmp_path):
-    work = Work.open(tmp_path / "w", {}, restart=False, writes=True)
+    checkpoint = Checkpoint.open(tmp_path / "w", {}, restart=False, writes=True)
     model = torch.nn.Linear(2, 2)
-    work.keep("relu", model)
-    assert work.restore("relu", model)
+    checkpoint.save_stage("relu", model)
+    assert checkpoint.load_stage("relu", model)
     path = tmp_path / "w" / "relu.safetensors"
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(ConversionError, match=r"'relu\.safetensors'.*damaged.*restart"):
-        work.restore("relu", model)
+        checkpoint.load_stage("relu", model)
     (tmp_path / "w" / "begun.json").write_text("{")
     with pytest.raises(ConversionError, match=r"begun\.json"):
-        Work.open(tmp_path / "w", {}, restart=False, writes=True)
+        Checkpoint.open(tmp_path / "w", {}, restart=False, writes=True)
 
 
 def test_a_state_cut_between_its_two_files_is_not_used(tmp_path):
-    work = Work.open(tmp_path / "w", {}, restart=False, writes=True)
-    work.inside("relu", {"a": torch.ones(1)}, {"step": 3})
-    assert work.resumed("relu")[1]["step"] == 3
+    checkpoint = Checkpoint.open(tmp_path / "w", {}, restart=False, writes=True)
+    checkpoint.save_loop("relu", {"a": torch.ones(1)}, {"step": 3})
+    assert checkpoint.load_loop("relu")[1]["step"] == 3
     save_file({"a": torch.ones(1), "step": torch.tensor(4)}, tmp_path / "w/inside-relu.safetensors")
-    assert work.resumed("relu") is None
+    assert checkpoint.load_loop("relu") is None
 
 
 def test_a_real_kill_of_the_command(bert_folder, files, tmp_path):
@@ -128,7 +128,7 @@ def test_a_real_kill_of_the_command(bert_folder, files, tmp_path):
     command += [str(bert_folder), str(tmp_path / "out"), "--json", "--batch-size", "8"]
     command += ["--train", str(files["train"]), "--dev", str(files["dev"]), "--effort", "0.4"]
     running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    stage = work_folder(tmp_path / "out") / "bounded.safetensors"
+    stage = checkpoint_folder(tmp_path / "out") / "bounded.safetensors"
     until = time.monotonic() + 120
     while not stage.is_file() and time.monotonic() < until and running.poll() is None:
         time.sleep(0.05)
@@ -170,4 +170,4 @@ def test_two_processes_share_the_batches_and_one_of_them_writes(bert_folder, fil
     report = json.loads(done.stdout)  # printed once
     assert report["unconverted"] > 90
     assert report["converted"] > 80
-    assert not work_folder(tmp_path / "out").exists()
+    assert not checkpoint_folder(tmp_path / "out").exists()

@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from thex_hf import ThexBertForSequenceClassification
 from thex_hf.conversion import convert, fingerprint
-from thex_hf.conversion.checkpoint import Work
+from thex_hf.conversion.checkpoint import Checkpoint
 from thex_hf.conversion.data.reading import LabelledTexts, read_texts
-from thex_hf.conversion.opening import open_all
+from thex_hf.conversion.opening import open_inputs
 from thex_hf.errors import ConversionError
 
 WORD = "bert.embeddings.word_embeddings.weight"
@@ -155,8 +155,8 @@ def test_work_of_another_version_is_dropped(here, fitted_only, monkeypatch):
 
 
 def test_what_cannot_be_dropped_is_not_used(here, tmp_path, monkeypatch):
-    work = Work.open(tmp_path / "w", {"weights": 1}, restart=False, writes=True)
-    work.keep("relu", torch.nn.Linear(2, 2))
+    checkpoint = Checkpoint.open(tmp_path / "w", {"weights": 1}, restart=False, writes=True)
+    checkpoint.save_stage("relu", torch.nn.Linear(2, 2))
 
     def refuse(path, **_):
         raise PermissionError(13, "Permission denied", str(path))
@@ -164,24 +164,24 @@ def test_what_cannot_be_dropped_is_not_used(here, tmp_path, monkeypatch):
     monkeypatch.setattr("thex_hf.conversion.checkpoint.shutil.rmtree", refuse)
     for facts, restart in (({"weights": 2}, False), ({"weights": 1}, True)):
         with pytest.raises(ConversionError, match="cannot be removed"):
-            Work.open(tmp_path / "w", facts, restart=restart, writes=True)
+            Checkpoint.open(tmp_path / "w", facts, restart=restart, writes=True)
 
 
 def test_work_behind_a_link_is_dropped_too(tmp_path):
     (tmp_path / "big").mkdir()
     (tmp_path / "w").symlink_to(tmp_path / "big")
-    work = Work.open(tmp_path / "w", {"weights": 1}, restart=False, writes=True)
+    checkpoint = Checkpoint.open(tmp_path / "w", {"weights": 1}, restart=False, writes=True)
     model = torch.nn.Linear(2, 2)
-    work.keep("relu", model)
-    again = Work.open(tmp_path / "w", {"weights": 2}, restart=False, writes=True)
-    assert not again.restore("relu", model)
+    checkpoint.save_stage("relu", model)
+    again = Checkpoint.open(tmp_path / "w", {"weights": 2}, restart=False, writes=True)
+    assert not again.load_stage("relu", model)
 
 
 def digest(options, **changes):
     texts = {"texts": ("good film", "bad") * 8, "pairs": None, "labels": (1, 0) * 8}
     texts = LabelledTexts(**{**texts, "label_names": ("NEGATIVE", "POSITIVE"), **changes})
     dev = read_texts("dev.tsv", label_names=("NEGATIVE", "POSITIVE"))
-    return open_all("bert", texts, dev, options, None, None).digest
+    return open_inputs("bert", texts, dev, options, None, None).digest
 
 
 def test_the_digest_tells_all_apart_that_decides(here, fitted_only):

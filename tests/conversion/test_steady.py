@@ -4,13 +4,13 @@ import pytest
 import torch
 from source_models import make_tokenizer
 
-from thex_hf.conversion.checkpoint import Work
+from thex_hf.conversion.checkpoint import Checkpoint
 from thex_hf.conversion.data.reading import LabelledTexts
-from thex_hf.conversion.replacements import fit_start, with_polynomials
+from thex_hf.conversion.replacements import copy_polynomial, fit_replacements
 from thex_hf.conversion.training.batches import encode, sample
 from thex_hf.conversion.training.fitting import FitOptions
 from thex_hf.conversion.training.losses import LossOptions
-from thex_hf.conversion.training.stages import Lesson
+from thex_hf.conversion.training.stages import TrainingStage
 from thex_hf.conversion.training.steady import steady, worst_texts
 from thex_hf.modeling import (
     ThexBertConfig,
@@ -52,8 +52,8 @@ def data_of(tags=False):
 
 
 def fitted(model, data):
-    student = with_polynomials(model, 2, "affine")
-    fit_start(model, student, data, 64, "calibrated")
+    student = copy_polynomial(model, 2, "affine")
+    fit_replacements(model, student, data, 64, "calibrated")
     return student.eval()
 
 
@@ -90,8 +90,10 @@ def test_training_on_them_makes_their_values_smaller():
     student = fitted(model, data)
     before = max(shares(student, data, worst_texts(student, data, 128, 128, seed=5)))
     fitting = FitOptions(epochs=1.0, learning_rate=2e-3, batch_size=16, least_steps=60)
-    lesson = Lesson(data, fitting, LossOptions(guide=1.0, hidden=1.0), "steadying", Work())
-    steady(student, model, lesson, rounds=2, drawn=128)
+    stage = TrainingStage(
+        data, fitting, LossOptions(guide=1.0, hidden=1.0), "steadying", Checkpoint()
+    )
+    steady(student, model, stage, rounds=2, drawn=128)
     after = shares(student, data, worst_texts(student, data, 128, 128, seed=5))
     assert before > 2
     assert max(after, default=1.0) < 0.8 * before

@@ -78,7 +78,7 @@ def convert(
     """
     from thex_hf.conversion.convert import convert as run
     from thex_hf.conversion.flags import options_from
-    from thex_hf.conversion.training.trainer import speaks
+    from thex_hf.conversion.training.trainer import is_main_process
 
     options = options_from(
         form=form,
@@ -97,7 +97,7 @@ def convert(
         restart=restart,
     )
     report = run(source, output, train=train, dev=dev, options=options, task=task, pooling=pooling)
-    if not speaks():
+    if not is_main_process():
         return
     if as_json:
         show_json({**report.to_dict(), "output": str(output)})

@@ -151,7 +151,7 @@ def _table(texts: Iterable[Any], every_token: bool) -> LabelledTexts:
     nothing = (0,) * len(rows)
     if every_token and any(len(row) > 1 for row in rows):
         words = tuple(tuple(row) if len(row) > 1 else tuple(row[0].split()) for row in rows)
-        tags = tuple((0,) * len(own) for own in words)
+        tags = tuple((0,) * len(row) for row in words)
         return LabelledTexts(tuple(map(" ".join, words)), None, tags, ("-",), "tags", words)
     pairs = tuple(row[1] for row in rows) if len(rows[0]) == 2 else None
     return LabelledTexts(tuple(row[0] for row in rows), pairs, nothing, ("-",))
@@ -172,8 +172,8 @@ def _row(text: Any, number: int, every_token: bool) -> tuple[str, ...]:
 
 def _write(path: Path, changes: dict[str, Any]) -> None:
     """Change fields of a JSON file, all at once or not at all."""
-    found = {**json.loads(path.read_text(encoding="utf-8")), **changes}
-    text = json.dumps(found, indent=2, sort_keys=True) + "\n"
+    values = {**json.loads(path.read_text(encoding="utf-8")), **changes}
+    text = json.dumps(values, indent=2, sort_keys=True) + "\n"
     with tempfile.NamedTemporaryFile(
         "w", encoding="utf-8", dir=path.parent, prefix=".config-", delete=False
     ) as file:

@@ -1,6 +1,6 @@
 """Keep an unfinished conversion on disk, so that a killed one goes on where it was.
 
-A work folder holds the weights after every finished stage and, now and then, everything a
+A checkpoint holds the weights after every finished stage and, now and then, everything a
 training loop needs to go on exactly: weights, moments, averages and random states. All of it is
 safetensors and JSON. The folder lies beside the output folder and goes when the output is there.
 """
@@ -36,15 +36,15 @@ OUTDATED = {
     "tokens": "its texts are tokenised otherwise by now",
     "version": "another version of thex_hf began it",
 }
-"""Facts that cannot come back; work that differs in nothing else is dropped."""
+"""Facts that cannot come back; a checkpoint that differs in nothing else is dropped."""
 
 
-def work_folder(output: Path) -> Path:
+def checkpoint_folder(output: Path) -> Path:
     """Where the unfinished conversion to ``output`` is kept."""
     return output.with_name(output.name + SUFFIX)
 
 
-def is_work(folder: Path) -> bool:
+def is_checkpoint(folder: Path) -> bool:
     """Whether a folder holds an unfinished conversion, or nothing yet."""
     if not folder.is_dir():
         return False
@@ -53,11 +53,11 @@ def is_work(folder: Path) -> bool:
 
 
 @dataclass(frozen=True)
-class Work:
+class Checkpoint:
     """An unfinished conversion on disk; without a folder nothing is kept.
 
     Args:
-        folder: the work folder, or None.
+        folder: where it is kept, or None.
         writes: whether this process writes (the first of several does).
     """
 
@@ -65,14 +65,16 @@ class Work:
     writes: bool = True
 
     @classmethod
-    def open(cls, folder: Path, facts: Mapping[str, Any], *, restart: bool, writes: bool) -> Work:
+    def open(
+        cls, folder: Path, facts: Mapping[str, Any], *, restart: bool, writes: bool
+    ) -> Checkpoint:
         """Begin, or go on with what is there.
 
-        Work that can never be gone on with is dropped with a warning: the same source has other
+        What can never be gone on with is dropped with a warning: the same source has other
         weights by now (``weights``, ``tokens``), or another version began it (``version``).
 
         Args:
-            folder: the work folder; made if need be.
+            folder: where it is kept; made if need be.
             facts: what decides the result, as JSON values by name; must be those of the first run.
             restart: drop what is there.
             writes: whether this process writes.
@@ -81,69 +83,69 @@ class Work:
             ConversionError: what is there was begun with other facts, is damaged, or cannot be
                 dropped.
         """
-        mine = {name: _digest(value) for name, value in facts.items()}
+        digests = {name: _digest(value) for name, value in facts.items()}
         record = folder / BEGUN
         begun = _read(record) if record.is_file() and not restart else None
-        others = [] if begun is None else [n for n in mine if begun.get(n) != mine[n]]
-        if "weights" not in others and "source" in others:
-            others.remove("source")  # the same model by another path
-        if others and not set(others) <= set(OUTDATED):
+        changed = [] if begun is None else [n for n in digests if begun.get(n) != digests[n]]
+        if "weights" not in changed and "source" in changed:
+            changed.remove("source")  # the same model by another path
+        if changed and not set(changed) <= set(OUTDATED):
             raise ConversionError(
                 f"{str(folder)!r} holds an unfinished conversion with other "
-                f"{', '.join(name for name in others if name not in OUTDATED)}. Repeat that "
+                f"{', '.join(name for name in changed if name not in OUTDATED)}. Repeat that "
                 "command to go on with it, or pass --restart (restart=True) to drop it."
             )
-        if begun is not None and not others:
+        if begun is not None and not changed:
             logger.warning("going on with the unfinished conversion in %s", folder)
         elif writes:
-            if others:
-                reasons = " and ".join(OUTDATED[name] for name in others)
+            if changed:
+                reasons = " and ".join(OUTDATED[name] for name in changed)
                 logger.warning("dropping the unfinished conversion in %s: %s", folder, reasons)
-            if others or restart:
+            if changed or restart:
                 _drop(folder)
             folder.resolve().mkdir(parents=True, exist_ok=True)
-            _write(record, mine)
+            _write(record, digests)
         return cls(folder, writes)
 
-    def below(self, name: str) -> Work:
-        """A part of this work with stages of its own."""
+    def child(self, name: str) -> Checkpoint:
+        """A part of this conversion with stages of its own."""
         if self.folder is None:
             return self
         if self.writes:
             (self.folder / name).mkdir(exist_ok=True)
-        return Work(self.folder / name, self.writes)
+        return Checkpoint(self.folder / name, self.writes)
 
-    def close(self) -> None:
-        """Remove the work folder."""
+    def discard(self) -> None:
+        """Remove the folder."""
         if self.folder is not None and self.writes:
             shutil.rmtree(self.folder.resolve(), ignore_errors=True)
 
-    def restore(self, stage: str, model: nn.Module) -> bool:
+    def load_stage(self, stage: str, model: nn.Module) -> bool:
         """Load the weights that a finished stage left; False if it did not finish."""
-        if self.folder is None or not self._named(stage).is_file():
+        if self.folder is None or not self._path(stage).is_file():
             return False
         model.load_state_dict(self._load(stage), strict=True)
         return True
 
-    def keep(self, stage: str, model: nn.Module) -> None:
+    def save_stage(self, stage: str, model: nn.Module) -> None:
         """Keep the weights after a finished stage, and forget the way there."""
         if self.folder is None or not self.writes:
             return
-        _save({k: v.detach().cpu() for k, v in model.state_dict().items()}, self._named(stage))
+        _save({k: v.detach().cpu() for k, v in model.state_dict().items()}, self._path(stage))
         for path in self.folder.glob("inside-*"):
             path.unlink()
 
-    def inside(self, stage: str, tensors: Tensors, facts: Mapping[str, Any]) -> None:
+    def save_loop(self, stage: str, tensors: Tensors, facts: Mapping[str, Any]) -> None:
         """Keep the state of a training loop."""
         if self.folder is None or not self.writes:
             return
         # the tensors carry the step too: a kill between the two writes is noticed
         step = torch.tensor(facts["step"])
-        _save({**tensors, "step": step}, self._named(f"inside-{stage}"))
+        _save({**tensors, "step": step}, self._path(f"inside-{stage}"))
         _write(self.folder / f"inside-{stage}.json", dict(facts))
 
-    def resumed(self, stage: str) -> tuple[Tensors, dict[str, Any]] | None:
-        """The state that :meth:`inside` kept, or None."""
+    def load_loop(self, stage: str) -> tuple[Tensors, dict[str, Any]] | None:
+        """The state that :meth:`save_loop` kept, or None."""
         if self.folder is None:
             return None
         record = self.folder / f"inside-{stage}.json"
@@ -154,20 +156,20 @@ class Work:
             return None
         return tensors, facts
 
-    def _named(self, name: str) -> Path:
+    def _path(self, name: str) -> Path:
         assert self.folder is not None
         return self.folder / f"{name}.safetensors"
 
     def _load(self, name: str) -> Tensors:
-        path = self._named(name)
+        path = self._path(name)
         try:
-            found: Tensors = load_file(path)
+            tensors: Tensors = load_file(path)
         except Exception as error:
             raise ConversionError(
                 f"{path.name!r} in the unfinished conversion is damaged ({error}); pass --restart "
                 "(restart=True) to begin again."
             ) from error
-        return found
+        return tensors
 
 
 def _digest(value: Any) -> str:
@@ -175,7 +177,7 @@ def _digest(value: Any) -> str:
 
 
 def _drop(folder: Path) -> None:
-    """Remove all that is in a work folder, or say that it cannot be: none of it may be used.
+    """Remove all that is in a folder, or say that it cannot be: none of it may be used.
 
     Raises:
         ConversionError: something stays.
@@ -206,10 +208,10 @@ def _write(path: Path, values: Mapping[str, Any]) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConversionError(
             f"{path.name!r} in the unfinished conversion is damaged ({error}); pass --restart "
             "(restart=True) to begin again."
         ) from error
-    return found
+    return values

@@ -11,13 +11,20 @@ from pathlib import Path
 from transformers.utils import logging
 
 from thex_hf.conversion import fingerprint
-from thex_hf.conversion.checkpoint import Work, work_folder
+from thex_hf.conversion.checkpoint import Checkpoint, checkpoint_folder
 from thex_hf.conversion.checks import check_served
-from thex_hf.conversion.opening import Data, Opened, open_all, places
+from thex_hf.conversion.opening import ConversionInputs, Data, open_inputs, read_paths
 from thex_hf.conversion.options import ConversionOptions
 from thex_hf.conversion.output import check_output, output_folder
-from thex_hf.conversion.recipes import WAYS, Job, Outcome, Watch, begin, finish
-from thex_hf.conversion.replacements import copied
+from thex_hf.conversion.recipes import (
+    RECIPES,
+    ConversionContext,
+    Outcome,
+    Watch,
+    copy_source,
+    finish,
+)
+from thex_hf.conversion.replacements import copy_model
 from thex_hf.conversion.save import save_model
 from thex_hf.conversion.scores import METRICS, ConversionReport, predict, score
 from thex_hf.conversion.training.batches import hold_out
@@ -27,8 +34,8 @@ from thex_hf.errors import DivergenceError
 
 logger = logging.get_logger(__name__)
 
-MOST_HELD = 1000
-LATER = ("half", "calibration_texts")
+MOST_HELD_OUT = 1000
+SETTINGS_AFTER_STAGES = ("half", "calibration_texts")
 """Options that change nothing in the stages, so unfinished work goes on if they differ."""
 
 
@@ -74,15 +81,17 @@ def convert(
     """
     options = options or ConversionOptions()
     folder = output_folder(output)
-    check_output(folder, overwrite=options.overwrite, places=places(source, train, dev))
-    return convert_opened(open_all(source, train, dev, options, task, pooling), folder, watch)
+    check_output(folder, overwrite=options.overwrite, reads=read_paths(source, train, dev))
+    return convert_opened(open_inputs(source, train, dev, options, task, pooling), folder, watch)
 
 
-def convert_opened(opened: Opened, output: Path, watch: Watch | None = None) -> ConversionReport:
+def convert_opened(
+    inputs: ConversionInputs, output: Path, watch: Watch | None = None
+) -> ConversionReport:
     """As :func:`convert`, for a source and texts that are open already.
 
     Args:
-        opened: both, and the options.
+        inputs: both, and the options.
         output: folder that :func:`thex_hf.conversion.output.check_output` has passed.
         watch: as for :func:`convert`.
 
@@ -90,40 +99,42 @@ def convert_opened(opened: Opened, output: Path, watch: Watch | None = None) -> 
         ConversionError: as :func:`convert` raises.
     """
     start = time.perf_counter()
-    options = opened.options
+    options = inputs.options
     accelerator = make_accelerator()
     main = accelerator.is_main_process
-    facts = {**opened.facts, "options": fingerprint.of_options(options, *LATER)}
-    work = Work.open(work_folder(output), facts, restart=options.restart, writes=main)
+    facts = {**inputs.facts, "options": fingerprint.of_options(options, *SETTINGS_AFTER_STAGES)}
+    checkpoint = Checkpoint.open(
+        checkpoint_folder(output), facts, restart=options.restart, writes=main
+    )
     accelerator.wait_for_everyone()
     try:
-        outcome, search, job = _run(opened, work, watch)
-        model = finish(outcome, job)
+        outcome, search, context = _run(inputs, checkpoint, watch)
+        model = finish(outcome, context)
         check_served(model)
     except DivergenceError:  # going on would end there again
-        work.close()
+        checkpoint.discard()
         raise
     logger.info("scores: %s", outcome.stages)
-    report = _report(opened, outcome, search, round(time.perf_counter() - start, 1))
+    report = _report(inputs, outcome, search, round(time.perf_counter() - start, 1))
     if main:
-        save_model(model, opened.source.tokenizer, output, report, half=options.half)
+        save_model(model, inputs.source.tokenizer, output, report, half=options.half)
     accelerator.wait_for_everyone()
-    work.close()
+    checkpoint.discard()
     return report
 
 
 def _report(
-    opened: Opened, outcome: Outcome, search: dict[str, float], seconds: float
+    inputs: ConversionInputs, outcome: Outcome, search: dict[str, float], seconds: float
 ) -> ConversionReport:
     """Collect what was done."""
-    source, options = opened.source, opened.options
+    source, options = inputs.source, inputs.options
     return ConversionReport(
-        source=Path(opened.name).name,
-        metric=METRICS[opened.dev.kind],
+        source=Path(inputs.name).name,
+        metric=METRICS[inputs.dev.kind],
         unconverted=outcome.stages["unconverted"],
         converted=outcome.stages["converted"],
-        train_texts=len(opened.train),
-        dev_texts=len(opened.dev),
+        train_texts=len(inputs.train),
+        dev_texts=len(inputs.dev),
         seconds=seconds,
         seed=options.seed,
         ranges=outcome.model.config.ranges,
@@ -134,44 +145,46 @@ def _report(
         family=str(getattr(source.model.config, "model_type", "bert")),
         stages=outcome.stages,
         search=search,
-        digest=opened.digest,
+        digest=inputs.digest,
         approximations=outcome.approximations,
     )
 
 
-def _run(opened: Opened, work: Work, watch: Watch | None) -> tuple[Outcome, dict[str, float], Job]:
+def _run(
+    inputs: ConversionInputs, checkpoint: Checkpoint, watch: Watch | None
+) -> tuple[Outcome, dict[str, float], ConversionContext]:
     """Fine-tune if asked, then convert, once or for each weight decay."""
-    source, options, train, dev = opened.source, opened.options, opened.train, opened.dev
+    source, options, train, dev = inputs.source, inputs.options, inputs.train, inputs.dev
     if options.fine_tuning.epochs:
-        fine_tune_source(source, train, options, work)
-    first = Job(train, dev, options, work, source.model, watch=watch)
-    before = first.look("unconverted", source.model)
-    held = None
+        fine_tune_source(source, train, options, checkpoint)
+    first = ConversionContext(train, dev, options, checkpoint, source.model, watch=watch)
+    before = first.score_stage("unconverted", source.model)
+    held_out = None
     if options.judged:
-        train, held = hold_out(train, options.held_out, MOST_HELD, options.seed)
+        train, held_out = hold_out(train, options.held_out, MOST_HELD_OUT, options.seed)
     guided = train.with_guide(predict(source.model, train))
-    exact = begin(source, guided)
+    exact = copy_source(source, guided)
     decays = options.weight_decays or (None,)
-    best: tuple[float, Outcome, Job] | None = None
+    best: tuple[float, Outcome, ConversionContext] | None = None
     search: dict[str, float] = {}
     for decay in decays:
-        own = options if decay is None else options.decayed(decay)
-        below = work if len(decays) == 1 else work.below(f"decay-{decay}")
-        job = Job(guided, dev, own, below, source.model, held, watch)
-        outcome = WAYS[options.form](copied(exact), job)
-        value = score(outcome.model, held) if held is not None and len(decays) > 1 else 0.0
+        decayed = options if decay is None else options.decayed(decay)
+        part = checkpoint if len(decays) == 1 else checkpoint.child(f"decay-{decay}")
+        context = ConversionContext(guided, dev, decayed, part, source.model, held_out, watch)
+        outcome = RECIPES[options.form](copy_model(exact), context)
+        value = score(outcome.model, held_out) if held_out is not None and len(decays) > 1 else 0.0
         if len(decays) > 1:
             search[str(decay)] = value
         if best is None or math.isnan(best[0]) or value > best[0]:
-            best = (value, outcome, job)
+            best = (value, outcome, context)
     assert best is not None
-    _, outcome, job = best
+    _, outcome, context = best
     outcome.stages = {"unconverted": before, **outcome.stages}
-    return outcome, search, job
+    return outcome, search, context
 
 
 def _versions() -> dict[str, str]:
     """Versions of this package and of the libraries that decide the result."""
     names = ("torch", "transformers", "accelerate", "numpy")
-    own = {"thex_hf": str(fingerprint.version()[0])}
-    return own | {name: importlib.metadata.version(name) for name in names}
+    ours = {"thex_hf": str(fingerprint.version()[0])}
+    return ours | {name: importlib.metadata.version(name) for name in names}

@@ -25,7 +25,7 @@ from thex_hf.conversion.training.batches import Encoded
 RECIPE = 4
 """Raised when the stages change, so that work begun by earlier ones is dropped."""
 
-UNIMPORTANT = ("overwrite", "restart")
+SETTINGS_WITHOUT_EFFECT = ("overwrite", "restart")
 """Options that change nothing in the result."""
 
 _PLACES = ("_name_or_path", "_commit_hash", "transformers_version", "name_or_path")
@@ -95,7 +95,7 @@ def of_options(options: ConversionOptions, *without: str) -> dict[str, Any]:
         options: all of them.
         *without: further names to leave out.
     """
-    left_out = {*UNIMPORTANT, *without}
+    left_out = {*SETTINGS_WITHOUT_EFFECT, *without}
     return {k: v for k, v in asdict(options).items() if k not in left_out}
 
 

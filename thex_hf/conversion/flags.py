@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from thex_hf.conversion.options import ConversionOptions, PolynomialOptions, TheXOptions
+from thex_hf.conversion.options import ConversionOptions, PolynomialOptions, TheXOptions, stages_of
 from thex_hf.conversion.training.fitting import FitOptions
 from thex_hf.errors import OptionError
 
 RECIPES = ("full", "as-published")
 LEAST_DRAWN = 256
-STAGES = ("bounding", "relu", "softmax", "norms", "layer_wise", "end_to_end", "steadying")
 
 
 def options_from(
@@ -90,4 +89,4 @@ def _scaled(stages: TheXOptions | PolynomialOptions, effort: float, size: int) -
         least = round(fitting.least_steps * effort)
         return replace(fitting, epochs=fitting.epochs * effort, least_steps=least, batch_size=size)
 
-    return {name: scale(getattr(stages, name)) for name in STAGES if hasattr(stages, name)}
+    return {name: scale(fitting) for name, fitting in stages_of(stages).items()}

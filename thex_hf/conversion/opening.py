@@ -12,7 +12,7 @@ import torch
 
 from thex_hf.conversion import fingerprint
 from thex_hf.conversion.data.labels import PROBLEMS
-from thex_hf.conversion.data.naming import aligned, checked
+from thex_hf.conversion.data.naming import align_labels, select_texts
 from thex_hf.conversion.data.reading import LabelledTexts, read_texts
 from thex_hf.conversion.options import ConversionOptions
 from thex_hf.conversion.sources import Source, base_of, family_of, load_source
@@ -28,7 +28,7 @@ Data = str | Path | LabelledTexts
 
 
 @dataclass(frozen=True)
-class Opened:
+class ConversionInputs:
     """A source and texts, read and checked, and what they were read for.
 
     Args:
@@ -38,7 +38,7 @@ class Opened:
         dev: those to measure the score on.
         options: what is to be done.
         facts: digests of all but the options that decides the result, by name; see
-            :meth:`thex_hf.conversion.checkpoint.Work.open`.
+            :meth:`thex_hf.conversion.checkpoint.Checkpoint.open`.
         digest: one of the facts and the options.
     """
 
@@ -51,27 +51,27 @@ class Opened:
     digest: str
 
 
-def places(source: str | Path, train: Data, dev: Data) -> dict[str, str]:
+def read_paths(source: str | Path, train: Data, dev: Data) -> dict[str, str]:
     """Where all that is read may lie, for :func:`thex_hf.conversion.output.check_output`."""
     name = expand(source)
-    found = {"source": name}
+    paths = {"source": name}
     base = base_of(name) if os.path.isdir(name) else None
     if base is not None:
-        found["base model of the source"] = expand(base)
+        paths["base model of the source"] = expand(base)
     for what, data in (("training texts", train), ("development texts", dev)):
         if not isinstance(data, LabelledTexts):
-            found[what] = expand(data)
-    return found
+            paths[what] = expand(data)
+    return paths
 
 
-def open_all(
+def open_inputs(
     source: str | Path,
     train: Data,
     dev: Data,
     options: ConversionOptions,
     task: str | None,
     pooling: str | None,
-) -> Opened:
+) -> ConversionInputs:
     """Load the source, read and tokenise both sets of texts, and digest all of it.
 
     Raises:
@@ -81,22 +81,22 @@ def open_all(
     train, dev = (
         data if isinstance(data, LabelledTexts) else expand(data) for data in (train, dev)
     )
-    found, texts = open_both(name, train, dev, options, task, pooling)
-    first, second = (tokenise(found, part, options.max_length) for part in texts)
+    opened, texts = open_source_and_texts(name, train, dev, options, task, pooling)
+    first, second = (tokenise(opened, part, options.max_length) for part in texts)
     local = os.path.isdir(name)
     facts = {
         "source": os.path.realpath(name) if local else name,
-        "weights": fingerprint.of_source(found),
+        "weights": fingerprint.of_source(opened),
         "data": fingerprint.of_texts(texts),
         "tokens": [fingerprint.of_encoded(part) for part in (first, second)],
         "version": fingerprint.version(),
     }
     decides = {key: value for key, value in facts.items() if key != "source"}
     digest = fingerprint.of_json([decides, fingerprint.of_options(options)])
-    return Opened(str(facts["source"]), found, first, second, options, facts, digest)
+    return ConversionInputs(str(facts["source"]), opened, first, second, options, facts, digest)
 
 
-def open_both(
+def open_source_and_texts(
     source: str | Path,
     train: Data,
     dev: Data,
@@ -106,18 +106,18 @@ def open_both(
 ) -> tuple[Source, list[LabelledTexts]]:
     """Load the source and read both sets of texts, labels matched to the model's."""
     if not options.fine_tuning.epochs or _fits(source, train):
-        found = load_source(source, task=task, pooling=pooling)
-        names = _names(found)
-        own = _read(train, "train", found, names)
-        return found, [own, _like(own, dev, found, names)]
+        opened = load_source(source, task=task, pooling=pooling)
+        names = _names(opened)
+        texts = _read(train, "train", opened, names)
+        return opened, [texts, _like(texts, dev, opened, names)]
     if isinstance(train, LabelledTexts):
-        first = checked(train)
+        first = select_texts(train)
     else:
         first = read_texts(train, split="train", regression=None)
     names = first.label_names
     with torch.random.fork_rng():
         torch.manual_seed(options.seed)  # of a fresh classifier
-        found = load_source(
+        opened = load_source(
             source,
             task=task or ("tokens" if first.kind == "tags" else "sequence"),
             num_labels=1 if names is None else len(names),
@@ -125,7 +125,7 @@ def open_both(
             problem_type=PROBLEMS.get(first.kind),
             pooling=pooling,
         )
-    return found, [first, _read(dev, "validation", found, names)]
+    return opened, [first, _read(dev, "validation", opened, names)]
 
 
 def _fits(source: str | Path, train: Data) -> bool:
@@ -141,7 +141,7 @@ def _fits(source: str | Path, train: Data) -> bool:
         return False
     try:
         if isinstance(train, LabelledTexts):
-            aligned(train, names)
+            align_labels(train, names)
             return len(train.label_names or (0,)) == len(names)
         read_texts(train, label_names=names, regression=len(names) == 1)
     except ConversionError:
@@ -156,8 +156,8 @@ def _like(
 
     Where the model has no names for its classes and the training texts have, those count.
     """
-    found = _read(dev, "validation", source, first.declared or names)
-    return found if names is None else replace(found, label_names=tuple(names))
+    texts = _read(dev, "validation", source, first.declared or names)
+    return texts if names is None else replace(texts, label_names=tuple(names))
 
 
 def _names(source: Source) -> Sequence[str] | None:
@@ -172,26 +172,26 @@ def _names(source: Source) -> Sequence[str] | None:
 def _read(data: Data, split: str, source: Source, names: Sequence[str] | None) -> LabelledTexts:
     """Read labelled texts and match their labels to the model's."""
     if isinstance(data, LabelledTexts):
-        found = checked(data)
+        texts = select_texts(data)
     else:
-        found = read_texts(data, split=split, label_names=names, regression=names is None)
+        texts = read_texts(data, split=split, label_names=names, regression=names is None)
     wants = "tags" if source.task == "tokens" else None
     several = source.model.config.problem_type == "multi_label_classification"
-    if (found.kind == "tags") != (wants == "tags") or (several and found.kind != "multi"):
+    if (texts.kind == "tags") != (wants == "tags") or (several and texts.kind != "multi"):
         kind = (
             "tags for each word" if wants else "several labels a text" if several else "one label"
         )
         raise ConversionError(
-            f"the model gives {kind}, and the data have {found.kind}: convert a model that was "
+            f"the model gives {kind}, and the data have {texts.kind}: convert a model that was "
             "fine-tuned on this task, or give data with column tags, labels or label."
         )
-    count = 1 if found.label_names is None else len(found.label_names)
+    count = 1 if texts.label_names is None else len(texts.label_names)
     if count != source.model.config.num_labels:
         raise ConversionError(
             f"the model has {source.model.config.num_labels} labels and the data have {count}: "
             "convert a model that was fine-tuned on this task."
         )
-    return aligned(found, names or ())
+    return align_labels(texts, names or ())
 
 
 MULTIPLE = 4
@@ -246,10 +246,10 @@ def _length(source: Source, data: LabelledTexts, max_length: int) -> int:
     Raises:
         ConversionError: nothing of a text would be left.
     """
-    there = positions_of(source)
-    if there < max_length:
-        there -= there % MULTIPLE
-    length = min(max_length, there)
+    positions = positions_of(source)
+    if positions < max_length:
+        positions -= positions % MULTIPLE
+    length = min(max_length, positions)
     special = int(source.tokenizer.num_special_tokens_to_add(pair=data.pairs is not None))
     least = special + (1 if data.pairs is None else 2)
     if length < least:

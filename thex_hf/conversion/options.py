@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 from thex_hf.approximations.activation_registry import list_activations
+from thex_hf.circuits.dispatch import FORMS as PROTOCOL_FORMS
 from thex_hf.conversion.training.fitting import FitOptions
 from thex_hf.conversion.training.losses import LossOptions
 from thex_hf.errors import OptionError
 from thex_hf.modeling.configuration_thex_bert import POWERS
 
-FORMS = ("the-x", "polynomial")
+FORMS = tuple(dict.fromkeys(PROTOCOL_FORMS.values()))
 POLYNOMIAL_NORMS = ("affine", "centred")
 LEAST_STEPS = 300
 LAST_STEPS = 2500
@@ -62,7 +63,7 @@ class TheXOptions:
     def __post_init__(self) -> None:
         """Check the numbers."""
         check_share("dropout", self.dropout)
-        check_fits(self, ("bounding", "relu", "softmax", "norms", "layer_wise", "end_to_end"))
+        check_stages(self)
 
     @classmethod
     def as_published(cls) -> TheXOptions:
@@ -123,7 +124,7 @@ class PolynomialOptions:
                     f"got {getattr(self, name)!r}."
                 )
         check_share("dropout", self.dropout)
-        check_fits(self, ("bounding", "layer_wise", "end_to_end", "steadying"))
+        check_stages(self)
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ class ConversionOptions:
             raise OptionError(f"held_out should be between 0 and 1; got {self.held_out}.")
         if any(value < 0 for value in self.weight_decays):
             raise OptionError(f"weight_decays should be at least 0; got {self.weight_decays}.")
-        check_fits(self, ("fine_tuning",))
+        check_stages(self)
 
     @property
     def judged(self) -> bool:
@@ -183,11 +184,10 @@ class ConversionOptions:
         """Return options with that weight decay in every stage but the norms'."""
 
         def change(stages: TheXOptions | PolynomialOptions) -> dict[str, FitOptions]:
-            names = ("bounding", "relu", "softmax", "layer_wise", "end_to_end", "steadying")
             return {
-                name: replace(getattr(stages, name), weight_decay=value)
-                for name in names
-                if hasattr(stages, name)
+                name: replace(stage, weight_decay=value)
+                for name, stage in stages_of(stages).items()
+                if name != "norms"
             }
 
         return replace(
@@ -208,14 +208,22 @@ def check_share(name: str, value: float) -> None:
         raise OptionError(f"{name} should be at least 0 and below 1; got {value}.")
 
 
-def check_fits(options: object, names: tuple[str, ...]) -> None:
-    """Raise unless the named training stages have usable numbers.
+Options = TheXOptions | PolynomialOptions | ConversionOptions
+
+
+def stages_of(options: Options) -> dict[str, FitOptions]:
+    """The training stages among the fields of options, by name, in order."""
+    names = [item.name for item in fields(options) if item.type == FitOptions.__name__]
+    return {name: getattr(options, name) for name in names}
+
+
+def check_stages(options: Options) -> None:
+    """Raise unless all training stages have usable numbers.
 
     Raises:
         OptionError: says which stage, and what it should have.
     """
-    for name in names:
-        stage = getattr(options, name)
+    for name, stage in stages_of(options).items():
         if stage.epochs < 0 or stage.learning_rate <= 0 or stage.batch_size < 1:
             raise OptionError(
                 f"{name} should have epochs >= 0, learning_rate > 0 and batch_size >= 1; "

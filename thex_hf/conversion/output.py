@@ -8,12 +8,12 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from thex_hf.conversion.checkpoint import BEGUN, is_work, work_folder
+from thex_hf.conversion.checkpoint import BEGUN, checkpoint_folder, is_checkpoint
 from thex_hf.errors import ConversionError
 from thex_hf.hub.secrets import refuse_keys
 from thex_hf.modeling import ThexBertConfig
 
-Places = Mapping[str, str | Path]
+ReadPaths = Mapping[str, str | Path]
 """What is read, such as ``source``, and where it lies."""
 
 
@@ -36,13 +36,13 @@ def output_folder(output: str | Path) -> Path:
     return folder
 
 
-def check_output(folder: Path, *, overwrite: bool, places: Places | None = None) -> None:
+def check_output(folder: Path, *, overwrite: bool, reads: ReadPaths | None = None) -> None:
     """Raise unless a conversion may write to a folder; nothing is left there.
 
     Args:
         folder: from :func:`output_folder`; need not exist.
         overwrite: whether an earlier conversion in it may be replaced.
-        places: what the conversion reads; names that are no paths here are passed over.
+        reads: what the conversion reads; names that are no paths here are passed over.
 
     Raises:
         ConversionError: it is a file, cannot be written to, holds something and ``overwrite`` is
@@ -50,8 +50,8 @@ def check_output(folder: Path, *, overwrite: bool, places: Places | None = None)
         KeyStoreError: it holds keys, which must never lie next to a model.
     """
     _check_writable(folder)
-    for what, place in (places or {}).items():
-        _check_apart(folder, what, Path(place))
+    for what, path in (reads or {}).items():
+        _check_apart(folder, what, Path(path))
     if folder.exists() and not folder.is_dir():
         raise ConversionError(f"output {str(folder)!r} should be a folder; it is a file.")
     other = next((p for p in (folder, *folder.resolve().parents) if (p / BEGUN).is_file()), None)
@@ -67,29 +67,29 @@ def check_output(folder: Path, *, overwrite: bool, places: Places | None = None)
                 "allow overwriting."
             )
         _check_replaceable(folder)
-    work = work_folder(folder)
-    if work.exists() and not is_work(work):
+    checkpoint = checkpoint_folder(folder)
+    if checkpoint.exists() and not is_checkpoint(checkpoint):
         raise ConversionError(
-            f"{str(work)!r} is where the unfinished conversion is kept, and it holds something "
-            "else. Move that away, or choose another output."
+            f"{str(checkpoint)!r} is where the unfinished conversion is kept, and it holds "
+            "something else. Move that away, or choose another output."
         )
     refuse_keys(folder)
 
 
-def _check_apart(folder: Path, what: str, place: Path) -> None:
+def _check_apart(folder: Path, what: str, source: Path) -> None:
     """Refuse to write in, around or over what is read."""
-    if not place.exists():
+    if not source.exists():
         return
-    work = work_folder(folder)
-    if place.is_dir() and (_inside(folder, place) or _inside(work, place)):
-        how = "is" if _same(folder, place) else "lies inside"
-    elif _inside(place, folder) or _inside(place, work):
+    checkpoint = checkpoint_folder(folder)
+    if source.is_dir() and (_inside(folder, source) or _inside(checkpoint, source)):
+        how = "is" if _same(folder, source) else "lies inside"
+    elif _inside(source, folder) or _inside(source, checkpoint):
         how = "would hold"
     else:
         return
     raise ConversionError(
-        f"output {str(folder)!r} (with {work.name!r}, for unfinished work) {how} the {what} "
-        f"{str(place)!r}, which a conversion must not touch. Choose an output elsewhere."
+        f"output {str(folder)!r} (with {checkpoint.name!r}, for unfinished work) {how} the {what} "
+        f"{str(source)!r}, which a conversion must not touch. Choose an output elsewhere."
     )
 
 
@@ -109,8 +109,8 @@ def _check_writable(folder: Path) -> None:
     """Try to write beside the output, where the unfinished work will be."""
     try:
         there = next(path for path in folder.absolute().parents if path.exists())
-        with tempfile.TemporaryDirectory(dir=there, prefix=".thex-") as place:
-            Path(place, work_folder(folder).name).mkdir()
+        with tempfile.TemporaryDirectory(dir=there, prefix=".thex-") as trial:
+            Path(trial, checkpoint_folder(folder).name).mkdir()
         if folder.is_dir() and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             raise PermissionError(f"no permission to write in {folder}")
     except OSError as error:

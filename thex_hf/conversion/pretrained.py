@@ -11,7 +11,7 @@ from transformers.utils import logging
 
 from thex_hf.conversion.convert import convert_opened
 from thex_hf.conversion.flags import options_from
-from thex_hf.conversion.opening import Data, Opened, open_all, places
+from thex_hf.conversion.opening import ConversionInputs, Data, open_inputs, read_paths
 from thex_hf.conversion.options import ConversionOptions
 from thex_hf.conversion.output import check_output, output_folder
 from thex_hf.conversion.save import REPORT_NAME
@@ -63,21 +63,21 @@ def convert_pretrained(
     except TypeError as error:
         raise OptionError(f"convert=True got settings that are not on offer: {error}.") from error
     source = os.fspath(source) if isinstance(source, os.PathLike) else source
-    opened = open_all(source, train, dev, chosen, task, pooling)
+    inputs = open_inputs(source, train, dev, chosen, task, pooling)
     if output is None:
-        folder = output_folder(Path(constants.HF_HOME) / "thex_hf" / cache_name(opened))
+        folder = output_folder(Path(constants.HF_HOME) / "thex_hf" / cache_name(inputs))
         folder.parent.mkdir(parents=True, exist_ok=True)
     else:
         folder = output_folder(os.fspath(output))
     report = read_record(folder, REPORT_NAME) or {}
-    if report.get("digest") == opened.digest and not chosen.overwrite:
+    if report.get("digest") == inputs.digest and not chosen.overwrite:
         logger.info("converted before: %s", folder)
         return str(folder)
-    check_output(folder, overwrite=chosen.overwrite, places=places(source, train, dev))
-    convert_opened(opened, folder)
+    check_output(folder, overwrite=chosen.overwrite, reads=read_paths(source, train, dev))
+    convert_opened(inputs, folder)
     return str(folder)
 
 
-def cache_name(opened: Opened) -> str:
+def cache_name(inputs: ConversionInputs) -> str:
     """Name of the folder in the cache: that of the source, and a digest of all that decides."""
-    return f"{Path(opened.name).name}-{opened.digest[:16]}"
+    return f"{Path(inputs.name).name}-{inputs.digest[:16]}"

@@ -1,4 +1,4 @@
-"""The ways from a fine-tuned classifier to each of the two forms, stage by stage."""
+"""The recipes from a fine-tuned classifier to each of the two forms, stage by stage."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ import torch
 from torch import Tensor, nn
 from transformers.utils import logging
 
-from thex_hf.conversion.checkpoint import Work
+from thex_hf.conversion.checkpoint import Checkpoint
 from thex_hf.conversion.checks import check_learned, check_logits, check_values
 from thex_hf.conversion.options import ConversionOptions
-from thex_hf.conversion.replacements import copied, fit_least_squares, fit_start, with_polynomials
+from thex_hf.conversion.replacements import (
+    copy_model,
+    copy_polynomial,
+    fit_least_squares,
+    fit_replacements,
+)
 from thex_hf.conversion.save import round_to_half
 from thex_hf.conversion.scores import Logits, predict, score_logits
 from thex_hf.conversion.sources import Source, fit_head, start_model
@@ -21,7 +26,7 @@ from thex_hf.conversion.training.batches import Encoded, sample
 from thex_hf.conversion.training.fitting import FitOptions
 from thex_hf.conversion.training.losses import LossOptions, run
 from thex_hf.conversion.training.stages import (
-    Lesson,
+    TrainingStage,
     distil_layers,
     distil_norms,
     fine_tune,
@@ -37,7 +42,7 @@ logger = logging.get_logger(__name__)
 
 Model = Any
 
-NAMES = {
+STAGE_NAMES = {
     "bounded": "bounded scores",
     "relu": "ReLU",
     "relu_softmax": "softmax estimate",
@@ -54,35 +59,36 @@ Watch = Callable[[str, Logits], None]
 
 
 @dataclass(frozen=True)
-class Job:
-    """What every stage needs: texts, options, and where unfinished work is kept.
+class ConversionContext:
+    """What every stage needs: texts, options, and the checkpoint.
 
-    ``train`` carries the source's logits as guide; ``held`` are texts set aside, or None.
+    ``train`` carries the source's logits as guide; ``held_out`` are texts set aside, or None.
     ``source`` is the fine-tuned model, asked about texts that are not in ``train``.
     """
 
     train: Encoded
     dev: Encoded
     options: ConversionOptions
-    work: Work
+    checkpoint: Checkpoint
     source: nn.Module
-    held: Encoded | None = None
+    held_out: Encoded | None = None
     watch: Watch | None = None
 
-    def look(self, stage: str, model: Model) -> float:
+    def score_stage(self, stage: str, model: Model) -> float:
         """Score a model on the development texts."""
         logits = predict(model, self.dev)
         if self.watch:
             self.watch(stage, logits)
         return score_logits(logits, self.dev)
 
-    def lesson(self, stage: str, fitting: FitOptions, losses: LossOptions) -> Lesson:
-        """A stage of training; its seed is the job's, moved by the place of the stage."""
-        seed = self.options.seed + list(NAMES).index(stage)
-        stops = self.options.early_stop and stage == LAST
+    def training_stage(self, name: str, fitting: FitOptions, losses: LossOptions) -> TrainingStage:
+        """A stage of training; its seed is the conversion's, moved by the place of the stage."""
+        seed = self.options.seed + list(STAGE_NAMES).index(name)
+        stops = self.options.early_stop and name == LAST
         fitting = replace(fitting, seed=seed, checks=10 if stops else 0)
-        held = self.held if stops else None
-        return Lesson(self.train, fitting, losses, NAMES[stage], self.work, held)
+        held_out = self.held_out if stops else None
+        shown = STAGE_NAMES[name]
+        return TrainingStage(self.train, fitting, losses, shown, self.checkpoint, held_out)
 
 
 @dataclass
@@ -96,20 +102,20 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Stages:
-    """Runs stages, or takes their results from unfinished work."""
+    """Runs stages, or takes their results from the checkpoint."""
 
-    job: Job
+    context: ConversionContext
     scores: dict[str, float]
 
     def run(self, name: str, model: Model, train: Callable[[], None]) -> None:
-        if not self.job.work.restore(name, model):
+        if not self.context.checkpoint.load_stage(name, model):
             train()
-            self.job.work.keep(name, model)
+            self.context.checkpoint.save_stage(name, model)
         if name != LAST:  # scored when it is rounded
-            self.scores[name] = self.job.look(name, model)
+            self.scores[name] = self.context.score_stage(name, model)
 
 
-def to_the_x(exact: Model, job: Job) -> Outcome:
+def to_the_x(exact: Model, context: ConversionContext) -> Outcome:
     """Replace ReLU, softmax and norms one after the other, then train the whole.
 
     The copy with bounded scores follows the source, and each later stage that copy (THE-X trains
@@ -118,50 +124,52 @@ def to_the_x(exact: Model, job: Job) -> Outcome:
 
     Args:
         exact: a copy of the source with nothing replaced, its classifier refitted.
-        job: data and options.
+        context: data and options.
 
     Raises:
         ConversionError: a stage diverged.
     """
-    settings = job.options.the_x
-    stages = _Stages(job, {})
+    settings = context.options.the_x
+    stages = _Stages(context, {})
 
-    def teach(student: Model, stage: str, fitting: FitOptions) -> Callable[[], None]:
+    def training(student: Model, name: str, fitting: FitOptions) -> Callable[[], None]:
         def train() -> None:
             if not fitting.epochs:
                 return
             set_dropout(student, settings.dropout)
-            lesson = job.lesson(stage, fitting, settings.losses)
+            stage = context.training_stage(name, fitting, settings.losses)
             if settings.follow:
-                follow(student, exact, lesson)
+                follow(student, exact, stage)
             else:
-                fine_tune(student, lesson)
+                fine_tune(student, stage)
 
         return train
 
-    stages.run("bounded", exact, _bounding(exact, job, settings.bounding))
-    student = copied(exact, activation="relu")
-    stages.run("relu", student, teach(student, "relu", settings.relu))
-    student = copied(student, softmax="estimate")
-    stages.run("relu_softmax", student, teach(student, "relu_softmax", settings.softmax))
-    normed, student = student, copied(student, norm="affine")
+    stages.run("bounded", exact, _bounding(exact, context, settings.bounding))
+    student = copy_model(exact, activation="relu")
+    stages.run("relu", student, training(student, "relu", settings.relu))
+    student = copy_model(student, softmax="estimate")
+    stages.run("relu_softmax", student, training(student, "relu_softmax", settings.softmax))
+    normed, student = student, copy_model(student, norm="affine")
 
     def fit_norms() -> None:
-        fit_least_squares(normed, student, job.train, job.options.norm_texts)
+        fit_least_squares(normed, student, context.train, context.options.norm_texts)
         if settings.norms.epochs:
-            distil_norms(student, normed, job.lesson("affine", settings.norms, settings.losses))
+            distil_norms(
+                student, normed, context.training_stage("affine", settings.norms, settings.losses)
+            )
 
     stages.run("affine", student, fit_norms)
     if settings.layer_wise.epochs:
-        lesson = job.lesson("layer_wise", settings.layer_wise, settings.losses)
+        stage = context.training_stage("layer_wise", settings.layer_wise, settings.losses)
         reference = exact if settings.follow else normed
-        stages.run("layer_wise", student, lambda: distil_layers(student, reference, lesson))
+        stages.run("layer_wise", student, lambda: distil_layers(student, reference, stage))
     if settings.end_to_end.epochs:
-        stages.run(LAST, student, teach(student, LAST, settings.end_to_end))
+        stages.run(LAST, student, training(student, LAST, settings.end_to_end))
     return Outcome(student, stages.scores)
 
 
-def to_polynomial(exact: Model, job: Job) -> Outcome:
+def to_polynomial(exact: Model, context: ConversionContext) -> Outcome:
     """Lead a model into the range where low-degree polynomials do, then distil it.
 
     Trained directly, the polynomial form runs away: a large score is squared, makes larger
@@ -172,60 +180,62 @@ def to_polynomial(exact: Model, job: Job) -> Outcome:
 
     Args:
         exact: a copy of the source with nothing replaced, its classifier refitted.
-        job: data and options.
+        context: data and options.
 
     Raises:
         ConversionError: a stage diverged.
     """
-    options, settings = job.options, job.options.polynomial
-    stages = _Stages(job, {})
-    stages.run("bounded", exact, _bounding(exact, job, settings.bounding))
-    student = with_polynomials(exact, settings.attention_power, settings.norm)
-    notes = fit_start(exact, student, job.train, options.norm_texts, settings.activation)
+    options, settings = context.options, context.options.polynomial
+    stages = _Stages(context, {})
+    stages.run("bounded", exact, _bounding(exact, context, settings.bounding))
+    student = copy_polynomial(exact, settings.attention_power, settings.norm)
+    approximations = fit_replacements(
+        exact, student, context.train, options.norm_texts, settings.activation
+    )
     stages.run("fitted", student, lambda: None)
     if settings.layer_wise.epochs:
-        lesson = job.lesson("layer_wise", settings.layer_wise, settings.losses)
-        stages.run("layer_wise", student, lambda: distil_layers(student, exact, lesson))
+        stage = context.training_stage("layer_wise", settings.layer_wise, settings.losses)
+        stages.run("layer_wise", student, lambda: distil_layers(student, exact, stage))
     if settings.end_to_end.epochs:
         set_dropout(student, settings.dropout)
-        last = job.lesson(LAST, settings.end_to_end, settings.losses)
-        calm = replace(last, fitting=replace(settings.steadying, seed=last.fitting.seed))
+        full = context.training_stage(LAST, settings.end_to_end, settings.losses)
+        gentle = replace(full, fitting=replace(settings.steadying, seed=full.fitting.seed))
 
         def train() -> None:
-            follow(student, exact, last)
+            follow(student, exact, full)
             if settings.steadying.epochs:
-                lesson = replace(calm, name="steadying", held=None)
-                steady(student, exact, lesson, settings.rounds, settings.drawn)
+                stage = replace(gentle, name="steadying", held_out=None)
+                steady(student, exact, stage, settings.rounds, settings.drawn)
 
         stages.run(LAST, student, train)
-    return Outcome(student, stages.scores, notes)
+    return Outcome(student, stages.scores, approximations)
 
 
-WAYS: dict[str, Callable[[Model, Job], Outcome]] = {
+RECIPES: dict[str, Callable[[Model, ConversionContext], Outcome]] = {
     "the-x": to_the_x,
     "polynomial": to_polynomial,
 }
 
 
-def _bounding(exact: Model, job: Job, fitting: FitOptions) -> Callable[[], None]:
+def _bounding(exact: Model, context: ConversionContext, fitting: FitOptions) -> Callable[[], None]:
     """Training of the copy that everything later follows: towards the source, or on labels."""
-    the_x = job.options.form == "the-x"
-    losses = job.options.the_x.losses if the_x else job.options.polynomial.losses
+    the_x = context.options.form == "the-x"
+    losses = context.options.the_x.losses if the_x else context.options.polynomial.losses
 
     def train() -> None:
         if not fitting.epochs:
             return
-        lesson = job.lesson("bounded", fitting, losses)
-        if the_x and not job.options.the_x.follow:
-            fine_tune(exact, lesson)
+        stage = context.training_stage("bounded", fitting, losses)
+        if the_x and not context.options.the_x.follow:
+            fine_tune(exact, stage)
         else:
             set_dropout(exact, 0.0)
-            follow(exact, copied(exact), lesson, job.source)
+            follow(exact, copy_model(exact), stage, context.source)
 
     return train
 
 
-def begin(source: Source, guided: Encoded) -> Any:
+def copy_source(source: Source, guided: Encoded) -> Any:
     """Copy a source into a classifier of ours with nothing replaced.
 
     A pooler or a hidden layer of the head goes; the classifier is then fitted to the source's
@@ -259,7 +269,7 @@ def _head_rows(model: Any, data: Encoded) -> tuple[Tensor, Tensor]:
     return torch.cat(states), torch.cat(logits)
 
 
-def finish(outcome: Outcome, job: Job) -> Model:
+def finish(outcome: Outcome, context: ConversionContext) -> Model:
     """Round, score and calibrate a model; the score goes into the outcome's stages.
 
     Raises:
@@ -268,14 +278,14 @@ def finish(outcome: Outcome, job: Job) -> Model:
     """
     model, stages = outcome.model, outcome.stages
     model.cpu()
-    if job.options.half:
+    if context.options.half:
         round_to_half(model)
-    logits = predict(model, job.dev)
+    logits = predict(model, context.dev)
     check_logits(logits, stages)
-    stages[LAST] = job.look(LAST, model)
-    count = job.options.calibration_texts
-    strange = strange_batches(job.train, count, job.options.seed)
-    calibrate_on(model, sample(job.train, count), strange)
+    stages[LAST] = context.score_stage(LAST, model)
+    count = context.options.calibration_texts
+    strange = strange_batches(context.train, count, context.options.seed)
+    calibrate_on(model, sample(context.train, count), strange)
     if beyond := model.config.calibration["beyond"]:
         logger.warning(
             "%d of %d texts such as a word repeated give values beyond twice the calibrated range; "
@@ -286,5 +296,5 @@ def finish(outcome: Outcome, job: Job) -> Model:
         )
     if model.config.form == "polynomial":
         check_values(model.config.ranges)
-        check_learned(stages, job.dev)
+        check_learned(stages, context.dev)
     return model

@@ -32,7 +32,7 @@ POWER_TEXTS = 256
 """How many texts shift and scale of the power attention are fitted on."""
 
 
-def copied(model: Model, **changes: Any) -> Model:
+def copy_model(model: Model, **changes: Any) -> Model:
     """Copy a classifier of ours to one with other replacements and the same matrices.
 
     Args:
@@ -70,13 +70,13 @@ def fit_least_squares(exact: Model, student: Model, data: Encoded, texts: int) -
         layer = cast(ThexBertLayer, student.thex_bert.layers[number])
         _fit_one(
             cast(AffineNorm, layer.attention_norm),
-            rows(student, batches, number, "attention_out"),
-            rows(exact, batches, number, "attention_norm"),
+            layer_values(student, batches, number, "attention_out"),
+            layer_values(exact, batches, number, "attention_norm"),
         )
         _fit_one(
             cast(AffineNorm, layer.output_norm),
-            rows(student, batches, number, "layer_out"),
-            rows(exact, batches, number, "layer_norm"),
+            layer_values(student, batches, number, "layer_out"),
+            layer_values(exact, batches, number, "layer_norm"),
         )
     clamp_scales(student)
 
@@ -90,20 +90,20 @@ def clamp_scales(model: Model) -> None:
         scale.copy_(sign * scale.abs().clamp_min(SMALLEST_SCALE))
 
 
-def rows(model: Model, batches: list[Batch], layer: int, name: str) -> Tensor:
+def layer_values(model: Model, batches: list[Batch], layer: int, name: str) -> Tensor:
     """Collect one traced quantity of a layer over the tokens that matter, in float64.
 
     Returns:
         ``(tokens, d)``: of all real tokens; of the first of each text if nothing reads the others.
     """
     device = next(model.parameters()).device
-    found: list[Tensor] = []
+    parts: list[Tensor] = []
     for batch in batches:
         moved = {name: tensor.to(device) for name, tensor in batch.items()}
         traces, _ = run(model.eval(), moved)
         values: Tensor = getattr(traces[layer], name)
-        found.append(values[read_rows(model, layer, moved) == 1].double())
-    return torch.cat(found)
+        parts.append(values[read_rows(model, layer, moved) == 1].double())
+    return torch.cat(parts)
 
 
 def _fit_one(norm: AffineNorm, inputs: Tensor, targets: Tensor) -> None:
@@ -115,7 +115,7 @@ def _fit_one(norm: AffineNorm, inputs: Tensor, targets: Tensor) -> None:
     norm.bias.copy_(torch.from_numpy(beta))
 
 
-def with_polynomials(exact: Model, power: int, norm: str) -> Model:
+def copy_polynomial(exact: Model, power: int, norm: str) -> Model:
     """Copy a model with exact non-linearities to one of polynomial form, same matrices.
 
     Args:
@@ -124,11 +124,11 @@ def with_polynomials(exact: Model, power: int, norm: str) -> Model:
         norm: ``"affine"`` or ``"centred"``.
     """
     changes = {"activation": "quadratic", "softmax": "power", "norm": norm}
-    return copied(exact, **changes, attention_power=power)
+    return copy_model(exact, **changes, attention_power=power)
 
 
 @torch.no_grad()
-def fit_start(
+def fit_replacements(
     exact: Model, student: Model, data: Encoded, texts: int, activation: str
 ) -> list[dict[str, Any]]:
     """Set all replacements by least squares and minimax fits, without training.
@@ -149,19 +149,21 @@ def fit_start(
         For each layer the interval, coefficients and errors of its activation, and shift and
         scale of its heads, as they start.
     """
-    notes: list[dict[str, Any]] = []
+    records: list[dict[str, Any]] = []
     few, batches = sample(data, POWER_TEXTS, size=1), sample(data, texts)
     device = next(exact.parameters()).device
     layers = [cast(ThexBertLayer, layer) for layer in student.thex_bert.layers]
-    found = [run(exact, {k: v.to(device) for k, v in batch.items()})[0] for batch in few]
+    all_traces = [run(exact, {k: v.to(device) for k, v in batch.items()})[0] for batch in few]
     for number, layer in enumerate(layers):
-        scores = [_real(traces[number].scores, b) for traces, b in zip(found, few, strict=True)]
+        scores = [
+            _real(traces[number].scores, b) for traces, b in zip(all_traces, few, strict=True)
+        ]
         _fit_heads(cast(PowerAttention, layer.attention.softmax), scores)
-        inputs = rows(exact, batches, number, "ffn_pre").cpu().numpy().ravel()
+        inputs = layer_values(exact, batches, number, "ffn_pre").cpu().numpy().ravel()
         fitted = fit_activation(activation, inputs, exact.config.activation)
         cast(Quadratic, layer.activation).coefficients.copy_(torch.tensor(fitted.coefficients))
         power = cast(PowerAttention, layer.attention.softmax)
-        notes.append(
+        records.append(
             {
                 "activation": {
                     "name": activation,
@@ -178,7 +180,7 @@ def fit_start(
             }
         )
     fit_least_squares(exact, student, data, texts)
-    return notes
+    return records
 
 
 def _real(scores: Tensor, batch: Batch) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:

@@ -30,16 +30,16 @@ def predict(model: nn.Module, data: Encoded, size: int = 64) -> Logits:
     model.eval()
     device = next(model.parameters()).device
     order = torch.tensor([len(ids) for ids in data.ids]).argsort(stable=True)
-    found: list[Tensor] = []
+    parts: list[Tensor] = []
     for rows in torch.split(order, size):
         batch = collate(data, rows)
         logits = ask(model, {k: v.to(device) for k, v in batch.items()}).float().cpu()
         if data.kind == "tags":
             lengths = batch["attention_mask"].sum(-1).tolist()
-            found += [own[:n] for own, n in zip(logits, lengths, strict=True)]
+            parts += [row[:n] for row, n in zip(logits, lengths, strict=True)]
         else:
-            found += list(logits)
-    back = [found[i] for i in order.argsort().tolist()]
+            parts += list(logits)
+    back = [parts[i] for i in order.argsort().tolist()]
     return tuple(back) if data.kind == "tags" else torch.stack(back)
 
 
@@ -49,8 +49,8 @@ def ask(model: nn.Module, batch: Batch) -> Tensor:
     A model with one kind of segment is not told of others.
     """
     names = [n for n in ("input_ids", "token_type_ids", "attention_mask") if takes(model, n)]
-    own = getattr(model, "module", model)  # where several processes train it
-    if getattr(getattr(own, "config", None), "type_vocab_size", 2) < 2:
+    inner = getattr(model, "module", model)  # where several processes train it
+    if getattr(getattr(inner, "config", None), "type_vocab_size", 2) < 2:
         names = [name for name in names if name != "token_type_ids"]
     logits: Tensor = model(**{name: batch[name] for name in names}, return_dict=True).logits
     return logits
@@ -153,11 +153,11 @@ class ConversionReport:
     def from_dict(cls, values: dict[str, Any]) -> ConversionReport:
         """Build a report from what :meth:`to_dict` returned; scores of None become NaN."""
         known = {item.name for item in fields(cls)}
-        found = {name: value for name, value in values.items() if name in known}
-        found |= {name: _score(found[name]) for name in ("unconverted", "converted")}
+        kept = {name: value for name, value in values.items() if name in known}
+        kept |= {name: _score(kept[name]) for name in ("unconverted", "converted")}
         for name in ("stages", "search"):
-            found[name] = {key: _score(value) for key, value in found.get(name, {}).items()}
-        return cls(**found)
+            kept[name] = {key: _score(value) for key, value in kept.get(name, {}).items()}
+        return cls(**kept)
 
 
 def _finite(value: Any) -> Any:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from thex_hf.conversion.data.collecting import collect
-from thex_hf.conversion.data.columns import KNOWN, NAME_COLUMN
-from thex_hf.conversion.data.naming import aligned, checked
+from thex_hf.conversion.data.columns import KNOWN_COLUMNS, NAME_COLUMN
+from thex_hf.conversion.data.naming import align_labels, select_texts
 from thex_hf.conversion.data.reading import LabelledTexts, read_texts
 from thex_hf.conversion.data.sets import is_data_set, table_of
 from thex_hf.conversion.data.table import Place, Table
@@ -68,7 +68,7 @@ def read(
     if isinstance(data, LabelledTexts):
         if not len(data):
             raise InputError("there are no texts to score; the data are empty")
-        found = checked(data, on_error)
+        found = select_texts(data, on_error)
     elif isinstance(data, str | os.PathLike):
         found = read_texts(
             Path(data) if isinstance(data, os.PathLike) else data,
@@ -80,7 +80,9 @@ def read(
         )
     else:
         table = (
-            table_of(data, "the data set", KNOWN) if is_data_set(data) else _rows(list(data), kind)
+            table_of(data, "the data set", KNOWN_COLUMNS)
+            if is_data_set(data)
+            else _rows(list(data), kind)
         )
         found = collect(table, wanted, wanted is None, one_class=True, on_error=on_error)
     if found.kind != kind:
@@ -88,7 +90,7 @@ def read(
             f"the model answers with {kind}, the labels of the data are {found.kind}; take data "
             f"of the model's task"
         )
-    return aligned(found, names)
+    return align_labels(found, names)
 
 
 def spread(texts: LabelledTexts, limit: int | None) -> LabelledTexts:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from thex_hf.conversion.data.collecting import words_of
-from thex_hf.conversion.data.labels import all_written, class_ids, written
+from thex_hf.conversion.data.labels import class_ids, label_text, label_texts
 from thex_hf.conversion.data.naming import declared_ids
 from thex_hf.conversion.data.regression import numbers
 from thex_hf.conversion.data.sets import declared_names
-from thex_hf.conversion.data.table import Place, Skipped, sift, unusable, wrong
+from thex_hf.conversion.data.table import Place, Skipped, row_error, select_usable, why_unusable
 from thex_hf.errors import InputError
 
 
@@ -37,8 +37,10 @@ def usable_rows(
         if words and not any(isinstance(value, list) for value in values):
             raise InputError(f"column {column!r} should hold lists, one entry for each word")
         for row, value in enumerate(values):
-            reasons[row] = reasons[row] or (_of_words(value) if words else unusable(value, column))
-    return sift(reasons, "", [Place(i) for i in range(1, len(table) + 1)], on_error)
+            reasons[row] = reasons[row] or (
+                _of_words(value) if words else why_unusable(value, column)
+            )
+    return select_usable(reasons, "", [Place(i) for i in range(1, len(table) + 1)], on_error)
 
 
 def _of_words(value: Any) -> str | None:
@@ -75,7 +77,7 @@ def references_of(
         InputError: a class has no value in ``mapping``.
     """
     raw = _picked(table, column, rows)
-    refuse = _refusing(rows)
+    error_for = _refusing(rows)
     own = declared_names(table.features[column])
     if kind == "numbers":
         if own:
@@ -83,7 +85,7 @@ def references_of(
                 f"column {column!r} should hold numbers to predict, and the data set has the "
                 f"classes {', '.join(own[:10])}"
             )
-        return numbers(raw, refuse)
+        return numbers(raw, error_for)
     if mapping is not None:
         missing = sorted(set(names) - set(mapping))
         if missing:
@@ -91,13 +93,13 @@ def references_of(
                 f"label_mapping should have a value for {', '.join(names)}; {', '.join(missing)} "
                 f"missing"
             )
-        gone = next((i for i, label in enumerate(raw) if written(label) is None), None)
+        gone = next((i for i, label in enumerate(raw) if label_text(label) is None), None)
         if gone is not None:
-            raise refuse(gone, f"has no {column}, got {raw[gone]!r}; labels should all be there")
+            raise error_for(gone, f"has no {column}, got {raw[gone]!r}; labels should all be there")
         return raw
     if own:
-        return declared_ids(raw, own, names, f"column {column!r}", refuse)
-    return class_ids(all_written(raw, column, refuse), names, refuse)
+        return declared_ids(raw, own, names, f"column {column!r}", error_for)
+    return class_ids(label_texts(raw, column, error_for), names, error_for)
 
 
 def tags_in(
@@ -123,10 +125,10 @@ def tags_in(
     lists = _picked(table, column, rows)
     if not all(isinstance(own, list) for own in lists):
         raise InputError(f"column {column!r} should hold lists, one entry for each word")
-    refuse = _refusing(rows)
+    error_for = _refusing(rows)
     for index, (own, tags) in enumerate(zip(words, lists, strict=True)):
         if len(own) != len(tags):
-            raise refuse(
+            raise error_for(
                 index,
                 f"should have tags: expected one tag for each of {len(own)} words, got {len(tags)}",
             )
@@ -136,7 +138,7 @@ def tags_in(
     if declared:
         ids = declared_ids(flat, declared, names, f"column {column!r}", _refusing(of_row))
     else:
-        ids = class_ids(all_written(flat, column, _refusing(of_row)), names, _refusing(of_row))
+        ids = class_ids(label_texts(flat, column, _refusing(of_row)), names, _refusing(of_row))
     left = iter(ids)
     return [[names[next(left)] for _ in tags] for tags in lists]
 
@@ -149,7 +151,7 @@ def _picked(table: Any, column: str, rows: Sequence[int]) -> list[Any]:
 def _refusing(rows: Sequence[int]) -> Callable[[int, str], Exception]:
     """Makes errors for rows, of which ``rows`` are those that are wanted."""
 
-    def refuse(index: int, reason: str) -> Exception:
-        return wrong("", Place(rows[index] + 1), reason)
+    def error_for(index: int, reason: str) -> Exception:
+        return row_error("", Place(rows[index] + 1), reason)
 
-    return refuse
+    return error_for

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from thex_hf._progress import progress
-from thex_hf.conversion.data.table import Place, Skipped, sift, wrong
+from thex_hf.conversion.data.table import Place, Skipped, row_error, select_usable
 from thex_hf.errors import OptionError
 from thex_hf.evaluation.base import logger
 from thex_hf.pipelines.report import Report
@@ -112,7 +112,7 @@ def _refuse(
     for row in sorted(rows):
         reason = error_of(reports[row])
         if reason is not None:
-            raise wrong("", Place(row + 1) if places is None else places[row], reason)
+            raise row_error("", Place(row + 1) if places is None else places[row], reason)
 
 
 def count_cut(pipe: Any, inputs: Sequence[Any], most: int) -> int:
@@ -216,7 +216,7 @@ def run_both(
         next((reason for report in reports if (reason := error_of(report))), None)
         for reports in zip(run.reports, (clear or run).reports, strict=True)
     ]
-    kept, skipped = sift(reasons, "", places, on_error)
+    kept, skipped = select_usable(reasons, "", places, on_error)
     return Both(
         run.pick(kept), None if clear is None else clear.pick(kept), tuple(kept), skipped,
         run.speed(),

@@ -7,10 +7,21 @@ from itertools import chain
 from typing import Any
 
 from thex_hf.conversion.data import labels as parse
-from thex_hf.conversion.data.columns import NAME_COLUMN, SEVERAL_COLUMN, WAYS, Columns, choose
-from thex_hf.conversion.data.naming import declared_ids, generic_order, says_nothing, spelled
-from thex_hf.conversion.data.regression import ids_of_hot, is_hot, is_regression, numbers
-from thex_hf.conversion.data.table import WORD, Table, sift, unusable
+from thex_hf.conversion.data.columns import (
+    LABEL_READINGS,
+    NAME_COLUMN,
+    SEVERAL_COLUMN,
+    Columns,
+    choose_columns,
+)
+from thex_hf.conversion.data.naming import are_generic, declared_ids, generic_order, names_beside
+from thex_hf.conversion.data.regression import (
+    ids_of_multi_hot,
+    is_multi_hot,
+    is_regression,
+    numbers,
+)
+from thex_hf.conversion.data.table import WORD, Table, select_usable, why_unusable
 from thex_hf.conversion.data.texts import LabelledTexts
 from thex_hf.errors import ConversionError
 
@@ -42,36 +53,36 @@ def collect(
     """
     if not table.rows:
         raise ConversionError(f"{table.source} has no rows; labelled texts are needed.")
-    where = choose(table, labelled=labelled)
+    where = choose_columns(table, labelled=labelled)
     words = [words_of(value) for value in table.column(where.text)] if where.words else None
     seconds = table.column(where.second) if where.second else [""] * len(table.rows)
     reasons = [
-        own if isinstance(own, str) else None
-        for own in (words if words is not None else map(unusable, table.column(where.text)))
+        value if isinstance(value, str) else None
+        for value in (words if words is not None else map(why_unusable, table.column(where.text)))
     ]
     if where.second:
         pairs = zip(reasons, seconds, strict=True)
-        reasons = [own or unusable(text, "second text") for own, text in pairs]
-    kept, skipped = sift(reasons, table.source, table.places, on_error)
+        reasons = [first or why_unusable(text, "second text") for first, text in pairs]
+    kept, skipped = select_usable(reasons, table.source, table.places, on_error)
     left = table.pick(kept)
-    own_words = None if words is None else tuple(tuple(words[i]) for i in kept)
-    labels, classes, kind, declared = _labels(left, where, names, regression, own_words)
-    found = LabelledTexts(
+    kept_words = None if words is None else tuple(tuple(words[i]) for i in kept)
+    labels, classes, kind, declared = _labels(left, where, names, regression, kept_words)
+    texts = LabelledTexts(
         texts=tuple(left.column(where.text))
-        if own_words is None
-        else tuple(" ".join(own) for own in own_words),
+        if kept_words is None
+        else tuple(map(" ".join, kept_words)),
         pairs=tuple(seconds[i] for i in kept) if where.second else None,
         labels=tuple(labels),
         label_names=classes,
         kind=kind,
-        words=own_words,
+        words=kept_words,
         places=tuple(left.places),
         skipped=skipped,
         declared=declared,
     )
     if labelled and not one_class:
-        _refuse_one_class(found, table.source)
-    return found
+        _refuse_one_class(texts, table.source)
+    return texts
 
 
 def words_of(value: Any) -> list[str] | str:
@@ -83,7 +94,7 @@ def words_of(value: Any) -> list[str] | str:
         return f"should have a list of words, got {value!r}"
     if not plain:
         return "has an empty text (0 words)"
-    odd = next((reason for word in plain if (reason := unusable(word, WORD))), None)
+    odd = next((reason for word in plain if (reason := why_unusable(word, WORD))), None)
     return odd or list(plain)
 
 
@@ -100,16 +111,20 @@ def _labels(
     """Labels, names of the classes, the kind, and the names that a data set declares."""
     column, count = where.label, len(table.rows)
     if column is None:
-        labels = [0] * count if words is None else [(0,) * len(own) for own in words]
+        labels = [0] * count if words is None else [(0,) * len(row) for row in words]
         return labels, ("LABEL_0",), "classes" if words is None else "tags", None
-    own = table.declared.get(column) or _spelled(table, column, regression)
-    declared = own if own and names and says_nothing(names) and not generic_order(own) else None
+    set_names = table.declared.get(column) or _spelled(table, column, regression)
+    declared = (
+        set_names
+        if set_names and names and are_generic(names) and not generic_order(set_names)
+        else None
+    )
     raw = table.column(column)
     if words is not None:
         tags = [_entries(table, i, column, None) for i in range(count)]
         for index, (some, text) in enumerate(zip(tags, words, strict=True)):
             if len(some) != len(text):
-                raise table.wrong(
+                raise table.row_error(
                     index,
                     f"should have one tag for each word; got {len(text)} words and "
                     f"{len(some)} tags",
@@ -126,45 +141,55 @@ def _labels(
             f"predict: leave one of them out."
         )
     if regression is None:
-        regression = not names and not own and is_regression(column, raw, table.wrong)
+        regression = not names and not set_names and is_regression(column, raw, table.row_error)
     if regression:
-        if own:
+        if set_names:
             raise ConversionError(
                 f"{table.source}: labels should be numbers for a regression model; the data set "
-                f"has the classes {', '.join(own[:10])}."
+                f"has the classes {', '.join(set_names[:10])}."
             )
-        return numbers(raw, table.wrong), None, "numbers", None
-    if own:
-        classes = tuple(names or own)
+        return numbers(raw, table.row_error), None, "numbers", None
+    if set_names:
+        classes = tuple(names or set_names)
         if column not in table.declared:
-            raw = [parse.position(text) for text in parse.all_written(raw, column, table.wrong)]
-        return declared_ids(raw, own, classes, table.source, table.wrong), classes, "", declared
-    texts = parse.all_written(raw, column, table.wrong)
-    classes = tuple(names or parse.class_names(texts, table.wrong))
-    return parse.class_ids(texts, classes, table.wrong, WAYS.get(column)), classes, "", None
+            raw = [parse.position(text) for text in parse.label_texts(raw, column, table.row_error)]
+        return (
+            declared_ids(raw, set_names, classes, table.source, table.row_error),
+            classes,
+            "",
+            declared,
+        )
+    texts = parse.label_texts(raw, column, table.row_error)
+    classes = tuple(names or parse.class_names(texts, table.row_error))
+    return (
+        parse.class_ids(texts, classes, table.row_error, LABEL_READINGS.get(column)),
+        classes,
+        "",
+        None,
+    )
 
 
 def _spelled(table: Table, column: str, regression: bool | None) -> tuple[str, ...] | None:
     """Names of the classes from a column that has them beside the class numbers."""
     if column != "label" or NAME_COLUMN not in table.columns or regression:
         return None
-    labels = parse.all_written(table.column(column), column, table.wrong)
-    return spelled(labels, table.column(NAME_COLUMN), table.wrong)
+    labels = parse.label_texts(table.column(column), column, table.row_error)
+    return names_beside(labels, table.column(NAME_COLUMN), table.row_error)
 
 
 def _several(
     table: Table, lists: list[list[Any]], names: Names
 ) -> tuple[list[tuple[int, ...]], tuple[str, ...]]:
     """Classes of each text, from lists of them or from a zero or one for each class."""
-    own = table.declared.get(SEVERAL_COLUMN)
+    set_names = table.declared.get(SEVERAL_COLUMN)
     count = len(names) if names else None
-    if not own and is_hot(lists, count, table.wrong):
-        found = ids_of_hot(lists)
-        return found, tuple(names or (f"LABEL_{i}" for i in range(len(lists[0]))))
+    if not set_names and is_multi_hot(lists, count, table.row_error):
+        hot_ids = ids_of_multi_hot(lists)
+        return hot_ids, tuple(names or (f"LABEL_{i}" for i in range(len(lists[0]))))
     ids, classes = _grouped(table, SEVERAL_COLUMN, lists, names)
     for index, some in enumerate(ids):
         if len(set(some)) < len(some):
-            raise table.wrong(
+            raise table.row_error(
                 index,
                 f"names a class twice: {lists[index]!r}; labels should be a list of classes, or "
                 f"in every row a zero or a one for each of {len(classes)} classes",
@@ -179,18 +204,20 @@ def _grouped(
     rows = [row for row, some in enumerate(lists) for _ in some]
     flat = list(chain.from_iterable(lists))
 
-    def refuse(index: int, reason: str) -> Exception:
-        return table.wrong(rows[index], reason)
+    def error_for(index: int, reason: str) -> Exception:
+        return table.row_error(rows[index], reason)
 
-    own = table.declared.get(column)
-    if own:
-        classes = tuple(names or own)
-        ids = declared_ids(flat, own, classes, table.source, refuse)
+    set_names = table.declared.get(column)
+    if set_names:
+        classes = tuple(names or set_names)
+        ids = declared_ids(flat, set_names, classes, table.source, error_for)
     else:
-        texts = parse.all_written(flat, column, refuse)
+        texts = parse.label_texts(flat, column, error_for)
         tags = column != SEVERAL_COLUMN and not all(map(str.isdigit, texts))
-        classes = tuple(names or (sorted(set(texts)) if tags else parse.class_names(texts, refuse)))
-        ids = parse.class_ids(texts, classes, refuse)
+        classes = tuple(
+            names or (sorted(set(texts)) if tags else parse.class_names(texts, error_for))
+        )
+        ids = parse.class_ids(texts, classes, error_for)
     left = iter(ids)
     return [tuple(next(left) for _ in some) for some in lists], classes
 
@@ -199,11 +226,11 @@ def _entries(table: Table, index: int, column: str, separator: str | None) -> li
     """The labels of one row."""
     value = table.rows[index].get(column)
     if value is None:
-        raise table.wrong(index, f"has no {column}; text and {column} should all be there")
+        raise table.row_error(index, f"has no {column}; text and {column} should all be there")
     try:
-        return parse.entries(value, separator)
+        return parse.label_list(value, separator)
     except TypeError as error:
-        raise table.wrong(
+        raise table.row_error(
             index,
             f"has something else than a list in column {column}: {error}; one label of a text "
             f"stands in a column named label",

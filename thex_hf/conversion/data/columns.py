@@ -18,16 +18,16 @@ PAIR_COLUMNS = (
     ("question", "sentence"),
     ("premise", "hypothesis"),
 )
-WAYS = {"label_name": "name", "label_id": "position"}
+LABEL_READINGS = {"label_name": "name", "label_id": "position"}
 """Columns that say how their labels are to be read; they come before one that does not."""
-LABEL_COLUMNS = (*WAYS, "label", "score")
+LABEL_COLUMNS = (*LABEL_READINGS, "label", "score")
 NAME_COLUMN = "label_text"
 """Beside a column ``label`` of class numbers: the name of each row's class."""
 SEVERAL_COLUMN = "labels"
 TAG_COLUMNS = ("tags", "ner_tags")
 LIST_COLUMNS = ("tokens", "words")
 WORD_COLUMNS = (*LIST_COLUMNS, "text")
-KNOWN = tuple(
+KNOWN_COLUMNS = tuple(
     dict.fromkeys(
         (
             *TEXT_COLUMNS,
@@ -60,7 +60,7 @@ class Columns:
     words: bool = False
 
 
-def choose(table: Table, *, labelled: bool = True) -> Columns:
+def choose_columns(table: Table, *, labelled: bool = True) -> Columns:
     """Find the columns, by what all rows together have.
 
     Args:
@@ -89,13 +89,13 @@ def choose(table: Table, *, labelled: bool = True) -> Columns:
 
 
 def _words(table: Table) -> str:
-    found = next((c for c in WORD_COLUMNS if c in table.columns), None)
-    if found is None:
+    column = next((c for c in WORD_COLUMNS if c in table.columns), None)
+    if column is None:
         raise ConversionError(
             f"{table.source} has a column of tags and should also have one named tokens or text; "
             f"it has {_shown(table)}."
         )
-    return found
+    return column
 
 
 def _texts(table: Table) -> tuple[str, str | None]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from transformers.utils import logging
 
-from thex_hf.conversion.data.table import Place, Table, wrong
+from thex_hf.conversion.data.table import Place, Table, row_error
 from thex_hf.errors import ConversionError, DataError
 
 logger = logging.get_logger(__name__)
@@ -117,18 +117,19 @@ def _records(text: str, name: str, kind: str) -> Iterator[tuple[int | None, dict
             continue
         count += 1
         if len(fields) != len(header):
-            raise wrong(repr(name), Place(count, line), _count(len(fields), len(header), kind))
+            raise row_error(repr(name), Place(count, line), _count(len(fields), len(header), kind))
         yield line, dict(zip(header, fields, strict=True))
 
 
 def _header(fields: list[str], name: str, kind: str) -> list[str]:
-    own = SEPARATORS[kind]
+    separator = SEPARATORS[kind]
     header = [field.strip() for field in fields]
-    others = [sep for sep in WORDS if sep != own and sep in header[0]]
+    others = [sep for sep in WORDS if sep != separator and sep in header[0]]
     if len(header) == 1 and others:
         raise ConversionError(
-            f"{name!r} should have columns parted by {WORDS[own]}; its first line is "
-            f"{header[0]!r}, which looks parted by {WORDS[others[0]]}. Save it with {WORDS[own]}."
+            f"{name!r} should have columns parted by {WORDS[separator]}; its first line is "
+            f"{header[0]!r}, which looks parted by {WORDS[others[0]]}. Save it with "
+            f"{WORDS[separator]}."
         )
     twice = [column for column, count in Counter(header).items() if column and count > 1]
     if twice:
@@ -151,12 +152,12 @@ def _count(found: int, wanted: int, kind: str) -> str:
 
 def _objects(text: str, name: str, kind: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """For each object its line and its values."""
-    for line, written in enumerate(map(str.rstrip, io.StringIO(text, newline="")), start=1):
-        if not written:
+    for line, label_text in enumerate(map(str.rstrip, io.StringIO(text, newline="")), start=1):
+        if not label_text:
             continue
         where = f"{name!r}, line {line}: "
         try:
-            row = json.loads(written, object_pairs_hook=_once)
+            row = json.loads(label_text, object_pairs_hook=_once)
         except json.JSONDecodeError as error:
             raise DataError(
                 f"{where}cannot be read as JSON ({error.msg}, character {error.colno}); each line "
@@ -165,14 +166,14 @@ def _objects(text: str, name: str, kind: str) -> Iterator[tuple[int, dict[str, A
         except (ValueError, RecursionError) as error:
             raise DataError(f"{where}cannot be read as JSON ({error}).") from error
         if not isinstance(row, dict):
-            raise DataError(f"{where}each line should be a JSON object; got {written[:80]!r}.")
+            raise DataError(f"{where}each line should be a JSON object; got {label_text[:80]!r}.")
         yield line, row
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object each of whose names is there once."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    row = dict(pairs)
+    if len(row) < len(pairs):
         twice = next(name for name, count in Counter(n for n, _ in pairs).items() if count > 1)
         raise ValueError(f"{twice!r} is there more than once")
-    return found
+    return row

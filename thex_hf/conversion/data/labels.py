@@ -13,7 +13,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from thex_hf.conversion.data.regression import not_finite
-from thex_hf.conversion.data.table import Refuse
+from thex_hf.conversion.data.table import RowErrorFactory
 from thex_hf.errors import ConversionError
 
 KINDS = ("classes", "numbers", "multi", "tags")
@@ -34,7 +34,7 @@ MOST_GAPS = 1000
 """How many class numbers may be missing where nothing but the numbers says what classes are."""
 
 
-def written(value: Any) -> str | None:
+def label_text(value: Any) -> str | None:
     """A label as text: whole numbers without a decimal point; None if it is missing.
 
     Raises:
@@ -55,56 +55,56 @@ def written(value: Any) -> str | None:
     raise TypeError(f"expected a name or a number, got {value!r}")
 
 
-def all_written(raw: Sequence[Any], column: str, refuse: Refuse) -> list[str]:
+def label_texts(raw: Sequence[Any], column: str, error_for: RowErrorFactory) -> list[str]:
     """Labels as text, one each.
 
     Args:
         raw: as they stand in the data.
         column: their name.
-        refuse: makes the error for a row.
+        error_for: makes the error for a row.
 
     Raises:
         DataError: one is missing, is not a number, or is a list; or ``true`` and ``false`` stand
             beside labels of another kind.
     """
-    found = []
+    texts = []
     given = [index for index, value in enumerate(raw) if value is not None]
     odd = [
         index for index in given if isinstance(raw[index], bool) != isinstance(raw[given[0]], bool)
     ]
     if odd:
-        raise refuse(
+        raise error_for(
             odd[0],
             f"has the label {raw[odd[0]]!r} in column {column}, and an earlier one is "
             f"{raw[given[0]]!r}; labels should all be true or false, or none of them",
         )
     for index, value in enumerate(raw):
         try:
-            text = written(value)
+            text = label_text(value)
         except TypeError:
-            raise refuse(
+            raise error_for(
                 index,
                 f"should have one label in column {column}, got {value!r}; several labels of a "
                 f"text stand in a column named labels",
             ) from None
         if text is None:
-            raise refuse(index, f"has no {column}, got {value!r}; labels should all be there")
-        found.append(text)
-    return found
+            raise error_for(index, f"has no {column}, got {value!r}; labels should all be there")
+        texts.append(text)
+    return texts
 
 
 def position(label: str) -> int | None:
     """The number that a label is, as 3 or 3.0; None if it is none."""
-    found = POSITION.fullmatch(label)
-    return int(found[1]) if found else None
+    match = POSITION.fullmatch(label)
+    return int(match[1]) if match else None
 
 
-def class_names(labels: Sequence[str], refuse: Refuse) -> tuple[str, ...]:
+def class_names(labels: Sequence[str], error_for: RowErrorFactory) -> tuple[str, ...]:
     """Names of the classes in order, where nothing but the labels says what they are.
 
     Args:
         labels: as text.
-        refuse: makes the error for the row of a label, from its index.
+        error_for: makes the error for the row of a label, from its index.
 
     Returns:
         ``LABEL_0`` and so on, if all are numbers; else the labels in alphabetical order.
@@ -116,7 +116,7 @@ def class_names(labels: Sequence[str], refuse: Refuse) -> tuple[str, ...]:
     numbers = [place for place in places.values() if place is not None]
     for label in places:
         if not_finite(label) and (numbers or label.casefold().endswith("nan")):
-            raise refuse(
+            raise error_for(
                 labels.index(label),
                 f"has the label {label!r}; labels should be names or whole numbers",
             )
@@ -124,7 +124,7 @@ def class_names(labels: Sequence[str], refuse: Refuse) -> tuple[str, ...]:
         return tuple(sorted(places))
     if max(numbers) >= len(numbers) + MOST_GAPS:
         index = next(i for i, label in enumerate(labels) if places[label] == max(numbers))
-        raise refuse(
+        raise error_for(
             index,
             f"has the label {labels[index]}, and there are only {len(numbers)} classes; class "
             f"numbers should count from 0",
@@ -133,7 +133,7 @@ def class_names(labels: Sequence[str], refuse: Refuse) -> tuple[str, ...]:
 
 
 def class_ids(
-    labels: Sequence[str], names: Sequence[str], refuse: Refuse, way: str | None = None
+    labels: Sequence[str], names: Sequence[str], error_for: RowErrorFactory, way: str | None = None
 ) -> list[int]:
     """The class of each label: all are names, or all are positions.
 
@@ -141,7 +141,7 @@ def class_ids(
         labels: as text. Names may differ from the classes' in case, or in ``.0`` at the end of a
             number, where that leaves no doubt.
         names: of the classes in order.
-        refuse: makes the error for the row of a label, from its index.
+        error_for: makes the error for the row of a label, from its index.
         way: ``name`` or ``position``, where that is known.
 
     Raises:
@@ -155,11 +155,11 @@ def class_ids(
     if not whole:
         best = max(ways.values(), key=len)
         index = next(i for i, label in enumerate(labels) if label not in best)
-        raise refuse(index, f"has the label {labels[index]!r}; {_expected(names)}")
+        raise error_for(index, f"has the label {labels[index]!r}; {_expected(names)}")
     if whole[0] != whole[-1]:
         index = next(i for i, label in enumerate(labels) if whole[0][label] != whole[1][label])
         label = labels[index]
-        raise refuse(
+        raise error_for(
             index,
             f"has the label {label!r}, which is the name of class {whole[0][label]} and the "
             f"position of {names[whole[1][label]]!r}, and no other row tells which is meant; call "
@@ -195,7 +195,7 @@ def refuse_one_class(labels: Sequence[object], source: str) -> None:
         )
 
 
-def entries(value: Any, separator: str | None = None) -> list[Any]:
+def label_list(value: Any, separator: str | None = None) -> list[Any]:
     """Several labels, or tags, of one text: a list, or text parted by a separator or blanks.
 
     Raises:
@@ -212,8 +212,8 @@ def entries(value: Any, separator: str | None = None) -> list[Any]:
 
 
 def _by_position(labels: Iterable[str], count: int) -> dict[str, int]:
-    found = ((label, position(label)) for label in labels)
-    return {label: place for label, place in found if place is not None and place < count}
+    positions = ((label, position(label)) for label in labels)
+    return {label: place for label, place in positions if place is not None and place < count}
 
 
 def _once(names: Sequence[str]) -> Mapping[str, int]:
@@ -223,8 +223,8 @@ def _once(names: Sequence[str]) -> Mapping[str, int]:
 
 
 def _plain(label: str) -> str:
-    found = position(label)
-    return label.casefold() if found is None else str(found)
+    number = position(label)
+    return label.casefold() if number is None else str(number)
 
 
 def _expected(names: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from thex_hf._paths import user_path
 from thex_hf.conversion.data.collecting import collect
-from thex_hf.conversion.data.columns import KNOWN
+from thex_hf.conversion.data.columns import KNOWN_COLUMNS
 from thex_hf.conversion.data.files import is_file_name, read_file
 from thex_hf.conversion.data.sets import open_set, table_of
 from thex_hf.conversion.data.texts import LabelledTexts as LabelledTexts
@@ -54,7 +54,7 @@ def read_texts(
     if is_file_name(name):
         table = read_file(user_path("data", source))
     else:
-        table = table_of(open_set(name, split), repr(name), KNOWN)
+        table = table_of(open_set(name, split), repr(name), KNOWN_COLUMNS)
     return collect(
         table,
         label_names,

@@ -71,10 +71,10 @@ def open_set(name: str, split: str) -> Any:
     owner, _, part = name.partition("/")
     try:
         if folder is not None and _was_saved(folder):
-            found = datasets.load_from_disk(str(folder))
-            return found[split] if isinstance(found, Mapping) else found
-        own = [owner, part] if owner in WITH_PARTS and part else [name]
-        return datasets.load_dataset(*(own if folder is None else [str(folder)]), split=split)
+            saved = datasets.load_from_disk(str(folder))
+            return saved[split] if isinstance(saved, Mapping) else saved
+        arguments = [owner, part] if owner in WITH_PARTS and part else [name]
+        return datasets.load_dataset(*(arguments if folder is None else [str(folder)]), split=split)
     except Exception as error:
         offline = " HF_HUB_OFFLINE is set: nothing is downloaded." * constants.HF_HUB_OFFLINE
         raise ConversionError(

@@ -17,7 +17,7 @@ ON_ERROR = ("raise", "skip")
 WORD = "word"
 SURROGATE = re.compile("[\ud800-\udfff]")
 
-Refuse = Callable[[int, str], Exception]
+RowErrorFactory = Callable[[int, str], Exception]
 """Makes the error for a row, from its index and what is wrong with it."""
 
 
@@ -78,24 +78,24 @@ class Table:
             self.declared,
         )
 
-    def wrong(self, index: int, reason: str) -> DataError:
+    def row_error(self, index: int, reason: str) -> DataError:
         """The error to raise for a row.
 
         Args:
             index: of the row in ``rows``.
             reason: what is wrong, to be read after "row 3 ".
         """
-        return wrong(self.source, self.places[index], reason)
+        return row_error(self.source, self.places[index], reason)
 
 
-def wrong(source: str, place: Place, reason: str) -> DataError:
+def row_error(source: str, place: Place, reason: str) -> DataError:
     """The error to raise for a row: it names the source, the line and the row."""
     line = "" if place.line is None else f"line {place.line}"
     where = ", ".join(part for part in (source, line) if part)
     return DataError(f"{where}{': ' if where else ''}row {place.row} {reason}.")
 
 
-def unusable(text: Any, what: str = "text") -> str | None:
+def why_unusable(text: Any, what: str = "text") -> str | None:
     """Why a value cannot be used as a text, to be read after "row 3 "; None if it can.
 
     Args:
@@ -132,7 +132,7 @@ def check_on_error(on_error: str) -> str:
     return on_error
 
 
-def sift(
+def select_usable(
     reasons: Sequence[str | None], source: str, places: Sequence[Place], on_error: str
 ) -> tuple[list[int], tuple[Skipped, ...]]:
     """Which rows can be used, and what is left out.
@@ -155,5 +155,5 @@ def sift(
     )
     if skipped and (on_error == "raise" or not kept):
         more = f", and {len(skipped) - 1} rows more cannot be used" if len(skipped) > 1 else ""
-        raise wrong(source, skipped[0].place, f"{skipped[0].reason}{more}; mend or remove it")
+        raise row_error(source, skipped[0].place, f"{skipped[0].reason}{more}; mend or remove it")
     return kept, skipped

@@ -15,7 +15,7 @@ from thex_hf.conversion.training.rows import Row, write_row
 from thex_hf.conversion.training.strange import estrange, lengthen
 
 
-def disturb(batch: Batch, data: Encoded, options: FitOptions, generator: torch.Generator) -> Batch:
+def augment(batch: Batch, data: Encoded, options: FitOptions, generator: torch.Generator) -> Batch:
     """Recombine texts, make some strange or long, swap tokens, mask tokens, as the options say."""
     batch = lengthen(batch, data, options.text_long, generator)
     batch = mix_texts(batch, options.text_mix, generator)

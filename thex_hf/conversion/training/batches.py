@@ -104,17 +104,17 @@ def encode(tokenizer: Any, data: LabelledTexts, max_length: int) -> Encoded:
     if data.words is not None and not getattr(tokenizer, "is_fast", False):
         raise ConversionError("token classification needs a fast tokenizer; this one is slow.")
     limit = limit_of(max_length, tokenizer.model_max_length)
-    found = [_tokens(tokenizer, data, row, limit) for row in range(len(data))]
+    rows = [_tokens(tokenizer, data, number, limit) for number in range(len(data))]
     names = data.label_names or ()
     return Encoded(
-        ids=tuple(torch.tensor(own.ids) for own in found),
-        segments=tuple(torch.tensor(own.segments) for own in found),
-        labels=_targets(data, found),
+        ids=tuple(torch.tensor(row.ids) for row in rows),
+        segments=tuple(torch.tensor(row.segments) for row in rows),
+        labels=_targets(data, rows),
         pad_id=tokenizer.pad_token_id,
         mask_id=tokenizer.mask_token_id,
         kind=data.kind,
         outside=names.index("O") if "O" in names else None,
-        spans=_spans(found) if getattr(tokenizer, "is_fast", False) else None,
+        spans=_spans(rows) if getattr(tokenizer, "is_fast", False) else None,
         words=_ordinary(tokenizer),
         longest=max_length,
     )
@@ -139,21 +139,21 @@ def _tokens(tokenizer: Any, data: LabelledTexts, row: int, limit: int) -> Tokens
         raise ConversionError(f"row {row + 1} of the texts: {error}; leave it out.") from error
 
 
-def _spans(found: Sequence[Tokens]) -> Tensor:
+def _spans(rows: Sequence[Tokens]) -> Tensor:
     """Where the first text and the second begin and end, ``(n, 4)``."""
-    rows = []
-    for own in found:
-        of = own.texts or ()
+    spans = []
+    for row in rows:
+        of = row.texts or ()
         places = [[i for i, text in enumerate(of) if text == number] for number in (0, 1)]
-        ends = [(at[0], at[-1] + 1) if at else (len(own) - 1,) * 2 for at in places]
-        rows.append([*ends[0], *ends[1]])
-    return torch.tensor(rows, dtype=torch.long).view(-1, 4)
+        ends = [(at[0], at[-1] + 1) if at else (len(row) - 1,) * 2 for at in places]
+        spans.append([*ends[0], *ends[1]])
+    return torch.tensor(spans, dtype=torch.long).view(-1, 4)
 
 
-def _targets(data: LabelledTexts, found: Sequence[Tokens]) -> Tensor | Ragged:
+def _targets(data: LabelledTexts, rows: Sequence[Tokens]) -> Tensor | Ragged:
     if data.words is not None:
-        rows = zip(found, data.words, data.labels, strict=True)
-        return tuple(torch.tensor(_token_tags(*row)) for row in rows)
+        tagged = zip(rows, data.words, data.labels, strict=True)
+        return tuple(torch.tensor(_token_tags(*row)) for row in tagged)
     if data.kind == "multi":
         hot = torch.zeros(len(data), len(data.label_names or ()))
         for row, ids in enumerate(data.labels):

@@ -56,7 +56,7 @@ class FitOptions:
         return max(1, wanted, self.least_steps if self.epochs else 0)
 
 
-class Guard:
+class DivergenceGuard:
     """Tells when a loss has run away."""
 
     def __init__(self, name: str, steps: int) -> None:

@@ -40,22 +40,22 @@ class LossOptions:
     value_penalty: float = 0.0
 
 
-STREAM_CALM, GUIDE_CALM = 4.0, 8.0
+STREAM_THRESHOLD, GUIDE_THRESHOLD = 4.0, 8.0
 """Up to where distances of streams, and divergences of logits, count in full."""
 
 
-def tamed(squares: Tensor, calm: float) -> Tensor:
-    """Squares up to ``calm``, and from there on ``calm (1 + log(squares / calm))``.
+def soften_large(squares: Tensor, threshold: float) -> Tensor:
+    """Squares up to ``threshold``, and from there on ``threshold (1 + log(squares / threshold))``.
 
     Polynomials turn a strange text into an enormous value, whose square would drown all other
     texts of the batch in the gradient; this way it has about the weight of a large one.
 
     Args:
         squares: not negative, any shape.
-        calm: positive.
+        threshold: positive.
     """
-    far = squares.clamp_min(calm)
-    return torch.where(squares <= calm, squares, calm * (1 + torch.log(far / calm)))
+    far = squares.clamp_min(threshold)
+    return torch.where(squares <= threshold, squares, threshold * (1 + torch.log(far / threshold)))
 
 
 def run(model: Model, batch: Batch) -> tuple[list[LayerTrace], Tensor]:
@@ -106,7 +106,7 @@ def _divergence(logits: Tensor, guide: Tensor, kind: str, heat: float) -> Tensor
         log_target=True,
         reduction="none",
     ).sum(-1)
-    return tamed(heat**2 * each, GUIDE_CALM).mean()
+    return soften_large(heat**2 * each, GUIDE_THRESHOLD).mean()
 
 
 def score_loss(traces: list[LayerTrace], batch: Batch, losses: LossOptions) -> Tensor:
@@ -118,7 +118,7 @@ def score_loss(traces: list[LayerTrace], batch: Batch, losses: LossOptions) -> T
         return total
     for trace in traces:
         excess = torch.relu(trace.scores.abs() - losses.score_limit) ** 2
-        excess = tamed(excess, losses.score_limit**2) * pairs
+        excess = soften_large(excess, losses.score_limit**2) * pairs
         total = total + excess.sum() / (pairs.sum() * trace.scores.shape[1])
     return losses.score_penalty * total
 
@@ -169,7 +169,7 @@ def score_distance(
     for number, (trace, target) in enumerate(zip(traces, targets, strict=True)):
         rows = read_rows(model, number, batch)
         pairs = rows[:, None, :, None] * mask[:, None, None, :]
-        error = tamed((trace.scores - target.scores) ** 2, STREAM_CALM) * pairs
+        error = soften_large((trace.scores - target.scores) ** 2, STREAM_THRESHOLD) * pairs
         total = total + error.sum() / (pairs.sum() * trace.scores.shape[1])
     return total
 
@@ -182,15 +182,15 @@ def value_loss(model: Model, traces: list[LayerTrace], batch: Batch, losses: Los
         return total
     for number, trace in enumerate(traces):
         rows = read_rows(model, number, batch).float()
-        for values, own in (
+        for values, counted in (
             (trace.value, mask),
             (trace.attention_out, rows),
             (trace.ffn_pre, rows),
             (trace.layer_out, rows),
         ):
             excess = torch.relu(values.abs() - losses.value_limit) ** 2
-            excess = tamed(excess, losses.value_limit**2) * own.unsqueeze(-1)
-            total = total + excess.sum() / own.sum()
+            excess = soften_large(excess, losses.value_limit**2) * counted.unsqueeze(-1)
+            total = total + excess.sum() / counted.sum()
     return losses.value_penalty * total
 
 
@@ -202,5 +202,5 @@ def stream_loss(
     for number, (trace, target) in enumerate(zip(traces, targets, strict=True)):
         rows = read_rows(model, number, batch).to(trace.layer_norm.dtype)
         each = ((trace.layer_norm - target.layer_norm) ** 2).mean(-1)
-        total = total + (tamed(each, STREAM_CALM) * rows).sum() / rows.sum()
+        total = total + (soften_large(each, STREAM_THRESHOLD) * rows).sum() / rows.sum()
     return total

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from thex_hf.conversion.checkpoint import Work
+from thex_hf.conversion.checkpoint import Checkpoint
 from thex_hf.conversion.data.labels import PROBLEMS
 from thex_hf.conversion.options import ConversionOptions
 from thex_hf.conversion.replacements import clamp_scales
@@ -26,7 +26,7 @@ from thex_hf.conversion.training.losses import (
     stream_loss,
     value_loss,
 )
-from thex_hf.conversion.training.trainer import fit
+from thex_hf.conversion.training.trainer import LossFunction, fit
 from thex_hf.modeling.layers import AffineNorm, ThexBertLayer
 from thex_hf.modeling.tasks import task_loss, token_loss
 
@@ -40,44 +40,47 @@ SMOOTHING = 0.05
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingStage:
     """One training stage: its data, its settings and where its state is kept.
 
-    ``held`` are texts to choose the best moment by, or None.
+    ``held_out`` are texts to choose the best moment by, or None.
     """
 
     data: Encoded
     fitting: FitOptions
     losses: LossOptions
     name: str
-    work: Work
-    held: Encoded | None = None
+    checkpoint: Checkpoint
+    held_out: Encoded | None = None
 
-    def fit(self, model: nn.Module, loss_of: Any, judged: nn.Module | None = None) -> None:
+    def fit(self, model: nn.Module, loss_of: LossFunction) -> None:
         """Train; see :func:`thex_hf.conversion.training.trainer.fit`."""
-        held, one = self.held, judged or model
-        judge = None if held is None else (lambda: score(one, held))
-        fit(model, loss_of, self.data, self.fitting, self.name, work=self.work, judge=judge)
+        held_out = self.held_out
+        evaluate = None if held_out is None else (lambda: score(model, held_out))
+        fitting, checkpoint = self.fitting, self.checkpoint
+        fit(model, loss_of, self.data, fitting, self.name, checkpoint=checkpoint, evaluate=evaluate)
 
 
-def fine_tune(model: Model, lesson: Lesson) -> None:
+def fine_tune(model: Model, stage: TrainingStage) -> None:
     """Train on the task, with small attention scores.
 
     The data may carry logits as guide. THE-X's stage 1 if the model has ReLU and the softmax
     estimate (Chen et al. 2022, Algorithm 1). Texts are masked at most: their labels fit nothing
     else.
     """
-    plain = lesson.fitting.with_labels()
+    plain = stage.fitting.with_labels()
 
     def loss_of(net: Model, batch: Batch) -> Tensor:
         traces, logits = run(net, batch)
-        task = guided_loss(net, logits, batch, lesson.losses)
-        return task + score_loss(traces, batch, lesson.losses)
+        task = guided_loss(net, logits, batch, stage.losses)
+        return task + score_loss(traces, batch, stage.losses)
 
-    replace(lesson, fitting=plain).fit(model, loss_of)
+    replace(stage, fitting=plain).fit(model, loss_of)
 
 
-def follow(student: Model, exact: Model, lesson: Lesson, answers: nn.Module | None = None) -> None:
+def follow(
+    student: Model, exact: Model, stage: TrainingStage, answers: nn.Module | None = None
+) -> None:
     """Train all weights end to end towards another model: logits, streams, attention scores.
 
     That model answers each batch as it is, disturbed and recombined, so no label is needed as
@@ -86,11 +89,11 @@ def follow(student: Model, exact: Model, lesson: Lesson, answers: nn.Module | No
     Args:
         student: trained in place.
         exact: what to follow; left unchanged.
-        lesson: data and settings.
+        stage: data and settings.
         answers: any classifier to take the logits from instead; left unchanged.
     """
     exact.eval().requires_grad_(False)
-    losses = lesson.losses
+    losses = stage.losses
 
     def loss_of(net: Model, batch: Batch) -> Tensor:
         device = batch["input_ids"].device
@@ -106,19 +109,19 @@ def follow(student: Model, exact: Model, lesson: Lesson, answers: nn.Module | No
             loss = loss + losses.scores * score_distance(net, traces, targets, batch)
         return loss + score_loss(traces, batch, losses) + value_loss(net, traces, batch, losses)
 
-    lesson.fit(student, loss_of)
+    stage.fit(student, loss_of)
     exact.requires_grad_(True)
     if student.config.norm != "layernorm":
         clamp_scales(student)
 
 
-def distil_norms(student: Model, exact: Model, lesson: Lesson) -> None:
+def distil_norms(student: Model, exact: Model, stage: TrainingStage) -> None:
     """Train the affine norms alone, towards the outputs of exact layer norms (THE-X, stage 2).
 
     Args:
         student: has affine norms, fitted already; trained in place.
         exact: the same model with layer norms; left unchanged.
-        lesson: data and settings.
+        stage: data and settings.
     """
     norms = [module for module in student.modules() if isinstance(module, AffineNorm)]
     student.requires_grad_(False)
@@ -131,12 +134,12 @@ def distil_norms(student: Model, exact: Model, lesson: Lesson) -> None:
         traces, _ = run(net.eval(), batch)  # no dropout: outputs are compared
         return norm_loss(net, traces, targets, batch)
 
-    lesson.fit(student, loss_of)
+    stage.fit(student, loss_of)
     student.requires_grad_(True)
     clamp_scales(student)
 
 
-def distil_layers(student: Model, exact: Model, lesson: Lesson) -> None:
+def distil_layers(student: Model, exact: Model, stage: TrainingStage) -> None:
     """Train each layer by itself to follow the exact one, fed the exact model's stream.
 
     Errors of one layer cannot reach the next, so nothing runs away while the replacements are
@@ -145,7 +148,7 @@ def distil_layers(student: Model, exact: Model, lesson: Lesson) -> None:
     Args:
         student: trained in place.
         exact: what to follow; left unchanged.
-        lesson: data and settings; ``value_limit`` and ``value_penalty`` hold here too.
+        stage: data and settings; ``value_limit`` and ``value_penalty`` hold here too.
     """
     layers = [cast(ThexBertLayer, layer) for layer in student.thex_bert.layers]
     exact.eval().requires_grad_(False)
@@ -160,9 +163,9 @@ def distil_layers(student: Model, exact: Model, lesson: Lesson) -> None:
         ]
         distance = SCORE_SHARE * score_distance(net, traces, targets, batch)
         distance = distance + stream_loss(net, traces, targets, batch)
-        return distance + value_loss(net, traces, batch, lesson.losses)
+        return distance + value_loss(net, traces, batch, stage.losses)
 
-    lesson.fit(student, loss_of)
+    stage.fit(student, loss_of)
     exact.requires_grad_(True)
     clamp_scales(student)
 
@@ -174,22 +177,26 @@ def set_dropout(model: nn.Module, share: float) -> None:
             module.p = share
 
 
-def fine_tune_source(source: Source, data: Encoded, options: ConversionOptions, work: Work) -> None:
+def fine_tune_source(
+    source: Source, data: Encoded, options: ConversionOptions, checkpoint: Checkpoint
+) -> None:
     """Train the source as it is on the task, in place."""
-    if not work.restore("fine_tuned", source.model):
+    if not checkpoint.load_stage("fine_tuned", source.model):
         fitting = replace(options.fine_tuning, seed=options.seed)
-        train_task(source.model, data, fitting, work)
-        work.keep("fine_tuned", source.model)
+        train_task(source.model, data, fitting, checkpoint)
+        checkpoint.save_stage("fine_tuned", source.model)
 
 
-def train_task(model: Any, data: Encoded, fitting: FitOptions, work: Work | None = None) -> None:
+def train_task(
+    model: Any, data: Encoded, fitting: FitOptions, checkpoint: Checkpoint | None = None
+) -> None:
     """Fine-tune any classifier of the BERT family on labels, in place.
 
     Args:
         model: a Hugging Face classifier, or one of ours.
         data: training texts.
         fitting: how long and how fast.
-        work: where unfinished work is kept.
+        checkpoint: where the state of the loop is kept.
     """
 
     def loss_of(net: Any, batch: Batch) -> Tensor:
@@ -198,4 +205,4 @@ def train_task(model: Any, data: Encoded, fitting: FitOptions, work: Work | None
             return token_loss(logits, batch["labels"], SMOOTHING)
         return task_loss(logits, batch["labels"], PROBLEMS[data.kind], SMOOTHING)
 
-    fit(model, loss_of, data, fitting, "fine-tuning", work=work or Work())
+    fit(model, loss_of, data, fitting, "fine-tuning", checkpoint=checkpoint or Checkpoint())

@@ -12,31 +12,31 @@ from torch import Tensor
 Tensors = dict[str, Tensor]
 
 
-class Draws:
+class BatchSampler:
     """Deals shuffled batches; with several processes each takes every n-th one."""
 
     def __init__(
         self,
         generator: torch.Generator,
         shuffle: Callable[[], list[Tensor]],
-        place: int = 0,
-        among: int = 1,
+        process: int = 0,
+        processes: int = 1,
     ) -> None:
         self.generator, self._shuffle = generator, shuffle
-        self._place, self._among = place, among
+        self._process, self._processes = process, processes
         self.queue: list[Tensor] = []
 
-    def take(self) -> Tensor:
+    def next(self) -> Tensor:
         """Row numbers of the next batch."""
-        taken = [self._next() for _ in range(self._among)]
-        return taken[self._place]
+        taken = [self._next() for _ in range(self._processes)]
+        return taken[self._process]
 
     def _next(self) -> Tensor:
         self.queue = self.queue or self._shuffle()
         return self.queue.pop()
 
 
-class Average:
+class WeightAverage:
     """A running average of the trained weights."""
 
     def __init__(self, live: list[Tensor], decay: float) -> None:
@@ -70,7 +70,7 @@ class Average:
                     live.copy_(kept)
 
 
-class Best:
+class BestWeights:
     """The weights that scored best so far, and how long ago that was."""
 
     def __init__(self, live: list[Tensor], patience: int) -> None:
@@ -107,18 +107,18 @@ class Best:
 def save_state(
     trained: list[Tensor],
     optimizer: torch.optim.Optimizer,
-    draws: Draws,
-    averaged: Average,
-    best: Best,
+    sampler: BatchSampler,
+    average: WeightAverage,
+    best: BestWeights,
 ) -> Tensors:
     """Everything a loop needs to go on exactly, as tensors."""
     out: Tensors = {
         "random": torch.get_rng_state(),
-        "generator": draws.generator.get_state(),
-        "queue": torch.cat(draws.queue) if draws.queue else torch.zeros(0, dtype=torch.long),
-        "queue_sizes": torch.tensor([len(rows) for rows in draws.queue], dtype=torch.long),
+        "generator": sampler.generator.get_state(),
+        "queue": torch.cat(sampler.queue) if sampler.queue else torch.zeros(0, dtype=torch.long),
+        "queue_sizes": torch.tensor([len(rows) for rows in sampler.queue], dtype=torch.long),
     }
-    groups = {"weight": trained, "average": averaged.kept, "best": best.kept}
+    groups = {"weight": trained, "average": average.kept, "best": best.kept}
     for name, tensors in groups.items():
         out |= {f"{name}.{i}": t.detach().cpu().clone() for i, t in enumerate(tensors)}
     for i, moments in optimizer.state_dict()["state"].items():
@@ -134,16 +134,16 @@ def load_state(
     trained: list[Tensor],
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
-    draws: Draws,
-    averaged: Average,
-    best: Best,
+    sampler: BatchSampler,
+    average: WeightAverage,
+    best: BestWeights,
 ) -> int:
     """Put back what :func:`save_state` wrote; returns the step to go on with."""
     torch.set_rng_state(tensors["random"])
-    draws.generator.set_state(tensors["generator"])
+    sampler.generator.set_state(tensors["generator"])
     sizes = tensors["queue_sizes"].tolist()
-    draws.queue = list(torch.split(tensors["queue"], sizes)) if sizes else []
-    for name, targets in (("weight", trained), ("average", averaged.kept)):
+    sampler.queue = list(torch.split(tensors["queue"], sizes)) if sizes else []
+    for name, targets in (("weight", trained), ("average", average.kept)):
         for i, target in enumerate(targets):
             target.copy_(tensors[f"{name}.{i}"])
     if facts["best"] is not None:

@@ -97,11 +97,11 @@ def strange_batches(data: Encoded, count: int, seed: int, size: int = 64) -> lis
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(data), generator=generator)
     order = order.repeat(-(-count // max(1, len(order))))[:count]
-    found = []
+    batches = []
     for number, rows in enumerate(torch.split(order, size)):
         batch = lengthen(collate(data, rows), data, float(number % 2), generator)
-        found.append(estrange(batch, data, 1.0, generator))
-    return found
+        batches.append(estrange(batch, data, 1.0, generator))
+    return batches
 
 
 def repeated_words(data: Encoded, count: int, seed: int, size: int = 64) -> list[Batch]:
@@ -120,7 +120,7 @@ def repeated_words(data: Encoded, count: int, seed: int, size: int = 64) -> list
         return []
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(data.words), generator=generator)[:count]
-    found = []
+    batches = []
     for words in torch.split(data.words[order], size):
         batch = _widened(collate(data, torch.arange(len(words)) % len(data)), data)
         rows = Row.of(batch)
@@ -131,8 +131,8 @@ def repeated_words(data: Encoded, count: int, seed: int, size: int = 64) -> list
             second = row.second[:0] if not len(row.second) else word.repeat(times)
             write_row(batch, place, row.holding(word.repeat(times), second, data.longest))
         width = int(batch["attention_mask"].sum(-1).max())
-        found.append({k: v[:, :width] if k in _fills(data) else v for k, v in batch.items()})
-    return found
+        batches.append({k: v[:, :width] if k in _fills(data) else v for k, v in batch.items()})
+    return batches
 
 
 def _strange(

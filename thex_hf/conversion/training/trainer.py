@@ -12,24 +12,30 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers.utils import logging
 
-from thex_hf.conversion.checkpoint import BETWEEN_SAVES, Work
-from thex_hf.conversion.training.augment import disturb
+from thex_hf.conversion.checkpoint import BETWEEN_SAVES, Checkpoint
+from thex_hf.conversion.training.augment import augment
 from thex_hf.conversion.training.batches import Batch, Encoded, collate, shuffled
-from thex_hf.conversion.training.fitting import FitOptions, Guard
-from thex_hf.conversion.training.state import Average, Best, Draws, load_state, save_state
+from thex_hf.conversion.training.fitting import DivergenceGuard, FitOptions
+from thex_hf.conversion.training.state import (
+    BatchSampler,
+    BestWeights,
+    WeightAverage,
+    load_state,
+    save_state,
+)
 
 logger = logging.get_logger(__name__)
 
-LossOf = Callable[[nn.Module, Batch], Tensor]
-Judge = Callable[[], float]
+LossFunction = Callable[[nn.Module, Batch], Tensor]
+Evaluate = Callable[[], float]
 
-NOWHERE = Work()
+NO_CHECKPOINT = Checkpoint()
 
 
 class _Loss(nn.Module):
     """The loss as the forward pass of a module, which is what Accelerate can spread and cast."""
 
-    def __init__(self, model: nn.Module, loss_of: LossOf) -> None:
+    def __init__(self, model: nn.Module, loss_of: LossFunction) -> None:
         super().__init__()
         self.model, self.loss_of = model, loss_of
 
@@ -44,20 +50,20 @@ def make_accelerator() -> Accelerator:
     return Accelerator(mixed_precision="bf16" if mixed else None, kwargs_handlers=[spread])
 
 
-def speaks() -> bool:
-    """Whether this process writes and prints; of several only the first does."""
+def is_main_process() -> bool:
+    """Whether this process writes and prints: the only one, or the first of several."""
     return bool(PartialState().is_main_process)
 
 
 def fit(
     model: nn.Module,
-    loss_of: LossOf,
+    loss_of: LossFunction,
     data: Encoded,
     options: FitOptions,
     name: str,
     *,
-    work: Work = NOWHERE,
-    judge: Judge | None = None,
+    checkpoint: Checkpoint = NO_CHECKPOINT,
+    evaluate: Evaluate | None = None,
 ) -> None:
     """Train the parameters of ``model`` that require gradients, in place.
 
@@ -69,9 +75,9 @@ def fit(
         loss_of: maps model and batch to a scalar loss.
         data: training texts.
         options: see :class:`FitOptions`.
-        name: shown by the progress bar, and names the state that ``work`` keeps.
-        work: where to keep the state now and then, and to go on from.
-        judge: scores the model on held-out texts, for ``options.checks``; higher is better.
+        name: shown by the progress bar, and names the state that ``checkpoint`` keeps.
+        checkpoint: where to keep the state now and then, and to go on from.
+        evaluate: scores the model on held-out texts, for ``options.checks``; higher is better.
 
     Raises:
         ConversionError: the loss stopped being a finite number, or exploded.
@@ -86,26 +92,26 @@ def fit(
     )
     net, optimizer = accelerator.prepare(_Loss(model, loss_of), optimizer)
     generator = torch.Generator().manual_seed(options.seed)
-    draws = Draws(
+    sampler = BatchSampler(
         generator,
         lambda: shuffled(data, options.batch_size, generator),
         accelerator.process_index,
         accelerator.num_processes,
     )
-    averaged, best = Average(trained, options.average), Best(trained, options.patience)
+    average, best = WeightAverage(trained, options.average), BestWeights(trained, options.patience)
     net.train()
     first, key = 0, name.replace(" ", "-").replace(",", "")
-    if (found := work.resumed(key)) is not None:
-        first = load_state(*found, trained, optimizer, schedule, draws, averaged, best)
-    guard, saved, stop = Guard(name, steps), time.monotonic(), best.over
-    check = -(-steps // options.checks) if judge and options.checks else 0
+    if (state := checkpoint.load_loop(key)) is not None:
+        first = load_state(*state, trained, optimizer, schedule, sampler, average, best)
+    guard, saved, stop = DivergenceGuard(name, steps), time.monotonic(), best.over
+    check = -(-steps // options.checks) if evaluate and options.checks else 0
     quiet = not (logging.is_progress_bar_enabled() and accelerator.is_main_process)
     for step in tqdm(
         range(first, steps), desc=name, initial=first, total=steps, disable=quiet, leave=False
     ):
         if stop:
             break
-        batch = disturb(collate(data, draws.take()), data, options, generator)
+        batch = augment(collate(data, sampler.next()), data, options, generator)
         loss = net({k: v.to(accelerator.device) for k, v in batch.items()})
         guard.check(float(loss.detach()), step)
         accelerator.backward(loss)
@@ -113,17 +119,17 @@ def fit(
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         schedule.step()
-        averaged.update(step)
-        if check and judge and ((step + 1) % check == 0 or step + 1 == steps):
-            with averaged.shown():
-                stop = best.note(judge())
+        average.update(step)
+        if check and evaluate and ((step + 1) % check == 0 or step + 1 == steps):
+            with average.shown():
+                stop = best.note(evaluate())
             net.train()
         if time.monotonic() - saved > BETWEEN_SAVES and accelerator.num_processes == 1:
-            state = save_state(trained, optimizer, draws, averaged, best)
-            work.inside(key, state, {"step": step + 1, **best.facts()})
+            tensors = save_state(trained, optimizer, sampler, average, best)
+            checkpoint.save_loop(key, tensors, {"step": step + 1, **best.facts()})
             saved = time.monotonic()
     if not best.apply():
-        averaged.apply()
+        average.apply()
     model.eval()
     logger.info("%s: %d steps", name, steps)
 
