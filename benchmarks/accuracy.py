@@ -2,7 +2,7 @@
 
 ``python benchmarks/accuracy.py DEV.tsv.gz [--protocol refresh] [--ring N] [--execute 50]``; the
 file has a header row and columns ``label`` and ``text``. Writes results/accuracy.json and
-results/accuracy.md, or accuracy-PROTOCOL. Takes about ten minutes, ``one-shot`` half an hour.
+results/accuracy.md, or accuracy-PROTOCOL[-FLOOD]. Takes about ten minutes, ``one-shot`` half an hour.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ def main() -> None:
     parser.add_argument("--model", default=None)
     parser.add_argument("--protocol", default="client-aided")
     parser.add_argument("--ring", type=int, default=None)
+    parser.add_argument("--flood", default=None, help="light or strong")
     options = parser.parse_args()
     place = surroundings()
     data = read_texts(options.dev, label_names=("0", "1"))
@@ -68,7 +69,7 @@ def main() -> None:
     model = options.model or thex_hf.bundled_checkpoint(form)
     classifier = pipeline(
         "thex-text-classification", model=model, device=-1, protocol=options.protocol,
-        ring=options.ring,
+        ring=options.ring, flood=options.flood,
     )  # fmt: skip
     clear = run(classifier, texts, "disable")
     order = np.random.default_rng(options.seed).permutation(len(texts))
@@ -81,6 +82,7 @@ def main() -> None:
     record = {
         "surroundings": place,
         "protocol": options.protocol,
+        "flood": options.flood,
         "ring_degree": executed[0].ring_degree,
         "texts": len(texts),
         "clear": accuracy(clear, labels),
@@ -106,6 +108,7 @@ def main() -> None:
              f"{gap['largest']:.1e}", f"{gap['median']:.1e}"]
         )  # fmt: skip
     suffix = "" if options.protocol == "client-aided" else f"-{options.protocol}"
+    suffix += f"-{options.flood}" if options.flood else ""
     write(f"accuracy{suffix}", record, table)
     print("\n".join(" ".join(row) for row in table))
 
