@@ -2,7 +2,8 @@
 
 ``python benchmarks/accuracy.py DEV.tsv.gz [--protocol refresh] [--ring N] [--execute 50]``; the
 file has a header row and columns ``label`` and ``text``. Writes results/accuracy.json and
-results/accuracy.md, or accuracy-PROTOCOL[-FLOOD]. Takes about ten minutes, ``one-shot`` half an hour.
+results/accuracy.md, or accuracy-PROTOCOL[-FLOOD]. Takes about ten minutes, ``one-shot`` half an
+hour.
 """
 
 from __future__ import annotations
