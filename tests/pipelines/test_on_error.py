@@ -118,7 +118,7 @@ def test_an_error_on_the_way_costs_no_other_answer(doubtful, fhe, batch_size):
 
 def test_texts_that_share_a_request(doubtful):
     pipe = pipeline(TASK, protocol="refresh", fhe="simulate", on_error="skip")
-    pipe.runner.session("simulate")._packing = "batch"  # so few would go one by one
+    pipe.runner.session("simulate").client.packing = "batch"  # so few would go one by one
     rows = pipe([GOOD, "", BAD, LONG, GOOD], batch_size=5)
     assert labels(rows) == ["POSITIVE", None, None, None, "POSITIVE"]
     assert [report.batch for report in pipe.reports] == [3, 1, 1, 1, 3]
