@@ -4,9 +4,10 @@ import numpy as np
 from exact_engine import ExactEngine
 
 from thex_hf.circuits.client_aided.circuit import encode
+from thex_hf.circuits.client_aided.folding import fold
 from thex_hf.circuits.client_aided.planner import make_plan
-from thex_hf.circuits.context import Context, RangeBits
-from thex_hf.circuits.folding import fold
+from thex_hf.circuits.context import Context
+from thex_hf.circuits.ranges import RangeBits
 from thex_hf.ckks.plaintext_cache import PlaintextCache
 from thex_hf.protocol.client import answer_part
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from thex_hf._paths import user_path
 from thex_hf.backends.registry import find_backend
+from thex_hf.circuits.client_aided.schedule import SOFTMAX
 from thex_hf.circuits.dispatch import FLOODS, FORMS, RINGS, check_form
-from thex_hf.circuits.schedule import SOFTMAX
 from thex_hf.errors import ConversionError, OptionError, PlanError
 from thex_hf.processes.pool import check_processes
 from thex_hf.protocol.engines import RELU, Capabilities, capabilities_of

@@ -17,10 +17,10 @@ from thex_hf.circuits.batched.planner import (
     make_batch_plan,
 )
 from thex_hf.circuits.batched.refresh_schedule import BatchedRefreshSchedule
-from thex_hf.circuits.context import RangeBits
 from thex_hf.circuits.dispatch import batch_plan_for, plan_for
 from thex_hf.circuits.flood import Flood
 from thex_hf.circuits.planning import shape_of
+from thex_hf.circuits.ranges import RangeBits
 from thex_hf.ckks.parameters import Parameters
 from thex_hf.ckks.plaintext_cache import PlaintextCache
 from thex_hf.errors import InputError, PlanError

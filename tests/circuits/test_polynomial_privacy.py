@@ -8,12 +8,12 @@ from exact_engine import ExactEngine
 from polynomial_runs import CASES, pack_request, real_halves, run_exactly
 from reference import random_polynomial_weights, random_weights
 
-from thex_hf.circuits.context import RangeBits
 from thex_hf.circuits.dispatch import batch_plan_for, plan_for
 from thex_hf.circuits.flood import NO_FLOOD
 from thex_hf.circuits.masks import SPARE_BITS
 from thex_hf.circuits.planning import shape_of
 from thex_hf.circuits.polynomial.folding import fold_polynomial
+from thex_hf.circuits.ranges import RangeBits
 from thex_hf.circuits.single.planner import make_polynomial_plan, single_circuit
 from thex_hf.circuits.single.refresh_schedule import SingleRefreshSchedule
 from thex_hf.ckks.plaintext_cache import PlaintextCache

@@ -9,10 +9,11 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
+from thex_hf.circuits.affine import Affine
 from thex_hf.circuits.flood import NO_FLOOD, Answer, Flood
-from thex_hf.circuits.folding import Affine
 from thex_hf.circuits.masks import Mask, draw
 from thex_hf.circuits.parallel import SEQUENTIAL, ParallelRunner, Task
+from thex_hf.circuits.ranges import RangeBits
 from thex_hf.circuits.shape import Shape
 from thex_hf.ckks.counting import CountingEngine
 from thex_hf.ckks.engine import AnyVector, Handle, ServerEngine, Vector
@@ -21,15 +22,6 @@ from thex_hf.ckks.packing.matmul import BabySteps, Matrix, matmul
 from thex_hf.ckks.plaintext_cache import PlaintextCache
 
 Handles = list[Handle]
-
-
-@dataclass(frozen=True)
-class RangeBits:
-    """For each layer, ``b`` such that values stay within ``2**b``."""
-
-    value: tuple[int, ...]  # value projection, masked
-    stream: tuple[int, ...]  # stream that enters the layer, masked (not entry 0)
-    shown: tuple[int, ...] = ()  # scores and FFN pre-activations, sent at level 0
 
 
 class Target(NamedTuple):

@@ -15,17 +15,17 @@ from thex_hf.circuits.batched.planner import (
     make_batch_plan,
 )
 from thex_hf.circuits.batched.refresh_schedule import BatchedRefreshSchedule
+from thex_hf.circuits.client_aided.folding import FoldedLayer, fold
 from thex_hf.circuits.client_aided.planner import client_aided_circuit, make_plan
+from thex_hf.circuits.client_aided.ranges import range_bits
 from thex_hf.circuits.context import Circuit
 from thex_hf.circuits.flood import FLOODS, Flood
-from thex_hf.circuits.folding import FoldedLayer, fold
 from thex_hf.circuits.parallel import SEQUENTIAL, ParallelRunner
 from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.planning import RINGS
 from thex_hf.circuits.polynomial.folding import fold_polynomial
 from thex_hf.circuits.polynomial.maps import PolynomialLayers
 from thex_hf.circuits.polynomial.planning import stream_bits
-from thex_hf.circuits.ranges import range_bits
 from thex_hf.circuits.single.planner import (
     make_polynomial_plan,
     single_circuit,

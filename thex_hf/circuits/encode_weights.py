@@ -17,7 +17,7 @@ from thex_hf.ckks.plaintext_cache import PlaintextCache
 
 
 class _Encoder(CountingEngine):
-    """Encodes for real and shadows everything else."""
+    """Encodes for real; all else is symbolic."""
 
     def __init__(self, real: ServerEngine, tick: Callable[[], None]) -> None:
         super().__init__(real.slots)
@@ -34,17 +34,17 @@ class _Encoder(CountingEngine):
         return self._real.encode(vector, level, factor=factor)
 
     def add_plain(self, a: SymbolicCiphertext, p: Plaintext) -> SymbolicCiphertext:
-        """The shadow of the sum."""
+        """A symbolic sum."""
         return a
 
     def mul_plain(self, a: SymbolicCiphertext, p: Plaintext) -> SymbolicCiphertext:
-        """The shadow of the product."""
+        """A symbolic product."""
         return SymbolicCiphertext(a.level, degree=2, size=a.size)
 
     def dot_plain(
         self, handles: Sequence[SymbolicCiphertext], plains: Sequence[Plaintext]
     ) -> SymbolicCiphertext:
-        """The shadow of the sum."""
+        """A symbolic sum."""
         return SymbolicCiphertext(handles[0].level, degree=2, size=max(a.size for a in handles))
 
 

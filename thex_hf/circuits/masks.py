@@ -27,7 +27,7 @@ from thex_hf.errors import PlanError
 HIDING_BITS = 30
 HEADROOM_BITS = 2
 SPARE_BITS = 32
-"""So much the first prime exceeds what rests at the client: see ``Plan.wrap_probability``."""
+"""So much the first prime exceeds what the client refreshes: see ``Plan.wrap_probability``."""
 
 FLOAT_BITS = 53
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
-from thex_hf.circuits.context import RangeBits
 from thex_hf.circuits.masks import HIDING_BITS
+from thex_hf.circuits.ranges import RangeBits
 from thex_hf.circuits.schedule import Schedule
 from thex_hf.circuits.shape import Shape
 from thex_hf.ckks.counting import CountingEngine, Section
@@ -145,7 +145,7 @@ class Plan:
 
     @property
     def wrap_probability(self) -> float:
-        """At most how likely a run is to fail because a hidden value wraps around the modulus.
+        """At most how likely a run is to fail because a blinded value wraps around the modulus.
 
         A coefficient ``m`` plus one that is uniform modulo ``Q`` does with probability
         ``|m| / Q``, and the ``N`` of a ciphertext whose slots stay within ``x`` add up to

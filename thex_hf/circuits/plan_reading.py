@@ -18,13 +18,14 @@ from msgspec.structs import astuple
 from thex_hf.circuits.batched.planner import PACKING, choose_for_batch, is_batch
 from thex_hf.circuits.batched.refresh_schedule import BatchedRefreshSchedule
 from thex_hf.circuits.client_aided.planner import choose_parameters
-from thex_hf.circuits.context import RangeBits
+from thex_hf.circuits.client_aided.schedule import make_schedule
 from thex_hf.circuits.dispatch import FORMS
 from thex_hf.circuits.flood import FLOOD_BITS, waste_bits
 from thex_hf.circuits.plan import FORMAT, KeyNeeds, Plan
 from thex_hf.circuits.plan_fields import OPTIONS, PlanFields, fields_of, shown
 from thex_hf.circuits.polynomial.planning import EXIT_LEVEL
-from thex_hf.circuits.schedule import AnyLayout, Packing, Schedule, make_schedule
+from thex_hf.circuits.ranges import RangeBits
+from thex_hf.circuits.schedule import AnyLayout, Packing, Schedule
 from thex_hf.circuits.shape import Shape
 from thex_hf.circuits.single.planner import choose, few_baby_steps, roomy
 from thex_hf.circuits.single.refresh_schedule import SingleRefreshSchedule

@@ -62,7 +62,7 @@ def run_symbolically(
     *,
     check: bool = True,
 ) -> None:
-    """Take the circuit through its whole schedule on shadows.
+    """Take the circuit through its whole schedule on symbolic ciphertexts.
 
     Raises:
         PlanError: ``check`` is set and what the circuit sends is not what the schedule says.

@@ -1,38 +1,23 @@
-"""From calibrated ranges to the bits that masks must hide."""
+"""How many bits hold the values that a calibration has seen."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from thex_hf.bounds import SAFETY
-from thex_hf.circuits.context import RangeBits
-from thex_hf.circuits.folding import smallest_scale
-from thex_hf.weights import EncoderWeights
 
 UNCALIBRATED = 64.0
-KEYS = ("value", "layer_out", "scores", "ffn_pre")
+"""The largest value that is assumed where none was measured."""
 
 
-def range_bits(weights: EncoderWeights, ranges: Sequence[Mapping[str, float]] | None) -> RangeBits:
-    """Bits ``b`` such that each value stays below ``2**b``, twice the range seen.
+@dataclass(frozen=True)
+class RangeBits:
+    """For each layer, ``b`` such that values stay within ``2**b``."""
 
-    Args:
-        weights: the encoder; the stream is carried divided by the attention norm's scale.
-        ranges: for each layer the calibrated ``value``, ``layer_out``, ``scores`` and
-            ``ffn_pre``; None if the checkpoint was not calibrated: then 64 is assumed for all.
-
-    Raises:
-        PlanError: an affine norm's scale is too near zero to divide by.
-    """
-    value, stream, shown = [], [0], []
-    for index, layer in enumerate(weights.layers):
-        seen = ranges[index] if ranges else dict.fromkeys(KEYS, UNCALIBRATED)
-        value.append(bits_of(seen["value"]))
-        if index < len(weights.layers) - 1:  # the last layer's stream is not carried on
-            stream.append(bits_of(seen["layer_out"] / smallest_scale(layer, index)))
-        shown.append(bits_of(max(seen["scores"], seen["ffn_pre"])))
-    return RangeBits(tuple(value), tuple(stream), tuple(shown))
+    value: tuple[int, ...]  # value projection, masked
+    stream: tuple[int, ...]  # stream that enters the layer, masked (not entry 0)
+    shown: tuple[int, ...] = ()  # scores and FFN pre-activations, sent at level 0
 
 
 def bits_of(largest: float) -> int:

@@ -201,7 +201,7 @@ class CountingEngine:
         return a
 
     def blind(self, handles: Sequence[SymbolicCiphertext]) -> tuple[list[SymbolicCiphertext], int]:
-        """Count the handles; what hides them is their number."""
+        """Count the handles; their number stands for the blinding."""
         level = rules.check_blinding(handles, held=True)
         self._count("blind", level, len(handles))
         return list(handles), len(handles)
@@ -242,7 +242,7 @@ class CountingEngine:
         return pack_state(a, b"")
 
     def adopt(self, data: bytes) -> SymbolicCiphertext:
-        """The shadow that :meth:`export` wrote. Counts nothing."""
+        """The ciphertext that :meth:`export` wrote. Counts nothing."""
         level, degree, size, _ = unpack_state(data)
         return SymbolicCiphertext(level, degree, size)
 

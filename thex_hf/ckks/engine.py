@@ -132,7 +132,7 @@ class ServerEngine(Protocol):
         ...
 
     def blind(self, handles: Sequence[Handle]) -> tuple[list[Handle], Blinding]:
-        """Handles of which nothing is left for the client to read, and what hid them.
+        """The handles blinded, so that nothing is left for the client to read, and the blinding.
 
         To each, of size 2, degree 1 and one level, a fresh polynomial is added whose
         coefficients are uniform modulo the whole modulus of that level, and an encryption of
@@ -145,7 +145,7 @@ class ServerEngine(Protocol):
         ...
 
     def unblind(self, handles: Sequence[Handle], blinding: Blinding, move: Move) -> list[Handle]:
-        """What hid the handles of :meth:`blind` taken off what :meth:`ClientEngine.renew` made.
+        """The blinding of :meth:`blind` taken off what :meth:`ClientEngine.renew` made.
 
         ``handles`` are what ``move`` made of all of them: one for each of its targets, of one
         level, which may be any. The rounding adds up to one unit of a coefficient. It goes
@@ -241,14 +241,14 @@ class ClientEngine(Protocol):
         moves: Sequence[tuple[Move, int]],
         level: int | None = None,
     ) -> list[list[bytes]]:
-        """Decrypt what :meth:`ServerEngine.blind` hid, move it, encrypt it afresh.
+        """Decrypt what :meth:`ServerEngine.blind` blinded, move it, encrypt it afresh.
 
         Exact to a unit of a coefficient, for numbers as large as the modulus.
 
         Args:
-            data: all ciphertexts that were hidden together.
+            data: all ciphertexts that were blinded together.
             moves: for each wanted packing the move and the level to encrypt at, which is no
-                lower than theirs: what is hidden is as large as their modulus.
+                lower than theirs: what is blinded is as large as their modulus.
             level: at which the ciphertexts must be; None: any.
 
         Returns:

@@ -10,7 +10,7 @@ from thex_hf.ckks.engine import AnyVector, Plaintext, ServerEngine
 class PlaintextCache:
     """Plaintexts by name and level.
 
-    Encoding depends on the parameters only, never on keys, so one store serves every
+    Encoding depends on the parameters only, never on keys, so one cache serves every
     client whose parameters and geometry are the same.
     """
 

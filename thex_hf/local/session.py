@@ -60,7 +60,8 @@ class LocalSession:
         weights: the converted encoder.
         backend: the slot backend to run on.
         protocol: one of :data:`thex_hf.circuits.dispatch.FORMS`.
-        softmax: one of :data:`thex_hf.circuits.schedule.SOFTMAX`, for ``client-aided``.
+        softmax: one of :data:`thex_hf.circuits.client_aided.schedule.SOFTMAX`, for
+            ``client-aided``.
         ranges: calibrated ranges of the checkpoint, see
             :func:`thex_hf.circuits.ranges.range_bits`.
         ring_degree: N, for the other protocols; the cheapest if None.

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from thex_hf.circuits.client_aided.schedule import SOFTMAX
 from thex_hf.circuits.dispatch import FORMS
 from thex_hf.circuits.plan import Planned
-from thex_hf.circuits.schedule import SOFTMAX
 from thex_hf.ckks.engine import Vector
 from thex_hf.protocol.costs import Estimate
 from thex_hf.protocol.result import Outcome, Result

@@ -31,8 +31,6 @@ from thex_hf.ckks.engine import AnyVector
 from thex_hf.errors import PlanError
 
 WeightParts: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
-
-
 _OUTPUTS_AT_A_TIME = 160  # outputs made at a time
 
 

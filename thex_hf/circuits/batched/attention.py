@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from thex_hf.circuits.affine import Affine
 from thex_hf.circuits.batched.context import BatchContext, FeaturePairs
 from thex_hf.circuits.batched.folding import PairAttention, stacked
 from thex_hf.circuits.context import Handles
-from thex_hf.circuits.folding import Affine
 from thex_hf.circuits.polynomial.powers import double_real, multiply, power
 from thex_hf.ckks.engine import Handle
 

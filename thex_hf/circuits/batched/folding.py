@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from thex_hf.circuits.folding import Affine
+from thex_hf.circuits.affine import Affine
 from thex_hf.circuits.polynomial.folding import fold_polynomial
 from thex_hf.circuits.polynomial.maps import LAST_SHRINK, ROW_SHRINK, FeedForward, Head, terms_of
 from thex_hf.errors import PlanError

@@ -11,7 +11,7 @@ from thex_hf.circuits.batched.circuit import batched_encoder
 from thex_hf.circuits.batched.context import BatchContext
 from thex_hf.circuits.batched.folding import BatchLayers, fold_batch
 from thex_hf.circuits.batched.refresh_schedule import BatchedRefreshSchedule
-from thex_hf.circuits.context import Circuit, CircuitSteps, Handles, RangeBits
+from thex_hf.circuits.context import Circuit, CircuitSteps, Handles
 from thex_hf.circuits.flood import NO_FLOOD, Flood
 from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.planning import shape_of
@@ -28,7 +28,7 @@ from thex_hf.circuits.polynomial.planning import (
     rings_to_try,
     stream_bits,
 )
-from thex_hf.circuits.ranges import bits_of
+from thex_hf.circuits.ranges import RangeBits, bits_of
 from thex_hf.circuits.single.planner import expected_seconds
 from thex_hf.ckks.engine import ServerEngine
 from thex_hf.ckks.parameters import Parameters

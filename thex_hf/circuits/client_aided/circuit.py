@@ -5,24 +5,26 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from thex_hf.circuits.client_aided import attention, projections
+from thex_hf.circuits.client_aided.folding import FoldedLayer
 from thex_hf.circuits.client_aided.reciprocal import normalise
+from thex_hf.circuits.client_aided.schedule import ON_SERVER, stream_packings
 from thex_hf.circuits.context import CircuitSteps, Context, Handles, Reply
-from thex_hf.circuits.folding import FoldedLayer
-from thex_hf.circuits.schedule import ON_SERVER, stream_packings
 from thex_hf.ckks.packing.matmul import fill_groups
 
 
-def encode(run: Context, layers: tuple[FoldedLayer, ...], request: list[Handles]) -> CircuitSteps:
+def client_aided_encoder(
+    run: Context, layers: tuple[FoldedLayer, ...], request: list[Handles]
+) -> CircuitSteps:
     """Run the encoder on an encrypted request.
 
-    Yields the handles of each round trip of :func:`thex_hf.circuits.schedule.make_schedule`, in
-    order, and is sent the client's replies. Returns the logits. Levels: see the schedule.
+    Yields the handles of each round trip of :func:`.schedule.make_schedule`, in order, and is sent
+    the client's replies. Returns the logits. Levels: see the schedule.
     """
     stream, second = request
     for index, layer in enumerate(layers[:-1]):
         after = yield from full_layer(run, index, layer, stream, second)
-        hidden, mask = run.mask(run.shape.stream("solo"), after, run.bits.stream[index + 1])
-        reply = yield [hidden]
+        masked, mask = run.mask(run.shape.stream("solo"), after, run.bits.stream[index + 1])
+        reply = yield [masked]
         packings = stream_packings(run.shape, index + 1)
         stream, second = (
             run.unmask(handles, mask, layout)  # type: ignore[arg-type]
@@ -70,8 +72,8 @@ def _every_token(
     """``u = x + attention`` in ``solo`` and ``dup`` at level 1, and the FFN values in ``split``."""
     query, value = projections.query_and_value(run, index, layer, stream)
     key = _filled(run, projections.skewed_key(run, index, layer, keys))
-    hidden, mask = run.mask(run.shape.stream("solo"), value, run.bits.value[index])
-    reply = yield [attention.scores(run, query, key), hidden]
+    masked, mask = run.mask(run.shape.stream("solo"), value, run.bits.value[index])
+    reply = yield [attention.scores(run, query, key), masked]
     weights, value = reply[0][0], run.unmask(reply[1][0], mask, run.shape.stream("skew+"))
     context = attention.context(run, weights, value)
     if run.softmax == ON_SERVER:
@@ -99,8 +101,8 @@ def last_layer(
     """
     query = projections.cls_query(run, index, layer, cls)
     both = projections.key_beside_value(run, index, layer, stream)
-    hidden, mask = run.mask(run.shape.stream("back"), both, run.bits.value[index])
-    reply = yield [attention.cls_scores(run, query, both), hidden]
+    masked, mask = run.mask(run.shape.stream("back"), both, run.bits.value[index])
+    reply = yield [attention.cls_scores(run, query, both), masked]
     weights, value = reply[0][0], run.unmask(reply[1][0], mask, run.shape.stream("dup"))
     context = attention.cls_context(run, weights, value)
     if run.softmax == ON_SERVER:

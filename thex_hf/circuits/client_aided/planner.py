@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from thex_hf.circuits.client_aided.circuit import encode
-from thex_hf.circuits.context import Circuit, CircuitSteps, Context, Handles, RangeBits
-from thex_hf.circuits.folding import FoldedLayer, fold
+from thex_hf.circuits.client_aided.circuit import client_aided_encoder
+from thex_hf.circuits.client_aided.folding import FoldedLayer, fold
+from thex_hf.circuits.client_aided.schedule import make_schedule
+from thex_hf.circuits.context import Circuit, CircuitSteps, Context, Handles
 from thex_hf.circuits.masks import Mask, check_room, draw
 from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.planning import RINGS, count_operations, no_mask, shape_of
-from thex_hf.circuits.schedule import make_schedule
+from thex_hf.circuits.ranges import RangeBits
 from thex_hf.circuits.shape import Shape
 from thex_hf.ckks.engine import ServerEngine
 from thex_hf.ckks.packing.layout import Layout
@@ -55,7 +56,9 @@ def client_aided_circuit(
     """The circuit with its weights."""
 
     def start(engine: ServerEngine, cache: PlaintextCache, request: list[Handles]) -> CircuitSteps:
-        return encode(Context(engine, cache, shape, bits, softmax, draw), layers, request)
+        return client_aided_encoder(
+            Context(engine, cache, shape, bits, softmax, draw), layers, request
+        )
 
     return start
 
@@ -69,7 +72,7 @@ def make_plan(
         weights: the converted encoder.
         tokens: padded length, one of :data:`thex_hf.circuits.shape.BUCKETS`.
         bits: ranges of masked values.
-        softmax: one of :data:`thex_hf.circuits.schedule.SOFTMAX`.
+        softmax: one of :data:`thex_hf.circuits.client_aided.schedule.SOFTMAX`.
 
     Raises:
         PlanError: the circuit fits no parameter set, or a masked value fits no modulus.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from thex_hf.circuits.affine import Affine
+from thex_hf.circuits.client_aided.folding import FoldedLayer
 from thex_hf.circuits.context import Context, Handles, Target
-from thex_hf.circuits.folding import Affine, FoldedLayer
 from thex_hf.ckks.packing.layout import Layout
 from thex_hf.ckks.packing.matmul import fold_groups, sum_columns
 

@@ -12,8 +12,8 @@ from collections.abc import Generator
 import numpy as np
 
 from thex_hf.approximations.reciprocal import ReciprocalNet, load_reciprocal
+from thex_hf.circuits.affine import Affine
 from thex_hf.circuits.context import Context, Handles, Target
-from thex_hf.circuits.folding import Affine
 from thex_hf.ckks.packing.layout import FeatureMap
 from thex_hf.ckks.packing.matmul import rotate_sum, sum_columns
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from thex_hf.circuits.folding import Affine
+from thex_hf.circuits.affine import Affine
 from thex_hf.circuits.polynomial.maps import (
     PARTS_GAIN,
     ROW_SHRINK,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from thex_hf.circuits.folding import Affine
+from thex_hf.circuits.affine import Affine
 from thex_hf.circuits.polynomial.maps import ROW_SHRINK, FeedForward, Head, terms_of
 from thex_hf.weights import Array, EncoderWeights, LayerWeights
 

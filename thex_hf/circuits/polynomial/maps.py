@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from thex_hf.circuits.folding import Affine
+from thex_hf.circuits.affine import Affine
 from thex_hf.weights import Array, LayerWeights, PolynomialTerms
 
 ComplexArray = NDArray[np.complex128]

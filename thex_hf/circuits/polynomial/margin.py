@@ -9,7 +9,7 @@ rounds by ``sqrt((1 + 2N/3) / 12)``, and ``sqrt(N / 2)`` of these meet in a slot
   by its gradient, whose size at rows as they usually are is :func:`sensitivity`.
 * The form ``A u + b`` is computed with errors of some units, which ``u`` multiplies.
 
-What rests at the client comes back exact to a unit of a coefficient, and adds nothing. The
+What the client refreshes comes back exact to a unit of a coefficient, and adds nothing. The
 factors are from measurements, models of one and two layers with all heads in all rings, rounded
 up: the estimate is a quarter of a bit to five bits on the safe side, of the bundled model on
 sentences a quarter to two.
@@ -22,10 +22,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from thex_hf.circuits.context import RangeBits
 from thex_hf.circuits.flood import FLOOD_BITS, FLOODS, STRONG_BITS, waste_bits
 from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.polynomial.maps import ROW_SHRINK, FeedForward, Head, PolynomialLayers
+from thex_hf.circuits.ranges import RangeBits
 from thex_hf.ckks.engine import Vector
 from thex_hf.ckks.parameters import Parameters
 from thex_hf.errors import PlanError

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
-from thex_hf.circuits.context import Circuit, RangeBits
+from thex_hf.circuits.context import Circuit
 from thex_hf.circuits.flood import LOGIT_BITS
 from thex_hf.circuits.masks import SPARE_BITS
 from thex_hf.circuits.plan import KEY_SWITCHES, Plan
 from thex_hf.circuits.planning import RINGS, count_operations
 from thex_hf.circuits.polynomial.margin import strong_enough, too_weak
 from thex_hf.circuits.polynomial.refresh_schedule import RefreshSchedule
-from thex_hf.circuits.ranges import bits_of
+from thex_hf.circuits.ranges import UNCALIBRATED, RangeBits, bits_of
 from thex_hf.ckks.parameters import MAX_MODULUS_BITS_128, Parameters
 from thex_hf.errors import PlanError
 from thex_hf.weights import EncoderWeights
@@ -22,7 +22,6 @@ from thex_hf.weights import EncoderWeights
 Kind = TypeVar("Kind", bound=RefreshSchedule)
 
 EXIT_LEVEL = 1
-UNCALIBRATED = 64.0
 SECONDS = {"key switch": 1.25e-9, "other": 8e-9}
 """Of SEAL on one core: a key switch by ``N log N`` times limbs times limbs plus one, any other verb
 by ``N`` times limbs."""

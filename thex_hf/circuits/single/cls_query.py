@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from thex_hf.circuits.affine import Affine
 from thex_hf.circuits.context import Context, Handles, Target
-from thex_hf.circuits.folding import Affine
 from thex_hf.circuits.polynomial.maps import AttentionMaps, FeedForward
 from thex_hf.circuits.polynomial.powers import double_real
 from thex_hf.circuits.single.feed_forward import SQUARES_LEVELS, hidden_layout, squares_gain

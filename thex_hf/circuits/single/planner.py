@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from thex_hf.circuits.context import Circuit, CircuitSteps, Context, Handles, RangeBits
+from thex_hf.circuits.context import Circuit, CircuitSteps, Context, Handles
 from thex_hf.circuits.flood import NO_FLOOD, Flood
 from thex_hf.circuits.parallel import SEQUENTIAL, ParallelRunner
 from thex_hf.circuits.plan import Plan
@@ -21,6 +21,7 @@ from thex_hf.circuits.polynomial.planning import (
     operation_seconds,
     rings_to_try,
 )
+from thex_hf.circuits.ranges import RangeBits
 from thex_hf.circuits.shape import BUCKETS, Shape
 from thex_hf.circuits.single.circuit import single_encoder
 from thex_hf.circuits.single.refresh_schedule import SingleRefreshSchedule

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from thex_hf.circuits.affine import Affine
 from thex_hf.circuits.context import Context, Handles, Target
-from thex_hf.circuits.folding import Affine
 from thex_hf.circuits.polynomial.maps import FeedForward
 from thex_hf.circuits.polynomial.powers import double_real
 from thex_hf.circuits.single.feed_forward import hidden_layout, squares, squares_gain

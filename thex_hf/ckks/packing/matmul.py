@@ -75,16 +75,16 @@ class Matrix:
         return np.asarray(self._padded[self.outputs[output], source])
 
 
-def matmul(store: PlaintextCache, matrix: Matrix, x: BabySteps) -> list[Handle]:
+def matmul(cache: PlaintextCache, matrix: Matrix, x: BabySteps) -> list[Handle]:
     """Apply ``matrix`` to one tile.
 
     Returns one handle for each output map, one level lower. Slots whose output map is -1
     are zero: diagonals are zero there, so no masking level is spent.
     """
-    return [_one_output(store, matrix, output, x) for output in range(len(matrix.outputs))]
+    return [_one_output(cache, matrix, output, x) for output in range(len(matrix.outputs))]
 
 
-def _one_output(store: PlaintextCache, matrix: Matrix, output: int, x: BabySteps) -> Handle:
+def _one_output(cache: PlaintextCache, matrix: Matrix, output: int, x: BabySteps) -> Handle:
     engine, geometry = x.engine, x.geometry
     baby, columns, skew = geometry.baby_steps, geometry.columns, int(x.skew)
     run = geometry.tile // baby if x.skew else geometry.features // baby
@@ -94,12 +94,12 @@ def _one_output(store: PlaintextCache, matrix: Matrix, output: int, x: BabySteps
         for giant in reversed(range(start, start + run)):
             if part is not None:
                 part = engine.rotate(part, (columns + skew) * baby)
-            part = _plus(engine, part, _inner(store, matrix, output, giant, x))
+            part = _plus(engine, part, _inner(cache, matrix, output, giant, x))
         if total is not None:
             total = engine.rotate(total, columns * geometry.tile)
         total = _plus(engine, total, part)
     if total is None:  # the whole block of the matrix is zero: still a valid ciphertext
-        zero = store.get(engine, (matrix.name, "zero"), x.level, np.zeros(geometry.slots))
+        zero = cache.get(engine, (matrix.name, "zero"), x.level, np.zeros(geometry.slots))
         total = engine.rescale(engine.mul_plain(x.get(0, 0), zero))
     return total
 
@@ -111,7 +111,7 @@ def _plus(engine: ServerEngine, a: Handle | None, b: Handle | None) -> Handle | 
 
 
 def _inner(
-    store: PlaintextCache, matrix: Matrix, output: int, giant: int, x: BabySteps
+    cache: PlaintextCache, matrix: Matrix, output: int, giant: int, x: BabySteps
 ) -> Handle | None:
     """Sum over blocks and baby steps of one giant step, rescaled; None when all zero."""
     engine, geometry = x.engine, x.geometry
@@ -128,7 +128,7 @@ def _inner(
                 diagonal = matrix.diagonal(output, block, baby * giant + step).ravel()
                 return np.roll(diagonal, shift) if diagonal.any() else None
 
-            plain = store.get_or_skip(engine, key, x.level, make)
+            plain = cache.get_or_skip(engine, key, x.level, make)
             if plain is not None:
                 handles.append(x.get(block, step))
                 plains.append(plain)

@@ -12,23 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from thex_hf.circuits.affine import Affine
 from thex_hf.errors import PlanError
 from thex_hf.weights import Array, EncoderWeights, LayerWeights
 
 SMALLEST_SCALE = 1e-3
 """Of an affine norm: what is nearer zero is not divided by."""
-
-
-@dataclass(frozen=True)
-class Affine:
-    """A plaintext map ``y = weight @ x + bias``."""
-
-    weight: Array
-    bias: Array
-
-    def divided_by(self, gain: float) -> Affine:
-        """The map divided by a number."""
-        return Affine(self.weight / gain, self.bias / gain)
 
 
 @dataclass(frozen=True)
