@@ -10,7 +10,7 @@ MASK_ROUNDING = 1e-4
 
 
 class ExactEngine:
-    """Handles are pairs (values, shadow); every rule of the counting engine applies."""
+    """Handles are pairs (values, symbolic); every rule of the counting engine applies."""
 
     def __init__(self, slots):
         self.rules = CountingEngine(slots)
@@ -41,8 +41,8 @@ class ExactEngine:
         return a[0] * p[0], self.rules.mul_plain(a[1], p[1])
 
     def dot_plain(self, handles, plains):
-        shadow = self.rules.dot_plain([a[1] for a in handles], [p[1] for p in plains])
-        return sum(a[0] * p[0] for a, p in zip(handles, plains, strict=True)), shadow
+        symbolic = self.rules.dot_plain([a[1] for a in handles], [p[1] for p in plains])
+        return sum(a[0] * p[0] for a, p in zip(handles, plains, strict=True)), symbolic
 
     def mul(self, a, b):
         return a[0] * b[0], self.rules.mul(a[1], b[1])
@@ -66,21 +66,21 @@ class ExactEngine:
         return a[0], self.rules.rerandomise(a[1])
 
     def blind(self, handles):
-        shadows, _ = self.rules.blind([a[1] for a in handles])
+        symbolic, _ = self.rules.blind([a[1] for a in handles])
         drawn = np.random.default_rng().normal(size=(2, len(handles), self.slots)) * 2.0**10
         masks = list(drawn[0] + 1j * drawn[1])
         hidden = [a[0] + mask for a, mask in zip(handles, masks, strict=True)]
-        return list(zip(hidden, shadows, strict=True)), masks
+        return list(zip(hidden, symbolic, strict=True)), masks
 
     def unblind(self, handles, blinding, move):
-        shadows = self.rules.unblind([a[1] for a in handles], len(blinding), move)
+        symbolic = self.rules.unblind([a[1] for a in handles], len(blinding), move)
         shown = [a[0] - mask for a, mask in zip(handles, move.apply(blinding), strict=True)]
-        return list(zip(shown, shadows, strict=True))
+        return list(zip(shown, symbolic, strict=True))
 
     def combine(self, handles, weights, bias):
-        shadows = self.rules.combine([a[1] for a in handles], weights, bias)
+        symbolic = self.rules.combine([a[1] for a in handles], weights, bias)
         values = weights @ np.stack([a[0] for a in handles]) + bias[:, None]
-        return list(zip(values, shadows, strict=True))
+        return list(zip(values, symbolic, strict=True))
 
     def mod_switch(self, a, level):
         return a[0], self.rules.mod_switch(a[1], level)

@@ -116,8 +116,8 @@ class DriftingEngine(ExactEngine):
         return 1 + 0.1 * level
 
     def mul(self, a, b):
-        values, shadow = super().mul(a, b)
-        return values * self.scale_ratio(shadow.level), shadow
+        values, symbolic = super().mul(a, b)
+        return values * self.scale_ratio(symbolic.level), symbolic
 
 
 @pytest.mark.parametrize("head", HEADS)

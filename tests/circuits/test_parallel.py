@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system"),
     pytest.mark.usefixtures("nothing_left"),
 ]
-SHADOW = SymbolicCiphertext(3)
+SYMBOLIC = SymbolicCiphertext(3)
 
 
 @pytest.fixture
@@ -157,14 +157,14 @@ def test_an_error_of_a_child_is_raised_here(forked):
         raise PlanError("seven levels are missing")
 
     with pytest.raises(PlanError) as caught:
-        forked.run(CountingEngine(8), [lambda: [SHADOW], fail])
+        forked.run(CountingEngine(8), [lambda: [SYMBOLIC], fail])
     assert str(caught.value) == "seven levels are missing"
     assert "in fail" in caught.value.__notes__[0]
 
 
 def test_a_foreign_error_of_a_child_is_named(forked):
     with pytest.raises(ChildError, match="raised ZeroDivisionError: division by zero"):
-        forked.run(CountingEngine(8), [lambda: [SHADOW], lambda: [1 / 0]])
+        forked.run(CountingEngine(8), [lambda: [SYMBOLIC], lambda: [1 / 0]])
 
 
 def test_an_error_here_ends_the_children(forked):
@@ -185,7 +185,7 @@ def test_an_error_here_ends_the_children(forked):
 )
 def test_a_dead_child_is_reported(forked, end, message):
     with pytest.raises(ChildError, match=message):
-        forked.run(CountingEngine(8), [lambda: [SHADOW], end])
+        forked.run(CountingEngine(8), [lambda: [SYMBOLIC], end])
 
 
 def test_a_child_runs_no_exit_handlers_and_flushes_nothing(tmp_path, forked):

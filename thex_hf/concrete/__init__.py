@@ -1,5 +1,6 @@
 """Concrete as a backend: a THE-X encoder's linear maps on TFHE ciphertexts of exact integers.
 
-Not a slot backend: Concrete compiles whole maps. ``circuits`` quantises the encoder, ``client``
-does what lies between the maps, ``worker`` runs in an environment of Concrete's own.
+Not a slot backend: Concrete compiles whole maps. ``circuits`` quantises the encoder, ``roles``
+are the two sides, ``session`` is both on one machine, ``worker`` runs in an environment of
+Concrete's own.
 """

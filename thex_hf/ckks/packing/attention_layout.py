@@ -19,9 +19,9 @@ class AttentionLayout:
     One ciphertext for each head, query tile and key tile, in that order.
 
     * ``minus``: slot ``(f, i)`` of group 0 holds ``[i, (i - f) mod T]``: what
-      :func:`thex_hf.ckks.packing.attention.correlate` produces.
+      :func:`thex_hf.ckks.packing.attention.finish_scores` leaves.
     * ``plus``: slot ``(f, i)`` of group 0 holds ``[i, (i + f) mod T]``: what
-      :func:`thex_hf.ckks.packing.attention.contract` expects. Group 1 is zero.
+      products with :func:`thex_hf.ckks.packing.attention.value_rotations` expect. Group 1 is zero.
     * ``row``: one query; slot ``(f, c)`` holds ``[0, c mod T]`` in every row and group; only
       group 0 is read.
     """
