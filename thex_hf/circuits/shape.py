@@ -93,7 +93,7 @@ class Shape:
             return Layout(self.geometry, "fan", 1, self.intermediate)
         return Layout(self.geometry, "split", self.tokens, self.intermediate)
 
-    def pairs(self, kind: str) -> AttentionLayout:
+    def attention(self, kind: str) -> AttentionLayout:
         """Layout of attention scores or weights."""
         queries = 1 if kind == "row" else self.tokens
         return AttentionLayout(self.geometry, kind, self.heads, queries, self.tokens)

@@ -46,7 +46,7 @@ def attend(run: BatchContext, maps: PairAttention, stream: FeaturePairs, mask: H
     weights, gain = [], 1.0
     for h, pairs in enumerate(heads):
         raised = [
-            _powers(run, maps, h, score)
+            _attention_weights(run, maps, h, score)
             for score in _scores(run, query, key, pairs, baby_count, giant_count)
         ]
         weights.append([handle for handle, _ in raised])
@@ -84,7 +84,7 @@ def attend_cls(
     for h in range(maps.heads):
         head = range(h * size, (h + 1) * size)
         score = run.add_all([engine.mul(query[f], key[f]) for f in head])
-        handle, gain = _powers(run, maps, h, score)
+        handle, gain = _attention_weights(run, maps, h, score)
         weights.append(handle)
     masked = _masked(run, value, mask, engine.level(weights[0]), gain)
     return [
@@ -131,7 +131,7 @@ def _scores(
     return sums
 
 
-def _powers(
+def _attention_weights(
     run: BatchContext, maps: PairAttention, head: int, products: Handle
 ) -> tuple[Handle, float]:
     """Attention weights of one head, before the mask; and their gain. Levels: 1 + the power's."""

@@ -8,7 +8,7 @@ from thex_hf.ckks.packing.matmul import sum_columns, sum_features
 
 
 def scores(run: Context, query: Handles, key: Handles) -> Handles:
-    """Scores in pair layout ``minus`` from query pieces in ``solo`` and keys in ``skew-``.
+    """Scores in attention layout ``minus`` from query pieces in ``solo`` and keys in ``skew-``.
 
     Levels: 1.
     """
@@ -65,7 +65,7 @@ def context(run: Context, weights: Handles, value: Handles) -> Handles:
 
 
 def cls_scores(run: Context, query: Handles, key: Handles) -> Handles:
-    """The [CLS] row's scores in pair layout ``row`` (group 1 is zero). Levels: 1."""
+    """The [CLS] row's scores in attention layout ``row`` (group 1 is zero). Levels: 1."""
     run.begin_stage("scores")
     engine, shape = run.engine, run.shape
     tiles, blocks = shape.stream("dup").tiles, shape.stream("dup").blocks

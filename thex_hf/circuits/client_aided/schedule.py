@@ -49,8 +49,8 @@ def make_schedule(shape: Shape, softmax: str = "estimate") -> Schedule:
 
 
 def _attention(shape: Shape, layer: int, last: bool, softmax: str) -> RoundTrip:
-    scores = shape.pairs("row" if last else "minus")
-    weights = shape.pairs("row" if last else "plus")
+    scores = shape.attention("row" if last else "minus")
+    weights = shape.attention("row" if last else "plus")
     values = shape.stream("dup" if last else "skew+")
     op, level = "softmax", ATTENTION_LEVEL
     if softmax == ON_SERVER:
