@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+ABOUT = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
+PAGES = [*ABOUT, *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```\s*$", re.MULTILINE | re.DOTALL)
 SLOW = re.compile(r"<!--\s*slow\s*-->\s*\Z")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+ROOMS = "thex_hf|tests|docs|examples|benchmarks|training|\\.ci|\\.github"
+NAMED = re.compile(rf"`((?:{ROOMS})(?:/[^`\s]*)?|[\w.-]+\.(?:md|txt|toml|yml|yaml))`")
 HEADING = re.compile(r"^#+\s+(.*)$", re.MULTILINE)
 
 
@@ -120,3 +123,16 @@ def test_every_docs_page_is_on_the_index():
     linked = set(LINK.findall((docs / "index.md").read_text(encoding="utf-8")))
     pages = {page.relative_to(docs).as_posix() for page in PAGES if page.is_relative_to(docs)}
     assert pages - {"index.md"} <= linked
+
+
+@pytest.mark.parametrize("page", ABOUT, ids=name)
+def test_what_a_page_names_is_there(page):
+    """Files and folders of the repository that a page at its root names as code."""
+    named = NAMED.findall(FENCE.sub("", page.read_text(encoding="utf-8")))
+    assert not [path for path in named if not (ROOT / path).exists()]
+
+
+def test_contributing_has_every_package_in_its_house():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    packages = {path.parent.name for path in (ROOT / "thex_hf").glob("*/__init__.py")}
+    assert not {package for package in packages if not re.search(rf"\b{package}\b", text)}
