@@ -1,10 +1,10 @@
 """Client and server as products, joined by bytes: the near transport is the server itself."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from served import Near, load
 
 import thex_hf

@@ -12,33 +12,49 @@ fields in this order, each in msgpack's shortest form.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, TypeAlias
 
-import msgpack
+from msgspec import DecodeError, Meta, Struct, ValidationError, msgpack
 
 from thex_hf.errors import KeyMismatch, PlanMismatch, WireError
 
 VERSION = 1
 TYPES = ("request", "visit", "reply", "answer")
 MAX_BYTES = 512 * 2**20
-_ID = re.compile(r"[0-9a-f]{32}")
+Id: TypeAlias = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+_SHORT_LIST = Meta(max_length=65536)
+_HEX = "32 hex digits"
+_MUST_BE = {
+    "v": VERSION,
+    "t": f"one of {TYPES}",
+    "plan": _HEX,
+    "key": _HEX,
+    "run": _HEX,
+    "step": "a count",
+    "parts": "a list of lists of bytes",
+}
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(
+    Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    tag_field="v",
+    tag=VERSION,
+    rename={"type": "t"},
+):
     """One message between client and server; ``parts`` are ciphertexts as bytes."""
 
-    type: str
-    plan: str
-    key: str
-    run: str
-    step: int
-    parts: list[list[bytes]]
+    type: Annotated[str, Meta(pattern=rf"\A({'|'.join(TYPES)})\Z")]
+    plan: Id
+    key: Id
+    run: Id
+    step: Annotated[int, Meta(ge=0)]
+    parts: Annotated[list[Annotated[list[bytes], _SHORT_LIST]], _SHORT_LIST]
 
     def to_bytes(self) -> bytes:
-        """Serialise."""
-        return _pack(self)
+        """Serialise: the one encoding of a message."""
+        return msgpack.encode(self)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Message:
@@ -47,35 +63,29 @@ class Message:
         Raises:
             WireError: not a message of this format and version.
         """
-        fields = _unpack(data)
-        if set(fields) != {"v", "t", "plan", "key", "run", "step", "parts"}:
+        if not isinstance(data, bytes):
+            raise WireError(f"expected bytes, got {type(data).__name__}")
+        if len(data) > MAX_BYTES:
+            raise WireError(f"a message may have {MAX_BYTES} bytes at most, got {len(data)}")
+        try:
+            message = _DECODER.decode(data)
+        except ValidationError as error:
+            raise WireError(_refusal(str(error))) from None
+        except DecodeError as error:
             raise WireError(
-                f"a message must have 7 fields, got {len(fields)}; was it cut or altered?"
-            )
-        if fields["v"] != VERSION:
-            raise WireError(
-                f"message format {fields['v']!r} is not supported, expected {VERSION}; "
-                f"install the same version of thex_hf on both sides"
-            )
-        if fields["t"] not in TYPES:
-            raise WireError(f"unknown message type, expected one of {TYPES}")
-        for name in ("plan", "key", "run"):
-            if not isinstance(fields[name], str) or not _ID.fullmatch(fields[name]):
-                raise WireError(f"message field {name!r} must be 32 hex digits")
-        if type(fields["step"]) is not int or fields["step"] < 0:
-            raise WireError("message field 'step' must be a count")
-        parts = fields["parts"]
-        if not isinstance(parts, list) or not all(_is_bytes_list(part) for part in parts):
-            raise WireError("message field 'parts' must be a list of lists of bytes")
-        message = cls(
-            fields["t"], fields["plan"], fields["key"], fields["run"], fields["step"], parts
-        )
-        if _pack(message) != data:
+                f"the bytes are not a message ({error}); were they cut or altered?"
+            ) from error
+        if message.to_bytes() != data:
             raise WireError(
                 "the message is not in its canonical encoding: fields in order and once, each in "
                 "its shortest form; send what Message.to_bytes() writes"
             )
         return message
+
+    @classmethod
+    def of(cls, data: bytes | Message) -> Message:
+        """The message that ``data`` is, or that its bytes are. Raises as :meth:`from_bytes`."""
+        return data if isinstance(data, Message) else cls.from_bytes(data)
 
     def require(self, kind: str, plan: str, key: str) -> None:
         """Check that this message is of ``kind`` and belongs to ``plan`` and ``key``.
@@ -107,37 +117,18 @@ class Message:
             raise WireError(f"expected {expected} ciphertexts in the parts, got {got}")
 
 
-def _pack(message: Message) -> bytes:
-    """The one encoding of a message."""
-    fields = {
-        "v": VERSION,
-        "t": message.type,
-        "plan": message.plan,
-        "key": message.key,
-        "run": message.run,
-        "step": message.step,
-        "parts": message.parts,
-    }
-    return bytes(msgpack.packb(fields, use_bin_type=True))
+_DECODER = msgpack.Decoder(Message)
+_PLACE = re.compile(r"(?:Invalid value (\d+))?.* - at `\$\.(\w+)[\[\]\d]*`", re.DOTALL)
 
 
-def _is_bytes_list(part: object) -> bool:
-    return isinstance(part, list) and all(isinstance(item, bytes) for item in part)
-
-
-def _unpack(data: bytes) -> dict[str, Any]:
-    if not isinstance(data, bytes):
-        raise WireError(f"expected bytes, got {type(data).__name__}")
-    if len(data) > MAX_BYTES:
-        raise WireError(f"a message may have {MAX_BYTES} bytes at most, got {len(data)}")
-    try:
-        fields = msgpack.unpackb(
-            data, raw=False, strict_map_key=True, max_map_len=16, max_array_len=65536, max_ext_len=0
+def _refusal(said: str) -> str:
+    """What msgspec says is wrong, in words of this format."""
+    place = _PLACE.fullmatch(said)
+    if place is None or place[2] not in _MUST_BE:
+        return f"a message must be a map of 7 fields: {said[:80]!r}; was it cut or altered?"
+    if place[1]:
+        return (
+            f"message format {place[1]} is not supported, expected {VERSION}; install the same "
+            f"version of thex_hf on both sides"
         )
-    except Exception as error:
-        raise WireError(
-            f"the bytes are not a message ({type(error).__name__}); were they cut or altered?"
-        ) from error
-    if not isinstance(fields, dict):
-        raise WireError(f"a message must be a map, got {type(fields).__name__}")
-    return fields
+    return f"message field {place[2]!r} must be {_MUST_BE[place[2]]}; was it cut or altered?"
