@@ -20,6 +20,7 @@ from thex_hf.errors import (
     SecurityError,
     WireError,
 )
+from thex_hf.protocol import messages
 from thex_hf.protocol.client import ClientRun
 from thex_hf.protocol.keyfile import KeyFile, to_bytes
 from thex_hf.protocol.messages import Message
@@ -253,6 +254,19 @@ def test_keys_that_the_server_cannot_use(half, server):
             server.take_keys(to_bytes(file))
     with pytest.raises(WireError, match="truncated or damaged"):
         server.take_keys(b"nonsense")
+
+
+def test_every_message_is_decoded_once(model, half, monkeypatch):
+    seen, decoder = [], messages._DECODER
+
+    class Counting:
+        def decode(self, data):
+            seen.append(data)
+            return decoder.decode(data)
+
+    monkeypatch.setattr(messages, "_DECODER", Counting())
+    client_of(half, serve(model), "ann").classify(TEXT)
+    assert len(seen) == len(set(seen)) > 2
 
 
 def test_keys_longest_unused_make_room(model, half):

@@ -73,19 +73,19 @@ class ServerRun:
         self._run = ""
         self._step = 0
 
-    def answer(self, data: bytes) -> bytes:
+    def answer(self, data: bytes | Message) -> bytes:
         """Take whatever comes next: the request, then replies. Raises as both methods below."""
         return self.start(data) if self._steps is None else self.reply(data)
 
-    def start(self, data: bytes) -> bytes:
-        """Take a request and run to the first visit.
+    def start(self, data: bytes | Message) -> bytes:
+        """Take a request, or its bytes, and run to the first visit.
 
         Raises:
             WireError, PlanMismatch, KeyMismatch: the request is malformed or foreign.
         """
         if self._steps is not None:
             raise WireError("this run has started; a new request needs a new run")
-        message = Message.from_bytes(data)
+        message = Message.of(data)
         message.require("request", self.plan.id, self._key_id)
         inputs = self._load(message, self.plan.schedule.inputs)
         steps = self._circuit(self._engine, self._store, inputs)
@@ -94,7 +94,7 @@ class ServerRun:
         self._steps = steps
         return out
 
-    def reply(self, data: bytes) -> bytes:
+    def reply(self, data: bytes | Message) -> bytes:
         """Take the client's reply to the last visit and run to the next, or to the answer.
 
         A malformed reply is refused and changes nothing: the right one may still follow.
@@ -105,7 +105,7 @@ class ServerRun:
         steps = self._steps
         if steps is None or self.finished:
             raise WireError("no reply is expected: the run has not started or is finished")
-        message = Message.from_bytes(data)
+        message = Message.of(data)
         message.require("reply", self.plan.id, self._key_id)
         if message.run != self._run or message.step != self._step:
             raise WireError(

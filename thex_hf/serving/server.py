@@ -239,12 +239,12 @@ class ThexServer:
         if message.type == "request":
             self.runs.check_room(name)
             own = self._begin(message, name)
-            out = own.start(data)
+            out = own.start(message)
             self.runs.put(name, own)
         elif message.type == "reply":
             own = self.runs.get(name)
             try:
-                out = own.reply(data)
+                out = own.reply(message)
             except ThexError:
                 raise
             except Exception:
