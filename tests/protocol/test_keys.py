@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import os
 import stat
+import traceback
+import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import msgpack
 import pytest
@@ -183,15 +186,84 @@ def test_every_cut_and_many_changes_are_refused(store: KeyStore) -> None:
             keyfile.from_bytes(bytes(changed), "file")
 
 
+FILE = keyfile.KeyFile("secret", PLAN, "seal", "b" * 32, {"secret": SECRET})
+FIELDS: dict[str, Any] = msgpack.unpackb(keyfile.to_bytes(FILE))
+
+
+def test_the_bytes_are_those_of_msgpack_and_of_earlier_releases() -> None:
+    assert list(FIELDS) == [
+        *("format", "version", "kind", "plan_id", "backend", "key_id", "digest", "parts")
+    ]
+    assert keyfile.to_bytes(FILE) == msgpack.packb(FIELDS)
+    assert keyfile.from_bytes(msgpack.packb(FIELDS), "file") == FILE
+    assert keyfile.from_bytes(msgpack.packb(dict(reversed(FIELDS.items()))), "file") == FILE
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"format": "other"}, "not a thex_hf key file"),
+        ({"format": 1}, "not a thex_hf key file"),
+        ({"version": 3}, "format version 3, this release reads 2"),
+        ({"version": 2.0}, "damaged"),
+        ({"version": True}, "damaged"),
+        ({"kind": b"secret"}, "damaged"),
+        ({"kind": "x" * 257}, "damaged"),
+        ({"key_id": 5}, "damaged"),
+        ({"digest": "x" * 32}, "damaged"),
+        ({"digest": b"x" * 32}, "digest"),
+        ({"parts": [SECRET]}, "damaged"),
+        ({"parts": {"secret": SECRET.decode()}}, "damaged"),
+        ({"parts": {SECRET: SECRET}}, "damaged"),
+        ({"parts": {str(n): b"" for n in range(17)}}, "damaged"),
+        ({SECRET.decode(): 1}, "damaged"),
+        ({"kind": SECRET, "more": [SECRET.decode()]}, "damaged"),
+    ],
+)
+def test_fields_of_another_kind_are_refused_and_none_is_told(
+    change: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(WireError, match=reason) as caught:
+        keyfile.from_bytes(msgpack.packb({**FIELDS, **change}), "file")
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+    assert "secret bytes" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("name", list(FIELDS))
+def test_every_field_is_needed(name: str) -> None:
+    with pytest.raises(WireError, match="not a thex_hf key file"):
+        keyfile.from_bytes(msgpack.packb({k: v for k, v in FIELDS.items() if k != name}), "file")
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [b"\xc6\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xdd\xff\xff\xff\xff", b"\x81" * 10**6],
+)
+def test_what_a_length_promises_takes_no_memory(tail: bytes) -> None:
+    data = keyfile.to_bytes(FILE)
+    for hostile in (data.partition(b"parts")[0] + b"parts" + tail, tail, data + tail):
+        tracemalloc.start()
+        with pytest.raises(WireError, match="make new keys"):
+            keyfile.from_bytes(hostile, "file")
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert most < 20_000
+
+
+def test_a_record_of_the_fields_does_not_show_them() -> None:
+    assert "secret bytes" not in repr(keyfile._DECODER.decode(keyfile.to_bytes(FILE)))
+
+
 @pytest.mark.parametrize(
     "content",
     [
         [1, 2],
         {"format": "thex_hf.keys"},
-        {"format": "other", **dict.fromkeys(sorted(keyfile._FIELDS - {"format"}), "x")},
-        dict.fromkeys(sorted(keyfile._FIELDS), 1),
-        {**dict.fromkeys(sorted(keyfile._FIELDS), "x"), "format": keyfile.FORMAT, "version": 3},
-        {**dict.fromkeys(sorted(keyfile._FIELDS), "x"), "format": keyfile.FORMAT, "version": 2},
+        {"format": "other", **dict.fromkeys(sorted(set(FIELDS) - {"format"}), "x")},
+        dict.fromkeys(sorted(FIELDS), 1),
+        {**dict.fromkeys(sorted(FIELDS), "x"), "format": keyfile.FORMAT, "version": 3},
+        {**dict.fromkeys(sorted(FIELDS), "x"), "format": keyfile.FORMAT, "version": 2},
         msgpack.Timestamp(1),
         {"a": [[[]]]},
     ],

@@ -11,16 +11,15 @@ import hashlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, TypeAlias
 
-import msgpack
+from msgspec import Meta, Struct, msgpack
 
 from thex_hf.errors import KeyStoreError, WireError
 
 FORMAT = "thex_hf.keys"
 VERSION = 2  # 1 had no public key
-_TEXTS = ("kind", "plan_id", "backend", "key_id")
-_FIELDS = {"format", "version", "digest", "parts", *_TEXTS}
+Text: TypeAlias = Annotated[str, Meta(max_length=256)]
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,25 @@ class KeyFile:
         return self.parts[name]
 
 
+class _Fields(Struct, frozen=True, forbid_unknown_fields=True):
+    """The map that a file is."""
+
+    format: Text
+    version: int
+    kind: Text
+    plan_id: Text
+    backend: Text
+    key_id: Text
+    digest: bytes
+    parts: Annotated[dict[Text, bytes], Meta(max_length=16)]
+
+    def __repr__(self) -> str:
+        return "<fields of a key file>"  # the parts may be secret
+
+
+_DECODER = msgpack.Decoder(_Fields)
+
+
 def _digest(parts: dict[str, bytes]) -> bytes:
     digest = hashlib.sha256()
     for name in sorted(parts):
@@ -50,10 +68,8 @@ def _digest(parts: dict[str, bytes]) -> bytes:
 
 def to_bytes(file: KeyFile) -> bytes:
     """The file's bytes."""
-    texts = {name: getattr(file, name) for name in _TEXTS}
-    fields = {"format": FORMAT, "version": VERSION, **texts}
-    packed: bytes = msgpack.packb({**fields, "digest": _digest(file.parts), "parts": file.parts})
-    return packed
+    texts = (file.kind, file.plan_id, file.backend, file.key_id)
+    return msgpack.encode(_Fields(FORMAT, VERSION, *texts, _digest(file.parts), file.parts))
 
 
 def from_bytes(data: bytes, name: str) -> KeyFile:
@@ -66,41 +82,23 @@ def from_bytes(data: bytes, name: str) -> KeyFile:
     Raises:
         WireError: truncated, damaged, of another format or of a newer version.
     """
-    fields = _unpack(data, name)
-    if set(fields) != _FIELDS or fields["format"] != FORMAT:
-        raise WireError(f"{name} is not a thex_hf key file")
-    if fields["version"] != VERSION:
+    try:
+        fields = _DECODER.decode(data)
+    except Exception:  # it may quote what it read, and that may be secret: no cause
         raise WireError(
-            f"{name} has format version {fields['version']!r}, this release reads {VERSION}; "
+            f"{name} is not a thex_hf key file, or is truncated or damaged; bring it back or make "
+            f"new keys"
+        ) from None
+    if fields.format != FORMAT:
+        raise WireError(f"{name} is not a thex_hf key file")
+    if fields.version != VERSION:
+        raise WireError(
+            f"{name} has format version {fields.version}, this release reads {VERSION}; "
             f"upgrade thex_hf or make new keys"
         )
-    texts, parts = [fields[text] for text in _TEXTS], fields["parts"]
-    typed = isinstance(parts, dict) and all(isinstance(part, bytes) for part in parts.values())
-    if not typed or not all(isinstance(text, str) for text in texts):
-        raise WireError(f"{name} has fields of the wrong type; it is damaged")
-    if _digest(parts) != fields["digest"]:
+    if _digest(fields.parts) != fields.digest:
         raise WireError(f"{name} is damaged: its contents do not have the digest it records")
-    kind, plan_id, backend, key_id = texts
-    return KeyFile(kind, plan_id, backend, key_id, parts)
-
-
-def _unpack(data: bytes, name: str) -> dict[str, Any]:
-    try:
-        fields = msgpack.unpackb(
-            data,
-            raw=False,
-            strict_map_key=True,
-            max_bin_len=len(data),
-            max_str_len=256,
-            max_map_len=16,
-            max_array_len=0,
-            max_ext_len=0,
-        )
-    except Exception:  # msgpack raises many kinds; the bytes may be secret, so no cause
-        raise WireError(f"{name} is truncated or damaged; bring it back or make new keys") from None
-    if not isinstance(fields, dict):
-        raise WireError(f"{name} is not a thex_hf key file")
-    return fields
+    return KeyFile(fields.kind, fields.plan_id, fields.backend, fields.key_id, fields.parts)
 
 
 def read_file(path: Path) -> KeyFile:
