@@ -44,7 +44,7 @@ CASES = [
     ("one-shot", 32768, ("light", "strong")),
     ("one-shot", 16384, ("light",)),
     ("refresh", 32768, ("light",)),
-    ("refresh", 16384, ("light",)),
+    ("refresh", 16384, ("light", "strong")),
     ("refresh", 8192, ("light",)),
 ]
 Draw = Callable[[], ComplexVector]
