@@ -82,7 +82,7 @@ def test_a_client_with_a_plan_from_json_gets_the_servers_answer():
                 plan,
                 backend.server(plan.parameters, evaluation, plan.rotations),
                 "a" * 32,
-            ),
+            ).answer,
         ).logits
         for client in (own, plan)
     ]

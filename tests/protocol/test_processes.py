@@ -5,6 +5,8 @@ import signal
 import time
 from types import SimpleNamespace
 
+import msgpack
+import msgspec
 import numpy as np
 import pytest
 from reference import clear_logits, random_weights
@@ -14,7 +16,7 @@ from thex_hf.circuits.plan import Facts
 from thex_hf.client.spreading import Children
 from thex_hf.errors import ChildError, InputError, OptionError, WireError
 from thex_hf.local.session import LocalSession, process_count
-from thex_hf.processes.channel import Channel
+from thex_hf.processes.channel import Channel, error_from_message, error_to_message
 from thex_hf.processes.child import Child, can_fork
 from thex_hf.processes.pool import map_jobs, usable_cores
 from thex_hf.protocol.result import Result
@@ -205,6 +207,29 @@ def test_a_closed_channel_says_so():
     with pytest.raises(EOFError):
         one.receive()
     one.close()
+
+
+def test_an_error_crosses_as_what_it_was():
+    error = error_from_message(
+        msgpack.unpackb(msgspec.msgpack.encode(error_to_message(WireError("cut"))))
+    )
+    assert type(error) is WireError
+    assert str(error) == "cut"
+    assert "WireError: cut" in error.__notes__[0]
+
+
+@pytest.mark.parametrize(
+    "message", [None, "text", {}, [], ["WireError", "x"], ["WireError", "x", "y", "z"], [1, 2, 3]]
+)
+def test_what_is_no_error_of_a_child_is_told_as_such(message):
+    error = error_from_message(message, "text 3: ")
+    assert type(error) is ChildError
+    assert str(error).startswith("text 3: a child process sent what is no error: Expected")
+
+
+@pytest.mark.parametrize("kind", ["ThexError.__init__", "annotations", "Self", "KeyError"])
+def test_only_errors_of_ours_are_made_by_name(kind):
+    assert type(error_from_message([kind, "x", "trace"])) is ChildError
 
 
 class Unknown:

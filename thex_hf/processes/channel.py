@@ -8,12 +8,20 @@ import struct
 import traceback
 from typing import Any
 
-import msgpack
+from msgspec import Struct, ValidationError, convert, msgpack
 
 from thex_hf import errors
 from thex_hf.errors import ChildError, ThexError
 
 _LENGTH = struct.Struct("<Q")
+
+
+class Failure(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What a child sends of an error: its kind, its text and where it came from."""
+
+    kind: str
+    text: str
+    trace: str
 
 
 class Channel:
@@ -38,7 +46,7 @@ class Channel:
         Raises:
             OSError: the other side is gone.
         """
-        data = msgpack.packb(message)
+        data = msgpack.encode(message)
         self._end.sendall(_LENGTH.pack(len(data)))
         self._end.sendall(data)
 
@@ -49,7 +57,7 @@ class Channel:
             EOFError: the other side is gone.
         """
         (length,) = _LENGTH.unpack(self._read(_LENGTH.size))
-        return msgpack.unpackb(self._read(length))
+        return msgpack.decode(self._read(length))
 
     def close(self) -> None:
         """Close this end in this process."""
@@ -69,28 +77,31 @@ class Channel:
         return data
 
 
-def error_to_message(error: Exception) -> list[str]:
-    """What a child sends of an error: its class, its text and where it came from."""
-    return [type(error).__name__, str(error), "".join(traceback.format_exception(error))]
+def error_to_message(error: Exception) -> Failure:
+    """What a child sends of an error."""
+    return Failure(type(error).__name__, str(error), "".join(traceback.format_exception(error)))
 
 
-def error_from_message(message: list[Any], where: str = "") -> ThexError:
+def error_from_message(message: Any, where: str = "") -> ThexError:
     """The error to raise for one that a child sent.
 
     Args:
-        message: from :func:`error_to_message`.
+        message: what came of :func:`error_to_message`.
         where: goes before the text, for example ``"text 3: "``.
 
     Returns:
         An error of the same class when it is one of :mod:`thex_hf.errors`, otherwise a
         :class:`ChildError` that names the class. The child's traceback is a note on it.
     """
-    name, text, trace = message
-    kind = getattr(errors, name, None)
+    try:
+        failure = convert(message, Failure)
+    except ValidationError as problem:
+        return ChildError(f"{where}a child process sent what is no error: {problem}")
+    kind, text = getattr(errors, failure.kind, None), failure.text
     if not (isinstance(kind, type) and issubclass(kind, ThexError)):
-        kind, text = ChildError, f"a child process raised {name}: {text}"
+        kind, text = ChildError, f"a child process raised {failure.kind}: {text}"
     error = kind(where + text)
-    error.add_note(f"In a child process:\n{trace}")
+    error.add_note(f"In a child process:\n{failure.trace}")
     return error
 
 

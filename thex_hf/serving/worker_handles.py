@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import msgpack
+from msgspec import msgpack
 
 from thex_hf.serving.fork_server_client import ForkServerClient
 from thex_hf.serving.worker import Job
@@ -80,12 +80,12 @@ class ForkedWorker:
 
     async def ask(self, job: Job) -> dict[str, Any]:
         """Send a job, wait for its result."""
-        body = msgpack.packb(job.to_message())
+        body = msgpack.encode(job.to_message())
         self.writer.write(_LENGTH.pack(len(body)))
         self.writer.write(body)
         await self.writer.drain()
         (length,) = _LENGTH.unpack(await self.reader.readexactly(_LENGTH.size))
-        return dict(msgpack.unpackb(await self.reader.readexactly(length)))
+        return dict(msgpack.decode(await self.reader.readexactly(length)))
 
 
 @dataclass(eq=False)
