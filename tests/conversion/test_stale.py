@@ -149,7 +149,7 @@ def test_other_texts_or_another_source_do_not_go_on(here, fitted_only):
 def test_work_of_another_version_is_dropped(here, fitted_only, monkeypatch):
     killed(fitted_only)
     before = Path("out.partial/relu.safetensors").stat().st_mtime_ns
-    monkeypatch.setattr(fingerprint, "RECIPE", fingerprint.RECIPE + 1)
+    monkeypatch.setattr(fingerprint, "RECIPE_VERSION", fingerprint.RECIPE_VERSION + 1)
     killed(fitted_only)
     assert Path("out.partial/relu.safetensors").stat().st_mtime_ns != before
 

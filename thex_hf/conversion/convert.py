@@ -17,7 +17,7 @@ from thex_hf.conversion.opening import ConversionInputs, Data, open_inputs, read
 from thex_hf.conversion.options import ConversionOptions
 from thex_hf.conversion.output import check_output, output_folder
 from thex_hf.conversion.recipes import (
-    RECIPES,
+    RECIPE_OF_FORM,
     ConversionContext,
     Outcome,
     Watch,
@@ -171,7 +171,7 @@ def _run(
         decayed = options if decay is None else options.decayed(decay)
         part = checkpoint if len(decays) == 1 else checkpoint.child(f"decay-{decay}")
         context = ConversionContext(guided, dev, decayed, part, source.model, held_out, watch)
-        outcome = RECIPES[options.form](copy_model(exact), context)
+        outcome = RECIPE_OF_FORM[options.form](copy_model(exact), context)
         value = score(outcome.model, held_out) if held_out is not None and len(decays) > 1 else 0.0
         if len(decays) > 1:
             search[str(decay)] = value

@@ -22,7 +22,7 @@ from thex_hf.conversion.options import ConversionOptions
 from thex_hf.conversion.sources import Source
 from thex_hf.conversion.training.batches import Encoded
 
-RECIPE = 4
+RECIPE_VERSION = 4
 """Raised when the stages change, so that work begun by earlier ones is dropped."""
 
 SETTINGS_WITHOUT_EFFECT = ("overwrite", "restart")
@@ -33,7 +33,7 @@ _PLACES = ("_name_or_path", "_commit_hash", "transformers_version", "name_or_pat
 
 def version() -> list[Any]:
     """What of this package decides the result."""
-    return [str(importlib.import_module("thex_hf").__version__), RECIPE]
+    return [str(importlib.import_module("thex_hf").__version__), RECIPE_VERSION]
 
 
 def of_source(source: Source) -> str:

@@ -211,7 +211,7 @@ def to_polynomial(exact: Model, context: ConversionContext) -> Outcome:
     return Outcome(student, stages.scores, approximations)
 
 
-RECIPES: dict[str, Callable[[Model, ConversionContext], Outcome]] = {
+RECIPE_OF_FORM: dict[str, Callable[[Model, ConversionContext], Outcome]] = {
     "the-x": to_the_x,
     "polynomial": to_polynomial,
 }
