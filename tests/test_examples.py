@@ -20,6 +20,8 @@ FAST = {
     "two_machines": ["a fine film"],
 }
 NEEDS = {"demo_app": "gradio"}
+LONG = {"bank_intents", "clinical_notes", "convert_tiny", "score_data_set", "two_machines"}
+"""They train a model or start a server."""
 EXPECTED = {
     "bank_intents": r"accuracy on 90 held-out messages: (?s:.*), [789]\d\.\d % converted"
     r"(?s:.*)same intent as in clear: True",
@@ -57,7 +59,13 @@ def test_there_are_examples():
     assert {path.stem for path in EXAMPLES} == set(EXPECTED)
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in LONG else [])
+        for path in EXAMPLES
+    ],
+)
 def test_example_runs(path, capsys):
     out = run(path, FAST.get(path.stem, []), capsys)
     assert re.search(EXPECTED[path.stem], out), out

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 BUNDLED = ROOT / "thex_hf" / "checkpoints" / "thex-tiny-sst2"
 NO_NETWORK = """
@@ -31,31 +33,45 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_import_is_light_quiet_and_offline():
-    code = """
+@pytest.fixture(scope="module")
+def seen():
+    """What one interpreter saw that imported the package and opened the checkpoint."""
+    code = f"""
 import json, sys
-from transformers import PreTrainedModel
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from transformers.pipelines import PIPELINE_REGISTRY, TextClassificationPipeline
 theirs = set(sys.modules)  # transformers 4 loads scikit-learn itself, where it is installed
 import thex_hf
-roots = {name.partition(".")[0] for name in set(sys.modules) - theirs}
-print(json.dumps({
-    "heavy": sorted(roots & {"tenseal", "concrete", "openfhe", "datasets", "evaluate", "sklearn"}),
+roots = {{name.partition(".")[0] for name in set(sys.modules) - theirs}}
+heavy = {{"tenseal", "concrete", "openfhe", "datasets", "evaluate", "sklearn"}}
+light = {{
+    "heavy": sorted(roots & heavy),
     "engine": sorted(n for n in sys.modules if n.startswith("thex_hf.backends.seal.backend")),
     "task": "thex-text-classification" in PIPELINE_REGISTRY.supported_tasks,
     "version": thex_hf.__version__,
-}))
+}}
+import thex_hf
+thex_hf.register()
+bundled = thex_hf.bundled_checkpoint()
+model = AutoModelForSequenceClassification.from_pretrained({str(BUNDLED)!r})
+ours = type(model) is thex_hf.ThexBertForSequenceClassification
+print(json.dumps({{"light": light, "bundled": bundled, "ours": ours}}))
 """
     done = run(code, HF_HUB_OFFLINE="0")
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found == {"heavy": [], "engine": [], "task": True, "version": "0.1.0"}
+    return json.loads(done.stdout)
 
 
-def test_importing_twice_and_registering_again_changes_nothing():
-    done = run("import thex_hf\nthex_hf.register()\nprint(thex_hf.bundled_checkpoint())")
-    assert done.returncode == 0, done.stderr
-    assert Path(done.stdout.strip()) == BUNDLED
+def test_import_is_light_quiet_and_offline(seen):
+    assert seen["light"] == {"heavy": [], "engine": [], "task": True, "version": "0.1.0"}
+
+
+def test_importing_twice_and_registering_again_changes_nothing(seen):
+    assert Path(seen["bundled"]) == BUNDLED
+
+
+def test_with_our_import_the_auto_classes_open_it(seen):
+    assert seen["ours"]
 
 
 def test_without_our_import_the_checkpoint_is_refused():
@@ -73,14 +89,3 @@ assert "thex_hf" not in sys.modules
 """
     done = run(code)
     assert done.returncode == 0, done.stderr + done.stdout
-
-
-def test_with_our_import_the_auto_classes_open_it():
-    code = f"""
-import thex_hf
-from transformers import AutoModelForSequenceClassification
-model = AutoModelForSequenceClassification.from_pretrained({str(BUNDLED)!r})
-assert type(model) is thex_hf.ThexBertForSequenceClassification
-"""
-    done = run(code)
-    assert done.returncode == 0, done.stderr

@@ -50,6 +50,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> str:
     return printed(notebook)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", SAID)
 def test_the_notebook_says(said, pattern):
     assert re.search(pattern, said), said

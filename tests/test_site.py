@@ -60,6 +60,7 @@ def pages(site):
     return {path: Addresses(path) for path in site.rglob("*.html")}
 
 
+@pytest.mark.slow
 def test_nothing_is_fetched_from_elsewhere(site, pages):
     fetched = {address for page in pages.values() for address in page.fetched}
     for path in site.rglob("*.css"):
@@ -68,6 +69,7 @@ def test_nothing_is_fetched_from_elsewhere(site, pages):
     assert not {a for a in fetched if urlsplit(a).scheme or a.startswith("//")}
 
 
+@pytest.mark.slow
 def test_every_link_within_the_site_leads_to_a_file(site, pages):
     broken = []
     for path, page in pages.items():
@@ -83,6 +85,7 @@ def test_every_link_within_the_site_leads_to_a_file(site, pages):
     assert not broken
 
 
+@pytest.mark.slow
 def test_files_of_the_repository_come_along(site):
     text = (site / "repository" / "examples" / "two_roles.py.html").read_text(encoding="utf-8")
     assert "two_roles" in text
@@ -91,6 +94,7 @@ def test_files_of_the_repository_come_along(site):
     assert not (site / "site_hooks.py").exists()
 
 
+@pytest.mark.slow
 def test_tables_are_shown_where_they_are_linked(site):
     page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
     shown = re.findall(r"\(\.\./([^)]+\.md)\) <!-- shown here -->", page)
@@ -107,6 +111,7 @@ def test_every_table_of_results_is_on_the_page():
         assert f"(../benchmarks/results/{path.name}) <!-- shown here -->" in page
 
 
+@pytest.mark.slow
 def test_the_reference_has_docstrings_with_their_references(site):
     page = (site / "api" / "pipelines.html").read_text(encoding="utf-8")
     assert "Classify texts whose encoder runs on encrypted data." in page
@@ -115,6 +120,7 @@ def test_the_reference_has_docstrings_with_their_references(site):
         assert not re.findall(r"\b(?:class|func|meth|mod|attr|data):\s*<", text)
 
 
+@pytest.mark.slow
 def test_the_reference_has_every_error_and_every_public_name(site):
     import thex_hf
     from thex_hf import errors

@@ -50,6 +50,7 @@ def test_estimate_agrees_with_a_run():
     assert row["down_bytes"] == pytest.approx(real["bytes"]["down"], rel=0.05)
 
 
+@pytest.mark.slow
 def test_estimate_compares_the_protocols():
     rows = records(run("estimate", "--tokens", "10", "--ring", "16384", "--json"))
     assert [row["protocol"] for row in rows] == ["client-aided", "refresh", "one-shot"]
@@ -98,6 +99,7 @@ def test_errors_are_ours(arguments, error):
     assert isinstance(result.exception, error), result.exception
 
 
+@pytest.mark.slow
 def test_the_command_prints_an_error_in_one_line():
     done = subprocess.run(
         [sys.executable, "-c", "from thex_hf.cli.main import app; app()", "classify", " "],

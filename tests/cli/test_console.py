@@ -49,6 +49,7 @@ def test_brackets_are_shown():
     assert "pip install 'thex_hf[evaluate]'" in shown
 
 
+@pytest.mark.slow
 def test_a_console_that_cannot_show_a_character():
     done = run("classify", "--fhe", "disable", "caf\u00e9 \u6f22", PYTHONIOENCODING="latin-1")
     assert done.returncode == 0, done.stderr

@@ -52,6 +52,7 @@ def test_limit_and_protocol(data):
     assert found["clear_metrics"] == found["metrics"]
 
 
+@pytest.mark.slow
 def test_ciphertexts_and_keys(data, tmp_path):
     keys = tmp_path / "keys"
     result = run(

@@ -61,6 +61,7 @@ def remote(address, *arguments, token=TOKEN, **environment):
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
 
 
+@pytest.mark.slow
 def test_a_text_is_classified_by_a_server_in_another_process(address):
     done = remote(address, "--agreement", "A warm, funny and beautifully acted film. 🎬")
     assert done.returncode == 0, done.stderr
@@ -87,6 +88,7 @@ def test_a_client_without_torch_needs_its_half_only(address, half, tmp_path):
     assert "OptionError: --agreement needs the whole model" in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_client_without_torch_skips_or_names_texts_too(address, half):
     texts = ("Dull.", " ", "word " * 40)
     arguments = ("--model", half, *texts)
@@ -111,6 +113,7 @@ def test_a_token_is_asked_for(address, half, token, words):
     assert words in done.stderr
 
 
+@pytest.mark.slow
 def test_a_server_killed_in_mid_upload_goes_on_when_it_is_back(half, tmp_path):
     """Keys that are on disk count after a restart, half a file as well as a whole one."""
     opened = ClientHalf.open(half)
@@ -135,6 +138,7 @@ def test_a_server_killed_in_mid_upload_goes_on_when_it_is_back(half, tmp_path):
         assert client.classify("Dull.").label == "NEGATIVE"
 
 
+@pytest.mark.slow
 def test_its_log_is_json_lines_whatever_comes_and_it_stops_when_told_to(tmp_path):
     with served("--keys", tmp_path / "keys") as (url, process):
         port = int(url.rsplit(":", 1)[1])

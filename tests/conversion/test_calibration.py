@@ -1,6 +1,7 @@
 """``thex_hf.calibrate`` and ``thex-hf calibrate``: new ranges for weights that changed."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -33,14 +34,19 @@ def make(kind=ThexBertForSequenceClassification, **changes):
     return kind(config).eval()
 
 
-@pytest.fixture
-def folder(tmp_path):
-    place = tmp_path / "model"
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory):
+    place = tmp_path_factory.mktemp("calibrated") / "model"
     model = make()
     thex_hf.calibrate(model, TEXTS, make_tokenizer())
     model.save_pretrained(place)
     make_tokenizer().save_pretrained(place)
     return place
+
+
+@pytest.fixture
+def folder(calibrated, tmp_path):
+    return shutil.copytree(calibrated, tmp_path / "model")
 
 
 def train_on(folder):
@@ -57,8 +63,8 @@ def train_on(folder):
     "texts",
     [
         TEXTS,
-        [(text, "good") for text in TEXTS],
-        [{"text": text} for text in TEXTS],
+        pytest.param([(text, "good") for text in TEXTS], marks=pytest.mark.slow),
+        pytest.param([{"text": text} for text in TEXTS], marks=pytest.mark.slow),
         [{"text": text, "text_pair": "bad"} for text in TEXTS],
     ],
     ids=["texts", "pairs", "tables", "tables of pairs"],

@@ -57,6 +57,7 @@ def test_conversion_end_to_end(bert_folder, files, quick, tmp_path):
     assert json.loads((tmp_path / "out" / "conversion.json").read_text()) == report.to_dict()
 
 
+@pytest.mark.slow
 def test_same_seed_same_model(bert_folder, files, quick, tmp_path):
     short = replace(quick, fine_tuning=replace(quick.fine_tuning, epochs=1.0))
     for name in ("a", "b"):
@@ -65,6 +66,7 @@ def test_same_seed_same_model(bert_folder, files, quick, tmp_path):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.slow
 def test_same_seed_same_fresh_classifier(bert_folder, files, quick, fitted_only, tmp_path):
     encoder = BertForSequenceClassification.from_pretrained(bert_folder).bert
     encoder.save_pretrained(tmp_path / "source")

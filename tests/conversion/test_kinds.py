@@ -79,7 +79,7 @@ def test_held_out_texts_are_others_than_those_left(bert_folder, several):
     assert len(left.labels) == 180
 
 
-@pytest.mark.parametrize("form", ["the-x", "polynomial"])
+@pytest.mark.parametrize("form", ["the-x", pytest.param("polynomial", marks=pytest.mark.slow)])
 def test_tokens_are_converted(bert_folder, tagged, quick, tmp_path, form):
     options = replace(quick, form=form)
     report = convert(bert_folder, tmp_path / "out", train=tagged, dev=tagged, options=options)
@@ -91,6 +91,7 @@ def test_tokens_are_converted(bert_folder, tagged, quick, tmp_path, form):
     assert model.config.id2label == {0: "B-BAD", 1: "B-GOOD", 2: "O"}
 
 
+@pytest.mark.slow
 def test_several_labels_and_mean_pooling(bert_folder, several, quick, tmp_path):
     encoder = BertForSequenceClassification.from_pretrained(bert_folder).bert
     encoder.save_pretrained(tmp_path / "source")
@@ -110,6 +111,7 @@ def test_several_labels_and_mean_pooling(bert_folder, several, quick, tmp_path):
     assert config["problem_type"] == "multi_label_classification"
 
 
+@pytest.mark.slow
 def test_a_trained_classifier_of_several_labels_is_kept(bert_folder, several, quick, tmp_path):
     config = BertConfig.from_pretrained(
         bert_folder,

@@ -100,7 +100,7 @@ def test_a_folder_without_config(here):
         run()
 
 
-@pytest.mark.parametrize("kind", ["roberta", "distilbert"])
+@pytest.mark.parametrize("kind", ["roberta", pytest.param("distilbert", marks=pytest.mark.slow)])
 def test_segments_of_a_model_that_has_one_kind(here, kind):
     """The tokenizer numbers the texts of a pair 0 and 1; the model has a row for 0 at most."""
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -118,7 +118,9 @@ def test_tokens_that_the_model_has_no_row_for(here):
         run()
 
 
-@pytest.mark.parametrize("positions", [8, 30, 33])
+@pytest.mark.parametrize(
+    "positions", [8, *(pytest.param(n, marks=pytest.mark.slow) for n in (30, 33))]
+)
 def test_few_positions_cut_the_texts(here, positions):
     save_source("source", max_position_embeddings=positions, num_labels=2)
     run(texts(words=("good " * 50, "bad " * 50)))
@@ -141,7 +143,7 @@ def test_a_layer_norm_that_lets_nothing_through(here):
         run()
 
 
-@pytest.mark.parametrize("form", ["the-x", "polynomial"])
+@pytest.mark.parametrize("form", ["the-x", pytest.param("polynomial", marks=pytest.mark.slow)])
 def test_a_feature_whose_gamma_is_zero_is_served(here, form):
     model = save_source("source", num_labels=2, initializer_range=0.02)
     with torch.no_grad():
@@ -155,7 +157,7 @@ def test_a_feature_whose_gamma_is_zero_is_served(here, form):
     assert answer.report.agreement.same_label
 
 
-@pytest.mark.parametrize("form", ["the-x", "polynomial"])
+@pytest.mark.parametrize("form", [pytest.param("the-x", marks=pytest.mark.slow), "polynomial"])
 def test_a_regression_says_that_it_is_one(here, form):
     save_source("source", num_labels=1)
     assert "problem_type" not in json.loads(Path("source/config.json").read_text())

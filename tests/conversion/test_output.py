@@ -126,6 +126,7 @@ def test_nothing_is_put_where_it_would_go_with_unfinished_work(here, over, out):
         run("bert", out, over)
 
 
+@pytest.mark.slow
 def test_home_is_expanded(here, fitted_only):
     shutil.copytree("bert", "home/bert")
     shutil.copy("train.tsv", "home")
@@ -155,6 +156,7 @@ def test_what_cannot_be_written_is_said_before_any_work(here, fitted_only, out, 
     assert sorted(path.name for path in here.iterdir()) == ["bert", "dev.tsv", "home", "train.tsv"]
 
 
+@pytest.mark.slow
 def test_overwriting_takes_away_what_belonged_to_the_old_model(here, over):
     run("bert", "out", over)
     for name in ("model-00001-of-00002.safetensors", "special_tokens_map.json", "notes.txt"):
@@ -168,6 +170,7 @@ def test_overwriting_takes_away_what_belonged_to_the_old_model(here, over):
     assert sorted(path.name for path in here.iterdir() if path.name.startswith(".")) == []
 
 
+@pytest.mark.slow
 def test_a_save_that_fails_leaves_the_old_conversion(here, over, monkeypatch):
     run("bert", "out", over)
     before = digests("out")
@@ -186,6 +189,7 @@ def test_a_save_that_fails_leaves_the_old_conversion(here, over, monkeypatch):
     assert not Path("out.partial").exists()
 
 
+@pytest.mark.slow
 def test_files_that_are_links_are_replaced_and_not_written_through(here, over):
     run("bert", "out", over)
     shutil.copy("out/model.safetensors", "kept.safetensors")

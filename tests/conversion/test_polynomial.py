@@ -73,7 +73,9 @@ def data(bert_folder, data_files):
     return encode(tokenizer, read_texts(data_files[0]), 32)
 
 
-@pytest.mark.parametrize(("norm", "power"), [("affine", 2), ("centred", 4)])
+@pytest.mark.parametrize(
+    ("norm", "power"), [("affine", 2), pytest.param("centred", 4, marks=pytest.mark.slow)]
+)
 def test_conversion_end_to_end(bert_folder, files, quick, tmp_path, norm, power):
     options = replace(quick, polynomial=replace(quick.polynomial, norm=norm, attention_power=power))
     report = convert(bert_folder, tmp_path / "out", **files, options=options)
@@ -111,6 +113,7 @@ def error(exact, student, data):
     return float(((ours.layer_norm - theirs.layer_norm)[:, 0] ** 2).mean())
 
 
+@pytest.mark.slow
 def test_fits_beat_the_start_and_layer_wise_training_beats_them(exact, data):
     before = {name: tensor.clone() for name, tensor in exact.state_dict().items()}
     student = copy_polynomial(exact, 2, "affine")
@@ -138,6 +141,7 @@ def test_the_fitted_names_differ_in_their_coefficients(exact, data):
     assert (0.125, 0.25, 0.5) in found
 
 
+@pytest.mark.slow
 def test_centred_norms_follow_layer_norms_more_closely(exact, data):
     errors = {}
     for norm in ("affine", "centred"):
@@ -147,7 +151,14 @@ def test_centred_norms_follow_layer_norms_more_closely(exact, data):
     assert errors["centred"] < errors["affine"]
 
 
-@pytest.mark.parametrize("stage", ["bounding", "layer_wise", "end_to_end"])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        pytest.param("bounding", marks=pytest.mark.slow),
+        "layer_wise",
+        pytest.param("end_to_end", marks=pytest.mark.slow),
+    ],
+)
 def test_divergence_in_any_stage_is_an_error_and_nothing_is_saved(
     bert_folder, files, quick, tmp_path, stage
 ):
@@ -248,6 +259,7 @@ def test_samples_of_one_text_have_no_padded_queries(data):
     assert all(len(batch["input_ids"]) == 1 for batch in sample(data, 5, size=1))
 
 
+@pytest.mark.slow
 def test_regression_and_pairs(bert_folder, quick, tmp_path):
     config = BertConfig.from_pretrained(bert_folder, num_labels=1)
     torch.manual_seed(0)

@@ -29,6 +29,7 @@ def test_converted_once_then_found_again(bert_folder, texts, tmp_path):
     assert run.report.agreement.same_label
 
 
+@pytest.mark.slow
 def test_a_named_folder_is_used(bert_folder, texts, tmp_path):
     ThexBertForSequenceClassification.from_pretrained(
         bert_folder, convert=True, output=tmp_path / "mine", effort=0.0, **texts

@@ -45,7 +45,9 @@ def whole(bert_folder, files, short, tmp_path_factory):
     return weights(folder)
 
 
-@pytest.mark.parametrize("at", [3, 18, 34])
+@pytest.mark.parametrize(
+    "at", [pytest.param(3, marks=pytest.mark.slow), 18, pytest.param(34, marks=pytest.mark.slow)]
+)
 def test_killed_at_any_step_it_goes_on_to_the_very_same_weights(
     bert_folder, files, short, whole, tmp_path, monkeypatch, at
 ):
@@ -71,6 +73,7 @@ def test_killed_at_any_step_it_goes_on_to_the_very_same_weights(
     assert not checkpoint_folder(tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_damaged_work_is_kept_until_restart(bert_folder, files, short, tmp_path, monkeypatch):
     def killing(self, loss, step):
         if self.name == "ReLU":
@@ -89,6 +92,7 @@ def test_damaged_work_is_kept_until_restart(bert_folder, files, short, tmp_path,
     assert not stage.exists()
 
 
+@pytest.mark.slow
 def test_other_options_are_refused_until_restart(bert_folder, files, short, tmp_path):
     folder = checkpoint_folder(tmp_path / "out")
     Checkpoint.open(folder, {"options": 1}, restart=False, writes=True)
@@ -123,6 +127,7 @@ def test_a_state_cut_between_its_two_files_is_not_used(tmp_path):
     assert checkpoint.load_loop("relu") is None
 
 
+@pytest.mark.slow
 def test_a_real_kill_of_the_command(bert_folder, files, tmp_path):
     command = [sys.executable, "-c", "from thex_hf.cli.main import app; app()", "convert"]
     command += [str(bert_folder), str(tmp_path / "out"), "--json", "--batch-size", "8"]
@@ -142,6 +147,7 @@ def test_a_real_kill_of_the_command(bert_folder, files, tmp_path):
     assert not stage.exists()
 
 
+@pytest.mark.slow
 def test_early_stop_keeps_the_best_and_search_reports_every_decay(
     bert_folder, files, short, tmp_path
 ):

@@ -54,6 +54,14 @@ def change_rules():
     Path("bert/tokenizer.json").write_text(json.dumps(rules))
 
 
+def change_norms():
+    change_json("config.json", layer_norm_eps=1e-3)
+
+
+def change_names():
+    change_json("config.json", id2label={"0": "no", "1": "yes"}, label2id=None)
+
+
 def change_file():
     Path("train.tsv").write_text(Path("train.tsv").read_text() + "1\tgood good\n")
 
@@ -62,10 +70,10 @@ def change_file():
     "change",
     [
         change_weights,
-        change_rules,
         change_file,
-        lambda: change_json("config.json", layer_norm_eps=1e-3),
-        lambda: change_json("config.json", id2label={"0": "no", "1": "yes"}, label2id=None),
+        pytest.param(change_rules, marks=pytest.mark.slow),
+        pytest.param(change_norms, marks=pytest.mark.slow),
+        pytest.param(change_names, marks=pytest.mark.slow),
     ],
 )
 def test_a_cached_conversion_is_of_this_very_source(here, change):
@@ -129,6 +137,7 @@ def test_unfinished_work_on_other_weights_is_dropped_with_a_word(here, fitted_on
     assert first_word(model) == pytest.approx(word, abs=2e-3)
 
 
+@pytest.mark.slow
 def test_other_texts_or_another_source_do_not_go_on(here, fitted_only):
     killed(fitted_only)
     other = read_texts("train.tsv", label_names=("NEGATIVE", "POSITIVE"))

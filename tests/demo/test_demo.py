@@ -86,6 +86,7 @@ def test_nothing_private_crosses(states, crossed):
     assert not [i for i in range(0, len(numbers), 256) if numbers[i : i + 8] in whole]
 
 
+@pytest.mark.slow
 def test_a_second_text_sends_no_keys(states):
     session, _ = states
     last = list(run(session, "a dull film", "client-aided", "seal"))[-1]

@@ -68,6 +68,7 @@ def address(handler):
         server.shutdown()
 
 
+@pytest.mark.slow
 def test_a_text_is_classified_by_an_endpoint(address):
     """On ciphertexts of the real engine, with one request for the text."""
     half = ClientHalf.open(thex_hf.bundled_checkpoint("polynomial"))

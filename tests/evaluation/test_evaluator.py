@@ -45,6 +45,7 @@ def test_a_pipeline(scorer, classifier):
     assert ours["seconds"]["server"] > 0
 
 
+@pytest.mark.slow
 def test_ciphertexts(scorer, tiny):
     pipe = tiny()
     data = table().select([0, 3])

@@ -70,6 +70,7 @@ def run(code, folder, home):
     )
 
 
+@pytest.mark.slow
 def test_it_loads_without_our_import_and_a_later_save_leaves_no_shim_behind(folder, tmp_path):
     done = run(WITHOUT + CHECK, folder, tmp_path)
     assert done.returncode == 0, done.stderr

@@ -101,6 +101,7 @@ def pushed(hub, tmp_path_factory):
     return url, served
 
 
+@pytest.mark.slow
 def test_the_repository_holds_model_tokenizer_records_and_our_card(pushed):
     _, served = pushed
     files = served.files(REPO)
@@ -117,6 +118,7 @@ def test_the_repository_holds_model_tokenizer_records_and_our_card(pushed):
     assert len(served.repos["org/together"]["main"]) == 2  # an empty first commit, and ours
 
 
+@pytest.mark.slow
 def test_a_fresh_machine_gets_the_same_answers_from_the_hub_and_then_offline(pushed, tmp_path):
     url, served = pushed
     served.requests.clear()

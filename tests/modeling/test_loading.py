@@ -43,6 +43,7 @@ def test_auto_classes_reload_the_same_model(saved, batch):
     )
 
 
+@pytest.mark.slow
 def test_without_import_the_checkpoint_fails_to_load(saved):
     code = (
         "import sys; from transformers import AutoModelForSequenceClassification as A\n"

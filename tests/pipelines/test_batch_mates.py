@@ -48,7 +48,7 @@ def test_in_clear_and_simulated(task, pooling, fhe):
     assert np.abs(one - other).max() > 0.01  # or nothing is shown
 
 
-@pytest.mark.parametrize("task", KINDS)
+@pytest.mark.parametrize("task", ["text", pytest.param("token", marks=pytest.mark.slow)])
 def test_on_ciphertexts(task):
     pipe = padding(task, "left")
     want = [logits_of(pipe, text, fhe="disable")[0] for text in TEXTS[::2]]

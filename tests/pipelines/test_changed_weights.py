@@ -33,7 +33,13 @@ def turn(model):
         model.classifier.bias.mul_(-1)
 
 
-@pytest.mark.parametrize("protocol", ["client-aided", "refresh", "one-shot"])
+@pytest.mark.parametrize(
+    "protocol",
+    [
+        "client-aided",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("refresh", "one-shot")),
+    ],
+)
 def test_changed_weights_are_refused_until_calibrated(tokenizer, protocol):
     form = "the-x" if protocol == "client-aided" else "polynomial"
     model = calibrated(form, tokenizer)
@@ -62,6 +68,7 @@ def test_a_model_without_a_record_is_encoded_anew(tokenizer):
     assert pipe.runner.session("simulate") is session  # once, not for each text
 
 
+@pytest.mark.slow
 def test_other_doors_are_the_same_door(tokenizer, tmp_path):
     model = calibrated("the-x", tokenizer)
     turn(model)
@@ -91,6 +98,7 @@ def test_a_trained_bundled_model_is_not_exchanged_for_the_other_form(tokenizer):
         pipeline("thex-text-classification", **options)
 
 
+@pytest.mark.slow
 def test_a_model_in_training_mode_answers_without_dropout(tokenizer):
     model = calibrated("the-x", tokenizer).train()
     pipe = pipeline("thex-text-classification", model=model, tokenizer=tokenizer)

@@ -4,6 +4,7 @@ import datasets
 import numpy as np
 import pandas as pd
 import pytest
+from tiny_pipelines import make
 from transformers import pipeline
 
 import thex_hf
@@ -152,15 +153,13 @@ def test_options_of_the_constructor(classifier, options, reason):
         pipeline("thex-text-classification", model=model, tokenizer=classifier.tokenizer, **options)
 
 
-def test_a_tilde_is_the_home_directory(classifier, tmp_path, monkeypatch):
+def test_a_tilde_is_the_home_directory(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
+    tiny = make()
     pipe = pipeline(
-        "thex-text-classification",
-        model=classifier.model,
-        tokenizer=classifier.tokenizer,
-        keys="~/keys",
+        "thex-text-classification", model=tiny.model, tokenizer=tiny.tokenizer, keys="~/keys"
     )
     pipe(GOOD)
     assert len(list((tmp_path / "home" / "keys").glob("pair.*/*.key"))) == 2

@@ -49,6 +49,7 @@ def test_simulate_agrees_with_clear(protocol):
         assert pipe.report.rounds == 1
 
 
+@pytest.mark.slow
 def test_a_strong_flood_takes_a_larger_ring_and_keeps_the_answer():
     light, strong = (
         pipeline("thex-text-classification", protocol="one-shot", flood=flood)
@@ -85,6 +86,7 @@ def test_a_ring_that_does_not_carry_the_circuit_is_refused():
         pipe(GOOD)
 
 
+@pytest.mark.slow
 def test_two_calls_give_different_noise_and_the_same_answer():
     pipe = pipeline("thex-text-classification", protocol="refresh")
     logits = []

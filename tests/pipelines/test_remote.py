@@ -91,6 +91,7 @@ def test_what_does_not_go_together(models, services):
         open_pipeline(None, backend="remote", url="http://127.0.0.1:9")
 
 
+@pytest.mark.slow
 def test_a_data_set_is_scored_on_a_server(services, tmp_path):
     data = tmp_path / "data.tsv"
     data.write_text("label\ttext\n1\tA warm, funny film.\n0\tDull.\n0\tDreadful!\n")

@@ -74,6 +74,7 @@ def test_a_streams_reports_go_to_the_thread_that_asked_for_it(classifier):
     assert answers.reports is classifier.reports
 
 
+@pytest.mark.slow
 def test_execution_in_threads_makes_keys_once(classifier, expected, tmp_path):
     pipe = fresh(classifier, keys=tmp_path / "keys")
 

@@ -71,8 +71,17 @@ def test_the_tests_text_has_entities_and_pieces_of_words(stock, tokenizer):
     assert len(found) > len(TEXT.replace(",", " ,").replace(".", " .").split())
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize("fhe", ["disable", "simulate"])
+@pytest.mark.parametrize(
+    ("fhe", "strategy"),
+    [
+        *(("disable", strategy) for strategy in STRATEGIES),
+        ("simulate", "none"),
+        *(
+            pytest.param("simulate", strategy, marks=pytest.mark.slow)
+            for strategy in STRATEGIES[1:]
+        ),
+    ],
+)
 def test_output_is_that_of_the_stock_pipeline(tagger, stock, strategy, fhe):
     for inputs, options in [
         (TEXT, {}),
@@ -93,7 +102,7 @@ def test_output_is_that_of_the_stock_pipeline(tagger, stock, strategy, fhe):
     ("protocol", "fhe"),
     [
         ("client-aided", "execute"),
-        ("refresh", "execute"),
+        pytest.param("refresh", "execute", marks=pytest.mark.slow),
         ("one-shot", "simulate"),
         pytest.param("one-shot", "execute", marks=pytest.mark.slow),
     ],

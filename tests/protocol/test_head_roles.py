@@ -41,7 +41,7 @@ def text_of(length, hidden=32, seed=3):
     return np.random.default_rng(seed).normal(size=(length, hidden)) * 0.5
 
 
-@pytest.mark.parametrize("head", ["tokens", "mean"])
+@pytest.mark.parametrize("head", ["tokens", pytest.param("mean", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_text_shorter_than_its_bucket_and_one_of_several_tiles(protocol, head):
     weights = make(protocol, head, layers=1, hidden=24, heads=3, intermediate=30, labels=9)
@@ -59,10 +59,10 @@ def test_a_text_shorter_than_its_bucket_and_one_of_several_tiles(protocol, head)
     ("protocol", "head"),
     [
         ("client-aided", "tokens"),
-        ("client-aided", "mean"),
-        ("refresh", "tokens"),
+        pytest.param("client-aided", "mean", marks=pytest.mark.slow),
+        pytest.param("refresh", "tokens", marks=pytest.mark.slow),
         ("refresh", "mean"),
-        ("one-shot", "tokens"),
+        pytest.param("one-shot", "tokens", marks=pytest.mark.slow),
         pytest.param("one-shot", "mean", marks=pytest.mark.slow),
     ],
 )
@@ -108,7 +108,7 @@ def test_a_server_refuses_the_plan_of_another_head_and_a_request_without_its_mas
         ServerRun(ServedModel(weights), plan, server, keys.key_id).start(short)
 
 
-@pytest.mark.parametrize("head", ["tokens", "mean"])
+@pytest.mark.parametrize("head", ["tokens", pytest.param("mean", marks=pytest.mark.slow)])
 def test_the_polynomial_client_is_not_shown_padded_tokens(head):
     """What it decrypts beside the logits of its own tokens is the flood, in every slot."""
     backend = get_backend("clear")

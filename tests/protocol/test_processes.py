@@ -68,6 +68,7 @@ def test_one_time_costs_are_paid_once_and_here(weights, texts):
     assert session.run(texts[0]).prepare_seconds == 0
 
 
+@pytest.mark.slow
 def test_seal_texts_in_children(weights, texts):
     session = LocalSession(weights, get_backend("seal"), ranges=RANGES[:1], processes=2)
     outcomes = session.run_many([texts[0], texts[3]])

@@ -82,6 +82,7 @@ def test_the_command_writes_measures_and_the_card(folder, texts):
     assert (one.dataset_name, one.metric_args["texts"]) == ("dev.tsv", 3)
 
 
+@pytest.mark.slow
 def test_a_card_of_the_users_own_is_left_alone_and_the_command_says_so(folder):
     (folder / "README.md").write_text("mine\n")
     result = CliRunner().invoke(commands, ["card", str(folder), "--tokens", "9"])
@@ -117,6 +118,7 @@ def test_a_model_that_classifies_tokens_gets_entity_scores(folder, tmp_path):
     assert {"f1", "accuracy"} <= {r.metric_type for r in results}
 
 
+@pytest.mark.slow
 def test_encrypted_scores_become_a_row_of_measured_costs(folder, texts):
     found = evaluate_model(str(folder), texts, fhe="execute", limit=1)
     row = as_row(found, "execute", "client-aided")
@@ -184,6 +186,7 @@ def test_what_cannot_be_measured_is_said_before_anything_is_written(folder, text
         assert not Path(name, "measures.json").exists()
 
 
+@pytest.mark.slow
 def test_figures_are_drawn_and_shown_as_long_as_they_are_there(folder, tmp_path):
     pytest.importorskip("matplotlib")
     measures = make_card(folder, tokens=16, figures=True)
