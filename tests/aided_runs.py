@@ -3,7 +3,7 @@
 import numpy as np
 from exact_engine import ExactEngine
 
-from thex_hf.circuits.client_aided.circuit import encode
+from thex_hf.circuits.client_aided.circuit import client_aided_encoder
 from thex_hf.circuits.client_aided.folding import fold
 from thex_hf.circuits.client_aided.planner import make_plan
 from thex_hf.circuits.context import Context
@@ -30,7 +30,7 @@ def run_exactly(weights, tokens, embeddings, softmax="estimate"):
         return [engine.encrypt(v, level) for v in vectors]
 
     request = [encrypt(lay.pack(padded[: lay.tokens]), lv) for lay, lv in plan.schedule.request]
-    steps = encode(run, fold(weights), request)
+    steps = client_aided_encoder(run, fold(weights), request)
     handles, seen = next(steps), []
     for round_trip in plan.schedule.round_trips:
         reply = []
