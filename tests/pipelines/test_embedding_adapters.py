@@ -1,6 +1,7 @@
 """Adapters on what the client computes: the encrypted input is that of the model with them."""
 
 import pytest
+import torch
 
 import thex_hf
 from thex_hf.errors import ConversionError
@@ -11,11 +12,12 @@ TEXT = "a warm film"
 
 
 def adapted(**options):
+    torch.manual_seed(0)
     from transformers import AutoTokenizer, pipeline
 
     folder = thex_hf.bundled_checkpoint()
     model = ThexBertForSequenceClassification.from_pretrained(folder)
-    config = peft.LoraConfig(r=2, init_lora_weights=False, **options)
+    config = peft.LoraConfig(r=2, init_lora_weights=False, lora_alpha=32, **options)
     found = peft.get_peft_model(model, config).eval()
     inner = found.get_base_model()
     inner.config.calibration = inner.config.ranges = None  # they are of the weights without it

@@ -8,16 +8,20 @@ from thex_hf.local.session import LocalSession
 from thex_hf.protocol.messages import Message
 
 
-def test_one_request_one_reply(monkeypatch):
+def test_one_request_one_reply():
     weights = random_polynomial_weights(layers=1, hidden=16, intermediate=24, labels=3)
     session = LocalSession(
         weights, get_backend("seal"), protocol="one-shot",
         ranges=[{"attention_out": 7.0, "stream_in": 5.0}], processes=1,
     )  # fmt: skip
-    sent = []
-    monkeypatch.setattr(
-        Message, "to_bytes", lambda self, old=Message.to_bytes: sent.append(self) or old(self)
-    )
+    sent, answer = [], session.client.server.answer
+
+    def recorded(data, keys, run):
+        reply = answer(data, keys, run)
+        sent.extend(map(Message.from_bytes, (data, reply)))
+        return reply
+
+    session.client.server.answer = recorded
     text = np.random.default_rng(0).normal(size=(7, 16)) * 0.7
     outcome = session.run(text)
     assert [message.type for message in sent] == ["request", "answer"]
