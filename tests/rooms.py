@@ -5,8 +5,9 @@ A room is a package, a part of one that stands for itself, or a file beside them
 
 ROOMS = {
     "errors": set(),
-    "weights": {"errors"},
+    "weights": {"_choices", "errors"},
     "bounds": {"errors"},
+    "_choices": {"errors"},
     "_extras": {"errors"},
     "_machine": set(),
     "_paths": {"errors"},
@@ -18,10 +19,11 @@ ROOMS = {
     "ckks": {"errors"},
     "hub": {"errors"},
     "tokens": {"circuits.shape", "errors"},
-    "circuits": {"ckks", "approximations", "bounds", "weights", "processes", "errors"},
+    "circuits": {"_choices", "approximations", "bounds", "ckks", "errors", "processes", "weights"},
     "backends": {"ckks", "errors", "_extras"},
-    "modeling": {"_shown", "approximations", "bounds", "weights", "hub", "errors"},
+    "modeling": {"_choices", "_shown", "approximations", "bounds", "errors", "hub", "weights"},
     "conversion": {
+        "_choices",
         "_extras",
         "_paths",
         "approximations",
@@ -49,6 +51,7 @@ ROOMS = {
         "_progress",
         "approximations",
         "circuits.plan",
+        "circuits.protocols",
         "errors",
         "protocol.costs",
         "protocol.engines",
@@ -56,11 +59,11 @@ ROOMS = {
         "weights",
     },
     "options": {
+        "_choices",
         "_paths",
         "backends.registry",
         "circuits.dispatch",
         "circuits.protocols",
-        "circuits.client_aided.schedule",
         "errors",
         "processes",
         "protocol.engines",
@@ -142,6 +145,7 @@ ROOMS = {
         "serving.server",
     },
     "pipelines": {
+        "_choices",
         "_paths",
         "_progress",
         "backends.registry",
@@ -164,6 +168,7 @@ ROOMS = {
         "tokens",
     },
     "evaluation": {
+        "_choices",
         "_extras",
         "_machine",
         "_progress",
@@ -177,6 +182,7 @@ ROOMS = {
     },
     "reports": {
         "",
+        "_choices",
         "_extras",
         "_machine",
         "_paths",
@@ -196,10 +202,12 @@ ROOMS = {
     },
     "cli": {
         "",
+        "_choices",
         "_extras",
         "_paths",
         "_progress",
         "_shown",
+        "approximations",
         "backends",
         "bundled",
         "circuits",

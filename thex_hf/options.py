@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from thex_hf._choices import REMOTE, one_of
 from thex_hf._paths import user_path
 from thex_hf.backends.registry import find_backend
-from thex_hf.circuits.client_aided.schedule import SOFTMAX
-from thex_hf.circuits.dispatch import FLOODS, FORMS, RINGS, check_form
+from thex_hf.circuits.dispatch import check_form
+from thex_hf.circuits.protocols import FLOODS, FORMS, PROTOCOLS, RELU, RINGS, SOFTMAX
 from thex_hf.errors import ConversionError, OptionError, PlanError
 from thex_hf.processes.pool import check_processes
-from thex_hf.protocol.engines import RELU, Capabilities, capabilities_of
-
-FHE_MODES = ("execute", "simulate", "disable")
-PROTOCOLS = tuple(FORMS)
-
-
-def one_of(name: str, value: Any, offered: Iterable[str]) -> str:
-    """Return ``value`` if it is on offer.
-
-    Raises:
-        OptionError: it is not; names the nearest one.
-    """
-    choices = list(offered)
-    if isinstance(value, str) and value in choices:
-        return value
-    near = difflib.get_close_matches(str(value), choices, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise OptionError(f"{name} must be one of {', '.join(choices)}, got {value!r}{hint}")
+from thex_hf.protocol.engines import Capabilities, capabilities_of
 
 
 def choose_protocol(value: Any, form: str) -> str:
@@ -54,10 +37,6 @@ def choose_protocol(value: Any, form: str) -> str:
     except PlanError as error:
         raise OptionError(str(error)) from error
     return protocol
-
-
-REMOTE = "remote"
-"""The backend that is a server elsewhere."""
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from thex_hf._choices import POWERS
 from thex_hf.errors import ConversionError
 
 Array = NDArray[np.float64]
-
-POWERS = (2, 4, 6)
-"""Exponents that power attention may have; even, so that no weight is negative."""
 
 HEADS = ("cls", "mean", "tokens")
 """What the classifier may read: the ``[CLS]`` row, the mean of the true tokens, each token."""

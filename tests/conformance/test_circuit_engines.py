@@ -8,8 +8,9 @@ from concrete_world import RANGES, text
 from reference import clear_logits, random_polynomial_weights, random_weights
 
 from thex_hf.backends.registry import find_backend, list_backends
+from thex_hf.circuits.protocols import RELU
 from thex_hf.errors import PlanError, ThexError
-from thex_hf.protocol.engines import RELU, SLOTS, CircuitBackend, capabilities_of
+from thex_hf.protocol.engines import SLOTS, CircuitBackend, capabilities_of
 
 CIRCUITS = [name for name in list_backends() if isinstance(find_backend(name), CircuitBackend)]
 SIZES = {"hidden": 16, "intermediate": 8}

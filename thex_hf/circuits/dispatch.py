@@ -19,13 +19,13 @@ from thex_hf.circuits.client_aided.folding import FoldedLayer, fold
 from thex_hf.circuits.client_aided.planner import client_aided_circuit, make_plan
 from thex_hf.circuits.client_aided.ranges import range_bits
 from thex_hf.circuits.context import Circuit
-from thex_hf.circuits.flood import FLOODS, Flood
+from thex_hf.circuits.flood import Flood
 from thex_hf.circuits.parallel import SEQUENTIAL, ParallelRunner
 from thex_hf.circuits.plan import Plan
-from thex_hf.circuits.planning import RINGS
 from thex_hf.circuits.polynomial.folding import fold_polynomial
 from thex_hf.circuits.polynomial.maps import PolynomialLayers
 from thex_hf.circuits.polynomial.planning import stream_bits
+from thex_hf.circuits.protocols import FLOODS, FORMS, RINGS
 from thex_hf.circuits.single.planner import (
     make_polynomial_plan,
     single_circuit,
@@ -49,9 +49,6 @@ __all__ = [
     "fold_weights",
     "plan_for",
 ]
-
-FORMS = {"client-aided": "the-x", "refresh": "polynomial", "one-shot": "polynomial"}
-"""Protocols, and the form of model that each serves."""
 
 DEFAULT_FLOOD = "light"
 """The one of :data:`FLOODS` that is taken if none is named."""

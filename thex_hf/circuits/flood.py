@@ -32,7 +32,6 @@ from thex_hf.ckks.parameters import Parameters
 
 LOGIT_BITS = 8
 """Logits, and the products they are sums of, stay below ``2**(LOGIT_BITS - 1)``."""
-FLOODS = ("light", "strong")
 FLOOD_BITS = (8, 7, 6, 5, 4)
 """Logits leave with uniform noise of at most ``2**-b``: the first of these, or, where the flood is
 to be strong, the first that exceeds the estimated error by :data:`STRONG_BITS` bits."""

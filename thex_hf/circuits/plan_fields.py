@@ -13,12 +13,12 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 
 from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert
 
-from thex_hf.circuits.client_aided.schedule import SOFTMAX
+from thex_hf._choices import POWERS
 from thex_hf.circuits.dispatch import FORMS
-from thex_hf.circuits.planning import RINGS
+from thex_hf.circuits.protocols import RINGS, SOFTMAX
 from thex_hf.circuits.shape import BUCKETS
 from thex_hf.errors import PlanError
-from thex_hf.weights import HEADS, POWERS
+from thex_hf.weights import HEADS
 
 T = TypeVar("T")
 _STEPS = re.compile(r"\.(\w+)|\[(\d+)\]")

@@ -15,8 +15,6 @@ from thex_hf.ckks.plaintext_cache import PlaintextCache
 from thex_hf.errors import PlanError
 from thex_hf.weights import EncoderWeights
 
-RINGS = (8192, 16384, 32768)
-
 
 def shape_of(weights: EncoderWeights, tokens: int, ring_degree: int) -> Shape:
     """The shape of a model for one bucket in one ring.

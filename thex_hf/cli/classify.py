@@ -8,9 +8,25 @@ from typing import Annotated, Any
 
 import typer
 
+from thex_hf._choices import FHE_MODES, one_of
 from thex_hf._shown import printable
+from thex_hf.circuits.protocols import FORMS, PROTOCOLS
 from thex_hf.cli.console import Json, mebibytes, show_json
 from thex_hf.cli.elsewhere import Token, Url, Verify, classify_with_half, server_of
+from thex_hf.cli.options import (
+    Backend,
+    Flood,
+    Keys,
+    Processes,
+    Protocol,
+    Relu,
+    Ring,
+    Softmax,
+    check_choices,
+    complete_fhe,
+    complete_on_error,
+    listed,
+)
 from thex_hf.cli.texts import Found, Text, read_texts
 from thex_hf.errors import OptionError, TextError
 
@@ -33,35 +49,20 @@ def classify(
         str | None,
         typer.Option(help="Folder or Hub name of a THE-X model; the bundled one if none."),
     ] = None,
-    backend: Annotated[
-        str, typer.Option(help="Engine for --fhe execute; remote for a server elsewhere.")
-    ] = "seal",
+    backend: Backend = "seal",
     url: Url = None,
     token: Token = None,
     verify: Verify = None,
-    protocol: Annotated[
-        str | None,
-        typer.Option(help="client-aided, refresh or one-shot; what suits the model if none."),
-    ] = None,
-    fhe: Annotated[str, typer.Option(help="execute, simulate or disable.")] = "execute",
-    softmax: Annotated[
-        str | None, typer.Option(help="estimate, exact or estimate-on-server; the model's if none.")
-    ] = None,
-    relu: Annotated[
-        str, typer.Option(help="client, or server for the last layer's on backend concrete.")
-    ] = "client",
-    ring: Annotated[
-        int | None, typer.Option(help="Ring degree N for refresh and one-shot.")
-    ] = None,
-    flood: Annotated[
-        str | None, typer.Option(help="light or strong noise on the logits of refresh, one-shot.")
-    ] = None,
-    processes: Annotated[
-        int | None, typer.Option(help="Processes of the server; all usable cores if none.")
-    ] = None,
-    keys: Annotated[
-        Path | None, typer.Option(help="Directory to keep keys in; in memory if none.")
-    ] = None,
+    protocol: Protocol = None,
+    fhe: Annotated[
+        str, typer.Option(help=f"{listed(FHE_MODES)}.", autocompletion=complete_fhe)
+    ] = "execute",
+    softmax: Softmax = None,
+    relu: Relu = "client",
+    ring: Ring = None,
+    flood: Flood = None,
+    processes: Processes = None,
+    keys: Keys = None,
     agreement: Annotated[
         bool, typer.Option("--agreement", help="Compare with the clear model.")
     ] = False,
@@ -70,19 +71,20 @@ def classify(
     ] = False,
     on_error: Annotated[
         str,
-        typer.Option(help="raise, or skip texts that cannot be classified and go on."),
+        typer.Option(
+            help="raise, or skip texts that cannot be classified and go on.",
+            autocompletion=complete_on_error,
+        ),
     ] = "raise",
     as_json: Json = False,
 ) -> None:
     """Classify TEXTS; by default the encoder runs on encrypted data."""
-    from thex_hf.client.half import is_half
-
     if on_error not in ("raise", "skip"):
         raise OptionError(f"--on-error must be raise or skip, got {on_error!r}")
     skip = on_error == "skip"
     server = server_of(backend, url, token, verify)
     wanted = read_texts(texts or [], file)
-    if server is not None and model is not None and is_half(model):
+    if server is not None and model is not None and _is_half(model):
         refused = {
             "agreement": agreement,
             "truncation": truncation,
@@ -98,14 +100,6 @@ def classify(
         )
         _print(wanted, found, as_json)
         return
-    from transformers import pipeline
-
-    from thex_hf.backends.registry import find_backend
-    from thex_hf.bundled import bundled_checkpoint
-    from thex_hf.circuits.dispatch import FORMS
-    from thex_hf.modeling.opening import open_model, open_tokenizer
-    from thex_hf.options import FHE_MODES, PROTOCOLS, choose_protocol, one_of
-
     one_of("fhe", fhe, FHE_MODES)
     _refuse_unused(
         fhe,
@@ -116,9 +110,18 @@ def classify(
     )
     form = FORMS[one_of("protocol", protocol, PROTOCOLS)] if protocol else "the-x"
     if server is None:
-        find_backend(backend)
+        check_choices(
+            backend, protocol, softmax=softmax, relu=relu, ring=ring, flood=flood, keys=keys,
+            processes=processes,
+        )  # fmt: skip
     elif not (model or protocol):
         form = server.form()
+    from transformers import pipeline
+
+    from thex_hf.bundled import bundled_checkpoint
+    from thex_hf.modeling.opening import open_model, open_tokenizer
+    from thex_hf.options import choose_protocol
+
     name = model or bundled_checkpoint(form)
     loaded = open_model(name)
     if server is None:
@@ -139,6 +142,12 @@ def classify(
     )
     options = {"fhe": fhe, "agreement": agreement, "truncation": truncation, "on_error": on_error}
     _print(wanted, _classify(classifier, wanted, options), as_json)
+
+
+def _is_half(model: str) -> bool:
+    from thex_hf.client.half import is_half
+
+    return is_half(model)
 
 
 def _refuse_unused(fhe: str, **options: Any) -> None:

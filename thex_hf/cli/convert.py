@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from thex_hf._choices import (
+    CONVERTED_FORMS,
+    POLYNOMIAL_NORMS,
+    POOLINGS,
+    POWERS,
+    RECIPES,
+    TASKS,
+    check_conversion,
+    check_source,
+)
 from thex_hf.cli.console import Json, show_json
+from thex_hf.cli.options import check_data, listed, offer
+
+
+def offer_activations(incomplete: str) -> list[str]:
+    """What a shell completes: the activations that are installed."""
+    from thex_hf.approximations.activation_registry import list_activations
+
+    return offer(*list_activations())(incomplete)
 
 
 def convert(
@@ -20,29 +39,56 @@ def convert(
     ],
     dev: Annotated[str, typer.Option(help="Texts to measure the score on: as --train.")],
     task: Annotated[
-        str | None, typer.Option(help="sequence or tokens; by default what SOURCE does.")
+        str | None,
+        typer.Option(
+            help=f"{listed(TASKS)}; by default what SOURCE does.", autocompletion=offer(*TASKS)
+        ),
     ] = None,
     form: Annotated[
-        str, typer.Option(help="the-x (the client rectifies) or polynomial (the server does all).")
+        str,
+        typer.Option(
+            help="the-x (the client rectifies) or polynomial (the server does all).",
+            autocompletion=offer(*CONVERTED_FORMS),
+        ),
     ] = "the-x",
     fine_tune: Annotated[
         bool,
         typer.Option("--fine-tune", help="Train SOURCE on the task first; for bare encoders."),
     ] = False,
     pooling: Annotated[
-        str | None, typer.Option(help="For --fine-tune of a bare encoder: cls or mean.")
+        str | None,
+        typer.Option(
+            help=f"For --fine-tune of a bare encoder: {listed(POOLINGS)}.",
+            autocompletion=offer(*POOLINGS),
+        ),
     ] = None,
     activation: Annotated[
-        str | None, typer.Option(help="Polynomial: quadratic, softplus-minimax or calibrated.")
+        str | None,
+        typer.Option(
+            help="Polynomial: quadratic, softplus-minimax or calibrated.",
+            autocompletion=offer_activations,
+        ),
     ] = None,
     attention_power: Annotated[
-        int | None, typer.Option(help="Polynomial: exponent of attention weights, 2, 4 or 6.")
+        int | None,
+        typer.Option(
+            help=f"Polynomial: exponent of attention weights, {listed(map(str, POWERS))}.",
+            autocompletion=offer(*POWERS),
+        ),
     ] = None,
     norm: Annotated[
-        str | None, typer.Option(help="Polynomial: affine, or centred (mean subtracted).")
+        str | None,
+        typer.Option(
+            help="Polynomial: affine, or centred (mean subtracted).",
+            autocompletion=offer(*POLYNOMIAL_NORMS),
+        ),
     ] = None,
     recipe: Annotated[
-        str, typer.Option(help="full, or as-published (THE-X form: the paper's two stages).")
+        str,
+        typer.Option(
+            help="full, or as-published (THE-X form: the paper's two stages).",
+            autocompletion=offer(*RECIPES),
+        ),
     ] = "full",
     effort: Annotated[
         float, typer.Option(min=0, help="Multiplies the length of every stage; 0: fits only.")
@@ -76,6 +122,11 @@ def convert(
     Killed half way, the same command goes on where it was. Run it under `accelerate launch` to
     use several processes or GPUs.
     """
+    polynomial = {"activation": activation, "attention_power": attention_power, "norm": norm}
+    _check(form, recipe, polynomial)
+    check_source(task, pooling)
+    for data in (train, dev):
+        check_data(data)
     from thex_hf.conversion.convert import convert as run
     from thex_hf.conversion.flags import options_from
     from thex_hf.conversion.training.trainer import is_main_process
@@ -88,7 +139,7 @@ def convert(
         fine_tune=fine_tune,
         epochs=epochs,
         learning_rate=learning_rate,
-        polynomial={"activation": activation, "attention_power": attention_power, "norm": norm},
+        polynomial=polynomial,
         weight_decays=tuple(weight_decay or ()),
         early_stop=early_stop,
         max_length=max_length,
@@ -110,3 +161,21 @@ def convert(
     for decay, value in report.search.items():
         typer.echo(f"  weight decay {decay}: {value:.2f} on held-out texts")
     typer.echo(f"saved to {output} after {report.seconds:.0f} s (seed {report.seed})")
+
+
+def _check(form: str, recipe: str, polynomial: Mapping[str, object]) -> None:
+    """Refuse what is not on offer before torch is loaded; what does not go together, later."""
+    check_conversion("recipe", recipe, RECIPES)
+    check_conversion("form", form, CONVERTED_FORMS)
+    if form != "polynomial":
+        return
+    from thex_hf.approximations.activation_registry import list_activations
+
+    offers: dict[str, Sequence[object]] = {
+        "activation": list_activations(),
+        "attention_power": POWERS,
+        "norm": POLYNOMIAL_NORMS,
+    }
+    for name, value in polynomial.items():
+        if value is not None:
+            check_conversion(name, value, offers[name], " in polynomial form")

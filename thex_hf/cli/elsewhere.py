@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
+from thex_hf._choices import REMOTE
 from thex_hf.cli.texts import Found, Text
 from thex_hf.errors import OptionError, TextError
 
-REMOTE = "remote"
 Url = Annotated[str | None, typer.Option(help="Of a thex-hf serve, for --backend remote.")]
 TOKEN = "THEX_HF_TOKEN"
 Token = Annotated[

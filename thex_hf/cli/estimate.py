@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from thex_hf._choices import one_of
+from thex_hf.circuits.protocols import FORMS, LEARNS, PROTOCOLS
 from thex_hf.cli.console import Json, mebibytes, show_json
+from thex_hf.cli.options import Flood, Protocols, Relu, Ring, offer_backends
 
 if TYPE_CHECKING:
     from thex_hf.backends.base import SlotBackend
@@ -23,19 +26,13 @@ def estimate(
         list[int] | None,
         typer.Option(min=1, max=128, help="Text length in tokens; may be given again."),
     ] = None,
-    protocol: Annotated[
-        list[str] | None, typer.Option(help="Only this protocol; may be given again.")
-    ] = None,
-    ring: Annotated[
-        int | None, typer.Option(help="Ring degree N for refresh and one-shot.")
-    ] = None,
-    flood: Annotated[
-        str | None, typer.Option(help="light or strong noise on the logits of refresh, one-shot.")
-    ] = None,
-    backend: Annotated[str, typer.Option(help="Engine to time.")] = "seal",
-    relu: Annotated[
-        str, typer.Option(help="client, or server for the last layer's on backend concrete.")
-    ] = "client",
+    protocol: Protocols = None,
+    ring: Ring = None,
+    flood: Flood = None,
+    backend: Annotated[
+        str, typer.Option(help="Engine to time.", autocompletion=offer_backends())
+    ] = "seal",
+    relu: Relu = "client",
     as_json: Json = False,
 ) -> None:
     """Compare the protocols for MODEL: rounds, bytes, expected seconds, who learns what.
@@ -44,9 +41,8 @@ def estimate(
     are padded: lengths that are padded to the same one share a line, which names them.
     """
     from thex_hf.backends.registry import find_backend, get_backend
-    from thex_hf.circuits.protocols import LEARNS
     from thex_hf.circuits.shape import BUCKETS
-    from thex_hf.options import PROTOCOLS, RunOptions, one_of
+    from thex_hf.options import RunOptions
     from thex_hf.protocol.engines import CircuitBackend
 
     found = find_backend(backend)
@@ -129,7 +125,7 @@ def _plans(
 ) -> tuple[list[tuple[int, Any]], list[str]]:
     """Each size with its plan, by protocol, and why some protocols have none."""
     from thex_hf.bundled import bundled_checkpoint
-    from thex_hf.circuits.dispatch import FORMS, plan_for
+    from thex_hf.circuits.dispatch import plan_for
     from thex_hf.circuits.shape import bucket
     from thex_hf.errors import PlanError
     from thex_hf.modeling.opening import open_model

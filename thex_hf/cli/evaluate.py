@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from thex_hf._choices import FHE_MODES, check_on_error, one_of
 from thex_hf.cli.console import Json, mebibytes, show_json
 from thex_hf.cli.elsewhere import Token, Url, Verify, server_of
+from thex_hf.cli.options import (
+    Backend,
+    Flood,
+    Keys,
+    Processes,
+    Protocol,
+    Relu,
+    Ring,
+    Softmax,
+    check_choices,
+    check_data,
+    complete_fhe,
+    complete_on_error,
+    listed,
+)
+from thex_hf.errors import InputError
 
 if TYPE_CHECKING:
     from thex_hf.evaluation.score import Scores
@@ -23,7 +39,9 @@ def evaluate(
         str, typer.Option(help="Labelled texts: TSV, CSV or JSONL (also .gz), or a datasets name.")
     ] = "",
     split: Annotated[str, typer.Option(help="Split of a named data set.")] = "validation",
-    fhe: Annotated[str, typer.Option(help="disable, simulate or execute.")] = "simulate",
+    fhe: Annotated[
+        str, typer.Option(help=f"{listed(reversed(FHE_MODES))}.", autocompletion=complete_fhe)
+    ] = "simulate",
     limit: Annotated[
         int | None, typer.Option(min=1, help="Only so many texts, spread evenly; all if none.")
     ] = None,
@@ -31,40 +49,26 @@ def evaluate(
         list[str] | None,
         typer.Option(help="Metric or GLUE task; may be given again; what suits the model if none."),
     ] = None,
-    protocol: Annotated[
-        str | None,
-        typer.Option(help="client-aided, refresh or one-shot; what suits the model if none."),
-    ] = None,
+    protocol: Protocol = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Texts at once: more are faster.")
     ] = None,
-    processes: Annotated[
-        int | None, typer.Option(help="Processes of the server; all usable cores if none.")
-    ] = None,
-    keys: Annotated[
-        Path | None, typer.Option(help="Directory to keep keys in; in memory if none.")
-    ] = None,
-    backend: Annotated[
-        str, typer.Option(help="Engine for --fhe execute; remote for a server elsewhere.")
-    ] = "seal",
+    processes: Processes = None,
+    keys: Keys = None,
+    backend: Backend = "seal",
     url: Url = None,
     token: Token = None,
     verify: Verify = None,
-    softmax: Annotated[
-        str | None, typer.Option(help="estimate, exact or estimate-on-server; the model's if none.")
-    ] = None,
-    relu: Annotated[
-        str, typer.Option(help="client, or server for the last layer's on backend concrete.")
-    ] = "client",
-    ring: Annotated[
-        int | None, typer.Option(help="Ring degree N for refresh and one-shot.")
-    ] = None,
-    flood: Annotated[
-        str | None, typer.Option(help="light or strong noise on the logits of refresh, one-shot.")
-    ] = None,
+    softmax: Softmax = None,
+    relu: Relu = "client",
+    ring: Ring = None,
+    flood: Flood = None,
     on_error: Annotated[
         str,
-        typer.Option(help="A text that is missing or cannot be served: raise, or skip the row."),
+        typer.Option(
+            help="A text that is missing or cannot be served: raise, or skip the row.",
+            autocompletion=complete_on_error,
+        ),
     ] = "raise",
     as_json: Json = False,
 ) -> None:
@@ -72,12 +76,19 @@ def evaluate(
 
     Needs the extra: pip install 'thex_hf[evaluate]'.
     """
-    from thex_hf.errors import InputError
-    from thex_hf.evaluation.score import evaluate_model
-
     if not data:
         raise InputError("give the labelled texts: --data FILE, or a name such as glue/sst2")
     server = server_of(backend, url, token, verify)
+    one_of("fhe", fhe, FHE_MODES)
+    check_on_error(on_error)
+    check_data(data)
+    if server is None:
+        check_choices(
+            backend, protocol, softmax=softmax, relu=relu, ring=ring, flood=flood, keys=keys,
+            processes=processes,
+        )  # fmt: skip
+    from thex_hf.evaluation.score import evaluate_model
+
     scores = evaluate_model(
         model,
         data,

@@ -8,7 +8,19 @@ from typing import Annotated, Any
 
 import typer
 
+from thex_hf._choices import FHE_MODES, one_of
+from thex_hf.circuits.protocols import PROTOCOLS
 from thex_hf.cli.console import Json, mebibytes, show_json
+from thex_hf.cli.options import (
+    Processes,
+    Ring,
+    check_choices,
+    check_data,
+    complete_fhe,
+    listed,
+    offer,
+    offer_backends,
+)
 
 
 def calibrate(
@@ -28,6 +40,7 @@ def calibrate(
 
     The encrypted circuit is sized by it. Needed after any training that follows the conversion.
     """
+    check_data(data)
     from thex_hf.conversion.calibration import calibrate as run
 
     found = run(model, data, split=split, limit=limit)
@@ -55,8 +68,9 @@ def card(
     fhe: Annotated[
         list[str] | None,
         typer.Option(
-            help="Score in this mode: disable, simulate or execute; may be given again. "
-            "disable and simulate if none."
+            help=f"Score in this mode: {listed(reversed(FHE_MODES))}; may be given again. "
+            "disable and simulate if none.",
+            autocompletion=complete_fhe,
         ),
     ] = None,
     limit: Annotated[
@@ -64,18 +78,17 @@ def card(
     ] = None,
     protocol: Annotated[
         list[str] | None,
-        typer.Option(help="Only this protocol; may be given again. All that suit if none."),
+        typer.Option(
+            help="Only this protocol; may be given again. All that suit if none.",
+            autocompletion=offer(*PROTOCOLS),
+        ),
     ] = None,
     tokens: Annotated[
         int, typer.Option(min=1, max=128, help="Text length whose costs are estimated.")
     ] = 32,
-    ring: Annotated[
-        int | None, typer.Option(help="Ring degree N for refresh and one-shot.")
-    ] = None,
-    processes: Annotated[
-        int | None, typer.Option(help="Processes of the server; all usable cores if none.")
-    ] = None,
-    backend: Annotated[str, typer.Option(help="Engine.")] = "seal",
+    ring: Ring = None,
+    processes: Processes = None,
+    backend: Annotated[str, typer.Option(help="Engine.", autocompletion=offer_backends())] = "seal",
     figures: Annotated[
         bool, typer.Option("--figures", help="Draw stages, levels and costs too (extra plots).")
     ] = False,
@@ -86,6 +99,11 @@ def card(
     Figures go into measures.json and the part of README.md between our marks. What you wrote
     outside of it stays, and so does a README without the marks.
     """
+    for mode in fhe or ():
+        one_of("fhe", mode, FHE_MODES)
+    check_data(data)
+    for name in protocol or (None,):
+        check_choices(backend, name, ring=ring, processes=processes)
     from thex_hf.modeling.cards.card import README, is_ours
     from thex_hf.reports.card import make_card
 

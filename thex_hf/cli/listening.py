@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
+from thex_hf._choices import one_of
+from thex_hf.circuits.protocols import FORMS, LEARNS, PROTOCOLS, UNSERVED
 from thex_hf.cli.console import Json, mebibytes, show_json
+from thex_hf.cli.options import Flood, Protocol, Ring, Softmax, check_choices, offer_backends
 
 
 def serve(
@@ -16,20 +19,13 @@ def serve(
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
-    protocol: Annotated[
-        str | None,
-        typer.Option(help="client-aided, refresh or one-shot; what suits the model if none."),
-    ] = None,
-    backend: Annotated[str, typer.Option(help="Engine with slots.")] = "seal",
-    softmax: Annotated[
-        str | None, typer.Option(help="estimate, exact or estimate-on-server; the model's if none.")
-    ] = None,
-    ring: Annotated[
-        int | None, typer.Option(help="Ring degree N for refresh and one-shot.")
-    ] = None,
-    flood: Annotated[
-        str | None, typer.Option(help="light or strong noise on the logits of refresh, one-shot.")
-    ] = None,
+    protocol: Protocol = None,
+    backend: Annotated[
+        str, typer.Option(help="Engine with slots.", autocompletion=offer_backends())
+    ] = "seal",
+    softmax: Softmax = None,
+    ring: Ring = None,
+    flood: Flood = None,
     bucket: Annotated[
         list[int] | None,
         typer.Option(help="Padded length to serve, in tokens; repeat for several; all if none."),
@@ -72,6 +68,8 @@ def serve(
     as_json: Json = False,
 ) -> None:
     """Serve MODEL over HTTP. The server never sees a text, nor a key that decrypts."""
+    if backend not in UNSERVED:  # those are refused below
+        check_choices(backend, protocol, softmax=softmax, ring=ring, flood=flood, processes=workers)
     from thex_hf._extras import require
 
     for library in ("fastapi", "uvicorn", "prometheus_client"):
@@ -80,11 +78,8 @@ def serve(
 
     from thex_hf import __version__
     from thex_hf.bundled import bundled_checkpoint
-    from thex_hf.circuits.dispatch import FORMS
-    from thex_hf.circuits.protocols import LEARNS
     from thex_hf.endpoint.spec import spec_of
     from thex_hf.modeling.opening import open_model
-    from thex_hf.options import PROTOCOLS, one_of
     from thex_hf.processes.pool import check_processes, usable_cores
     from thex_hf.serving.http.serve import ListenOptions
     from thex_hf.serving.http.serve import serve as run

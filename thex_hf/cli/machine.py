@@ -8,7 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
+from thex_hf._choices import one_of
+from thex_hf.circuits.protocols import LEARNS
 from thex_hf.cli.console import Json, show_json
+from thex_hf.cli.options import offer
 
 PACKAGES = (
     "thex_hf", "torch", "transformers", "huggingface_hub", "accelerate", "numpy", "tenseal",
@@ -20,7 +23,6 @@ def info(as_json: Json = False) -> None:
     """Show versions, and which backends work here and why the others do not."""
     from thex_hf.backends.registry import find_backend, list_backends
     from thex_hf.bundled import BUNDLED, bundled_checkpoint
-    from thex_hf.circuits.protocols import LEARNS
     from thex_hf.protocol.engines import capabilities_of
 
     backends: dict[str, dict[str, Any]] = {}
@@ -63,7 +65,7 @@ backend = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-Name = Annotated[str, typer.Argument(help="concrete")]
+Name = Annotated[str, typer.Argument(help=" or ".join(INSTALLED), autocompletion=offer(*INSTALLED))]
 
 
 @backend.command()
@@ -78,10 +80,9 @@ def install(
     as_json: Json = False,
 ) -> None:
     """Make the engine's environment from pinned, hash-checked packages, and try it out."""
-    from thex_hf.concrete import environment
-    from thex_hf.options import one_of
-
     one_of("name", name, INSTALLED)
+    from thex_hf.concrete import environment
+
     typer.echo(
         f"Concrete (BSD-3-Clause-Clear: commercial use may need a licence of its owner) goes to "
         f"{environment.folder()}; downloads {environment.DOWNLOAD}",
@@ -98,10 +99,9 @@ def install(
 @backend.command()
 def remove(name: Name, as_json: Json = False) -> None:
     """Remove the engine's environment."""
-    from thex_hf.concrete import environment
-    from thex_hf.options import one_of
-
     one_of("name", name, INSTALLED)
+    from thex_hf.concrete import environment
+
     there = environment.remove()
     if as_json:
         show_json({"backend": name, "removed": there})

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
+from thex_hf._choices import one_of
 from thex_hf._paths import user_path
+from thex_hf.circuits.protocols import FORMS, PROTOCOLS
 from thex_hf.cli.console import Json, show_json
+from thex_hf.cli.options import Protocol, Ring, check_data, listed, offer
 from thex_hf.errors import InputError, OptionError
 
 TAKES = {
@@ -21,13 +24,13 @@ TAKES = {
     "protocols": ("protocol", "tokens", "data"),
     "scores": ("protocol", "data", "source", "limit"),
 }
-"""Options of each kind."""
+"""Kinds of figures, and the options of each."""
 SEVERAL = ("stages", "scores")
 """Kinds that compare models."""
 
 
 def plot(
-    kind: Annotated[str, typer.Argument(help="cost, levels, stages, protocols or scores.")],
+    kind: Annotated[str, typer.Argument(help=f"{listed(TAKES)}.", autocompletion=offer(*TAKES))],
     models: Annotated[
         list[str] | None,
         typer.Argument(
@@ -38,19 +41,14 @@ def plot(
     out: Annotated[
         Path | None, typer.Option(help="File to write: .png, .svg, .pdf and others.")
     ] = None,
-    protocol: Annotated[
-        str | None,
-        typer.Option(help="client-aided, refresh or one-shot; what suits the model if none."),
-    ] = None,
+    protocol: Protocol = None,
     tokens: Annotated[
         int | None,
         typer.Option(
             min=1, max=128, help="Text length. cost, levels: 32 if none. protocols: all if none."
         ),
     ] = None,
-    ring: Annotated[
-        int | None, typer.Option(help="Ring degree N for refresh and one-shot.")
-    ] = None,
+    ring: Ring = None,
     data: Annotated[
         str | None,
         typer.Option(
@@ -72,19 +70,19 @@ def plot(
     score after each stage of a conversion. protocols: seconds and bytes. scores: attention scores
     by layer. Needs matplotlib, which the extra plots brings.
     """
-    from thex_hf.options import PROTOCOLS, one_of
-    from thex_hf.reports.plots import KINDS
-    from thex_hf.reports.plots.canvas import check_place, save
-
-    one_of("kind", kind, KINDS)
+    one_of("kind", kind, TAKES)
     if protocol is not None:
         one_of("protocol", protocol, PROTOCOLS)
     wanted = Wanted(models or [], protocol, tokens, ring, data, source, limit)
     _refuse(kind, wanted)
+    if out is None and not as_json:
+        raise OptionError("name the file to draw into: --out FILE.png; or print numbers: --json")
+    if kind == "scores":
+        check_data(data)
+    from thex_hf.reports.plots.canvas import check_place, save
+
     if out is not None:
         check_place(out)
-    elif not as_json:
-        raise OptionError("name the file to draw into: --out FILE.png; or print numbers: --json")
     records, draw = READERS[kind](wanted)
     if out is not None:
         save(draw(records), out)
@@ -137,7 +135,6 @@ class Wanted:
 def _names(wanted: Wanted) -> list[str]:
     """The models named, or the bundled one of the form that the protocol needs."""
     from thex_hf.bundled import bundled_checkpoint
-    from thex_hf.circuits.dispatch import FORMS
 
     form = FORMS[wanted.protocol] if wanted.protocol else "the-x"
     return wanted.models or [bundled_checkpoint(form)]

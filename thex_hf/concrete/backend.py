@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from thex_hf._progress import progress
+from thex_hf.circuits.protocols import RELU
 from thex_hf.concrete import environment
 from thex_hf.concrete.process import pins
 from thex_hf.concrete.session import BUCKETS, ConcreteSession
 from thex_hf.protocol.costs import Estimate
-from thex_hf.protocol.engines import RELU, Capabilities
+from thex_hf.protocol.engines import Capabilities
 from thex_hf.weights import EncoderWeights
 
 LEARNS = (

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from thex_hf._choices import RECIPES, check_conversion
 from thex_hf.conversion.options import ConversionOptions, PolynomialOptions, TheXOptions, stages_of
 from thex_hf.conversion.training.fitting import FitOptions
 from thex_hf.errors import OptionError
 
-RECIPES = ("full", "as-published")
 LEAST_DRAWN = 256
 
 
@@ -45,8 +45,7 @@ def options_from(
     if not isinstance(effort, int | float) or not 0 <= effort < float("inf"):
         raise OptionError(f"effort should be a number of at least 0; got {effort!r}.")
     given = {name: value for name, value in (polynomial or {}).items() if value is not None}
-    if recipe not in RECIPES:
-        raise OptionError(f"recipe should be one of {', '.join(RECIPES)}; got {recipe!r}.")
+    check_conversion("recipe", recipe, RECIPES)
     if form == "polynomial" and recipe != "full":
         raise OptionError(f"recipe {recipe!r} is of the-x form; leave out form polynomial.")
     if form != "polynomial" and given:

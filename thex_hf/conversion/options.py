@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
+from thex_hf._choices import CONVERTED_FORMS, POLYNOMIAL_NORMS, POWERS, check_conversion
 from thex_hf.approximations.activation_registry import list_activations
-from thex_hf.circuits.dispatch import FORMS as PROTOCOL_FORMS
 from thex_hf.conversion.training.fitting import FitOptions
 from thex_hf.conversion.training.losses import LossOptions
 from thex_hf.errors import OptionError
-from thex_hf.modeling.configuration_thex_bert import POWERS
 
-FORMS = tuple(dict.fromkeys(PROTOCOL_FORMS.values()))
-POLYNOMIAL_NORMS = ("affine", "centred")
 LEAST_STEPS = 300
 LAST_STEPS = 2500
 
@@ -112,17 +111,13 @@ class PolynomialOptions:
 
     def __post_init__(self) -> None:
         """Check names and numbers."""
-        offers = {
+        offers: dict[str, Sequence[Any]] = {
             "activation": list_activations(),
             "attention_power": POWERS,
             "norm": POLYNOMIAL_NORMS,
         }
         for name, values in offers.items():
-            if getattr(self, name) not in values:
-                raise OptionError(
-                    f"{name} should be one of {', '.join(map(str, values))} in polynomial form; "
-                    f"got {getattr(self, name)!r}."
-                )
+            check_conversion(name, getattr(self, name), values, " in polynomial form")
         check_share("dropout", self.dropout)
         check_stages(self)
 
@@ -161,8 +156,7 @@ class ConversionOptions:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        if self.form not in FORMS:
-            raise OptionError(f"form should be one of {', '.join(FORMS)}; got {self.form!r}.")
+        check_conversion("form", self.form, CONVERTED_FORMS)
         for name in ("early_stop", "half", "overwrite", "restart"):
             if not isinstance(getattr(self, name), bool):
                 raise OptionError(f"{name} should be True or False; got {getattr(self, name)!r}.")

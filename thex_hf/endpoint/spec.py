@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from thex_hf.circuits.protocols import UNSERVED
 from thex_hf.circuits.shape import BUCKETS
 from thex_hf.errors import OptionError
 from thex_hf.modeling import ThexBertClassifier
 from thex_hf.options import RunOptions
 from thex_hf.serving.spec import Spec, weights_to_bytes
-
-UNSERVED = ("clear", "concrete", "remote")
 
 
 def spec_of(
@@ -35,7 +34,7 @@ def spec_of(
         backend: engine with slots.
         softmax: the model's if None.
         ring: ring degree for ``refresh`` and ``one-shot``.
-        flood: for them, one of :data:`thex_hf.circuits.dispatch.FLOODS`.
+        flood: for them, one of :data:`thex_hf.circuits.protocols.FLOODS`.
         buckets: padded lengths to serve; all if None.
         **bounds: of :class:`thex_hf.serving.spec.Spec`.
 

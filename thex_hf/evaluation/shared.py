@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from thex_hf._choices import FHE_MODES, one_of
 from thex_hf.conversion.data.sets import local_folder
 from thex_hf.conversion.data.table import Place, Skipped
 from thex_hf.errors import ConversionError
@@ -13,7 +14,6 @@ from thex_hf.evaluation.base import evaluate
 from thex_hf.evaluation.opening import open_pipeline
 from thex_hf.evaluation.registry import DEFAULTS, load_metrics, resolve
 from thex_hf.evaluation.runs import costs, mode_of, run_both, tell
-from thex_hf.options import FHE_MODES, one_of
 
 
 class EvaluatorMixin:

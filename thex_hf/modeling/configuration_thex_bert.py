@@ -7,13 +7,12 @@ from typing import Any
 
 from transformers import PretrainedConfig
 
+from thex_hf._choices import POOLINGS, POWERS
 from thex_hf.errors import ConversionError
-from thex_hf.weights import POWERS as POWERS
 
 ACTIVATIONS = ("relu", "quadratic", "gelu")
 SOFTMAXES = ("estimate", "power", "exact")
 NORMS = ("affine", "centred", "layernorm")
-POOLINGS = ("cls", "mean")
 RANGE_KEYS = (
     "stream_in",
     "value",

@@ -13,7 +13,6 @@ from thex_hf.errors import InputError, TextError
 from thex_hf.pipelines.report import Report
 
 logger = logging.get_logger(__name__)
-ON_ERROR = ("raise", "skip")
 SHOWN = 3
 """Reasons in a warning."""
 

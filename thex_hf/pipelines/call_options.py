@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
+from thex_hf._choices import one_of
 from thex_hf.errors import OptionError
-from thex_hf.options import NAMES, one_of
+from thex_hf.options import NAMES
 
 FUNCTIONS = ("sigmoid", "softmax", "none")
 CALL_OPTIONS = (

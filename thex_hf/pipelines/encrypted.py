@@ -10,14 +10,14 @@ from typing import Any, ClassVar
 from torch import Tensor
 from transformers.utils import logging
 
+from thex_hf._choices import FHE_MODES, ON_ERROR, one_of
 from thex_hf.errors import ConversionError, InputError, TextError
-from thex_hf.modeling import ThexBertClassifier
 from thex_hf.modeling.adapters import unwrapped
 from thex_hf.modeling.guards import check_dtype, check_head, refuse_misfit
-from thex_hf.modeling.modeling_thex_bert import set_softmax
+from thex_hf.modeling.modeling_thex_bert import ThexBertClassifier, set_softmax
 from thex_hf.modeling.opening import KINDS, check_tokenizer
-from thex_hf.options import FHE_MODES, RunOptions, one_of
-from thex_hf.pipelines.call import ON_ERROR, Answers, Call, Given, read_given
+from thex_hf.options import RunOptions
+from thex_hf.pipelines.call import Answers, Call, Given, read_given
 from thex_hf.pipelines.call_options import (
     check_machinery,
     check_mode,

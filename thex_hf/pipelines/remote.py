@@ -5,7 +5,7 @@ from __future__ import annotations
 from thex_hf.client.exchange import Client
 from thex_hf.client.http import open_transport
 from thex_hf.client.plans import ModelFacts, ServerPlans
-from thex_hf.modeling import ThexBertClassifier
+from thex_hf.modeling.modeling_thex_bert import ThexBertClassifier
 from thex_hf.options import RunOptions
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from thex_hf.ckks.engine import Vector
-from thex_hf.modeling import ThexBertClassifier
+from thex_hf.modeling.modeling_thex_bert import ThexBertClassifier
 from thex_hf.tokens.embedding import embed_rows
 from thex_hf.tokens.tokenise import Tokens
 

@@ -19,7 +19,7 @@ from thex_hf.client.exchange import Client
 from thex_hf.client.plans import ServerPlans
 from thex_hf.errors import OptionError, TextError
 from thex_hf.local.session import LocalSession
-from thex_hf.modeling import ThexBertClassifier
+from thex_hf.modeling.modeling_thex_bert import ThexBertClassifier
 from thex_hf.options import RunOptions
 from thex_hf.pipelines.remote import check_model
 from thex_hf.pipelines.report import Agreement, Bytes, Report, Seconds, compare

@@ -12,8 +12,11 @@ from transformers.utils import logging
 
 from thex_hf.bundled import bundled_checkpoint
 from thex_hf.circuits.dispatch import FORMS
-from thex_hf.modeling import ThexBertClassifier, ThexBertForSequenceClassification
 from thex_hf.modeling.digest import weights_digest
+from thex_hf.modeling.modeling_thex_bert import (
+    ThexBertClassifier,
+    ThexBertForSequenceClassification,
+)
 from thex_hf.pipelines.call_options import CALL_OPTIONS, check_text_options
 from thex_hf.pipelines.encrypted import EncryptedMixin
 from thex_hf.pipelines.report import Report

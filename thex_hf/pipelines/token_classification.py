@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import torch
 from transformers import TokenClassificationPipeline
 
+from thex_hf._choices import one_of
 from thex_hf.errors import InputError, OptionError
-from thex_hf.modeling import ThexBertClassifier, ThexBertForTokenClassification
-from thex_hf.options import one_of
+from thex_hf.modeling.modeling_thex_bert import ThexBertClassifier, ThexBertForTokenClassification
 from thex_hf.pipelines.call_options import TOKEN_OPTIONS, check_token_options
 from thex_hf.pipelines.encrypted import EncryptedMixin
 from thex_hf.pipelines.report import Report

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from thex_hf.circuits.client_aided.schedule import SOFTMAX
-from thex_hf.circuits.dispatch import FORMS
 from thex_hf.circuits.plan import Planned
+from thex_hf.circuits.protocols import FORMS, SOFTMAX
 from thex_hf.ckks.engine import Vector
 from thex_hf.protocol.costs import Estimate
 from thex_hf.protocol.result import Outcome, Result
@@ -29,9 +28,6 @@ class Session(Protocol):
     def run_many(self, embeddings: Sequence[Vector]) -> list[Outcome]:
         """Classify several texts: in their order a result, or why that text has none."""
         ...
-
-
-RELU = ("client", "server")
 
 
 @dataclass(frozen=True)
@@ -102,7 +98,8 @@ class CircuitBackend(Protocol):
     ) -> Session:
         """A session for one model; without ``encrypted`` it is simulated.
 
-        ``relu`` is one of :data:`RELU`: who rectifies where the engine can do it on ciphertext.
+        ``relu`` is one of :data:`thex_hf.circuits.protocols.RELU`: who rectifies where the engine
+        can do it on ciphertext.
 
         Raises:
             PlanError: a model that this engine does not run.

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from thex_hf._choices import FHE_MODES, one_of
 from thex_hf._machine import processor, version_of
 from thex_hf.backends.registry import find_backend
 from thex_hf.errors import ConversionError
 from thex_hf.modeling.cards.card import write_card
 from thex_hf.modeling.cards.measures import read_measures, write_measures
 from thex_hf.modeling.opening import open_model, open_tokenizer
-from thex_hf.options import FHE_MODES, RunOptions, choose_protocol, one_of
+from thex_hf.options import RunOptions, choose_protocol
 from thex_hf.protocol.engines import CircuitBackend
 from thex_hf.reports.costs import estimated_costs, protocols_of
 from thex_hf.reports.scores import executed_costs, score_rows, texts_of

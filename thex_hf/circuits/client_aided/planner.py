@@ -10,7 +10,8 @@ from thex_hf.circuits.client_aided.schedule import make_schedule
 from thex_hf.circuits.context import Circuit, CircuitSteps, Context, Handles
 from thex_hf.circuits.masks import Mask, check_room, draw
 from thex_hf.circuits.plan import Plan
-from thex_hf.circuits.planning import RINGS, count_operations, no_mask, shape_of
+from thex_hf.circuits.planning import count_operations, no_mask, shape_of
+from thex_hf.circuits.protocols import RINGS
 from thex_hf.circuits.ranges import RangeBits
 from thex_hf.circuits.shape import Shape
 from thex_hf.ckks.engine import ServerEngine

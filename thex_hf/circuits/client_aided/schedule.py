@@ -10,7 +10,6 @@ ATTENTION_LEVEL = 3  # context, output projection, FFN in
 FFN_LEVEL = 2  # FFN out, and one level for the mask of the answer
 TOKENS_LEVEL = 1  # FFN out where it is the answer of every token, which needs no such mask
 RECIPROCAL_LEVEL = 1  # the network's second layer; its third is one level above the context
-SOFTMAX = ("estimate", "exact", "estimate-on-server")
 ON_SERVER = "estimate-on-server"
 
 

@@ -22,9 +22,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from thex_hf.circuits.flood import FLOOD_BITS, FLOODS, STRONG_BITS, waste_bits
+from thex_hf.circuits.flood import FLOOD_BITS, STRONG_BITS, waste_bits
 from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.polynomial.maps import ROW_SHRINK, FeedForward, Head, PolynomialLayers
+from thex_hf.circuits.protocols import FLOODS
 from thex_hf.circuits.ranges import RangeBits
 from thex_hf.ckks.engine import Vector
 from thex_hf.ckks.parameters import Parameters

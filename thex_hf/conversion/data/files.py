@@ -15,19 +15,14 @@ from typing import Any
 
 from transformers.utils import logging
 
+from thex_hf._choices import check_data_file
 from thex_hf.conversion.data.table import Place, Table, row_error
 from thex_hf.errors import ConversionError, DataError
 
 logger = logging.get_logger(__name__)
-SUFFIXES = (".tsv", ".csv", ".jsonl")
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 WORDS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars"}
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-
-
-def is_file_name(name: str) -> bool:
-    """Whether a name ends as those of the files that are read here."""
-    return name.removesuffix(".gz").endswith(SUFFIXES)
 
 
 def read_file(path: Path) -> Table:
@@ -69,8 +64,7 @@ def _look_for_quotes(rows: list[dict[str, Any]], name: str) -> None:
 
 def _text(path: Path, kind: str) -> str:
     """The whole file, decoded."""
-    if not path.is_file():
-        raise ConversionError(f"no data file at {str(path)!r}: check the path.")
+    check_data_file(path)
     wanted = f"{path.name!r} should be UTF-8 {kind[1:]} but cannot be read: "
     try:
         raw = path.read_bytes()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from thex_hf._choices import is_file_name
 from thex_hf._paths import user_path
 from thex_hf.conversion.data.collecting import collect
 from thex_hf.conversion.data.columns import KNOWN_COLUMNS
-from thex_hf.conversion.data.files import is_file_name, read_file
+from thex_hf.conversion.data.files import read_file
 from thex_hf.conversion.data.sets import open_set, table_of
 from thex_hf.conversion.data.texts import LabelledTexts as LabelledTexts
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from thex_hf.errors import DataError, OptionError
+from thex_hf._choices import check_on_error
+from thex_hf.errors import DataError
 
-ON_ERROR = ("raise", "skip")
 """What to do about a text that cannot be used."""
 
 WORD = "word"
@@ -119,17 +119,6 @@ def why_unusable(text: Any, what: str = "text") -> str | None:
 
 def _invisible(letter: str) -> bool:
     return letter.isspace() or unicodedata.category(letter) in ("Cf", "Cc")
-
-
-def check_on_error(on_error: str) -> str:
-    """Return ``on_error`` if it is on offer.
-
-    Raises:
-        OptionError: it is not.
-    """
-    if on_error not in ON_ERROR:
-        raise OptionError(f"on_error must be one of {', '.join(ON_ERROR)}, got {on_error!r}")
-    return on_error
 
 
 def select_usable(

@@ -11,15 +11,15 @@ from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
+from thex_hf._choices import check_source
 from thex_hf.conversion.sources.adapter import ADVICE, Adapter, find_adapter, merge
 from thex_hf.conversion.sources.family import HEADLESS, SEQUENCE
 from thex_hf.conversion.sources.files import optional_file, read_config, read_pooling
 from thex_hf.conversion.sources.labels import check_labels, label_fields, names_of
 from thex_hf.conversion.sources.registry import get_family, head_of
-from thex_hf.conversion.sources.start import CLASSES, fresh_model
+from thex_hf.conversion.sources.start import fresh_model
 from thex_hf.conversion.sources.weights import check_tensors, load_model
 from thex_hf.errors import ConversionError
-from thex_hf.modeling.configuration_thex_bert import POOLINGS
 from thex_hf.modeling.guards import refuse_pickle
 from thex_hf.modeling.names import check_name
 from thex_hf.modeling.opening import open_tokenizer
@@ -89,7 +89,7 @@ def load_source(
         ConversionError: it cannot be read, is not what is supported, has values that are not
             finite, or has no classifier and ``num_labels`` is not given.
     """
-    _check_options(task, pooling)
+    check_source(task, pooling)
     source = check_name(source)
     adapter = find_adapter(source)
     if adapter is not None:
@@ -124,13 +124,6 @@ def load_source(
         labels = _labels(count or 0, id2label) | {"problem_type": problem_type}
         model = fresh_model(model, task=task, pooling=pooling, labels=labels)
     return Source(model, tokenizer, task, pooling, headless)
-
-
-def _check_options(task: str | None, pooling: str | None) -> None:
-    """Raise on options that are not on offer."""
-    for name, value, offered in (("task", task, tuple(CLASSES)), ("pooling", pooling, POOLINGS)):
-        if value is not None and value not in offered:
-            raise ConversionError(f"{name} should be {' or '.join(offered)}; got {value!r}.")
 
 
 def _other_labels(config: PretrainedConfig, count: int | None, names: Labels | None) -> bool:
