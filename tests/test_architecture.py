@@ -81,7 +81,7 @@ def reached(module: str) -> set[str]:
     todo = [module]
     while todo:
         name = todo.pop()
-        if name in seen or name == "":  # thex_hf/__init__ imports everything on purpose
+        if name in seen or name == "":  # thex_hf/__init__ loads by name, when asked
             continue
         seen.add(name)
         todo += [*own(name), name.rpartition(".")[0]]
@@ -170,6 +170,24 @@ def test_imports_by_name_are_few():
         ("evaluation.base", "sklearn.metrics"),
         ("conversion.fingerprint", "thex_hf"),  # for its __version__, when a report is written
     }
+
+
+def test_transformers_comes_before_the_modules_that_are_registered_with_it():
+    """What runs when transformers was imported must not need a module that is half imported.
+
+    So each package that it reaches and that uses transformers imports it before all else, and no
+    module takes a name from such a package itself.
+    """
+    modules = reached("pipelines.register")
+    using = {name for name in modules if "transformers" in foreign(name)}
+    packages = {name.partition(".")[0] for name in using}
+    assert packages == {"modeling", "pipelines"}
+    for package in packages:
+        body = ast.parse(MODULES[package].read_text(encoding="utf-8")).body
+        first = next(node for node in body if isinstance(node, ast.Import | ast.ImportFrom))
+        assert [alias.name for alias in first.names] == ["transformers"]
+    for name in modules - packages:
+        assert not {f"thex_hf.{package}" for package in packages} & imports(name), name
 
 
 def test_files_are_short():

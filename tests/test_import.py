@@ -74,6 +74,135 @@ def test_with_our_import_the_auto_classes_open_it(seen):
     assert seen["ours"]
 
 
+AS_COMMAND = """
+import sys
+sys.argv[0] = "/somewhere/bin/thex-hf"
+"""
+
+
+def test_the_command_loads_no_library_with_the_package():
+    code = """
+import thex_hf
+roots = {name.partition(".")[0] for name in sys.modules}
+assert not roots & {"torch", "transformers", "numpy", "tenseal", "huggingface_hub"}, roots
+assert set(thex_hf.__all__) <= set(dir(thex_hf))
+assert thex_hf.errors.ThexError is thex_hf.ThexError
+assert thex_hf.client.__name__ == "thex_hf.client"
+try:
+    thex_hf.nothing
+except AttributeError as error:
+    assert str(error) == "module 'thex_hf' has no attribute 'nothing'"
+else:
+    sys.exit("there is a thex_hf.nothing")
+"""
+    done = run(AS_COMMAND + code)
+    assert done.returncode == 0, done.stderr
+
+
+REGISTERED = """
+import thex_hf
+from transformers import AutoConfig, AutoModelForSequenceClassification, pipeline
+folder = thex_hf.bundled_checkpoint()
+assert type(AutoConfig.from_pretrained(folder)) is thex_hf.ThexBertConfig
+model = AutoModelForSequenceClassification.from_pretrained(folder)
+assert type(model) is thex_hf.ThexBertForSequenceClassification
+made = pipeline("thex-text-classification")
+assert type(made) is thex_hf.ThexTextClassificationPipeline
+assert made("A warm, funny film.", fhe="disable")[0]["label"] == "POSITIVE"
+assert thex_hf.modeling.converter._known
+"""
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        pytest.param("import transformers, thex_hf", marks=pytest.mark.slow),
+        pytest.param("import thex_hf.modeling.opening", marks=pytest.mark.slow),
+        AS_COMMAND + "import thex_hf",
+        pytest.param(AS_COMMAND + "from thex_hf import *", marks=pytest.mark.slow),
+        pytest.param(AS_COMMAND + "import thex_hf.modeling.opening", marks=pytest.mark.slow),
+        AS_COMMAND + "from thex_hf.pipelines.runner import Runner",
+        pytest.param(
+            AS_COMMAND + "from thex_hf.conversion.data.reading import read_texts",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_whatever_comes_first_is_registered(first):
+    done = run(first + REGISTERED)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_threads_that_import_at_once():
+    code = """
+import sys, threading
+import thex_hf
+lines = [
+    "from transformers import pipeline",
+    "from thex_hf.modeling.opening import open_model",
+    "thex_hf.ThexBertConfig",
+    "from thex_hf.pipelines.text_classification import ThexTextClassificationPipeline",
+]
+start, wrong = threading.Barrier(len(lines)), []
+def work(line):
+    start.wait()
+    try:
+        exec(line, {"thex_hf": thex_hf})
+    except BaseException as error:
+        wrong.append((line, error))
+threads = [threading.Thread(target=work, args=(line,)) for line in lines]
+[thread.start() for thread in threads], [thread.join() for thread in threads]
+assert not wrong, wrong
+"""
+    done = run(code + REGISTERED)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_a_spawned_child_that_is_sent_a_configuration_has_the_tasks(tmp_path):
+    code = """
+import multiprocessing
+def tasks(config):
+    from transformers.pipelines import PIPELINE_REGISTRY
+    return type(config).__name__, "thex-text-classification" in PIPELINE_REGISTRY.supported_tasks
+"""
+    main = """
+if __name__ == "__main__":
+    import thex_hf
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        print(pool.apply(tasks, [thex_hf.ThexBertConfig()]))
+"""
+    program = tmp_path / "program.py"
+    program.write_text(code + main, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(program)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.stdout.strip() == "('ThexBertConfig', True)", done.stderr
+
+
+def test_without_torch_nothing_is_registered_and_names_say_why():
+    code = """
+import sys
+import thex_hf
+assert "register" not in dir(thex_hf)
+import transformers
+assert not any(name.startswith("thex_hf.pipelines") for name in sys.modules)
+try:
+    thex_hf.ThexBertConfig
+except ImportError as error:
+    assert str(error).startswith("thex_hf.ThexBertConfig needs torch and transformers"), error
+else:
+    sys.exit("there is a configuration")
+"""
+    done = run(code, THEX_HF_NO_TORCH="1")
+    assert done.returncode == 0, done.stderr
+
+
 def test_without_our_import_the_checkpoint_is_refused():
     code = f"""
 import sys

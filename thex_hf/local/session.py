@@ -60,12 +60,12 @@ class LocalSession:
         weights: the converted encoder.
         backend: the slot backend to run on.
         protocol: one of :data:`thex_hf.circuits.dispatch.FORMS`.
-        softmax: one of :data:`thex_hf.circuits.client_aided.schedule.SOFTMAX`, for
+        softmax: one of :data:`thex_hf.circuits.protocols.SOFTMAX`, for
             ``client-aided``.
         ranges: calibrated ranges of the checkpoint, see
             :func:`thex_hf.circuits.ranges.range_bits`.
         ring_degree: N, for the other protocols; the cheapest if None.
-        flood: for the other protocols, one of :data:`thex_hf.circuits.dispatch.FLOODS`.
+        flood: for the other protocols, one of :data:`thex_hf.circuits.protocols.FLOODS`.
         keys: directory to keep keys in; None keeps them in memory.
         processes: how many to use, this one included, where the backend allows it; None: as
             many as there are usable cores.

@@ -1,12 +1,11 @@
-"""THE-X BERT for transformers: configuration, models and their Auto classes."""
+"""THE-X BERT for transformers: configuration, models and their Auto classes.
 
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
-)
+transformers is imported before any module of this package, see :mod:`thex_hf`.
+"""
 
+import transformers as transformers
+
+from thex_hf.modeling.auto_classes import register_auto_classes
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
 from thex_hf.modeling.modeling_thex_bert import (
     ThexBertClassifier,
@@ -25,18 +24,3 @@ __all__ = [
     "ThexBertPreTrainedModel",
     "register_auto_classes",
 ]
-
-
-def register_auto_classes() -> None:
-    """Make ``AutoConfig`` and the Auto models know ``model_type: thex_bert``.
-
-    May be called any number of times.
-    """
-    AutoConfig.register(ThexBertConfig.model_type, ThexBertConfig, exist_ok=True)
-    AutoModel.register(ThexBertConfig, ThexBertModel, exist_ok=True)
-    AutoModelForSequenceClassification.register(
-        ThexBertConfig, ThexBertForSequenceClassification, exist_ok=True
-    )
-    AutoModelForTokenClassification.register(
-        ThexBertConfig, ThexBertForTokenClassification, exist_ok=True
-    )

@@ -1,1 +1,6 @@
-"""Hugging Face pipelines over encrypted text."""
+"""Hugging Face pipelines whose encoder runs on ciphertexts.
+
+transformers is imported before any module of this package, see :mod:`thex_hf`.
+"""
+
+import transformers as transformers

@@ -14,7 +14,6 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from sympy import isprime
 
 from thex_hf.backends.numerics.modular import Words
 from thex_hf.ckks.parameters import Parameters
@@ -125,6 +124,8 @@ class Transform:
 
 def _descending(ring_degree: int, bits: int) -> Iterator[int]:
     """Primes of exactly ``bits`` bits that are 1 modulo 2N, largest first."""
+    from sympy import isprime  # half a second that only the choice of primes takes
+
     step = 2 * ring_degree
     candidate = ((1 << bits) - 1) // step * step + 1
     while candidate >= 1 << (bits - 1):

@@ -94,7 +94,7 @@ def make_batch_plan(
         bits: from :func:`batch_bits`.
         protocol: ``refresh``, or ``one-shot``, which refreshes nothing.
         ring_degree: N; the best if None.
-        flood: one of :data:`thex_hf.circuits.flood.FLOODS`.
+        flood: one of :data:`thex_hf.circuits.protocols.FLOODS`.
 
     Raises:
         PlanError: the form does not fit, no parameter set carries the circuit, or none carries

@@ -73,7 +73,7 @@ def make_plan(
         weights: the converted encoder.
         tokens: padded length, one of :data:`thex_hf.circuits.shape.BUCKETS`.
         bits: ranges of masked values.
-        softmax: one of :data:`thex_hf.circuits.client_aided.schedule.SOFTMAX`.
+        softmax: one of :data:`thex_hf.circuits.protocols.SOFTMAX`.
 
     Raises:
         PlanError: the circuit fits no parameter set, or a masked value fits no modulus.

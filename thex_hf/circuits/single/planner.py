@@ -80,7 +80,7 @@ def make_polynomial_plan(
         bits: from :func:`thex_hf.circuits.polynomial.planning.stream_bits`.
         protocol: ``refresh`` or ``one-shot``.
         ring_degree: N; the smallest that will do if None.
-        flood: one of :data:`thex_hf.circuits.flood.FLOODS`.
+        flood: one of :data:`thex_hf.circuits.protocols.FLOODS`.
 
     Raises:
         PlanError: the form does not fit the protocol, no parameter set carries it, or none
