@@ -8,7 +8,9 @@ from typer.testing import CliRunner
 
 import thex_hf
 from thex_hf.cli.main import commands
+from thex_hf.cli.plot import READERS, TAKES
 from thex_hf.errors import BackendUnavailable, ConversionError, InputError, OptionError
+from thex_hf.reports.plots import KINDS
 
 RESULTS = str(Path(__file__).parents[2] / "benchmarks" / "results" / "protocols.json")
 PNG, PDF = b"\x89PNG", b"%PDF"
@@ -45,6 +47,10 @@ def test_each_kind_writes_a_file(tmp_path, arguments, ending, begins):
     assert result.exit_code == 0, result.exception
     assert result.stdout.strip().endswith(f"wrote {place}")
     assert place.read_bytes().startswith(begins)
+
+
+def test_every_kind_of_figure_has_options_and_a_reader():
+    assert tuple(TAKES) == tuple(READERS) == KINDS
 
 
 def test_json_has_the_numbers_of_the_plan():

@@ -26,7 +26,6 @@ commands = typer.Typer(
     name="thex-hf",
     help="Classify encrypted text with Hugging Face models.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # brackets, as in 'thex_hf[evaluate]', are shown as they are
 )
