@@ -25,7 +25,7 @@ from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.polynomial.folding import fold_polynomial
 from thex_hf.circuits.polynomial.maps import PolynomialLayers
 from thex_hf.circuits.polynomial.planning import stream_bits
-from thex_hf.circuits.protocols import FLOODS, FORMS, RINGS
+from thex_hf.circuits.protocols import FLOODS, FORMS, PROTOCOL_FACTS, RINGS
 from thex_hf.circuits.single.planner import (
     make_polynomial_plan,
     single_circuit,
@@ -86,8 +86,8 @@ def check_form(form: str, protocol: str) -> None:
 
 
 def can_batch(protocol: str, head: str) -> bool:
-    """Whether many texts may share a request: for one-shot no machine of ours was large enough."""
-    return protocol == "refresh" and head == BATCH_HEAD
+    """Whether many texts may share a request."""
+    return PROTOCOL_FACTS[protocol].batches and head == BATCH_HEAD
 
 
 def fold_weights(weights: EncoderWeights) -> Folded:

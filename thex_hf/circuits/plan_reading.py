@@ -24,6 +24,7 @@ from thex_hf.circuits.flood import FLOOD_BITS, waste_bits
 from thex_hf.circuits.plan import FORMAT, KeyNeeds, Plan
 from thex_hf.circuits.plan_fields import OPTIONS, PlanFields, fields_of, shown
 from thex_hf.circuits.polynomial.planning import EXIT_LEVEL
+from thex_hf.circuits.protocols import PROTOCOL_FACTS
 from thex_hf.circuits.ranges import RangeBits
 from thex_hf.circuits.schedule import AnyLayout, Packing, Schedule
 from thex_hf.circuits.shape import Shape
@@ -179,7 +180,7 @@ def _parameters(plan: Plan) -> Parameters | None:
 
 
 def _check_keys(plan: Plan) -> None:
-    keys, private = plan.keys, plan.protocol != "client-aided"
+    keys, private = plan.keys, PROTOCOL_FACTS[plan.protocol].protects_model
     if keys.relinearisation is None or keys.public != private:
         raise PlanError(
             f"{plan.protocol} needs a relinearisation key and {'a' if private else 'no'} public key"

@@ -5,10 +5,60 @@ Loads no library: help and completion of the command line come from here.
 
 from __future__ import annotations
 
-FORMS = {"client-aided": "the-x", "refresh": "polynomial", "one-shot": "polynomial"}
-"""Protocols, and the form of model that each serves."""
+from dataclasses import dataclass
 
-PROTOCOLS = tuple(FORMS)
+
+@dataclass(frozen=True)
+class ProtocolFacts:
+    """What everything else reads of a protocol.
+
+    Args:
+        form: of the models that it serves.
+        learns: what each side learns, in a sentence for users.
+        protects_model: whether the client gets nothing of the weights but the logits: then the
+            server needs a public key and conjugations, and floods its answer.
+        batches: whether many texts may share a request; for ``one-shot`` no machine of ours was
+            large enough.
+    """
+
+    form: str
+    learns: str
+    protects_model: bool
+    batches: bool
+
+
+PROTOCOL_FACTS = {
+    "client-aided": ProtocolFacts(
+        "the-x",
+        "client-aided protocol: the server sees ciphertexts and the padded length only; the "
+        "client sees attention scores and FFN activations, from which the weights could be "
+        "rebuilt: the text is protected, the model is not.",
+        protects_model=False,
+        batches=False,
+    ),
+    "refresh": ProtocolFacts(
+        "polynomial",
+        "refresh protocol: the server sees ciphertexts and the padded length only; the client "
+        "sees numbers that are uniform modulo the whole modulus, whatever it sends, and the "
+        "logits: text and model are protected.",
+        protects_model=True,
+        batches=True,
+    ),
+    "one-shot": ProtocolFacts(
+        "polynomial",
+        "one-shot protocol: one request, one reply; the server sees ciphertexts and the padded "
+        "length only, the client sees the logits: text and model are protected.",
+        protects_model=True,
+        batches=False,
+    ),
+}
+"""The one table of protocols, by name."""
+
+PROTOCOLS = tuple(PROTOCOL_FACTS)
+FORMS = {name: facts.form for name, facts in PROTOCOL_FACTS.items()}
+"""Protocols, and the form of model that each serves."""
+LEARNS = {name: facts.learns for name, facts in PROTOCOL_FACTS.items()}
+"""Protocols, and what each side learns."""
 
 SOFTMAX = ("estimate", "exact", "estimate-on-server")
 """For ``client-aided``: who finishes the estimate, or the exact one."""
@@ -24,21 +74,3 @@ FLOODS = ("light", "strong")
 
 UNSERVED = ("clear", "concrete", "remote")
 """Backends that have a name and cannot be served."""
-
-LEARNS = {
-    "client-aided": (
-        "client-aided protocol: the server sees ciphertexts and the padded length only; the "
-        "client sees attention scores and FFN activations, from which the weights could be "
-        "rebuilt: the text is protected, the model is not."
-    ),
-    "refresh": (
-        "refresh protocol: the server sees ciphertexts and the padded length only; the client "
-        "sees numbers that are uniform modulo the whole modulus, whatever it sends, and the "
-        "logits: text and model are protected."
-    ),
-    "one-shot": (
-        "one-shot protocol: one request, one reply; the server sees ciphertexts and the padded "
-        "length only, the client sees the logits: text and model are protected."
-    ),
-}
-"""In a sentence for users."""
