@@ -11,7 +11,7 @@ import typer
 from thex_hf._choices import FHE_MODES, one_of
 from thex_hf._shown import printable
 from thex_hf.circuits.protocols import FORMS, PROTOCOLS
-from thex_hf.cli.console import Json, mebibytes, show_json
+from thex_hf.cli.console import Json, megabytes, show_json
 from thex_hf.cli.elsewhere import Token, Url, Verify, classify_with_half, server_of
 from thex_hf.cli.options import (
     Backend,
@@ -206,8 +206,8 @@ def _show(text: str, record: Mapping[str, Any]) -> None:
         f"client {seconds['client']:.2f}, server {seconds['server']:.2f}"
     )
     typer.echo(
-        f"  bytes: keys {mebibytes(sizes['keys'])} (once), up {mebibytes(sizes['up'])}, "
-        f"down {mebibytes(sizes['down'])}"
+        f"  bytes: keys {megabytes(sizes['keys'])} (once), up {megabytes(sizes['up'])}, "
+        f"down {megabytes(sizes['down'])}"
     )
     if "agreement" in record:
         compared = record["agreement"]

@@ -46,7 +46,7 @@ def show_json(value: Any) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False))
 
 
-def mebibytes(count: int) -> str:
+def megabytes(count: int) -> str:
     """Bytes for people."""
     return f"{count / 1e6:.1f} MB"
 

@@ -9,7 +9,7 @@ import typer
 
 from thex_hf._choices import one_of
 from thex_hf.circuits.protocols import FORMS, LEARNS, PROTOCOLS
-from thex_hf.cli.console import Json, mebibytes, show_json
+from thex_hf.cli.console import Json, megabytes, show_json
 from thex_hf.cli.options import Flood, Protocols, Relu, Ring, offer_backends
 
 if TYPE_CHECKING:
@@ -165,11 +165,11 @@ def _table(rows: list[dict[str, Any]]) -> None:
         f"{'keys, once':>12}{'encoding, once':>22}{'levels':>7}{'key sw.':>8}{'N':>7}{'bits':>5}"
     )
     for row in rows:
-        encoding = f"{row['prepare_seconds']:.1f} s, {mebibytes(row['plaintext_bytes'])}"
+        encoding = f"{row['prepare_seconds']:.1f} s, {megabytes(row['plaintext_bytes'])}"
         typer.echo(
             f"{row['protocol']:13}{_lengths(row):>{wide}}{row['tokens']:>8}{row['rounds']:>7}"
-            f"{row['server_seconds']:>9.1f}{mebibytes(row['up_bytes']):>11}"
-            f"{mebibytes(row['down_bytes']):>11}{mebibytes(row['key_bytes']):>12}"
+            f"{row['server_seconds']:>9.1f}{megabytes(row['up_bytes']):>11}"
+            f"{megabytes(row['down_bytes']):>11}{megabytes(row['key_bytes']):>12}"
             f"{encoding:>22}{row['levels']:>7}{row['key_switches']:>8}{row['ring_degree']:>7}"
             f"{row['modulus_bits']:>5}"
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from thex_hf._choices import FHE_MODES, check_on_error, one_of
-from thex_hf.cli.console import Json, mebibytes, show_json
+from thex_hf.cli.console import Json, megabytes, show_json
 from thex_hf.cli.elsewhere import Token, Url, Verify, server_of
 from thex_hf.cli.options import (
     Backend,
@@ -158,8 +158,8 @@ def _show_costs(scores: Scores) -> None:
     )
     if scores.costs["fhe"] == "execute":
         typer.echo(
-            f"bytes: keys {mebibytes(sizes['keys'])} (once); a text: up {mebibytes(sizes['up'])}, "
-            f"down {mebibytes(sizes['down'])}, {scores.costs['rounds']} rounds"
+            f"bytes: keys {megabytes(sizes['keys'])} (once); a text: up {megabytes(sizes['up'])}, "
+            f"down {megabytes(sizes['down'])}, {scores.costs['rounds']} rounds"
         )
     machine = scores.machine
     typer.echo(

@@ -10,7 +10,7 @@ import typer
 
 from thex_hf._choices import FHE_MODES, one_of
 from thex_hf.circuits.protocols import PROTOCOLS
-from thex_hf.cli.console import Json, mebibytes, show_json
+from thex_hf.cli.console import Json, megabytes, show_json
 from thex_hf.cli.options import (
     Processes,
     Ring,
@@ -143,8 +143,8 @@ def _show_measures(measures: dict[str, Any]) -> None:
         how = "measured" if row.get("executed") else "estimated"
         typer.echo(
             f"{row['protocol']}, {row['tokens']} tokens: {row['rounds']} rounds, server "
-            f"{row['server_seconds']:.2f} s ({how}), keys {mebibytes(row['key_bytes'])}, up "
-            f"{mebibytes(row['up_bytes'])}, down {mebibytes(row['down_bytes'])}"
+            f"{row['server_seconds']:.2f} s ({how}), keys {megabytes(row['key_bytes'])}, up "
+            f"{megabytes(row['up_bytes'])}, down {megabytes(row['down_bytes'])}"
         )
 
 
@@ -171,7 +171,7 @@ def client_half(
     if as_json:
         show_json({"folder": str(place), "bytes": size, "labels": list(half.labels)})
         return
-    typer.echo(f"wrote {place}: {mebibytes(size)}, {len(half.labels)} labels")
+    typer.echo(f"wrote {place}: {megabytes(size)}, {len(half.labels)} labels")
 
 
 def endpoint_handler(

@@ -9,7 +9,7 @@ import typer
 
 from thex_hf._choices import one_of
 from thex_hf.circuits.protocols import FORMS, LEARNS, PROTOCOLS, UNSERVED
-from thex_hf.cli.console import Json, mebibytes, show_json
+from thex_hf.cli.console import Json, megabytes, show_json
 from thex_hf.cli.options import Flood, Protocol, Ring, Softmax, check_choices, offer_backends
 
 
@@ -112,7 +112,7 @@ def serve(
         typer.echo(f"serving at {url} with {count} workers; stop with Ctrl-C")
 
     if not as_json:
-        typer.echo(f"encoding weights of {mebibytes(len(spec.weights))} for {spec.buckets} tokens")
+        typer.echo(f"encoding weights of {megabytes(len(spec.weights))} for {spec.buckets} tokens")
     run(
         spec,
         listening,
