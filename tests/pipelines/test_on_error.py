@@ -99,7 +99,7 @@ def test_data_sets_have_gaps_too(classifier):
     assert len(answers.reports) == 6
 
 
-@pytest.mark.parametrize("fhe", ["simulate", "execute"])
+@pytest.mark.parametrize("fhe", ["simulate", pytest.param("execute", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_an_error_on_the_way_costs_no_other_answer(doubtful, fhe, batch_size):
     texts, options = [GOOD, BAD, GOOD], {"fhe": fhe, "batch_size": batch_size}
