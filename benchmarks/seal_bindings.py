@@ -84,7 +84,7 @@ def with_seal_python() -> dict[str, Any]:
     encryptor = seal.Encryptor(context, keys.secret_key())
     encoder, evaluator = seal.CKKSEncoder(context), seal.Evaluator(context)
     galois = seal.GaloisKeys()
-    keys.create_galois_keys([3], galois)  # the element of a rotation by one
+    keys.create_galois_keys([1], galois)
     numbers = np.arange(RING // 2) / RING
     plain = encoder.encode(numbers, SCALE)
     cipher = encryptor.encrypt_symmetric(plain)
