@@ -55,7 +55,7 @@ def measure(tokens: int, repeats: int, softmax: str) -> dict[str, Any]:
     import thex_hf
     from thex_hf.backends.registry import get_backend
     from thex_hf.circuits.dispatch import circuit_for, plan_for
-    from thex_hf.circuits.encode_weights import encode_weights
+    from thex_hf.circuits.planning import encode_weights
     from thex_hf.protocol.client import ClientRun, exchange
     from thex_hf.protocol.keys import key_request
     from thex_hf.protocol.server import ServedModel, ServerRun

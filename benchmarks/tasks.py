@@ -12,7 +12,7 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from thex_hf.conversion.data.reading import LabelledTexts, read_texts
-from thex_hf.evaluation.sequences import SequenceF1
+from thex_hf.evaluation.metrics import SequenceF1
 
 Figures = dict[str, float]
 

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from thex_hf.circuits.masks import HIDING_BITS, check_room, draw, uniform
-from thex_hf.ckks.packing.geometry import Geometry
-from thex_hf.ckks.packing.layout import Layout
+from thex_hf.ckks.packing.layout import Geometry, Layout
 from thex_hf.ckks.parameters import Parameters
 from thex_hf.errors import PlanError
 

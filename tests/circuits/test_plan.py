@@ -5,8 +5,7 @@ import pytest
 from reference import random_weights
 
 from thex_hf.circuits.client_aided.folding import fold
-from thex_hf.circuits.client_aided.planner import choose_parameters, make_plan
-from thex_hf.circuits.client_aided.ranges import range_bits
+from thex_hf.circuits.client_aided.planner import choose_parameters, make_plan, range_bits
 from thex_hf.circuits.ranges import RangeBits
 from thex_hf.circuits.shape import bucket
 from thex_hf.ckks.parameters import Parameters

@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thex_hf.ckks.packing import attention as kernels
-from thex_hf.ckks.packing.attention_layout import AttentionLayout
-from thex_hf.ckks.packing.geometry import Geometry
-from thex_hf.ckks.packing.layout import Layout
+from thex_hf.ckks.packing.attention import AttentionLayout
+from thex_hf.ckks.packing.layout import Geometry, Layout
 from thex_hf.ckks.packing.matmul import (
     BabySteps,
     Matrix,

@@ -4,9 +4,8 @@ from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thex_hf.ckks.packing.attention_layout import AttentionLayout
-from thex_hf.ckks.packing.geometry import Geometry
-from thex_hf.ckks.packing.layout import ONE_TOKEN, Layout
+from thex_hf.ckks.packing.attention import AttentionLayout
+from thex_hf.ckks.packing.layout import ONE_TOKEN, Geometry, Layout
 from thex_hf.errors import PlanError
 
 KINDS = ("dup", "solo", "back", "skew-", "skew+", "split")

@@ -5,8 +5,7 @@ import torch
 from source_models import make_tokenizer
 
 from thex_hf.conversion.data.reading import LabelledTexts
-from thex_hf.conversion.training.batches import collate, encode
-from thex_hf.conversion.training.rows import Row
+from thex_hf.conversion.training.batches import Row, collate, encode
 from thex_hf.conversion.training.strange import estrange, lengthen, repeated_words, strange_batches
 
 A = ("good film", "a very fine plot the plot", "dull", "great the film")

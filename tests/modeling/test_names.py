@@ -6,8 +6,8 @@ from huggingface_hub import constants
 
 from thex_hf.conversion import convert
 from thex_hf.errors import ConversionError
-from thex_hf.modeling import names
-from thex_hf.modeling.names import check_name, expand, looks_local
+from thex_hf.modeling import opening as names
+from thex_hf.modeling.opening import check_name, expand, looks_local
 
 
 @pytest.fixture

@@ -4,8 +4,7 @@ from reference import clear_logits, random_weights
 
 from thex_hf.backends.base import KeyRequest
 from thex_hf.backends.registry import get_backend
-from thex_hf.circuits.client_aided.planner import make_plan
-from thex_hf.circuits.client_aided.ranges import range_bits
+from thex_hf.circuits.client_aided.planner import make_plan, range_bits
 from thex_hf.errors import InputError, KeyMismatch, PlanMismatch, RangeError, WireError
 from thex_hf.protocol.client import ClientRun, exchange
 from thex_hf.protocol.messages import Message

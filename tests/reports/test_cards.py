@@ -23,8 +23,7 @@ from thex_hf.modeling.opening import open_model
 from thex_hf.pipelines.token_classification import ThexTokenClassificationPipeline
 from thex_hf.reports import make_card
 from thex_hf.reports.card import with_earlier
-from thex_hf.reports.costs import estimated_costs
-from thex_hf.reports.scores import as_row, executed_costs, texts_of
+from thex_hf.reports.measuring import as_row, estimated_costs, executed_costs, texts_of
 
 TEXTS = "text\tlabel\na warm film\t1\na dull mess\t0\nfunny and moving\t1\nlifeless\t0\n"
 

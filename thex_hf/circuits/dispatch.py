@@ -16,8 +16,7 @@ from thex_hf.circuits.batched.planner import (
 )
 from thex_hf.circuits.batched.refresh_schedule import BatchedRefreshSchedule
 from thex_hf.circuits.client_aided.folding import FoldedLayer, fold
-from thex_hf.circuits.client_aided.planner import client_aided_circuit, make_plan
-from thex_hf.circuits.client_aided.ranges import range_bits
+from thex_hf.circuits.client_aided.planner import client_aided_circuit, make_plan, range_bits
 from thex_hf.circuits.context import Circuit
 from thex_hf.circuits.flood import Flood
 from thex_hf.circuits.parallel import SEQUENTIAL, ParallelRunner

@@ -30,7 +30,7 @@ from thex_hf.circuits.schedule import AnyLayout, Packing, Schedule
 from thex_hf.circuits.shape import Shape
 from thex_hf.circuits.single.planner import choose, few_baby_steps, roomy
 from thex_hf.circuits.single.refresh_schedule import SingleRefreshSchedule
-from thex_hf.ckks.packing.geometry import Geometry
+from thex_hf.ckks.packing.layout import Geometry
 from thex_hf.ckks.parameters import Parameters
 from thex_hf.errors import PlanError, SecurityError, WireError
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from thex_hf.circuits.batched.layout import BatchLayout
-from thex_hf.ckks.packing.attention_layout import AttentionLayout
+from thex_hf.ckks.packing.attention import AttentionLayout
 from thex_hf.ckks.packing.layout import Layout
 from thex_hf.ckks.packing.moves import Move
 

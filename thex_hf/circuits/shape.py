@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from thex_hf.ckks.packing.attention_layout import AttentionLayout
-from thex_hf.ckks.packing.geometry import Geometry
-from thex_hf.ckks.packing.layout import FeatureMap, Layout
+from thex_hf.ckks.packing.attention import AttentionLayout
+from thex_hf.ckks.packing.layout import FeatureMap, Geometry, Layout
 from thex_hf.errors import PlanError
 
 BUCKETS = (16, 32, 64, 128)

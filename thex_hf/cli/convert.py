@@ -128,7 +128,7 @@ def convert(
     for data in (train, dev):
         check_data(data)
     from thex_hf.conversion.convert import convert as run
-    from thex_hf.conversion.flags import options_from
+    from thex_hf.conversion.options import options_from
     from thex_hf.conversion.training.trainer import is_main_process
 
     options = options_from(

@@ -1,8 +1,12 @@
 """Conversion of fine-tuned BERT classifiers to THE-X form and to polynomial form."""
 
 from thex_hf.conversion.convert import convert
-from thex_hf.conversion.flags import options_from
-from thex_hf.conversion.options import ConversionOptions, PolynomialOptions, TheXOptions
+from thex_hf.conversion.options import (
+    ConversionOptions,
+    PolynomialOptions,
+    TheXOptions,
+    options_from,
+)
 from thex_hf.conversion.scores import ConversionReport
 from thex_hf.conversion.training.fitting import FitOptions
 from thex_hf.conversion.training.losses import LossOptions

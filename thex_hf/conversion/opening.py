@@ -22,7 +22,7 @@ from thex_hf.conversion.sources.registry import head_of
 from thex_hf.conversion.training.batches import Encoded, encode
 from thex_hf.errors import ConversionError
 from thex_hf.modeling import ThexBertConfig
-from thex_hf.modeling.names import check_name, expand
+from thex_hf.modeling.opening import check_name, expand
 
 Data = str | Path | LabelledTexts
 

@@ -10,9 +10,8 @@ from huggingface_hub import constants
 from transformers.utils import logging
 
 from thex_hf.conversion.convert import convert_opened
-from thex_hf.conversion.flags import options_from
 from thex_hf.conversion.opening import ConversionInputs, Data, open_inputs, read_paths
-from thex_hf.conversion.options import ConversionOptions
+from thex_hf.conversion.options import ConversionOptions, options_from
 from thex_hf.conversion.output import check_output, output_folder
 from thex_hf.conversion.save import REPORT_NAME
 from thex_hf.errors import ConversionError, OptionError
@@ -46,7 +45,7 @@ def convert_pretrained(
             that decides it.
         options: all options; or else a few as ``flags``.
         pooling: for an encoder without a classifier.
-        **flags: settings of :func:`thex_hf.conversion.flags.options_from`, such as ``form``.
+        **flags: settings of :func:`thex_hf.conversion.options.options_from`, such as ``form``.
 
     Raises:
         ConversionError: texts are missing, or as :func:`convert` raises.

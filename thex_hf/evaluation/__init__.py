@@ -7,20 +7,20 @@
 
 from __future__ import annotations
 
-from thex_hf.evaluation.agreement import Agreement
 from thex_hf.evaluation.evaluator import ThexTextClassificationEvaluator
 from thex_hf.evaluation.metrics import (
     F1,
     Accuracy,
+    Agreement,
     MatthewsCorrelation,
     Pearson,
     PearsonSpearman,
+    SequenceF1,
     Spearman,
 )
 from thex_hf.evaluation.register import register
 from thex_hf.evaluation.registry import GLUE, load_metric, metric_names
 from thex_hf.evaluation.score import Scores, evaluate_model
-from thex_hf.evaluation.sequences import SequenceF1
 from thex_hf.evaluation.token_evaluator import ThexTokenClassificationEvaluator
 
 __all__ = [

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from thex_hf.errors import InputError
-from thex_hf.evaluation.agreement import Agreement
 from thex_hf.evaluation.base import MULTILABEL, statistics
+from thex_hf.evaluation.metrics import Agreement
 from thex_hf.evaluation.reading import kind_of, label_names
 from thex_hf.tokens.options import TokenOptions
 from thex_hf.tokens.tokenise import tokenise

@@ -8,17 +8,17 @@ from functools import partial
 from typing import Any
 
 from thex_hf.errors import OptionError
-from thex_hf.evaluation.agreement import Agreement
 from thex_hf.evaluation.base import MULTILABEL, evaluate
 from thex_hf.evaluation.metrics import (
     F1,
     Accuracy,
+    Agreement,
     MatthewsCorrelation,
     Pearson,
     PearsonSpearman,
+    SequenceF1,
     Spearman,
 )
-from thex_hf.evaluation.sequences import SequenceF1
 
 KINDS = ("classes", "numbers", "multi", "tags", "logits")
 """What a metric scores: one class a text, a number, any number of classes, a tag for each word,

@@ -1,10 +1,17 @@
-"""The one door to a converted model: from a folder or a Hub name to a classifier."""
+"""The one door to a converted model: a folder or a Hub name, told apart, to a classifier."""
 
 from __future__ import annotations
 
 import os
+import socket
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
+from huggingface_hub import constants, try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils._validators import validate_repo_id
 from transformers import AutoTokenizer
 
 from thex_hf.errors import ConversionError
@@ -89,3 +96,89 @@ def _no_tokenizer(name: str, why: str) -> ConversionError:
         "tokenizer_config.json), but none can be loaded. Save it there: "
         f"tokenizer.save_pretrained(folder). The reason given was: {why}"
     )
+
+
+_PATHS = (".", "/", "~", os.sep)
+
+
+def expand(name: str | os.PathLike[str]) -> str:
+    """The name with ``~`` replaced by the home directory.
+
+    Raises:
+        ConversionError: it is neither a string nor a path.
+    """
+    if not isinstance(name, (str, os.PathLike)):
+        raise ConversionError(
+            f"a model is named by its folder or its name on the Hub; got an object of type "
+            f"{type(name).__name__}. Save it with its tokenizer (save_pretrained) and give that "
+            "folder; layers of an adapter are merged first: merge_and_unload()."
+        )
+    text = os.fspath(name)
+    return os.path.expanduser(text) if text.startswith("~") else text
+
+
+def looks_local(name: str | os.PathLike[str]) -> bool:
+    """Whether a name can only mean a place on this machine.
+
+    So it is if something lies there, if it starts like a path, or if no model on the Hub can have
+    that name (more than one slash, blanks, a backslash).
+    """
+    text = expand(name)
+    if text.startswith(_PATHS) or _exists(text):
+        return True
+    try:
+        validate_repo_id(text)
+    except HFValidationError:
+        return True
+    return False
+
+
+def check_name(name: str | os.PathLike[str]) -> str:
+    """The name, if there can be a model behind it: no retries for what cannot be.
+
+    Returns:
+        The name with ``~`` expanded.
+
+    Raises:
+        ConversionError: it is a path and there is no folder, or it is a name on the Hub, the Hub
+            is out of reach and the model is not in the cache.
+    """
+    text = expand(name)
+    if looks_local(text):
+        if not _is_folder(text):
+            raise ConversionError(
+                f"there is no model folder {text!r}"
+                + (": that is a file" if _exists(text) else "")
+                + ". Give the folder that holds config.json and the weights, or a name on the Hub."
+            )
+        return text
+    cached = isinstance(try_to_load_from_cache(text, "config.json"), str)
+    if not cached and not _reachable():
+        raise ConversionError(
+            f"{text!r} is no folder here, and as a name on the Hub it cannot be looked up: "
+            f"{constants.ENDPOINT} cannot be reached and the model is not in the cache. Check "
+            "the path, or the connection."
+        )
+    return text
+
+
+def _exists(text: str) -> bool:
+    return os.path.exists(text) if text and "\0" not in text else False
+
+
+def _is_folder(text: str) -> bool:
+    return _exists(text) and Path(text).is_dir()
+
+
+def _reachable() -> bool:
+    """Whether the Hub's name can be resolved; behind a proxy nobody here can tell."""
+    if constants.HF_HUB_OFFLINE:
+        return False
+    parts = urlsplit(constants.ENDPOINT)
+    if getproxies().get(parts.scheme) or getproxies().get("all"):
+        return True
+    try:
+        socket.getaddrinfo(parts.hostname, parts.port or 443)
+    except OSError:
+        return False
+    return True

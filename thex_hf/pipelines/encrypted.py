@@ -25,9 +25,8 @@ from thex_hf.pipelines.call_options import (
     whole_number,
     yes_or_no,
 )
-from thex_hf.pipelines.remote import remote_client
 from thex_hf.pipelines.report import Report
-from thex_hf.pipelines.runner import Runner
+from thex_hf.pipelines.runner import Runner, remote_client
 from thex_hf.pipelines.turns import TOKENISING, LastReports, Turn
 from thex_hf.tokens.options import CUT, TokenOptions, limit_of
 from thex_hf.tokens.tokenise import PLAIN, Tokens, tokenise

@@ -1,4 +1,4 @@
-"""Runs tokenised texts in one of the three modes and writes their reports."""
+"""Runs tokenised texts in one of the three modes, here or elsewhere, and writes their reports."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from thex_hf.circuits.shape import bucket
 from thex_hf.ckks.engine import Vector
 from thex_hf.ckks.parameters import Parameters
 from thex_hf.client.exchange import Client
-from thex_hf.client.plans import ServerPlans
+from thex_hf.client.http import open_transport
+from thex_hf.client.plans import ModelFacts, ServerPlans
 from thex_hf.errors import OptionError, TextError
 from thex_hf.local.session import LocalSession
 from thex_hf.modeling.modeling_thex_bert import ThexBertClassifier
 from thex_hf.options import RunOptions
-from thex_hf.pipelines.remote import check_model
 from thex_hf.pipelines.report import Agreement, Bytes, Report, Seconds, compare
 from thex_hf.pipelines.rows import Row, embed_row
 from thex_hf.pipelines.turns import Turn
@@ -255,3 +255,28 @@ def _several(session: Session, embedded: Sequence[Vector]) -> Sequence[Outcome]:
         return [session.run(embedded[0])]
     except TextError as error:
         return [error]
+
+
+def remote_client(options: RunOptions, model: ThexBertClassifier) -> Client:
+    """The client of a server elsewhere.
+
+    Args:
+        options: where it is, the protocol that it should serve, where keys are kept.
+        model: the whole model, which should be the server's.
+
+    Raises:
+        ConnectionLost: no server there.
+        PlanMismatch: it serves another model.
+        OptionError: it serves another protocol.
+    """
+    verify = True if options.verify is None else options.verify
+    transport = open_transport(str(options.url), options.server_token, verify=verify)
+    client = Client(transport, options.key_folder, wanted=options.protocol)
+    check_model(client, model)
+    return client
+
+
+def check_model(client: Client, model: ThexBertClassifier) -> None:
+    """Refuse another model than the server's. Raises PlanMismatch, ConversionError."""
+    assert isinstance(client.plans, ServerPlans)
+    client.plans.check(ModelFacts.of(model.encoder_weights()))

@@ -18,8 +18,13 @@ from thex_hf.modeling.cards.measures import read_measures, write_measures
 from thex_hf.modeling.opening import open_model, open_tokenizer
 from thex_hf.options import RunOptions, choose_protocol
 from thex_hf.protocol.engines import CircuitBackend
-from thex_hf.reports.costs import estimated_costs, protocols_of
-from thex_hf.reports.scores import executed_costs, score_rows, texts_of
+from thex_hf.reports.measuring import (
+    estimated_costs,
+    executed_costs,
+    protocols_of,
+    score_rows,
+    texts_of,
+)
 
 SAME = ("machine", "versions", "backend")
 """What must be as it was for earlier figures to stay."""
@@ -101,7 +106,7 @@ def make_card(
                 measures["costs"].append(executed_costs(row))
             measures["scores"].append(row)
     if figures:
-        from thex_hf.reports.figures import draw_figures
+        from thex_hf.reports.measuring import draw_figures
 
         measures["figures"] = draw_figures(place, model, wanted, tokens=tokens, ring=ring)
     merged = with_earlier(measures, read_measures(place))

@@ -9,9 +9,9 @@ from typing import Any
 
 from thex_hf.backends.base import EvaluationKeys, SlotBackend
 from thex_hf.circuits.dispatch import batch_plan_for, can_batch, check_form, circuit_for, plan_for
-from thex_hf.circuits.encode_weights import encode_weights
 from thex_hf.circuits.parallel import SEQUENTIAL, ParallelRunner
 from thex_hf.circuits.plan import Plan
+from thex_hf.circuits.planning import encode_weights
 from thex_hf.circuits.shape import BUCKETS
 from thex_hf.errors import KeyMismatch, PlanMismatch, ThexError, WireError
 from thex_hf.protocol import keyfile

@@ -11,7 +11,7 @@ from thex_hf.circuits.batched.context import BatchContext, FeaturePairs
 from thex_hf.circuits.batched.folding import BatchLayers, PairFeedForward, PairHead, stacked
 from thex_hf.circuits.context import CircuitSteps, Handles, Reply
 from thex_hf.circuits.polynomial.powers import double_real, multiply_parts
-from thex_hf.circuits.polynomial.refresh import refresh
+from thex_hf.circuits.polynomial.refresh_schedule import refresh
 from thex_hf.ckks.engine import Handle, Vector
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from thex_hf.circuits.client_aided.circuit import client_aided_encoder
-from thex_hf.circuits.client_aided.folding import FoldedLayer, fold
+from thex_hf.circuits.client_aided.folding import FoldedLayer, fold, smallest_scale
 from thex_hf.circuits.client_aided.schedule import make_schedule
 from thex_hf.circuits.context import Circuit, CircuitSteps, Context, Handles
 from thex_hf.circuits.masks import Mask, check_room, draw
 from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.planning import count_operations, no_mask, shape_of
 from thex_hf.circuits.protocols import RINGS
-from thex_hf.circuits.ranges import RangeBits
+from thex_hf.circuits.ranges import UNCALIBRATED, RangeBits, bits_of
 from thex_hf.circuits.shape import Shape
 from thex_hf.ckks.engine import ServerEngine
 from thex_hf.ckks.packing.layout import Layout
@@ -111,3 +111,27 @@ def _check_shown(parameters: Parameters, bits: int, layer: int) -> None:
             f"fits the last prime; convert the model again with more weight decay, which keeps "
             f"them small (THE-X, section 4.5)"
         )
+
+
+KEYS = ("value", "layer_out", "scores", "ffn_pre")
+
+
+def range_bits(weights: EncoderWeights, ranges: Sequence[Mapping[str, float]] | None) -> RangeBits:
+    """Bits ``b`` such that each value stays below ``2**b``, twice the range seen.
+
+    Args:
+        weights: the encoder; the stream is carried divided by the attention norm's scale.
+        ranges: for each layer the calibrated ``value``, ``layer_out``, ``scores`` and
+            ``ffn_pre``; None if the checkpoint was not calibrated: then 64 is assumed for all.
+
+    Raises:
+        PlanError: an affine norm's scale is too near zero to divide by.
+    """
+    value, stream, shown = [], [0], []
+    for index, layer in enumerate(weights.layers):
+        seen = ranges[index] if ranges else dict.fromkeys(KEYS, UNCALIBRATED)
+        value.append(bits_of(seen["value"]))
+        if index < len(weights.layers) - 1:  # the last layer's stream is not carried on
+            stream.append(bits_of(seen["layer_out"] / smallest_scale(layer, index)))
+        shown.append(bits_of(max(seen["scores"], seen["ffn_pre"])))
+    return RangeBits(tuple(value), tuple(stream), tuple(shown))

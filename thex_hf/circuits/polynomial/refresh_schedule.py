@@ -8,16 +8,19 @@ which is to blind it and have the client encrypt it afresh. ``one-shot`` never d
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Generator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 from typing import Self
 
 from thex_hf.circuits.batched.layout import BatchLayout
+from thex_hf.circuits.context import Handles, Reply
 from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.polynomial.powers import POWER_LEVELS
 from thex_hf.circuits.schedule import Packing, Part, RoundTrip, Schedule
 from thex_hf.circuits.shape import Shape
+from thex_hf.ckks.engine import ServerEngine
 from thex_hf.ckks.packing.layout import Layout
 from thex_hf.errors import PlanError
 
@@ -136,3 +139,24 @@ class RefreshSchedule(ABC):
             self.averaging_masks,
             self.token_masks,
         )
+
+
+def refresh(
+    engine: ServerEngine, handles: Handles, part: Part
+) -> Generator[list[Handles], Reply, list[Handles]]:
+    """Blind handles, have them encrypted afresh, and take the blinding off.
+
+    Args:
+        engine: the server's.
+        handles: all of one level.
+        part: the round trip's only part: how they come back.
+
+    Yields the blinded handles, is sent the client's reply, and returns, for each packing of the
+    part, its handles at the packing's level.
+    """
+    blinded, blinding = engine.blind(handles)
+    reply = yield [blinded]
+    return [
+        engine.unblind(fresh, blinding, move)
+        for fresh, (move, _) in zip(reply[0], part.moves, strict=True)
+    ]

@@ -6,12 +6,16 @@ from collections.abc import Generator
 
 from thex_hf.circuits.context import CircuitSteps, Context, Handles, Reply
 from thex_hf.circuits.polynomial.maps import FeedForward, PolynomialLayers
-from thex_hf.circuits.polynomial.refresh import refresh
+from thex_hf.circuits.polynomial.refresh_schedule import refresh
 from thex_hf.circuits.single.attention import attend, queries
 from thex_hf.circuits.single.attention_products import flat, split
-from thex_hf.circuits.single.cls_attention import attend_cls, cls_values
-from thex_hf.circuits.single.cls_head import logits
-from thex_hf.circuits.single.cls_query import next_query, next_query_kept
+from thex_hf.circuits.single.cls_layer import (
+    attend_cls,
+    cls_values,
+    logits,
+    next_query,
+    next_query_kept,
+)
 from thex_hf.circuits.single.feed_forward import next_stream, skew, squares
 from thex_hf.circuits.single.refresh_schedule import SingleRefreshSchedule
 from thex_hf.circuits.single.token_head import head_logits

@@ -1,5 +1,6 @@
-"""Ciphertext-by-ciphertext products of attention on the skewed layouts.
+"""Attention in slots: layouts of its matrices, and products of ciphertexts on the skewed ones.
 
+An attention matrix has one value for each (head, query, key); :class:`AttentionLayout` says where.
 Both kernels are sums over the T token shifts ``s = a + B * b``. All shifts of one operand
 are needed, but only ``B`` of the other: the factor ``rotate(., C * B * b)`` is taken out of
 each inner sum and applied to partial sums, which are first relinearised and rescaled
@@ -14,11 +15,15 @@ Levels: 1 each. Products are relinearised once for each partial sum.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 
-from thex_hf.ckks.engine import Handle, ServerEngine
-from thex_hf.ckks.packing.geometry import Geometry
+import numpy as np
+
+from thex_hf.ckks.engine import Handle, ServerEngine, Vector
+from thex_hf.ckks.packing.layout import FeatureMap, Geometry
 from thex_hf.ckks.packing.matmul import rotate_sum
+from thex_hf.errors import PlanError
 
 InnerSums = dict[int, Handle]
 """Inner sums by giant step ``b``."""
@@ -153,3 +158,85 @@ def sum_windows(engine: ServerEngine, geometry: Geometry, total: Handle) -> Hand
     """Add up the F / T windows of T features: whole scores."""
     step = geometry.columns * geometry.tile
     return rotate_sum(engine, total, step, geometry.features // geometry.tile)
+
+
+@dataclass(frozen=True)
+class AttentionLayout:
+    """Packing of an array ``(heads, queries, keys)``.
+
+    One ciphertext for each head, query tile and key tile, in that order.
+
+    * ``minus``: slot ``(f, i)`` of group 0 holds ``[i, (i - f) mod T]``: what
+      :func:`thex_hf.ckks.packing.attention.finish_scores` leaves.
+    * ``plus``: slot ``(f, i)`` of group 0 holds ``[i, (i + f) mod T]``: what
+      products with :func:`thex_hf.ckks.packing.attention.value_rotations` expect. Group 1 is zero.
+    * ``row``: one query; slot ``(f, c)`` holds ``[0, c mod T]`` in every row and group; only
+      group 0 is read.
+    """
+
+    geometry: Geometry
+    kind: str
+    heads: int
+    queries: int
+    keys: int
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("minus", "plus", "row"):
+            raise PlanError(f"unknown pair layout {self.kind!r}; use minus, plus or row")
+        if self.kind == "row" and self.queries != 1:
+            raise PlanError(f"pair layout 'row' holds one query, not {self.queries}")
+
+    @property
+    def query_tiles(self) -> int:
+        """Tiles of queries (1 for ``row``)."""
+        return self.geometry.tiles(self.queries)
+
+    @property
+    def key_tiles(self) -> int:
+        """Tiles of keys."""
+        return self.geometry.tiles(self.keys)
+
+    @property
+    def ciphertexts(self) -> int:
+        """Ciphertexts in all."""
+        return self.heads * self.query_tiles * self.key_tiles
+
+    def _maps(self) -> tuple[FeatureMap, FeatureMap, FeatureMap]:
+        geometry = self.geometry
+        f, c = np.mgrid[0 : geometry.features, 0 : geometry.columns]
+        if self.kind == "row":
+            return np.zeros_like(c), c % geometry.tile, np.ones_like(c)
+        sign = -1 if self.kind == "minus" else 1
+        return c % geometry.tile, (c + sign * f) % geometry.tile, (c < geometry.tile) * 1
+
+    def pack(self, array: Vector) -> list[Vector]:
+        """Slot vectors of ``array`` of shape ``(heads, queries, keys)``."""
+        expected = (self.heads, self.queries, self.keys)
+        if array.shape != expected:
+            raise PlanError(f"pair layout expects shape {expected}, got {array.shape}")
+        tile = self.geometry.tile
+        padded = np.zeros((self.heads, self.query_tiles * tile, self.key_tiles * tile))
+        padded[:, : self.queries, : self.keys] = array
+        query, key, held = self._maps()
+        return [
+            (padded[head, query + q * tile, key + k * tile] * held).ravel()
+            for head in range(self.heads)
+            for q in range(self.query_tiles)
+            for k in range(self.key_tiles)
+        ]
+
+    def unpack(self, vectors: list[Vector]) -> Vector:
+        """The array ``(heads, queries, keys)`` that ``vectors`` hold."""
+        if len(vectors) != self.ciphertexts:
+            raise PlanError(f"pair layout expects {self.ciphertexts} vectors, got {len(vectors)}")
+        tile = self.geometry.tile
+        out = np.zeros((self.heads, self.query_tiles * tile, self.key_tiles * tile))
+        query, key, _ = self._maps()
+        window = (slice(0, tile), slice(0, tile))  # T rows of group 0 hold every pair once
+        shape = query.shape
+        for index, vector in enumerate(vectors):
+            head, rest = divmod(index, self.query_tiles * self.key_tiles)
+            q, k = divmod(rest, self.key_tiles)
+            rows, columns = query[window] + q * tile, key[window] + k * tile
+            out[head, rows, columns] = vector.reshape(shape)[window]
+        return out[:, : self.queries, : self.keys]

@@ -20,8 +20,7 @@ from functools import cached_property
 import numpy as np
 
 from thex_hf.ckks.engine import Handle, ServerEngine, Vector
-from thex_hf.ckks.packing.geometry import Geometry
-from thex_hf.ckks.packing.layout import FeatureMap
+from thex_hf.ckks.packing.layout import FeatureMap, Geometry
 from thex_hf.ckks.plaintext_cache import PlaintextCache
 
 

@@ -10,7 +10,7 @@ from transformers import PretrainedConfig
 from transformers.utils import cached_file
 
 from thex_hf.errors import ConversionError
-from thex_hf.modeling.names import check_name
+from thex_hf.modeling.opening import check_name
 
 POOLING_FILE = "1_Pooling/config.json"
 

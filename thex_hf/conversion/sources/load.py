@@ -21,8 +21,7 @@ from thex_hf.conversion.sources.start import fresh_model
 from thex_hf.conversion.sources.weights import check_tensors, load_model
 from thex_hf.errors import ConversionError
 from thex_hf.modeling.guards import refuse_pickle
-from thex_hf.modeling.names import check_name
-from thex_hf.modeling.opening import open_tokenizer
+from thex_hf.modeling.opening import check_name, open_tokenizer
 
 logger = logging.get_logger(__name__)
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from thex_hf.conversion.training.batches import Batch, Encoded
+from thex_hf.conversion.training.batches import Batch, Encoded, Row, write_row
 from thex_hf.conversion.training.fitting import FitOptions
-from thex_hf.conversion.training.rows import Row, write_row
 from thex_hf.conversion.training.strange import estrange, lengthen
 
 

@@ -11,8 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from thex_hf.conversion.training.batches import Batch, Encoded, collate
-from thex_hf.conversion.training.rows import Row, write_row
+from thex_hf.conversion.training.batches import Batch, Encoded, Row, collate, write_row
 from thex_hf.modeling.tasks import IGNORED
 
 FEW = 3

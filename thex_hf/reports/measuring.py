@@ -1,0 +1,232 @@
+"""What a card is filled with: scores by mode, costs by protocol, figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thex_hf.backends.registry import find_backend, get_backend
+from thex_hf.circuits.dispatch import FORMS, plan_for
+from thex_hf.circuits.shape import bucket
+from thex_hf.ckks.parameters import MAX_MODULUS_BITS_128
+from thex_hf.errors import PlanError
+from thex_hf.modeling.cards.measures import REPORT_NAME
+from thex_hf.modeling.modeling_thex_bert import ThexBertClassifier
+from thex_hf.protocol.costs import estimate, measure_costs
+from thex_hf.protocol.engines import CircuitBackend
+from thex_hf.reports.plots.canvas import save
+from thex_hf.reports.plots.cost import draw_cost, read_cost
+from thex_hf.reports.plots.levels import draw_levels, read_levels
+from thex_hf.reports.plots.stages import draw_stages, read_stages
+
+if TYPE_CHECKING:
+    from thex_hf.evaluation.score import Scores
+
+FIRST = "overall_f1"
+"""The metric of a card where there are several and this is among them: that of tags."""
+
+
+def score_rows(
+    model: ThexBertClassifier,
+    tokenizer: Any,
+    data: Any,
+    *,
+    protocols: Sequence[str],
+    fhe: Sequence[str],
+    limit: int | None,
+    **options: Any,
+) -> Iterator[dict[str, Any]]:
+    """Score a model in each mode and under each protocol; the clear model once.
+
+    Args:
+        model: converted.
+        tokenizer: its tokenizer.
+        data: what :func:`thex_hf.evaluation.reading.read` returned.
+        protocols: names.
+        fhe: modes.
+        limit: score so many texts, spread evenly; all if None.
+        **options: of the pipeline.
+
+    Yields:
+        Rows of ``scores`` in the measures of a card.
+
+    Raises:
+        BackendUnavailable: ``thex_hf[evaluate]`` is not installed.
+        ThexError: as :func:`thex_hf.evaluation.score.evaluate_model` raises.
+    """
+    from thex_hf.evaluation.opening import open_pipeline
+    from thex_hf.evaluation.score import evaluate_model
+
+    for number, protocol in enumerate(protocols):
+        pipe = open_pipeline(None, model, tokenizer, protocol=protocol, **options)
+        for mode in fhe:
+            if mode != "disable" or number == 0:
+                found = evaluate_model(pipe, data, fhe=mode, limit=limit)
+                yield as_row(found, mode, protocol)
+
+
+def as_row(found: Scores, mode: str, protocol: str) -> dict[str, Any]:
+    """A row of ``scores`` from what the evaluation found; one of the metrics is the card's."""
+    metrics = found.to_json()["metrics"]
+    clear = found.to_json()["clear_metrics"]
+    name = FIRST if FIRST in metrics else next(iter(metrics))
+    row = {
+        "fhe": mode,
+        "metric": name,
+        "value": metrics[name],
+        "metrics": metrics,
+        "texts": found.texts,
+    }
+    if mode == "disable":
+        return row
+    row |= {
+        "protocol": protocol,
+        "clear_value": clear[name] if clear else None,
+        "largest_logit_difference": found.max_logit_difference,
+    }
+    if found.agreement is not None:
+        row["agreement"] = found.agreement
+        row["agreement_of"] = "words" if found.kind == "tags" else "texts"
+    return row | ({"costs": found.costs} if mode == "execute" else {})
+
+
+def executed_costs(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of ``costs`` from a row of ``scores`` whose texts were encrypted: means over them."""
+    spent = row["costs"]
+    return {
+        "protocol": row["protocol"],
+        "tokens": f"{', '.join(spent['buckets'])} (mean of {row['texts']} texts)",
+        "executed": True,
+        "modulus_limit": MAX_MODULUS_BITS_128.get(spent["ring_degree"], 0),
+        **{
+            name: spent[name]
+            for name in ("ring_degree", "modulus_bits", "levels", "rounds", "key_switches")
+        },
+        "key_bytes": spent["bytes"]["keys"],
+        "up_bytes": spent["bytes"]["up"],
+        "down_bytes": spent["bytes"]["down"],
+        "server_seconds": spent["seconds"]["server"],
+        "client_seconds": spent["seconds"]["client"],
+    }
+
+
+def texts_of(data: str | Path, split: str, available: int) -> dict[str, Any]:
+    """What to call a data set in a card: a file by its name only, others as the Hub does."""
+    name = str(data)
+    if Path(name).suffix or Path(name).exists():
+        return {"name": Path(name).name, "type": "custom", "available": available}
+    owner, _, config = name.partition("/")
+    known = owner in ("glue", "super_glue") and config
+    found = {"name": owner, "type": owner, "config": config} if known else {"type": name}
+    return {"name": name, **found, "split": split, "available": available}
+
+
+def protocols_of(model: ThexBertClassifier) -> list[str]:
+    """The protocols that serve a model's form."""
+    return [name for name, form in FORMS.items() if form == model.config.form]
+
+
+def estimated_costs(
+    model: ThexBertClassifier,
+    protocols: Sequence[str],
+    *,
+    tokens: int = 32,
+    ring: int | None = None,
+    backend: str = "seal",
+) -> list[dict[str, Any]]:
+    """Plan each protocol and add up its primitives, timed and weighed here with throwaway keys.
+
+    Args:
+        model: converted.
+        protocols: names; those that no parameters carry are left out.
+        tokens: length of the text; its bucket counts.
+        ring: ring degree for ``refresh`` and ``one-shot``; the cheapest if None.
+        backend: engine to time, some seconds a protocol.
+
+    Returns:
+        For each protocol the fields of :class:`thex_hf.protocol.costs.Estimate`, and
+        ``modulus_limit``: the most bits that 128-bit security allows for that ring degree. Where
+        ciphertexts have neither, all three are 0.
+
+    Raises:
+        PlanError: no protocol at all can run the model.
+        BackendUnavailable: the backend's library is missing.
+    """
+    found, weights = find_backend(backend), model.encoder_weights()
+    if isinstance(found, CircuitBackend):
+        config = model.config
+        own = found.estimate(
+            weights, [tokens], ranges=config.ranges, softmax=config.softmax, relu="client"
+        )
+        return [{**one.to_json(), "modulus_limit": 0} for one in own]
+    engine = get_backend(backend)
+    rows, refused = [], []
+    for name in protocols:
+        try:
+            plan = plan_for(
+                weights,
+                bucket(tokens),
+                model.config.ranges,
+                protocol=name,
+                softmax=model.config.softmax,
+                ring_degree=ring,
+            )
+        except PlanError as error:
+            refused.append(f"{name}: {error}")
+            continue
+        row = estimate(plan, measure_costs(engine, [plan])).to_json()
+        rows.append({**row, "modulus_limit": MAX_MODULUS_BITS_128[row["ring_degree"]]})
+    if not rows:
+        raise PlanError("; ".join(refused))
+    return rows
+
+
+FOLDER = "figures"
+
+
+def draw_figures(
+    place: Path,
+    model: ThexBertClassifier,
+    protocols: Sequence[str],
+    *,
+    tokens: int,
+    ring: int | None,
+) -> list[list[str]]:
+    """Draw into ``figures/`` of a model's folder.
+
+    Args:
+        place: the model's folder; the stages are those of its ``conversion.json``, if there is one.
+        model: that is in it.
+        protocols: to draw levels and costs of.
+        tokens: length of the text that is planned.
+        ring: ring degree for ``refresh`` and ``one-shot``; the cheapest if None.
+
+    Returns:
+        For each figure its path below the folder, and what it shows.
+
+    Raises:
+        BackendUnavailable: matplotlib is not installed.
+    """
+    name, config = place.resolve().name, model.config
+    drawn = {}
+    if (place / REPORT_NAME).is_file():
+        drawn["stages"] = draw_stages([read_stages(place)]), "score after each stage"
+    for protocol in protocols:
+        plan = plan_for(
+            model.encoder_weights(),
+            bucket(tokens),
+            config.ranges,
+            protocol=protocol,
+            softmax=config.softmax,
+            ring_degree=ring,
+        )
+        costs, levels = draw_cost(read_cost(plan, name)), draw_levels(read_levels(plan, name))
+        drawn[f"cost-{protocol}"] = costs, f"operations of each stage under {protocol}"
+        drawn[f"levels-{protocol}"] = levels, f"levels of each stage under {protocol}"
+    (place / FOLDER).mkdir(exist_ok=True)
+    found = []
+    for key, (figure, words) in drawn.items():
+        save(figure, place / FOLDER / f"{key}.png")
+        found.append([f"{FOLDER}/{key}.png", words])
+    return found
