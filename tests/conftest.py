@@ -44,7 +44,7 @@ def nothing_left():
     children, files = _children(), _files()
     yield
     assert _children() <= children
-    assert _files() == files
+    assert _files() <= files  # fewer: what an earlier test held was let go meanwhile
 
 
 def _children():

@@ -14,10 +14,10 @@ def test_one_request_one_reply():
         weights, get_backend("seal"), protocol="one-shot",
         ranges=[{"attention_out": 7.0, "stream_in": 5.0}], processes=1,
     )  # fmt: skip
-    sent, answer = [], session.client.server.answer
+    sent, carried = [], session.client.server.answer
 
     def recorded(data, keys, run):
-        reply = answer(data, keys, run)
+        reply = carried(data, keys, run)
         sent.extend(map(Message.from_bytes, (data, reply)))
         return reply
 
