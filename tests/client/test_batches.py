@@ -8,7 +8,8 @@ import thex_hf
 from thex_hf.backends.registry import get_backend
 from thex_hf.client.client import ThexClient
 from thex_hf.client.half import ClientHalf
-from thex_hf.errors import InputError, PlanMismatch
+from thex_hf.errors import InputError, PlanMismatch, WireError
+from thex_hf.local.session import LocalSession
 from thex_hf.serving.server import ThexServer
 
 TEXTS = ["A warm, funny film.", "Dull and far too long.", "A masterpiece of wit."]
@@ -63,6 +64,43 @@ def test_texts_go_alone_where_that_is_asked_for_or_expected_to_be_faster(server)
         client = client_of(server, packing)
         assert [answer.result.batch for answer in client.classify_many(TEXTS)] == [1, 1, 1]
         assert len(client.server.runs) == 3
+
+
+def test_as_many_texts_as_the_server_names_go_together_by_themselves(server):
+    fewest = server.info()["batch_from"]["16"]
+    assert 3 < fewest < server.info()["batches"]["16"]["sentences"]
+    client = client_of(server).client
+    few, many = client.requests([10] * (fewest - 1)), client.requests([10] * fewest)
+    assert not any(batch for _, _, batch in few)
+    assert [(len(texts), batch) for _, texts, batch in many] == [(fewest, True)]
+    near = LocalSession(server.weights, server.backend, protocol="refresh", ranges=server.ranges)
+    assert [batch for _, _, batch in near.client.requests([10] * fewest)] == [True]
+    assert not any(batch for _, _, batch in near.client.requests([10] * (fewest - 1)))
+
+
+@pytest.mark.parametrize("number", [0, "7", True, 10**9, None, [3]])
+def test_a_number_that_no_batch_pays_from_is_refused(server, number):
+    class Lying(Near):
+        def info(self):
+            return {**super().info(), "batch_from": {"16": number}}
+
+    half = ClientHalf.open(thex_hf.bundled_checkpoint("polynomial"))
+    with pytest.raises(WireError, match="pays from"):
+        ThexClient(half, Lying(server), backend="clear")
+
+
+def test_a_server_that_names_no_number_gets_full_batches(server):
+    class Silent(Near):
+        def info(self):
+            info = super().info()
+            del info["batch_from"]
+            return info
+
+    half = ClientHalf.open(thex_hf.bundled_checkpoint("polynomial"))
+    client = ThexClient(half, Silent(server), backend="clear").client
+    most = client.plans.batches[16].options["sentences"]
+    assert len(client.requests([10] * (most - 1))) == most - 1
+    assert len(client.requests([10] * most)) == 1
 
 
 def test_a_server_says_of_batches_only_if_it_takes_them(server):

@@ -45,6 +45,7 @@ __all__ = [
     "can_batch",
     "check_form",
     "circuit_for",
+    "fewest_for_a_batch",
     "fold_weights",
     "plan_for",
 ]
@@ -87,6 +88,13 @@ def check_form(form: str, protocol: str) -> None:
 def can_batch(protocol: str, head: str) -> bool:
     """Whether many texts may share a request."""
     return PROTOCOL_FACTS[protocol].batches and head == BATCH_HEAD
+
+
+def fewest_for_a_batch(batch: Plan, single: Plan) -> int:
+    """How many texts a batch is expected to be faster from; as many as it holds if it never is."""
+    most = int(batch.options["sentences"])
+    counts = range(1, most)
+    return next((count for count in counts if batching_is_faster(batch, single, count)), most)
 
 
 def fold_weights(weights: EncoderWeights) -> Folded:

@@ -13,7 +13,6 @@ import numpy as np
 
 from thex_hf.backends.base import EvaluationKeys, SlotBackend
 from thex_hf.backends.registry import get_backend
-from thex_hf.circuits.dispatch import batching_is_faster
 from thex_hf.circuits.plan import Plan
 from thex_hf.ckks.engine import ClientEngine, Vector
 from thex_hf.client.plans import Plans, ServerPlans
@@ -253,7 +252,7 @@ class Client:
         plan = self.plans.batch(size)
         if plan is None or self.packing == "batch":
             return plan
-        return plan if batching_is_faster(plan, self.plan(size), texts, processes) else None
+        return plan if self.plans.pays(size, texts, processes) else None
 
     def _run(self, plan: Plan, texts: Sequence[Vector], *, batch: bool) -> Result:
         """One request, again where the server lost it."""

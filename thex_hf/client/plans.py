@@ -36,6 +36,16 @@ class Plans(Protocol):
         """For many texts of that length in one request; None: it takes each by itself."""
         ...
 
+    def pays(self, tokens: int, texts: int, processes: int) -> bool:
+        """Whether so many texts of that length are expected sooner in batches.
+
+        Args:
+            tokens: of each; there is a plan for a batch of them.
+            texts: how many.
+            processes: that compute side by side.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class ModelFacts:
@@ -101,10 +111,13 @@ class ServerPlans:
     Args:
         singles: for one text, by padded length, the shortest first.
         batches: for many texts of one padded length.
+        batch_from: the fewest texts of a padded length that the server expects to do sooner in a
+            batch; it alone knows what a circuit costs. Where it does not say, a full batch.
     """
 
     singles: Mapping[int, Plan]
     batches: Mapping[int, Plan]
+    batch_from: Mapping[int, int]
 
     @classmethod
     def read(cls, info: Any) -> ServerPlans:
@@ -121,8 +134,14 @@ class ServerPlans:
         check_alike(singles)
         batches = [read_plan(plan) for plan in _plans_in(info, "batches", needed=False)]
         check_alike([*singles[:1], *batches], batches=True)
-        return cls(*({plan.shape.tokens: plan for plan in sorted(plans, key=_tokens)}
-                     for plans in (singles, batches)))  # fmt: skip
+        one, many = (
+            {plan.shape.tokens: plan for plan in sorted(plans, key=_tokens)}
+            for plans in (singles, batches)
+        )
+        fewest = {
+            size: _fewest(info, size, plan.options["sentences"]) for size, plan in many.items()
+        }
+        return cls(one, many, fewest)
 
     @property
     def protocol(self) -> str:
@@ -168,6 +187,10 @@ class ServerPlans:
     def batch(self, tokens: int) -> Plan | None:
         """For many texts of the bucket that takes ``tokens`` tokens, if the server has one."""
         return self.batches.get(self.size(tokens))
+
+    def pays(self, tokens: int, texts: int, processes: int) -> bool:
+        """Whether the server expects so many texts sooner in batches; see :class:`Plans`."""
+        return texts >= processes * self.batch_from[self.size(tokens)]
 
 
 def check_alike(plans: Sequence[Plan], *, batches: bool = False) -> None:
@@ -216,6 +239,15 @@ def _short(value: Any) -> str:
 
 def _tokens(plan: Plan) -> int:
     return plan.shape.tokens
+
+
+def _fewest(info: Mapping[str, Any], size: int, most: int) -> int:
+    """How many texts a batch pays from, as the server says; a wrong number costs time only."""
+    numbers = info.get("batch_from")
+    number = numbers.get(str(size), most) if isinstance(numbers, Mapping) else most
+    if type(number) is not int or not 1 <= number <= most:
+        raise WireError(f"the server says that a batch pays from {str(number)[:40]} texts on")
+    return number
 
 
 def _plans_in(info: Any, name: str, *, needed: bool = True) -> list[Any]:

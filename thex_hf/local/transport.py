@@ -8,6 +8,7 @@ from typing import Any
 
 from thex_hf._progress import progress
 from thex_hf.backends.base import EvaluationKeys
+from thex_hf.circuits.dispatch import batching_is_faster
 from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.shape import bucket
 from thex_hf.serving.engine_cache import KeysName
@@ -42,6 +43,13 @@ class LocalPlans:
     def batch(self, tokens: int) -> Plan | None:
         """For many texts in one request, where the model allows it. Raises as :meth:`single`."""
         return self.server.batch_plan(bucket(tokens))
+
+    def pays(self, tokens: int, texts: int, processes: int) -> bool:
+        """Whether so many texts are expected sooner in batches, by what the circuits cost."""
+        batch = self.batch(tokens)
+        return batch is not None and batching_is_faster(
+            batch, self.single(tokens), texts, processes
+        )
 
 
 @dataclass(eq=False)

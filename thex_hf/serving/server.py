@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from thex_hf.backends.base import EvaluationKeys, SlotBackend
-from thex_hf.circuits.dispatch import batch_plan_for, can_batch, check_form, circuit_for, plan_for
+from thex_hf.circuits.dispatch import (
+    batch_plan_for,
+    can_batch,
+    check_form,
+    circuit_for,
+    fewest_for_a_batch,
+    plan_for,
+)
 from thex_hf.circuits.parallel import SEQUENTIAL, ParallelRunner
 from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.planning import encode_weights
@@ -153,17 +160,21 @@ class ThexServer:
 
     def info(self) -> dict[str, Any]:
         """What a client must know before it makes keys, as JSON values."""
-        offered = [("plans", self._singles)] + [("batches", self._batches)] * self.batches
-        return {
+        told = {
             "format": VERSION,
             "backend": self.backend.name,
             "protocol": self.protocol,
             "model": self.weights.fingerprint(),
-            **{
-                name: {str(plan.shape.tokens): plan.to_json() for plan in plans.values()}
-                for name, plans in offered
-            },
+            "plans": {str(plan.shape.tokens): plan.to_json() for plan in self._singles.values()},
         }
+        if self.batches:
+            plans = {str(plan.shape.tokens): plan for plan in self._batches.values()}
+            told["batches"] = {tokens: plan.to_json() for tokens, plan in plans.items()}
+            told["batch_from"] = {
+                str(plan.shape.tokens): fewest_for_a_batch(plan, self._singles[size])
+                for size, plan in self._batches.items()
+            }
+        return told
 
     def served(self) -> Served:
         """What clients and carriers must know."""
