@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     page = make_page()
     if options.check:
-        print(f"protocols: {page.host.protocols}; engines: {page.host.engines}")
+        print(f"protocols: {page.servers.protocols}; engines: {page.servers.engines}")
         page.blocks()
         return
     page.launch(server_name=options.host, server_port=options.port)
