@@ -34,6 +34,13 @@ ROOMS = {
         "modeling",
         "tokens",
     },
+    "prepared": {
+        "backends.numerics",
+        "circuits.affine",
+        "circuits.polynomial",
+        "errors",
+        "weights",
+    },
     "protocol": {
         "_paths",
         "_progress",

@@ -25,7 +25,8 @@ def _norm(scale: Array, shift: Array, *, centred: bool) -> Affine:
     return Affine(scale[:, None] * (np.eye(size) - middle), shift)
 
 
-def _norms(layer: LayerWeights) -> tuple[Affine, Affine]:
+def norms(layer: LayerWeights) -> tuple[Affine, Affine]:
+    """The norms after attention and after the feed-forward part."""
     centred = terms_of(layer).centred
     return (
         _norm(layer.attention_scale, layer.attention_shift, centred=centred),
@@ -33,7 +34,7 @@ def _norms(layer: LayerWeights) -> tuple[Affine, Affine]:
     )
 
 
-def _pre_square(layer: LayerWeights, norm: Affine) -> tuple[Affine, Affine]:
+def pre_square(layer: LayerWeights, norm: Affine) -> tuple[Affine, Affine]:
     """``(up, down)`` around a bare square, acting on the stream before the first norm."""
     a, b, c = terms_of(layer).activation
     up = Affine(layer.up @ norm.weight, layer.up @ norm.bias + layer.up_bias + b / (2 * a))
@@ -43,21 +44,21 @@ def _pre_square(layer: LayerWeights, norm: Affine) -> tuple[Affine, Affine]:
 
 def fold_feed_forward(layer: LayerWeights, unit: float) -> FeedForward:
     """A layer before the last: its next stream is carried divided by ``unit``."""
-    return _ffn_into(layer, _norms(layer)[1], unit, diagonal=not terms_of(layer).centred)
+    return _ffn_into(layer, norms(layer)[1], unit, diagonal=not terms_of(layer).centred)
 
 
 def fold_token_head(weights: EncoderWeights) -> FeedForward:
     """The last FFN, with the classifier after its second norm."""
     layer = weights.layers[-1]
-    second = _norms(layer)[1]
+    second = norms(layer)[1]
     bias = weights.classifier @ second.bias + weights.classifier_bias
     return _ffn_into(layer, Affine(weights.classifier @ second.weight, bias), 1.0, diagonal=False)
 
 
 def _ffn_into(layer: LayerWeights, out: Affine, unit: float, *, diagonal: bool) -> FeedForward:
     """The FFN before a map ``out``, whose results are carried divided by ``unit``."""
-    first = _norms(layer)[0]
-    up, down = _pre_square(layer, first)
+    first = norms(layer)[0]
+    up, down = pre_square(layer, first)
     return FeedForward(
         up=_complex_halves(up),
         down=_half_reader(out.weight @ down.weight / (4 * 2 * unit)),
@@ -86,8 +87,8 @@ def _half_reader(weight: Array) -> Affine:
 def fold_cls_head(weights: EncoderWeights) -> Head:
     """The last FFN and the classifier of the [CLS] row, as quadratic forms."""
     layer = weights.layers[-1]
-    first, second = _norms(layer)
-    up, down = _pre_square(layer, first)
+    first, second = norms(layer)
+    up, down = pre_square(layer, first)
     reader = weights.classifier @ second.weight  # (labels, d), from before the last norm
     weight, bias = reader @ down.weight, reader @ (down.bias + first.bias)
     forms = np.einsum("km,mi,mj->kij", weight, up.weight, up.weight)

@@ -1,0 +1,87 @@
+"""The network of an encoder: what it computes, its round trips, and that shares agree with it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from prepared.tickets import NUMBERS, prepare, run
+from reference import polynomial_logits, random_polynomial_weights, random_weights
+
+from thex_hf.errors import PlanError
+from thex_hf.prepared.clear import ClearRun
+from thex_hf.prepared.folding import fold_network
+
+SIZES = {"hidden": 16, "heads": 2, "intermediate": 24, "labels": 3}
+CASES = [
+    {"layers": 2, "head": "cls", "power": 2},
+    {"layers": 1, "head": "cls", "power": 4, "centred": True},
+    {"layers": 2, "head": "tokens", "power": 2, "centred": True},
+    {"layers": 2, "head": "mean", "power": 6},
+]
+
+
+def weights_of(case, **sizes):
+    return random_polynomial_weights(**{**SIZES, **case, **sizes})
+
+
+def text(tokens, seed=0, hidden=16):
+    return np.random.default_rng(seed).normal(size=(tokens, hidden))
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_clear_network_computes_the_encoder(case):
+    weights = weights_of(case)
+    x = text(11)
+    logits = ClearRun(fold_network(weights, 16), NUMBERS).run(x)
+    expected = np.atleast_2d(polynomial_logits(weights, x))
+    assert np.abs(logits[: len(expected)] - expected).max() < 0.02
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_ticket_gives_the_clear_network_bit_for_bit(case):
+    weights = weights_of(case)
+    network = fold_network(weights, 16)
+    client_seeds, server_seeds, rows = prepare(network)
+    for ticket, tokens in enumerate((16, 3)):
+        x = text(tokens, ticket)
+        logits, seen, *_ = run(network, client_seeds[ticket], server_seeds[ticket], rows[ticket], x)
+        clear = ClearRun(network, NUMBERS, hats=seen).run(x)
+        true = tokens if weights.head == "tokens" else 1
+        assert (logits[:true] == clear[:true]).all()
+
+
+def test_round_trips_and_numbers_are_counted():
+    network = fold_network(weights_of({"layers": 3, "power": 2}), 16)
+    assert [len(products) for products in network.rounds] == [2, 1, 1, 1] * 3
+    client_seeds, server_seeds, rows = prepare(network, 1)
+    _, _, up, down = run(network, client_seeds[0], server_seeds[0], rows[0], text(5))
+    assert network.numbers_up == sum(a.size for part in up for a in part)
+    assert network.numbers_down == sum(a.size for part in down for a in part)
+    assert len(fold_network(weights_of({"layers": 2, "power": 6}), 16).rounds) == 12
+
+
+@pytest.mark.parametrize("which", ["query", "value", "output", "up", "down"])
+def test_extreme_weights_are_carried_or_refused(which):
+    weights = weights_of({"layers": 1})
+    layer = weights.layers[0]
+    large = replace(layer, **{which: getattr(layer, which) * 2.0**20})
+    with pytest.raises(PlanError, match="weights of"):
+        fold_network(replace(weights, layers=(large,)), 16)
+    tiny = replace(layer, **{which: getattr(layer, which) * 2.0**-30})
+    tiny_weights = replace(weights, layers=(tiny,))
+    x = text(4)
+    logits = ClearRun(fold_network(tiny_weights, 16), NUMBERS).run(x)
+    assert np.abs(logits[0] - polynomial_logits(tiny_weights, x)).max() < 0.02
+
+
+def test_the_the_x_form_is_refused():
+    with pytest.raises(PlanError, match="polynomial"):
+        fold_network(random_weights(layers=1, hidden=16, intermediate=16), 16)
+
+
+def test_a_value_that_wraps_is_counted():
+    network = fold_network(weights_of({"layers": 1}), 16)
+    ordinary, large = (ClearRun(network, NUMBERS) for _ in range(2))
+    ordinary.run(text(8))
+    large.run(100 * text(8))
+    assert 0 < ordinary.wrap_probability < 1e-4 < large.wrap_probability

@@ -1,0 +1,111 @@
+"""A network computed in the clear, on the integers that the two sides share.
+
+With the server's shares of a run it gives bit for bit what the protocol gave: all that shares
+decide is which way a cut number is rounded. Without them, they are drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from thex_hf.backends.numerics.modular import Words
+from thex_hf.prepared.field import Field, Integers, Reals
+from thex_hf.prepared.network import Linear, Network, Product, Remask, Step
+
+
+def inputs(network: Network, numbers: Field, embeddings: Reals) -> tuple[Words, Words]:
+    """A text ``(n, d)`` as the client enters it: padded embeddings, and one over ``n``."""
+    count = len(embeddings)
+    padded = np.zeros(network.embeddings.shape)
+    padded[:count] = embeddings
+    share = np.zeros(network.mask.shape)
+    share[:count] = 1.0 / count
+    return (
+        numbers.encode(padded, network.embeddings.bits),
+        numbers.encode(share, network.mask.bits),
+    )
+
+
+@dataclass
+class ClearRun:
+    """One text through a network.
+
+    Args:
+        network: what to compute.
+        numbers: modulo which prime.
+        hats: the server's share of every number before it is cut, by the name of the value; where
+            one is missing it is drawn.
+        wrap_probability: set by :meth:`run`: the sum, over all cut numbers, of how likely they are
+            to wrap around.
+        largest: set by :meth:`run`: the largest absolute value of each step, as a real number.
+    """
+
+    network: Network
+    numbers: Field
+    hats: Mapping[str, Words] = field(default_factory=dict)
+    wrap_probability: float = field(init=False, default=0.0)
+    largest: dict[str, float] = field(init=False, default_factory=dict)
+
+    def run(self, embeddings: Reals) -> Reals:
+        """The logits ``(rows, labels)`` of a text's embeddings ``(n, d)``."""
+        network, held = self.network, {}
+        held[network.embeddings.name], held[network.mask.name] = inputs(
+            network, self.numbers, embeddings
+        )
+        for step in network.steps:
+            held[step.out.name] = out = self._step(step, held)
+            values = np.abs(self.numbers.decode(out, step.out.bits))
+            self.largest[step.out.name] = float(values.max())
+        return self.numbers.decode(held[network.logits.name], network.logits.bits)
+
+    def _step(self, step: Step, held: Mapping[str, Words]) -> Words:
+        numbers = self.numbers
+        if isinstance(step, Linear):
+            total = linear(numbers, step, held)
+            return numbers.add(
+                self._cut(total, step.out.name, step.shift),
+                np.broadcast_to(numbers.of(step.bias), step.out.shape),
+            )
+        if isinstance(step, Product):
+            total = step.form.apply(numbers, held[step.left.name], held[step.right.name])
+            return with_constant(numbers, step, self._cut(total, step.out.name, step.shift))
+        if isinstance(step, Remask):
+            return held[step.source.name]
+        return row_sum(numbers, held[step.source.name])
+
+    def _cut(self, total: Words, name: str, shift: int) -> Words:
+        """What both sides' shares of ``total`` give when each is cut."""
+        numbers = self.numbers
+        self.wrap_probability += float(np.abs(numbers.centred(total)).sum() / numbers.prime)
+        hat = self.hats[name] if name in self.hats else numbers.uniform(total.shape)
+        r = numbers.subtract(total, hat)
+        return numbers.add(numbers.truncate_hat(hat, shift), numbers.truncate_mask(r, shift))
+
+
+def linear(numbers: Field, step: Linear, held: Mapping[str, Words]) -> Words:
+    """The weighted sum of a step, before it is cut; leading axes are kept."""
+    total: Words | None = None
+    for value, weights in step.terms:
+        part = numbers.weigh(weights, held[value.name][..., : step.rows, :])
+        total = part if total is None else numbers.add(total, part)
+    assert total is not None
+    return total
+
+
+def with_constant(numbers: Field, step: Product, out: Words) -> Words:
+    """The constant added."""
+    if step.constant is None:
+        return out
+    constant: Integers = step.constant
+    return numbers.add(out, np.broadcast_to(numbers.of(constant), out.shape))
+
+
+def row_sum(numbers: Field, rows: Words) -> Words:
+    """``(..., n, k)`` to ``(..., 1, k)``."""
+    total = rows[..., :1, :]
+    for row in range(1, rows.shape[-2]):
+        total = numbers.add(total, rows[..., row : row + 1, :])
+    return total

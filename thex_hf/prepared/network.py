@@ -1,0 +1,194 @@
+"""A network of linear maps and products on shared fixed-point numbers.
+
+One description, from which everything else follows: what it computes in clear, what a ticket must
+hold, what crosses, and in how many round trips.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+
+from thex_hf.prepared.field import Integers
+from thex_hf.prepared.forms import Form, Shape
+
+
+@dataclass(frozen=True)
+class Value:
+    """A shared array.
+
+    Args:
+        name: unique in its network.
+        shape: for one text.
+        bits: after the binary point.
+    """
+
+    name: str
+    shape: Shape
+    bits: int
+
+    @property
+    def size(self) -> int:
+        """How many numbers."""
+        return int(np.prod(self.shape))
+
+
+@dataclass(frozen=True)
+class Linear:
+    """``out = sum_i x_i @ W_i.T + bias``, cut by ``shift`` bits; no message.
+
+    Args:
+        out: ``(rows, o)``.
+        terms: inputs, whose masks the client has drawn, and integer weights ``(o, k)``.
+        bias: ``(o,)`` integers, at the bits of ``out``.
+        shift: bits that are cut off.
+    """
+
+    out: Value
+    terms: tuple[tuple[Value, Integers], ...]
+    bias: Integers
+    shift: int
+
+    @property
+    def inputs(self) -> tuple[Value, ...]:
+        """What it reads."""
+        return tuple(value for value, _ in self.terms)
+
+    @property
+    def rows(self) -> int:
+        """Rows of the inputs that are read: the first ones."""
+        return self.out.shape[0]
+
+
+@dataclass(frozen=True)
+class Remask:
+    """The same number under a new uniform mask: one number from client to server, no round trip."""
+
+    out: Value
+    source: Value
+
+    @property
+    def inputs(self) -> tuple[Value, ...]:
+        """What it reads."""
+        return (self.source,)
+
+
+@dataclass(frozen=True)
+class RowSum:
+    """``(n, k)`` to the sum of its rows, ``(1, k)``; free."""
+
+    out: Value
+    source: Value
+
+    @property
+    def inputs(self) -> tuple[Value, ...]:
+        """What it reads."""
+        return (self.source,)
+
+
+@dataclass(frozen=True)
+class Product:
+    """``out = form(left, right)`` cut by ``shift`` bits, plus a constant: one round trip.
+
+    Args:
+        out: under a new uniform mask.
+        form: which product.
+        left, right: its factors, the same one for a square.
+        shift: bits that are cut off.
+        constant: integers at the bits of ``out``, of a shape that numpy spreads; None: none.
+    """
+
+    out: Value
+    form: Form
+    left: Value
+    right: Value
+    shift: int
+    constant: Integers | None = None
+
+    @property
+    def inputs(self) -> tuple[Value, ...]:
+        """What it reads."""
+        return (self.left, self.right)
+
+    @property
+    def revealed(self) -> dict[str, Value]:
+        """The factors that the server reveals under a mask, by side."""
+        if self.form.left_is_clients:
+            return {"right": self.right}
+        return (
+            {"left": self.left} if self.form.symmetric else {"left": self.left, "right": self.right}
+        )
+
+
+Step: TypeAlias = Linear | Remask | RowSum | Product
+
+
+@dataclass(frozen=True)
+class Network:
+    """Steps in an order in which they can run.
+
+    Args:
+        embeddings: the input ``(S, d)``.
+        mask: what the client knows of each token, ``(S,)``: one over the number of true tokens, 0
+            for padding.
+        steps: the computation.
+        logits: its result ``(rows, labels)``.
+    """
+
+    embeddings: Value
+    mask: Value
+    steps: tuple[Step, ...]
+    logits: Value
+    model: str = field(default="", repr=False)
+
+    @property
+    def linears(self) -> list[Linear]:
+        """Linear maps in order."""
+        return [step for step in self.steps if isinstance(step, Linear)]
+
+    @property
+    def products(self) -> list[Product]:
+        """Products in order."""
+        return [step for step in self.steps if isinstance(step, Product)]
+
+    @property
+    def remasks(self) -> list[Remask]:
+        """New masks in order."""
+        return [step for step in self.steps if isinstance(step, Remask)]
+
+    @property
+    def fresh(self) -> list[Value]:
+        """The values whose masks the client draws."""
+        made = [step.out for step in self.steps if isinstance(step, Remask | Product)]
+        return [self.embeddings, self.mask, *made]
+
+    @cached_property
+    def rounds(self) -> tuple[tuple[Product, ...], ...]:
+        """The products of each round trip: as many side by side as there can be."""
+        depth = {self.embeddings.name: 0, self.mask.name: 0}
+        rounds: list[list[Product]] = []
+        for step in self.steps:
+            at = max(depth[value.name] for value in step.inputs)
+            if isinstance(step, Product):
+                rounds += [[] for _ in range(at + 1 - len(rounds))]
+                rounds[at].append(step)
+                at += 1
+            depth[step.out.name] = at
+        return tuple(map(tuple, rounds))
+
+    @property
+    def numbers_up(self) -> int:
+        """Numbers from client to server for one text."""
+        request = self.embeddings.size + self.mask.size
+        remasked = sum(step.out.size for step in self.remasks)
+        return request + remasked + sum(step.out.size for step in self.products)
+
+    @property
+    def numbers_down(self) -> int:
+        """Numbers from server to client for one text."""
+        return self.logits.size + sum(
+            value.size for step in self.products for value in step.revealed.values()
+        )
