@@ -35,7 +35,8 @@ ROOMS = {
         "tokens",
     },
     "prepared": {
-        "backends.numerics",
+        "backends",
+        "ckks",
         "circuits.affine",
         "circuits.polynomial",
         "errors",

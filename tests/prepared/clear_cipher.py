@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from thex_hf.backends.numerics.modular import Words
+from thex_hf.prepared.bfv.slots import from_slots, to_slots
 from thex_hf.prepared.field import Field
-from thex_hf.prepared.slots import from_slots, to_slots
 
 
 class ClearCipher:
@@ -31,13 +31,12 @@ class ClearCipher:
         return self.numbers.add(one, other)
 
     def cross(self, plain: Words, inputs: Words) -> Words:
-        batch = plain.shape[2]
-        columns = np.moveaxis(from_slots(inputs, batch), 1, 0)  # (B, k, a)
-        out = self.numbers.matmul(np.moveaxis(plain, 2, 0), columns)
+        columns = np.moveaxis(from_slots(inputs, self.degree // plain.shape[2]), 1, 0)
+        out = self.numbers.matmul(np.moveaxis(plain, 2, 0), columns)  # (B, o, a)
         return to_slots(np.moveaxis(out, 1, 0))
 
-    def finish_linear(self, outputs: Words, masks: Words, weights: np.ndarray) -> list[bytes]:
-        return self.encrypt(self.numbers.add(outputs, masks))
+    def times(self, plain: Words, inputs: Words) -> Words:
+        return self.numbers.multiply(plain, inputs)
 
-    def finish_cross(self, outputs: Words, masks: Words, terms: int) -> list[bytes]:
+    def finish(self, outputs: Words, masks: Words, noise_bits: int) -> list[bytes]:
         return self.encrypt(self.numbers.add(outputs, masks))

@@ -3,6 +3,7 @@
 import numpy as np
 from prepared.clear_cipher import ClearCipher
 
+from thex_hf.prepared.bfv.parameters import BfvParameters
 from thex_hf.prepared.field import Field
 from thex_hf.prepared.jobs import Batch
 from thex_hf.prepared.masks import ticket_seed
@@ -12,15 +13,16 @@ from thex_hf.prepared.rows import RowLayout
 
 PRIME = 576460752303210497  # 59 bits, 1 modulo 2 * 8192
 NUMBERS = Field(PRIME)
+SMALL = BfvParameters(ring_degree=1024)  # of no ciphertext
 
 
-def prepare(network, tickets=2, degree=1024, cipher=None, numbers=NUMBERS):
+def prepare(network, tickets=2, parameters=SMALL, cipher=None, numbers=NUMBERS):
     """Seeds of both sides and the client's rows."""
-    batch = Batch(network, degree, tickets)
+    batch = Batch(network, parameters, tickets)
     client_seeds = [ticket_seed(b"client" + bytes(26), n) for n in range(tickets)]
     server_seeds = [ticket_seed(b"server" + bytes(26), n) for n in range(tickets)]
     rows = np.zeros((tickets, RowLayout(network).numbers), np.uint64)
-    cipher = cipher or (ClearCipher(numbers, degree),) * 2
+    cipher = cipher or (ClearCipher(numbers, parameters.ring_degree),) * 2
     client = ClientPreparation(batch, numbers, cipher[0], client_seeds, rows)
     server = ServerPreparation(batch, numbers, cipher[1], server_seeds)
     for job in batch.jobs:

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TypeAlias
 
 from thex_hf.errors import PlanError
+from thex_hf.prepared.bfv.parameters import BfvParameters
 from thex_hf.prepared.forms import CrossTerm
 from thex_hf.prepared.masks import factor_shapes
 from thex_hf.prepared.network import Linear, Network, Product, Value
@@ -116,24 +117,33 @@ class Batch:
 
     Args:
         network: that the tickets are for.
-        ring_degree: N of the ciphertexts.
-        tickets: how many; None: as many as fill a ciphertext.
+        parameters: of the ciphertexts.
+        tickets: how many, at most :attr:`most`.
+
+    Raises:
+        PlanError: no ticket, or too many.
     """
 
     network: Network
-    ring_degree: int
+    parameters: BfvParameters
     tickets: int
-
-    @staticmethod
-    def full(network: Network, ring_degree: int) -> Batch:
-        """As many tickets as fill the slots. Raises PlanError: not even one does."""
-        return Batch(network, ring_degree, ring_degree // network.embeddings.shape[0])
 
     def __post_init__(self) -> None:
         """Check the number of tickets."""
-        most = self.ring_degree // self.network.embeddings.shape[0]
-        if not 1 <= self.tickets <= most:
-            raise PlanError(f"a batch has 1 to {most} tickets of this length, not {self.tickets}")
+        if not 1 <= self.tickets <= self.most:
+            raise PlanError(
+                f"a batch has 1 to {self.most} tickets of this length, not {self.tickets}"
+            )
+
+    @property
+    def most(self) -> int:
+        """The tickets that fill a ciphertext; fewer cost as much."""
+        return self.ring_degree // self.rows
+
+    @property
+    def ring_degree(self) -> int:
+        """N: slots of a ciphertext."""
+        return self.parameters.ring_degree
 
     @property
     def rows(self) -> int:

@@ -13,12 +13,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from thex_hf.backends.numerics.modular import Words
+from thex_hf.prepared.bfv.noise import cross_bits, linear_bits
+from thex_hf.prepared.bfv.slots import from_slots, to_slots
 from thex_hf.prepared.field import Field
 from thex_hf.prepared.jobs import Batch, Chunk, Job, LinearJob, ProductJob
 from thex_hf.prepared.masks import ClientMasks, ServerMasks
 from thex_hf.prepared.network import Linear, Value
 from thex_hf.prepared.rows import RowLayout
-from thex_hf.prepared.slots import from_slots, to_slots
 
 
 class ClientCipher(Protocol):
@@ -52,12 +53,12 @@ class ServerCipher(Protocol):
         """``P`` ``(o, k, B)`` times ``k`` ciphertexts: ``o`` of them, see :class:`CrossTerm`."""
         ...
 
-    def finish_linear(self, outputs: Any, masks: Words, weights: Any) -> list[bytes]:
-        """Blind, mask by ``masks`` ``(n, N)``, and shorten what goes to the client."""
+    def times(self, plain: Words, inputs: Any) -> Any:
+        """``(n, N)`` slots times ``n`` ciphertexts, one by one."""
         ...
 
-    def finish_cross(self, outputs: Any, masks: Words, terms: int) -> list[bytes]:
-        """The same for sums of ``terms`` products with uniform plaintexts."""
+    def finish(self, outputs: Any, masks: Words, noise_bits: int) -> list[bytes]:
+        """Add masks ``(n, N)``, hide how the outputs came about, and serialise them."""
         ...
 
 
@@ -138,7 +139,7 @@ class ClientPreparation:
 
     def _take_term(self, job: ProductJob, chunk: Chunk, slots: Words) -> None:
         layout = job.terms[chunk.part]
-        values = from_slots(slots, layout.batch).reshape(-1, layout.o, layout.batch, layout.width)
+        values = from_slots(slots, layout.width).reshape(-1, layout.o, layout.batch, layout.width)
         out = self._gathered(job, chunk.part)
         flat = out.reshape(-1, layout.o, layout.a)
         part = np.moveaxis(values, 1, 2).reshape(-1, layout.o, layout.width)[..., : layout.a]
@@ -220,7 +221,7 @@ class ServerPreparation:
                 total = part if total is None else self.cipher.add(total, part)
                 start += len(block)
         whole = np.hstack([weights[rows] for _, weights in step.terms])
-        return self.cipher.finish_linear(total, self._linear_masks(step, chunk), whole)
+        return self.cipher.finish(total, self._linear_masks(step, chunk), linear_bits(whole))
 
     def _linear_masks(self, step: Linear, chunk: Chunk) -> Words:
         """Negative masks, uniform in the slots that no ticket uses too."""
@@ -246,11 +247,17 @@ class ServerPreparation:
         # uniform where no instance is, too: a client may have put something there
         hidden = self.numbers.uniform((*room, layout.width))
         slots = to_slots(np.moveaxis(_grouped(self.numbers.negative(masks), chunk, hidden), 2, 1))
-        loaded, out = self.cipher.load(data), []
+        noise = cross_bits(self.batch.parameters, layout.k, layout.width)
+        loaded = self.cipher.load(data)
+        if layout.k == layout.width == 1:
+            factors = to_slots(np.moveaxis(plain, 2, 1)).reshape(chunk.down, -1)
+            products = self.cipher.times(factors, np.repeat(loaded, layout.o, axis=0))
+            return self.cipher.finish(products, slots.reshape(chunk.down, -1), noise)
+        out = []
         for group in range(chunk.stop - chunk.start):
             inputs = loaded[group * layout.k : (group + 1) * layout.k]
             outputs = self.cipher.cross(np.moveaxis(plain[group], 0, 2), inputs)
-            out += self.cipher.finish_cross(outputs, slots[group], layout.k)
+            out += self.cipher.finish(outputs, slots[group], noise)
         return out
 
 

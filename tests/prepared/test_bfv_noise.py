@@ -1,0 +1,68 @@
+"""The bounds on noise hold, and are not far off; flooding that does not fit is refused."""
+
+import numpy as np
+import pytest
+from bfv_pair import DEGREE, PARAMETERS, fresh, noise_of, server, uniform
+
+from thex_hf.errors import PlanError
+from thex_hf.prepared.bfv import noise
+from thex_hf.prepared.bfv.parameters import BfvParameters
+
+INPUTS = 4
+
+
+def summed(parts):
+    primes = np.array(server()._context.seal.primes, np.uint64)[:, None]
+    total = next(parts)
+    for part in parts:
+        total = (total + part) % primes
+    return total
+
+
+@pytest.mark.parametrize("terms", [1, 64, 512, 4096])
+def test_linear_maps(terms):
+    inputs = fresh(uniform(1, INPUTS, DEGREE))
+    weights = np.random.default_rng(terms).integers(-1023, 1024, (1, terms))
+    rows = [weights[:, k : k + INPUTS] for k in range(0, terms, INPUTS)]
+    made = summed(server().linear(row, inputs[: row.shape[1]])[0] for row in rows)
+    bits = noise.linear_bits(weights)
+    assert bits - 12 < noise_of(made) <= bits
+
+
+@pytest.mark.parametrize("width", [32, 128])
+@pytest.mark.parametrize("terms", [1, 64, 512, 4096])
+def test_products_of_instances(terms, width):
+    inputs = np.resize(fresh(uniform(2, INPUTS, DEGREE)), (min(terms, 64), 2, 3, DEGREE))
+    plain = [uniform(seed, 1, len(inputs), DEGREE // width) for seed in range(terms // len(inputs))]
+    bits = noise.cross_bits(PARAMETERS, terms, width)
+    made = summed(server().cross(one, inputs)[0] for one in plain)
+    assert bits - 8 < noise_of(made) <= bits
+
+
+def test_products_slot_by_slot():
+    made = server().times(uniform(3, 1, DEGREE), fresh(uniform(4, 1, DEGREE)))
+    bits = noise.cross_bits(PARAMETERS, 1, 1)
+    assert bits - 6 < noise_of(made[0]) <= bits
+
+
+def test_a_server_s_encryption_of_zero_has_less():
+    zero = server()._zero()
+    server()._context.seal.evaluator.transform_to_ntt_inplace(zero)
+    assert noise_of(server()._form.read(zero)) <= 14
+
+
+def test_flooding_fits_every_plan_that_is_used():
+    for terms in (1, 64, 512, 768):
+        for width in (1, 32, 128):
+            noise.check_bits(PARAMETERS, noise.cross_bits(PARAMETERS, terms, width))
+
+
+def test_flooding_that_does_not_fit_is_refused():
+    slots = uniform(0, 1, DEGREE)
+    inputs, most = fresh(slots), noise.most_bits(PARAMETERS)
+    for bits in (most + 1, 100, 0):
+        with pytest.raises(PlanError, match="fit"):
+            server().finish(inputs, slots, bits)
+    assert most + noise.FLOOD_BITS == noise.flood_bits(PARAMETERS)
+    with pytest.raises(PlanError, match="room"):
+        noise.flood_bits(BfvParameters(prime_bits=(36, 36, 60)))

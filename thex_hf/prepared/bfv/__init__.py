@@ -1,0 +1,1 @@
+"""BFV by SEAL: exact arithmetic modulo a prime on encrypted slots, for the preparation."""

@@ -1,0 +1,120 @@
+"""Matrix products modulo a prime of up to 60 bits, by float64 products of balanced pieces.
+
+A number below the prime is cut into digits between ``-2**(w-1)`` and ``2**(w-1)``, the top one
+up to twice that; products of digits, summed over the terms, are whole numbers below ``2**53``
+and so exact in float64 (see :func:`thex_hf.backends.numerics.modular.products_are_exact`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thex_hf.backends.numerics.modular import Reals, Words, product
+from thex_hf.errors import PlanError
+
+Signed = NDArray[np.int64]
+
+MOST_WEIGHT = 1 << 15
+_EXACT_BITS = 53
+_HALF, _THIRD = 30, 20  # bits of a digit, of two or of three
+_MOST_PRODUCTS = 1 << 11  # terms: sums of two digits are below 2**21, their products 2**42
+
+
+def digits(words: Words, width: int, count: int) -> list[Reals]:
+    """Balanced digits of ``width`` bits, lowest first."""
+    half = 1 << (width - 1)
+    shifted = words + np.uint64(sum(half << (width * i) for i in range(count)))
+    mask, parts = np.uint64((1 << width) - 1), []
+    for i in range(count):
+        part = shifted >> np.uint64(width * i) if i else shifted
+        part = part & mask if i < count - 1 else part
+        real = part.astype(np.float64)
+        real -= half
+        parts.append(real)
+    return parts
+
+
+def joined(sums: Sequence[Reals], width: int, prime: int) -> Words:
+    """``sum(sums[i] * 2**(width * i))`` modulo ``prime``, each a whole number below 2**53."""
+    step, divisor = float(1 << width) / prime, np.int64(prime)
+    *rest, real = sums
+    total: Signed = real.astype(np.int64)
+    while rest:
+        quotient = np.rint(real * step).astype(np.int64)
+        with np.errstate(over="ignore"):  # only the difference counts, and it is small
+            quotient *= divisor
+            total <<= np.int64(width)
+            total -= quotient
+        total += rest.pop().astype(np.int64)
+        if rest:
+            real = total.astype(np.float64)
+    total += divisor & (total >> np.int64(63))
+    return total.view(np.uint64)
+
+
+def linear(weights: Signed, inputs: Words, primes: Sequence[int]) -> Words:
+    """``weights @ inputs`` modulo each prime.
+
+    Shape:
+        weights: ``(m, n)``; inputs: ``(n, 2, L, N)``; result ``(m, 2, L, N)``.
+
+    Raises:
+        PlanError: shapes that do not belong together, or a weight of more than 15 bits.
+    """
+    if weights.ndim != 2 or inputs.ndim != 4 or weights.shape[1] != len(inputs):
+        raise PlanError(f"linear: weights {weights.shape} do not fit inputs {inputs.shape}")
+    most = int(np.abs(weights).max(initial=0))
+    if most >= MOST_WEIGHT:
+        raise PlanError(f"linear takes weights below {MOST_WEIGHT}, got {most}")
+    terms = 1 << (_EXACT_BITS - _HALF - max(1, most.bit_length()))
+    factors, out = (
+        weights.astype(np.float64),
+        np.empty((len(weights), *inputs.shape[1:]), np.uint64),
+    )
+    for part in range(inputs.shape[1]):
+        for limb, prime in enumerate(primes):
+            sums: list[Reals] = []
+            for start in range(0, max(1, len(inputs)), terms):
+                rows = slice(start, start + terms)
+                low, high = digits(inputs[rows, part, limb], _HALF, 2)
+                made = [product(factors[:, rows], low), product(factors[:, rows], high)]
+                sums = [*sums, *made]
+            total = joined(sums[:2], _HALF, prime)
+            for i in range(2, len(sums), 2):
+                total = (total + joined(sums[i : i + 2], _HALF, prime)) % np.uint64(prime)
+            out[:, part, limb] = total
+    return out
+
+
+def batched(left: Words, right: Words, prime: int) -> Words:
+    """Matrix products ``(..., O, K) @ (..., K, C)`` modulo ``prime``, both below it."""
+    terms = left.shape[-1]
+    chunks = math.ceil(terms / _MOST_PRODUCTS)
+    total = _batched(left[..., :_MOST_PRODUCTS], right[..., :_MOST_PRODUCTS, :], prime)
+    for chunk in range(1, chunks):
+        span = slice(chunk * _MOST_PRODUCTS, (chunk + 1) * _MOST_PRODUCTS)
+        total += _batched(left[..., span], right[..., span, :], prime)
+        total %= np.uint64(prime)
+    return total
+
+
+def _batched(left: Words, right: Words, prime: int) -> Words:
+    """Six products in place of nine (Karatsuba and Ofman, 1962)."""
+    a0, a1, a2 = digits(left, _THIRD, 3)
+    b0, b1, b2 = digits(right, _THIRD, 3)
+    first, second, third = product(a0, b0), product(a1, b1), product(a2, b2)
+    mixed = product(a0 + a1, b0 + b1)
+    mixed -= first
+    mixed -= second
+    outer = product(a0 + a2, b0 + b2)
+    outer -= first
+    outer -= third
+    outer += second
+    upper = product(a1 + a2, b1 + b2)
+    upper -= second
+    upper -= third
+    return joined([first, mixed, outer, upper, third], _THIRD, prime)
