@@ -11,6 +11,7 @@ from scipy import stats
 from thex_hf.errors import RangeError
 from thex_hf.prepared.folding import fold_network
 from thex_hf.prepared.forms import Context, Masked, Scores, Square, Times
+from thex_hf.prepared.network import Product, Value
 from thex_hf.prepared.rows import RowLayout
 
 SIZES = {"hidden": 16, "heads": 2, "intermediate": 24, "layers": 2}
@@ -102,7 +103,9 @@ def test_cross_terms_complete_a_product(form, left, right, extreme):
         b, r_b = a, r_a
     hat_a, hat_b = NUMBERS.subtract(a, r_a), NUMBERS.subtract(b, r_b)
     total = NUMBERS.add(form.apply(NUMBERS, hat_a, hat_b), form.apply(NUMBERS, r_a, r_b))
-    for term in form.terms():
+    for term in Product(
+        Value("z", (), 0), form, Value("a", left, 0), Value("b", right, 0), 0
+    ).terms:
         mine, yours = (hat_a, r_b) if term.server == "left" else (hat_b, r_a)
         out = NUMBERS.matmul(term.plain(mine), term.cipher(yours))
         part = term.joined(out)

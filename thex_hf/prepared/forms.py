@@ -48,6 +48,26 @@ class CrossTerm:
     joined: View
 
 
+def flattened(term: CrossTerm, instances: int, o: int) -> CrossTerm:
+    """The same term with each of the ``o`` rows of ``P`` as an instance, for ``C`` of one column.
+
+    The client repeats ``C`` for them, and no slots stay empty.
+    """
+
+    def plain(x: Words) -> Words:
+        p = term.plain(x)
+        return p.reshape(len(p), instances * o, 1, -1)
+
+    def cipher(x: Words) -> Words:
+        c = term.cipher(x)
+        return np.repeat(c, o, axis=1)
+
+    def joined(out: Words) -> Words:
+        return term.joined(out.reshape(len(out), instances, o, 1))
+
+    return CrossTerm(term.server, plain, cipher, joined)
+
+
 class Form(ABC):
     """A bilinear map of two arrays, with any number of leading axes."""
 

@@ -14,7 +14,6 @@ from typing import TypeAlias
 from thex_hf.errors import PlanError
 from thex_hf.prepared.bfv.parameters import BfvParameters
 from thex_hf.prepared.forms import CrossTerm
-from thex_hf.prepared.masks import factor_shapes
 from thex_hf.prepared.network import Linear, Network, Product, Value
 
 AT_ONCE = 64
@@ -166,7 +165,7 @@ class Batch:
     def product_jobs(self) -> tuple[ProductJob, ...]:
         """The second jobs: one for each product."""
         return tuple(
-            ProductJob(step, tuple(self._term(step, term) for term in step.form.terms()))
+            ProductJob(step, tuple(self._term(step, term) for term in step.terms))
             for step in self.network.products
         )
 
@@ -176,7 +175,7 @@ class Batch:
         return (*self.linear_jobs, *self.product_jobs)
 
     def _term(self, step: Product, term: CrossTerm) -> TermLayout:
-        (instances, o, k), (_, _, a) = factor_shapes(step, term)
+        (instances, o, k), (_, _, a) = step.term_shapes(term)
         width = 1 << (a - 1).bit_length()
         batch = self.ring_degree // width
         groups = -(-self.tickets * instances // batch)

@@ -14,7 +14,7 @@ import numpy as np
 
 from thex_hf.backends.numerics.modular import Words
 from thex_hf.prepared.field import Field
-from thex_hf.prepared.forms import CrossTerm, Shape
+from thex_hf.prepared.forms import Shape
 from thex_hf.prepared.network import Linear, Product, Value
 
 SEED_BYTES = 32
@@ -65,13 +65,13 @@ class ServerMasks:
 
     def of_term(self, step: Product, index: int) -> Words:
         """``s`` of a cross term: ``(tickets, instances, o, a)``."""
-        shape = term_shape(step, step.form.terms()[index])
-        return self._drawn(f"{step.out.name}/term{index}", shape)
+        (instances, o, _), (_, _, a) = step.term_shapes(step.terms[index])
+        return self._drawn(f"{step.out.name}/term{index}", (instances, o, a))
 
     def of_product(self, step: Product) -> Words:
         """The masks of all cross terms as the server's share of the product takes them."""
         total: Words | None = None
-        for index, term in enumerate(step.form.terms()):
+        for index, term in enumerate(step.terms):
             part = term.joined(self.of_term(step, index))
             total = part if total is None else self.numbers.add(total, part)
         assert total is not None
@@ -83,16 +83,3 @@ class ServerMasks:
 
 def _each(numbers: Field, seeds: Sequence[bytes], label: str, shape: Shape) -> Words:
     return np.stack([numbers.stream(seed, label, shape) for seed in seeds])
-
-
-def term_shape(step: Product, term: CrossTerm) -> Shape:
-    """``(instances, o, a)`` of a cross term of one ticket."""
-    plain, cipher = factor_shapes(step, term)
-    return (plain[0], plain[1], cipher[2])
-
-
-def factor_shapes(step: Product, term: CrossTerm) -> tuple[Shape, Shape]:
-    """``(instances, o, k)`` and ``(instances, k, a)`` of a cross term of one ticket."""
-    left, right = (np.empty((1, *value.shape), np.uint64) for value in (step.left, step.right))
-    mine, yours = (left, right) if term.server == "left" else (right, left)
-    return term.plain(mine).shape[1:], term.cipher(yours).shape[1:]

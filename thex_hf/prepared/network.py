@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 
 from thex_hf.prepared.field import Integers
-from thex_hf.prepared.forms import Form, Shape
+from thex_hf.prepared.forms import CrossTerm, Form, Shape, flattened
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,21 @@ class Product:
     def inputs(self) -> tuple[Value, ...]:
         """What it reads."""
         return (self.left, self.right)
+
+    @cached_property
+    def terms(self) -> tuple[CrossTerm, ...]:
+        """The cross terms that the preparation must find, each as wide in slots as it can be."""
+        out = []
+        for term in self.form.terms():
+            (instances, o, k), (_, _, a) = self.term_shapes(term)
+            out.append(flattened(term, instances, o) if a == 1 < min(o, k) else term)
+        return tuple(out)
+
+    def term_shapes(self, term: CrossTerm) -> tuple[Shape, Shape]:
+        """``(instances, o, k)`` of the server's matrix and ``(instances, k, a)`` of the client's."""
+        left, right = (np.empty((1, *value.shape), np.uint64) for value in (self.left, self.right))
+        mine, yours = (left, right) if term.server == "left" else (right, left)
+        return term.plain(mine).shape[1:], term.cipher(yours).shape[1:]
 
     @property
     def revealed(self) -> dict[str, Value]:

@@ -256,9 +256,22 @@ class ServerPreparation:
         out = []
         for group in range(chunk.stop - chunk.start):
             inputs = loaded[group * layout.k : (group + 1) * layout.k]
-            outputs = self.cipher.cross(np.moveaxis(plain[group], 0, 2), inputs)
+            factors = np.moveaxis(plain[group], 0, 2)  # (o, k, batch)
+            outputs = (
+                self._summed(self.cipher.times(to_slots(factors[0, ..., None]), inputs))
+                if layout.width == layout.o == 1
+                else self.cipher.cross(factors, inputs)
+            )
             out += self.cipher.finish(outputs, slots[group], noise)
         return out
+
+    def _summed(self, terms: Any) -> Any:
+        """The sum of some ciphertexts, alone."""
+        while len(terms) > 1:
+            half = len(terms) // 2
+            total = self.cipher.add(terms[:half], terms[half : 2 * half])
+            terms = np.concatenate([total, terms[2 * half :]])
+        return terms
 
 
 class _Drawn:
