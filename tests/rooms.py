@@ -38,6 +38,7 @@ ROOMS = {
         "backends",
         "ckks",
         "circuits.affine",
+        "circuits.plan",
         "circuits.polynomial",
         "errors",
         "weights",

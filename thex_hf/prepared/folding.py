@@ -67,7 +67,7 @@ class _Folder:
                 self.steps.append(Remask(x, out))
         if self.weights.head == "mean":
             out = self._mean(out, mask)
-        return Network(embeddings, mask, tuple(self.steps), out, self.weights.fingerprint())
+        return Network(embeddings, mask, tuple(self.steps), out)
 
     def _layer(
         self, number: int, layer: LayerWeights, x: Value, mask: Value, *, last: bool

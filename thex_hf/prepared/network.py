@@ -6,7 +6,7 @@ hold, what crosses, and in how many round trips.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
 
@@ -123,7 +123,7 @@ class Product:
         return tuple(out)
 
     def term_shapes(self, term: CrossTerm) -> tuple[Shape, Shape]:
-        """``(instances, o, k)`` of the server's matrix and ``(instances, k, a)`` of the client's."""
+        """``(instances, o, k)`` of the server's matrix, ``(instances, k, a)`` of the client's."""
         left, right = (np.empty((1, *value.shape), np.uint64) for value in (self.left, self.right))
         mine, yours = (left, right) if term.server == "left" else (right, left)
         return term.plain(mine).shape[1:], term.cipher(yours).shape[1:]
@@ -157,7 +157,6 @@ class Network:
     mask: Value
     steps: tuple[Step, ...]
     logits: Value
-    model: str = field(default="", repr=False)
 
     @property
     def linears(self) -> list[Linear]:

@@ -1,0 +1,120 @@
+"""A plan crosses without weights, and one that would not be safe to run is refused."""
+
+import copy
+import json
+
+import pytest
+from reference import random_polynomial_weights
+
+from thex_hf.errors import PlanError, WireError
+from thex_hf.prepared.plan import prepared_plan
+from thex_hf.prepared.steps import network_json, read_network
+
+WEIGHTS = random_polynomial_weights(layers=2, hidden=16, heads=2, intermediate=24, power=6)
+PLAN = prepared_plan(WEIGHTS, 32)
+
+
+def described():
+    return json.loads(json.dumps(PLAN.to_json()["network"]))
+
+
+def test_a_network_comes_back_from_its_json():
+    network = read_network(described())
+    assert network_json(network) == described()
+    assert [[p.out for p in r] for r in network.rounds] == [
+        [p.out for p in r] for r in PLAN.network.rounds
+    ]
+
+
+def test_ids_depend_on_all_that_is_shared():
+    same = prepared_plan(WEIGHTS, 32)
+    assert (same.id, same.key_set) == (PLAN.id, PLAN.key_set)
+    assert prepared_plan(WEIGHTS, 64).id != PLAN.id
+    other = random_polynomial_weights(layers=2, hidden=16, heads=2, intermediate=24, seed=1)
+    assert prepared_plan(other, 32).id != PLAN.id
+
+
+def test_the_figures_of_a_plan_hang_together():
+    told = PLAN.to_json()
+    assert told["rounds"] == 1 + 2 * 6
+    assert told["tickets"] == 8192 // 32
+    assert told["bytes"]["up"] == 8 * PLAN.network.numbers_up
+    assert told["ciphertexts"]["up"] == PLAN.batch.up
+    assert PLAN.facts.modulus_bits == 216
+
+
+def renamed(data):
+    data["steps"][3]["out"][0] = data["steps"][2]["out"][0]
+
+
+def clashing(data):
+    data["mask"][0] = "embeddings"
+
+
+def unknown(data):
+    data["steps"][0]["inputs"] = ["nothing"]
+
+
+def misshapen(data):
+    next(s for s in data["steps"] if s["kind"] == "scores")["out"][1] = [2, 32, 31]
+
+
+def huge(data):
+    data["steps"][0]["out"][1] = [32, 1 << 16]
+    data["steps"] += [
+        {"kind": "linear", "out": [f"x{n}", [32, 1 << 16], 13], "inputs": ["embeddings"]}
+        for n in range(200)
+    ]
+
+
+def other_kind(data):
+    data["steps"][0]["kind"] = "reveal"
+
+
+def cut_elsewhere(data):
+    next(s for s in data["steps"] if s["kind"] == "square")["shift"] += 1
+
+
+def unmasked(data):
+    """A linear map of a linear map: the client's share of the first is no uniform number."""
+    data["steps"][1]["inputs"] = [data["steps"][0]["out"][0]]
+
+
+def mask_squared(data):
+    square = next(s for s in data["steps"] if s["kind"] == "square")
+    square["inputs"] = ["mask", "mask"]
+
+
+def remasked_twice(data):
+    step = copy.deepcopy(next(s for s in data["steps"] if s["kind"] == "remask"))
+    step["out"][0] = "again"
+    data["steps"].append(step)
+
+
+def no_logits(data):
+    data["logits"] = "elsewhere"
+
+
+ALL = [
+    renamed, clashing, unknown, misshapen, huge, other_kind, cut_elsewhere, unmasked, mask_squared,
+    remasked_twice, no_logits,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", ALL, ids=lambda change: change.__name__)
+def test_a_network_that_does_not_hold_together_is_refused(change):
+    data = described()
+    change(data)
+    with pytest.raises(WireError, match="network of the prepared protocol"):
+        read_network(data)
+
+
+@pytest.mark.parametrize("data", [{}, {"steps": []}, {"embeddings": 3}])
+def test_what_is_no_network_is_refused(data):
+    with pytest.raises(WireError, match="network of the prepared protocol"):
+        read_network(data)
+
+
+def test_a_batch_has_no_more_tickets_than_slots():
+    with pytest.raises(PlanError, match="1 to 256"):
+        type(PLAN.batch)(PLAN.network, PLAN.parameters, 257)
