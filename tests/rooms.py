@@ -200,6 +200,7 @@ ROOMS = {
         "circuits",
         "ckks",
         "conversion.data",
+        "conversion.options",
         "conversion.sources",
         "conversion.training",
         "errors",
@@ -240,7 +241,7 @@ ROOMS = {
     "": {  # thex_hf/__init__.py
         "bundled",
         "conversion.calibration",
-        "conversion.pretrained",
+        "conversion.convert",
         "errors",
         "modeling",
         "pipelines",

@@ -159,7 +159,7 @@ def test_imports_by_name_are_few():
         ("demo.render", "PIL.Image"),
         ("reports.plots.canvas", "matplotlib.figure"),
         ("serving.keys.sql", "sqlalchemy"),
-        ("conversion.data.sets", "datasets"),
+        ("conversion.data.reading", "datasets"),
         ("conversion.sources.adapter", "peft"),
         ("evaluation.base", "datasets"),
         ("evaluation.base", "evaluate"),
@@ -168,7 +168,7 @@ def test_imports_by_name_are_few():
         ("evaluation.base", "seqeval.metrics"),
         ("evaluation.base", "seqeval.scheme"),
         ("evaluation.base", "sklearn.metrics"),
-        ("conversion.fingerprint", "thex_hf"),  # for its __version__, when a report is written
+        ("conversion.checkpoint", "thex_hf"),  # for its __version__, when a report is written
     }
 
 

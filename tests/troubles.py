@@ -26,7 +26,7 @@ from thex_hf.cli.texts import read_texts as read_given_texts
 from thex_hf.client.half import ClientHalf
 from thex_hf.client.http import open_transport
 from thex_hf.concrete import environment
-from thex_hf.conversion import checks, convert, options_from
+from thex_hf.conversion import convert, options_from, scores
 from thex_hf.conversion.checkpoint import Checkpoint
 from thex_hf.conversion.data.naming import align_labels
 from thex_hf.conversion.data.reading import LabelledTexts, read_texts
@@ -377,14 +377,14 @@ def nothing_runs_it():
     model = start_model(source, norm="affine")
     seen = dict.fromkeys(("value", "layer_out", "scores"), 1.0)
     model.config.ranges = [{**seen, "ffn_pre": 1.0}, {**seen, "ffn_pre": 4e6}]
-    checks.check_served(model)
+    scores.check_served(model)
 
 
 @under("The polynomials ran away")
 def ran_away():
-    checks.check_values([{"stream_in": 4.1, "ffn_pre": 9.7}, {"stream_in": 31.0, "scores": 5e6}])
+    scores.check_values([{"stream_in": 4.1, "ffn_pre": 9.7}, {"stream_in": 31.0, "scores": 5e6}])
 
 
 @under("Training diverged")
 def diverged():
-    checks.check_logits([torch.tensor([[float("nan"), 0.0]])], STAGES)
+    scores.check_logits([torch.tensor([[float("nan"), 0.0]])], STAGES)

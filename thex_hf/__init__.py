@@ -111,7 +111,7 @@ def __dir__() -> list[str]:
 
 
 def _convert(*args: Any, **settings: Any) -> str:
-    from thex_hf.conversion.pretrained import convert_pretrained
+    from thex_hf.conversion.convert import convert_pretrained
 
     return convert_pretrained(*args, **settings)
 

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import BertForSequenceClassification
 
+from thex_hf.conversion.options import FitOptions
 from thex_hf.conversion.training.batches import Batch, Encoded
-from thex_hf.conversion.training.fitting import FitOptions
 from thex_hf.conversion.training.trainer import fit
 
 SMOOTHING = 0.05

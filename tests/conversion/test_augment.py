@@ -6,9 +6,9 @@ from source_models import make_tokenizer
 from transformers import AutoTokenizer
 
 from thex_hf.conversion.data.reading import LabelledTexts, read_texts
+from thex_hf.conversion.options import FitOptions
 from thex_hf.conversion.training.augment import augment, drop_tokens, mix_texts, swap_tokens
 from thex_hf.conversion.training.batches import collate, encode
-from thex_hf.conversion.training.fitting import FitOptions
 
 A = ("good film", "a very fine plot the plot", "dull", "great the film")
 B = ("bad plot", "poor", "very very fine a film", "the good")

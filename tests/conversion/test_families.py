@@ -9,8 +9,7 @@ import torch
 import transformers
 
 from thex_hf.conversion.sources import family_of, head_of, registry, start_model, supported
-from thex_hf.conversion.sources.families import BERT
-from thex_hf.conversion.sources.family import Family, classes_of, layer_table
+from thex_hf.conversion.sources.families import BERT, Family, classes_of, layer_table
 from thex_hf.errors import ConversionError
 
 SIZES = {

@@ -10,8 +10,7 @@ from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thex_hf.conversion.data.files import read_file
-from thex_hf.conversion.data.reading import read_texts
+from thex_hf.conversion.data.reading import read_file, read_texts
 from thex_hf.errors import ConversionError, DataError
 
 NAMES = ["no", "yes"]

@@ -3,11 +3,11 @@ from transformers import AutoTokenizer, BertForSequenceClassification
 
 from thex_hf.conversion.checkpoint import Checkpoint
 from thex_hf.conversion.data.reading import read_texts
+from thex_hf.conversion.options import FitOptions, LossOptions
 from thex_hf.conversion.replacements import clamp_scales, copy_model, fit_least_squares
 from thex_hf.conversion.sources import start_model
 from thex_hf.conversion.training.batches import collate, encode, shuffled
-from thex_hf.conversion.training.fitting import FitOptions
-from thex_hf.conversion.training.losses import LossOptions, norm_loss, run
+from thex_hf.conversion.training.losses import norm_loss, run
 from thex_hf.conversion.training.stages import TrainingStage, distil_norms
 
 

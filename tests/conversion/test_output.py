@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from thex_hf.conversion import convert, output, save
+from thex_hf.conversion import convert, output
 from thex_hf.conversion.checkpoint import Checkpoint
 from thex_hf.conversion.data.reading import LabelledTexts
 from thex_hf.errors import ConversionError
@@ -179,7 +179,7 @@ def test_a_save_that_fails_leaves_the_old_conversion(here, over, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(save, "write_card", full)
+        patch.setattr(output, "write_card", full)
         with pytest.raises(ConversionError, match="No space left"):
             run("bert", "out", replace(over, seed=1))
     assert digests("out") == before

@@ -13,13 +13,13 @@ from typer.testing import CliRunner
 from thex_hf.cli.main import commands
 from thex_hf.conversion import ConversionOptions, FitOptions, PolynomialOptions, convert
 from thex_hf.conversion.checkpoint import Checkpoint
-from thex_hf.conversion.checks import check_learned, check_values
 from thex_hf.conversion.data.reading import read_texts
+from thex_hf.conversion.options import LossOptions
 from thex_hf.conversion.replacements import copy_polynomial, fit_replacements
-from thex_hf.conversion.scores import score
+from thex_hf.conversion.scores import check_learned, check_values, score
 from thex_hf.conversion.sources import start_model
 from thex_hf.conversion.training.batches import collate, encode, sample
-from thex_hf.conversion.training.losses import LossOptions, run
+from thex_hf.conversion.training.losses import run
 from thex_hf.conversion.training.stages import TrainingStage, distil_layers
 from thex_hf.conversion.training.trainer import fit
 from thex_hf.errors import ConversionError, OptionError

@@ -6,12 +6,10 @@ from source_models import make_tokenizer
 
 from thex_hf.conversion.checkpoint import Checkpoint
 from thex_hf.conversion.data.reading import LabelledTexts
+from thex_hf.conversion.options import FitOptions, LossOptions
 from thex_hf.conversion.replacements import copy_polynomial, fit_replacements
 from thex_hf.conversion.training.batches import encode, sample
-from thex_hf.conversion.training.fitting import FitOptions
-from thex_hf.conversion.training.losses import LossOptions
-from thex_hf.conversion.training.stages import TrainingStage
-from thex_hf.conversion.training.steady import steady, worst_texts
+from thex_hf.conversion.training.stages import TrainingStage, steady, worst_texts
 from thex_hf.modeling import (
     ThexBertConfig,
     ThexBertForSequenceClassification,

@@ -5,8 +5,8 @@ import torch
 from source_models import make_tokenizer
 
 from thex_hf.conversion.data.reading import LabelledTexts
+from thex_hf.conversion.training.augment import estrange, lengthen, repeated_words, strange_batches
 from thex_hf.conversion.training.batches import Row, collate, encode
-from thex_hf.conversion.training.strange import estrange, lengthen, repeated_words, strange_batches
 
 A = ("good film", "a very fine plot the plot", "dull", "great the film")
 B = ("bad plot", "poor", "very very fine a film", "the good")

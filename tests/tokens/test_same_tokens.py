@@ -11,7 +11,7 @@ from transformers import pipeline
 
 from thex_hf.client.half import ClientHalf
 from thex_hf.conversion.data.reading import LabelledTexts
-from thex_hf.conversion.save import save_tokenizer
+from thex_hf.conversion.output import save_tokenizer
 from thex_hf.conversion.scores import predict
 from thex_hf.conversion.training.batches import encode
 from thex_hf.errors import ConversionError, InputError

@@ -9,7 +9,7 @@ from transformers import AutoTokenizer
 
 import thex_hf
 from thex_hf.client.half import ClientHalf
-from thex_hf.conversion.save import save_tokenizer
+from thex_hf.conversion.output import save_tokenizer
 from thex_hf.errors import ConversionError, InputError
 from thex_hf.tokens.settings import (
     check_consistent,

@@ -3,13 +3,13 @@
 from thex_hf.conversion.convert import convert
 from thex_hf.conversion.options import (
     ConversionOptions,
+    FitOptions,
+    LossOptions,
     PolynomialOptions,
     TheXOptions,
     options_from,
 )
 from thex_hf.conversion.scores import ConversionReport
-from thex_hf.conversion.training.fitting import FitOptions
-from thex_hf.conversion.training.losses import LossOptions
 
 __all__ = [
     "ConversionOptions",

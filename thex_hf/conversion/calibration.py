@@ -12,8 +12,8 @@ from typing import Any
 
 from thex_hf.conversion.data.reading import LabelledTexts, read_texts
 from thex_hf.conversion.options import ConversionOptions
+from thex_hf.conversion.training.augment import strange_batches
 from thex_hf.conversion.training.batches import encode, sample
-from thex_hf.conversion.training.strange import strange_batches
 from thex_hf.errors import ConversionError, InputError
 from thex_hf.modeling.adapters import ADVICE, unwrapped
 from thex_hf.modeling.calibrate import calibrate_on
@@ -33,7 +33,7 @@ class Calibration:
 
     ``ranges`` has for each layer the largest absolute values seen, ``logit`` is the largest
     absolute logit, ``texts`` how many texts were seen, ``strange`` how many that nobody wrote
-    (:mod:`thex_hf.conversion.training.strange`), ``beyond`` how many of these gave values beyond
+    (:mod:`thex_hf.conversion.training.augment`), ``beyond`` how many of these gave values beyond
     twice the others', ``weights`` the digest of the weights, and ``folder`` where
     ``config.json`` was written, or None.
     """

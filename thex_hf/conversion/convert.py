@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
+import os
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from huggingface_hub import constants
 from transformers.utils import logging
 
-from thex_hf.conversion import fingerprint
-from thex_hf.conversion.checkpoint import Checkpoint, checkpoint_folder
-from thex_hf.conversion.checks import check_served
+from thex_hf.conversion.checkpoint import (
+    Checkpoint,
+    checkpoint_folder,
+    deciding_options,
+    package_facts,
+)
 from thex_hf.conversion.opening import ConversionInputs, Data, open_inputs, read_paths
-from thex_hf.conversion.options import ConversionOptions
-from thex_hf.conversion.output import check_output, output_folder
+from thex_hf.conversion.options import ConversionOptions, options_from
+from thex_hf.conversion.output import REPORT_NAME, check_output, output_folder, save_model
 from thex_hf.conversion.recipes import (
     RECIPE_OF_FORM,
     ConversionContext,
@@ -25,15 +31,14 @@ from thex_hf.conversion.recipes import (
     finish,
 )
 from thex_hf.conversion.replacements import copy_model
-from thex_hf.conversion.save import save_model
-from thex_hf.conversion.scores import METRICS, ConversionReport, predict, score
+from thex_hf.conversion.scores import METRICS, ConversionReport, check_served, predict, score
 from thex_hf.conversion.training.batches import hold_out
 from thex_hf.conversion.training.stages import fine_tune_source
 from thex_hf.conversion.training.trainer import make_accelerator
-from thex_hf.errors import DivergenceError
+from thex_hf.errors import ConversionError, DivergenceError, OptionError
+from thex_hf.modeling.cards.measures import read_record
 
 logger = logging.get_logger(__name__)
-
 MOST_HELD_OUT = 1000
 SETTINGS_AFTER_STAGES = ("half", "calibration_texts")
 """Options that change nothing in the stages, so unfinished work goes on if they differ."""
@@ -102,7 +107,7 @@ def convert_opened(
     options = inputs.options
     accelerator = make_accelerator()
     main = accelerator.is_main_process
-    facts = {**inputs.facts, "options": fingerprint.of_options(options, *SETTINGS_AFTER_STAGES)}
+    facts = {**inputs.facts, "options": deciding_options(options, *SETTINGS_AFTER_STAGES)}
     checkpoint = Checkpoint.open(
         checkpoint_folder(output), facts, restart=options.restart, writes=main
     )
@@ -121,6 +126,68 @@ def convert_opened(
     accelerator.wait_for_everyone()
     checkpoint.discard()
     return report
+
+
+def convert_pretrained(
+    source: str | os.PathLike[str],
+    *,
+    task: str,
+    train: Data | None = None,
+    dev: Data | None = None,
+    output: str | os.PathLike[str] | None = None,
+    options: ConversionOptions | None = None,
+    pooling: str | None = None,
+    **flags: Any,
+) -> str:
+    """Convert a model unless that has been done, and return its folder.
+
+    What has been done is known by digests of the source's weights, configuration and tokenizer,
+    of texts, options and version, not by names: the source is loaded to see.
+
+    Args:
+        source: folder or Hub name of the model to convert.
+        task: ``"sequence"`` or ``"tokens"``.
+        train: labelled texts to train with, see :func:`thex_hf.conversion.convert`.
+        dev: texts to measure the score on.
+        output: folder for the result; by default one in the Hugging Face cache, named after all
+            that decides it.
+        options: all options; or else a few as ``flags``.
+        pooling: for an encoder without a classifier.
+        **flags: settings of :func:`thex_hf.conversion.options.options_from`, such as ``form``.
+
+    Raises:
+        ConversionError: texts are missing, or as :func:`convert` raises.
+        OptionError: unknown settings, or both ``options`` and ``flags``.
+    """
+    if train is None or dev is None:
+        raise ConversionError(
+            "convert=True needs labelled texts: pass train=... and dev=..., files or data sets."
+        )
+    if options is not None and flags:
+        raise OptionError(f"pass options or {', '.join(flags)}, not both.")
+    try:
+        chosen = options or options_from(**flags)
+    except TypeError as error:
+        raise OptionError(f"convert=True got settings that are not on offer: {error}.") from error
+    source = os.fspath(source) if isinstance(source, os.PathLike) else source
+    inputs = open_inputs(source, train, dev, chosen, task, pooling)
+    if output is None:
+        folder = output_folder(Path(constants.HF_HOME) / "thex_hf" / cache_name(inputs))
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    else:
+        folder = output_folder(os.fspath(output))
+    report = read_record(folder, REPORT_NAME) or {}
+    if report.get("digest") == inputs.digest and not chosen.overwrite:
+        logger.info("converted before: %s", folder)
+        return str(folder)
+    check_output(folder, overwrite=chosen.overwrite, reads=read_paths(source, train, dev))
+    convert_opened(inputs, folder)
+    return str(folder)
+
+
+def cache_name(inputs: ConversionInputs) -> str:
+    """Name of the folder in the cache: that of the source, and a digest of all that decides."""
+    return f"{Path(inputs.name).name}-{inputs.digest[:16]}"
 
 
 def _report(
@@ -186,5 +253,5 @@ def _run(
 def _versions() -> dict[str, str]:
     """Versions of this package and of the libraries that decide the result."""
     names = ("torch", "transformers", "accelerate", "numpy")
-    ours = {"thex_hf": str(fingerprint.version()[0])}
+    ours = {"thex_hf": str(package_facts()[0])}
     return ours | {name: importlib.metadata.version(name) for name in names}

@@ -10,15 +10,21 @@ from typing import Any
 
 import torch
 
-from thex_hf.conversion import fingerprint
+from thex_hf.conversion.checkpoint import (
+    deciding_options,
+    encoded_digest,
+    json_digest,
+    package_facts,
+    source_digest,
+    texts_digest,
+)
 from thex_hf.conversion.data.labels import PROBLEMS
 from thex_hf.conversion.data.naming import align_labels, select_texts
 from thex_hf.conversion.data.reading import LabelledTexts, read_texts
 from thex_hf.conversion.options import ConversionOptions
 from thex_hf.conversion.sources import Source, base_of, family_of, load_source
-from thex_hf.conversion.sources.files import read_config
-from thex_hf.conversion.sources.labels import names_of
-from thex_hf.conversion.sources.registry import head_of
+from thex_hf.conversion.sources.reading import read_config
+from thex_hf.conversion.sources.registry import head_of, names_of
 from thex_hf.conversion.training.batches import Encoded, encode
 from thex_hf.errors import ConversionError
 from thex_hf.modeling import ThexBertConfig
@@ -86,13 +92,13 @@ def open_inputs(
     local = os.path.isdir(name)
     facts = {
         "source": os.path.realpath(name) if local else name,
-        "weights": fingerprint.of_source(opened),
-        "data": fingerprint.of_texts(texts),
-        "tokens": [fingerprint.of_encoded(part) for part in (first, second)],
-        "version": fingerprint.version(),
+        "weights": source_digest(opened),
+        "data": texts_digest(texts),
+        "tokens": [encoded_digest(part) for part in (first, second)],
+        "version": package_facts(),
     }
     decides = {key: value for key, value in facts.items() if key != "source"}
-    digest = fingerprint.of_json([decides, fingerprint.of_options(options)])
+    digest = json_digest([decides, deciding_options(options)])
     return ConversionInputs(str(facts["source"]), opened, first, second, options, facts, digest)
 
 

@@ -1,4 +1,4 @@
-"""What a conversion can be told; few settings in, all options of a conversion out."""
+"""What a conversion can be told: few settings in, all options of a conversion out."""
 
 from __future__ import annotations
 
@@ -8,12 +8,78 @@ from typing import Any
 
 from thex_hf._choices import CONVERTED_FORMS, POLYNOMIAL_NORMS, POWERS, RECIPES, check_conversion
 from thex_hf.approximations.activation_registry import list_activations
-from thex_hf.conversion.training.fitting import FitOptions
-from thex_hf.conversion.training.losses import LossOptions
 from thex_hf.errors import OptionError
 
 LEAST_STEPS = 300
 LAST_STEPS = 2500
+LEAST_DRAWN = 256
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How long and how fast to train.
+
+    ``epochs`` is a number of passes over the texts; on a small data set at least ``least_steps``
+    steps are made instead. ``average`` is the decay of a running average of the weights, which
+    replaces them at the end; 0 switches it off. ``token_dropout`` is the share of ``[MASK]``,
+    ``token_swap`` that of tokens from other texts and ``text_mix`` that of recombined texts, see
+    :mod:`thex_hf.conversion.training.augment`; ``text_strange`` is the share of texts such as a
+    word repeated, and ``text_long`` that of batches of very long ones, see
+    ``thex_hf.conversion.training.augment``. All but the first are for following a model, since
+    labels do not fit such texts. With held-out texts the model is scored ``checks`` times on the
+    way, evenly spread, the best one is kept, and training stops after ``patience`` scores in a row
+    that are no better.
+    """
+
+    epochs: float = 1.0
+    learning_rate: float = 3e-4
+    weight_decay: float = 0.05
+    batch_size: int = 64
+    warmup: float = 0.1
+    token_dropout: float = 0.0
+    token_swap: float = 0.0
+    text_mix: float = 0.0
+    text_strange: float = 0.0
+    text_long: float = 0.0
+    gradient_norm: float = 1.0
+    average: float = 0.0
+    seed: int = 0
+    least_steps: int = 0
+    checks: int = 0
+    patience: int = 3
+
+    def with_labels(self) -> FitOptions:
+        """The same for texts whose labels count: none is swapped, mixed, strange or long."""
+        return replace(self, token_swap=0.0, text_mix=0.0, text_strange=0.0, text_long=0.0)
+
+    def steps(self, texts: int) -> int:
+        """Training steps on a data set of that many texts."""
+        wanted = round(self.epochs * -(-texts // self.batch_size))
+        return max(1, wanted, self.least_steps if self.epochs else 0)
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """Weights of the terms of the training loss.
+
+    ``guide`` weighs the divergence from another model's logits, and ``1 - guide`` the task loss;
+    ``temperature`` softens both sides. ``score_limit`` and ``score_penalty`` keep attention
+    scores small: there the softmax estimate is good and a power does not run away. ``hidden``
+    weighs the distance from the exact model's streams and ``scores`` that from its attention
+    scores, where such a model is followed. ``value_penalty`` weighs the squared excess over
+    ``value_limit`` of everything else that calibration measures.
+    """
+
+    guide: float = 0.5
+    temperature: float = 2.0
+    smoothing: float = 0.05
+    score_limit: float = 3.0
+    score_penalty: float = 0.02
+    hidden: float = 0.1
+    scores: float = 0.0
+    value_limit: float = 16.0
+    value_penalty: float = 0.0
+
 
 FOLLOWING = LossOptions(guide=1.0, hidden=1.0, scores=0.1, value_penalty=0.01)
 
@@ -133,7 +199,7 @@ class ConversionOptions:
     one, or with ``early_stop``, ``held_out`` of the training texts are set aside to judge by.
     ``max_length`` is in tokens; ``half`` saves float16. ``calibration_texts`` counts the texts
     over which ranges are measured, and as many strange ones
-    (:mod:`thex_hf.conversion.training.strange`) are added to them. ``seed`` overrides the seeds of
+    (:mod:`thex_hf.conversion.training.augment`) are added to them. ``seed`` overrides the seeds of
     the stages. ``restart`` drops an unfinished conversion to the same output instead of going on.
     """
 
@@ -223,9 +289,6 @@ def check_stages(options: Options) -> None:
                 f"{name} should have epochs >= 0, learning_rate > 0 and batch_size >= 1; "
                 f"got {stage.epochs}, {stage.learning_rate}, {stage.batch_size}."
             )
-
-
-LEAST_DRAWN = 256
 
 
 def options_from(

@@ -11,20 +11,26 @@ from torch import Tensor, nn
 from transformers.utils import logging
 
 from thex_hf.conversion.checkpoint import Checkpoint
-from thex_hf.conversion.checks import check_learned, check_logits, check_values
-from thex_hf.conversion.options import ConversionOptions
+from thex_hf.conversion.options import ConversionOptions, FitOptions, LossOptions
+from thex_hf.conversion.output import round_to_half
 from thex_hf.conversion.replacements import (
     copy_model,
     copy_polynomial,
     fit_least_squares,
     fit_replacements,
 )
-from thex_hf.conversion.save import round_to_half
-from thex_hf.conversion.scores import Logits, predict, score_logits
+from thex_hf.conversion.scores import (
+    Logits,
+    check_learned,
+    check_logits,
+    check_values,
+    predict,
+    score_logits,
+)
 from thex_hf.conversion.sources import Source, fit_head, start_model
+from thex_hf.conversion.training.augment import strange_batches
 from thex_hf.conversion.training.batches import Encoded, sample
-from thex_hf.conversion.training.fitting import FitOptions
-from thex_hf.conversion.training.losses import LossOptions, run
+from thex_hf.conversion.training.losses import run
 from thex_hf.conversion.training.stages import (
     TrainingStage,
     distil_layers,
@@ -32,9 +38,8 @@ from thex_hf.conversion.training.stages import (
     fine_tune,
     follow,
     set_dropout,
+    steady,
 )
-from thex_hf.conversion.training.steady import steady
-from thex_hf.conversion.training.strange import strange_batches
 from thex_hf.modeling import ThexBertClassifier
 from thex_hf.modeling.calibrate import calibrate_on
 

@@ -7,11 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from thex_hf.conversion.data.collecting import collect
-from thex_hf.conversion.data.columns import KNOWN_COLUMNS, NAME_COLUMN
+from thex_hf.conversion.data.collecting import KNOWN_COLUMNS, NAME_COLUMN, collect
 from thex_hf.conversion.data.naming import align_labels, select_texts
-from thex_hf.conversion.data.reading import LabelledTexts, read_texts
-from thex_hf.conversion.data.sets import is_data_set, table_of
+from thex_hf.conversion.data.reading import LabelledTexts, is_data_set, read_texts, table_of
 from thex_hf.conversion.data.table import Place, Table
 from thex_hf.errors import InputError, OptionError
 from thex_hf.tokens.words import join_words

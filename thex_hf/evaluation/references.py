@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from thex_hf.conversion.data.collecting import words_of
-from thex_hf.conversion.data.labels import class_ids, label_text, label_texts
+from thex_hf.conversion.data.labels import class_ids, label_text, label_texts, numbers
 from thex_hf.conversion.data.naming import declared_ids
-from thex_hf.conversion.data.regression import numbers
-from thex_hf.conversion.data.sets import declared_names
+from thex_hf.conversion.data.reading import declared_names
 from thex_hf.conversion.data.table import Place, Skipped, row_error, select_usable, why_unusable
 from thex_hf.errors import InputError
 

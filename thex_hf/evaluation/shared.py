@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from thex_hf._choices import FHE_MODES, one_of
-from thex_hf.conversion.data.sets import local_folder
+from thex_hf.conversion.data.reading import local_folder
 from thex_hf.conversion.data.table import Place, Skipped
 from thex_hf.errors import ConversionError
 from thex_hf.evaluation.answers import Answers

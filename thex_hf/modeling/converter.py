@@ -25,7 +25,7 @@ def converted(source: str | os.PathLike[str] | None, task: str, settings: dict[s
     Args:
         source: folder or Hub name of the model to convert.
         task: ``"sequence"`` or ``"tokens"``.
-        settings: see :func:`thex_hf.conversion.pretrained.convert_pretrained`.
+        settings: see :func:`thex_hf.conversion.convert.convert_pretrained`.
 
     Raises:
         ConversionError: there is no source, or ``thex_hf`` itself was not imported.

@@ -80,7 +80,7 @@ class ThexBertPreTrainedModel(HubMixin, PreTrainedModel):  # type: ignore[misc]
             *args: as in Hugging Face.
             **kwargs: as in Hugging Face. With ``convert=True`` a classifier of the BERT family is
                 converted first, and ``kwargs`` are those of
-                :func:`thex_hf.conversion.pretrained.convert_pretrained`: ``train``, ``dev``,
+                :func:`thex_hf.conversion.convert.convert_pretrained`: ``train``, ``dev``,
                 ``form``, ``output``, ... The result is kept and found again.
 
         Raises:

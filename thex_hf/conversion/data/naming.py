@@ -9,10 +9,14 @@ from typing import Any
 
 from transformers.utils import logging
 
-from thex_hf.conversion.data.labels import MOST_GAPS, by_name, position
-from thex_hf.conversion.data.regression import MOST_FLOAT, as_number
-from thex_hf.conversion.data.table import RowErrorFactory, row_error, select_usable, why_unusable
-from thex_hf.conversion.data.texts import LabelledTexts
+from thex_hf.conversion.data.labels import MOST_FLOAT, MOST_GAPS, as_number, by_name, position
+from thex_hf.conversion.data.table import (
+    LabelledTexts,
+    RowErrorFactory,
+    row_error,
+    select_usable,
+    why_unusable,
+)
 from thex_hf.errors import DataError
 
 logger = logging.get_logger(__name__)

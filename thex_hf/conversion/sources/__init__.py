@@ -1,12 +1,11 @@
 """Models that can be converted: how each family's tensors and fields become ours."""
 
 from thex_hf.conversion.sources.adapter import base_of
-from thex_hf.conversion.sources.family import SEQUENCE, TOKENS, Family
-from thex_hf.conversion.sources.files import read_config
+from thex_hf.conversion.sources.families import SEQUENCE, TOKENS, Family, to_source, to_thex
 from thex_hf.conversion.sources.load import Source, load_source
-from thex_hf.conversion.sources.registry import family_of, head_of, supported, thex_config
-from thex_hf.conversion.sources.start import fit_head, start_model
-from thex_hf.conversion.sources.weights import to_source, to_thex
+from thex_hf.conversion.sources.reading import read_config
+from thex_hf.conversion.sources.registry import family_of, head_of, supported
+from thex_hf.conversion.sources.start import fit_head, start_model, thex_config
 
 __all__ = [
     "SEQUENCE",

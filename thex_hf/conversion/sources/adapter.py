@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel
 
 from thex_hf._extras import require
-from thex_hf.conversion.sources.family import HEADLESS, SEQUENCE, TOKENS
-from thex_hf.conversion.sources.files import optional_file
+from thex_hf.conversion.sources.families import HEADLESS, SEQUENCE, TOKENS
+from thex_hf.conversion.sources.reading import optional_file
 from thex_hf.errors import BackendUnavailable, ConversionError
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"

@@ -13,12 +13,22 @@ from transformers.utils import logging
 
 from thex_hf._choices import check_source
 from thex_hf.conversion.sources.adapter import ADVICE, Adapter, find_adapter, merge
-from thex_hf.conversion.sources.family import HEADLESS, SEQUENCE
-from thex_hf.conversion.sources.files import optional_file, read_config, read_pooling
-from thex_hf.conversion.sources.labels import check_labels, label_fields, names_of
-from thex_hf.conversion.sources.registry import get_family, head_of
+from thex_hf.conversion.sources.families import HEADLESS, SEQUENCE
+from thex_hf.conversion.sources.reading import (
+    check_tensors,
+    load_model,
+    optional_file,
+    read_config,
+    read_pooling,
+)
+from thex_hf.conversion.sources.registry import (
+    check_labels,
+    get_family,
+    head_of,
+    label_fields,
+    names_of,
+)
 from thex_hf.conversion.sources.start import fresh_model
-from thex_hf.conversion.sources.weights import check_tensors, load_model
 from thex_hf.errors import ConversionError
 from thex_hf.modeling.guards import refuse_pickle
 from thex_hf.modeling.opening import check_name, open_tokenizer

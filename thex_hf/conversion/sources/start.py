@@ -7,13 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from thex_hf.approximations.reciprocal import load_reciprocal
 from thex_hf.conversion.sources.adapter import refuse_unmerged
-from thex_hf.conversion.sources.family import SEQUENCE, TOKENS
-from thex_hf.conversion.sources.registry import family_of, thex_config
-from thex_hf.conversion.sources.weights import to_thex
+from thex_hf.conversion.sources.families import SEQUENCE, TOKENS, Family, to_thex
+from thex_hf.conversion.sources.registry import family_of, label_fields
 from thex_hf.errors import ConversionError
 from thex_hf.modeling import (
     ThexBertClassifier,
@@ -23,7 +22,6 @@ from thex_hf.modeling import (
 )
 
 Model = ThexBertForSequenceClassification | ThexBertForTokenClassification
-
 CLASSES: dict[str, type[Model]] = {
     SEQUENCE: ThexBertForSequenceClassification,
     TOKENS: ThexBertForTokenClassification,
@@ -95,6 +93,34 @@ def check_task(model: PreTrainedModel, task: str) -> None:
             f"task {task!r} needs a model whose class ends in {ending}; got "
             f"{type(model).__name__}. Load it with load_source(..., task={task!r})."
         )
+
+
+def thex_config(
+    source: PretrainedConfig,
+    family: Family,
+    *,
+    activation: str,
+    softmax: str,
+    norm: str,
+    **changes: Any,
+) -> ThexBertConfig:
+    """Make the THE-X configuration of the same sizes, labels and task.
+
+    Args:
+        source: configuration of the model to convert.
+        family: its family.
+        activation: ``"relu"`` or ``"gelu"``; GELU becomes ReLU if the source has that.
+        softmax: ``"estimate"`` or ``"exact"``.
+        norm: ``"affine"`` or ``"layernorm"``.
+        **changes: further fields.
+    """
+    if activation == "gelu" and getattr(source, family.activation) == "relu":
+        activation = "relu"
+    fields = {ours: getattr(source, theirs) for ours, theirs in family.sizes.items()}
+    fields["max_position_embeddings"] -= family.position_offset
+    labels = {} if "id2label" in changes else label_fields(source, family.task)
+    kinds = {"activation": activation, "softmax": softmax, "norm": norm}
+    return ThexBertConfig(**{**fields, **family.constants, **labels, **kinds, **changes})
 
 
 def _changed(config: ThexBertConfig, kinds: dict[str, str]) -> ThexBertConfig:

@@ -2,43 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from thex_hf.conversion.options import LossOptions
 from thex_hf.conversion.training.batches import Batch
 from thex_hf.modeling.layers import LayerTrace
 from thex_hf.modeling.tasks import problem_type, task_loss, token_loss
 
 Model = Any
 """One of our two classifiers, see :class:`thex_hf.modeling.ThexBertClassifier`."""
-
-
-@dataclass(frozen=True)
-class LossOptions:
-    """Weights of the terms of the training loss.
-
-    ``guide`` weighs the divergence from another model's logits, and ``1 - guide`` the task loss;
-    ``temperature`` softens both sides. ``score_limit`` and ``score_penalty`` keep attention
-    scores small: there the softmax estimate is good and a power does not run away. ``hidden``
-    weighs the distance from the exact model's streams and ``scores`` that from its attention
-    scores, where such a model is followed. ``value_penalty`` weighs the squared excess over
-    ``value_limit`` of everything else that calibration measures.
-    """
-
-    guide: float = 0.5
-    temperature: float = 2.0
-    smoothing: float = 0.05
-    score_limit: float = 3.0
-    score_penalty: float = 0.02
-    hidden: float = 0.1
-    scores: float = 0.0
-    value_limit: float = 16.0
-    value_penalty: float = 0.0
-
 
 STREAM_THRESHOLD, GUIDE_THRESHOLD = 4.0, 8.0
 """Up to where distances of streams, and divergences of logits, count in full."""

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from thex_hf.approximations.softmax import ZERO_AT
 from thex_hf.conversion.data.reading import LabelledTexts, read_texts
+from thex_hf.conversion.options import LossOptions
 from thex_hf.conversion.sources import load_source, start_model
 from thex_hf.conversion.training.batches import Batch, encode, sample
-from thex_hf.conversion.training.losses import LossOptions
 from thex_hf.errors import ConversionError
 from thex_hf.modeling import ThexBertClassifier
 from thex_hf.modeling.digest import refuse_stale_ranges

@@ -1,23 +1,95 @@
-"""Load the weights of a checkpoint, all there and finite; their names in ours, and back."""
+"""Read a checkpoint: its configuration, its pooling, and its weights, all there and finite."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from transformers import (
     AutoModel,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
+    PretrainedConfig,
     PreTrainedModel,
 )
+from transformers.utils import cached_file
 
-from thex_hf.conversion.sources.family import HEADLESS, SEQUENCE, TOKENS, Family
+from thex_hf.conversion.sources.families import HEADLESS, SEQUENCE, TOKENS, Family
 from thex_hf.conversion.sources.registry import supported
 from thex_hf.errors import ConversionError
+from thex_hf.modeling.opening import check_name
+
+POOLING_FILE = "1_Pooling/config.json"
+
+
+def read_config(source: str | Path) -> dict[str, Any]:
+    """Read ``config.json`` without building anything.
+
+    Raises:
+        ConversionError: there is none, or it is no JSON object.
+    """
+    name = check_name(source)
+    if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
+        raise ConversionError(
+            f"the model folder {name!r} should hold config.json, weights and tokenizer; it has no "
+            "config.json."
+        )
+    try:
+        config: dict[str, Any] = PretrainedConfig.get_config_dict(name)[0]
+        if not isinstance(config, dict):
+            raise TypeError
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        if isinstance(error, AttributeError | TypeError):
+            reason = "its config.json holds no JSON object."
+        raise ConversionError(
+            f"{name!r} should be a model folder or a Hub name: {reason}"
+        ) from error
+    return config
+
+
+def read_pooling(source: str | Path) -> str | None:
+    """Read how a sentence-transformers folder pools; None if it is no such folder.
+
+    Raises:
+        ConversionError: neither the first token nor the mean, or more than one way.
+    """
+    path = optional_file(source, POOLING_FILE)
+    if path is None:
+        return None
+    try:
+        pooling = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConversionError(f"{POOLING_FILE} of {str(source)!r} is no JSON: {error}") from error
+    modes = [name.removeprefix("pooling_mode_") for name, on in pooling.items() if on is True]
+    modes = [name for name in modes if f"pooling_mode_{name}" in pooling]
+    if isinstance(pooling.get("pooling_mode"), str):
+        modes = [pooling["pooling_mode"]]
+    names = {"cls_token": "cls", "mean_tokens": "mean", "cls": "cls", "mean": "mean"}
+    if len(modes) != 1 or modes[0] not in names:
+        raise ConversionError(
+            f"{str(source)!r} pools by {', '.join(modes) or 'nothing'} ({POOLING_FILE}); supported "
+            "are cls_token and mean_tokens. Name the pooling to use instead."
+        )
+    return names[modes[0]]
+
+
+def optional_file(source: str | Path, name: str) -> Path | None:
+    """Find a file of a folder or Hub model that need not be there."""
+    if Path(source).is_dir():
+        path = Path(source) / name
+        return path if path.is_file() else None
+    cached = cached_file(
+        str(source),
+        name,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return None if cached is None else Path(cached)
+
 
 LOADERS = {
     SEQUENCE: AutoModelForSequenceClassification,
@@ -119,70 +191,3 @@ def check_tensors(model: PreTrainedModel, source: str | Path) -> None:
                 f"{name!r} of {str(source)!r} holds zeros only: nothing of a text gets past this "
                 "layer norm, so the model answers the same to every text. Train it first."
             )
-
-
-KEY_BIAS, VALUE_BIAS = ".attention.key.bias", ".attention.value.bias"
-POSITIONS = "thex_bert.embeddings.position_embeddings.weight"
-SEGMENTS = "thex_bert.embeddings.token_type_embeddings.weight"
-
-
-def to_thex(state: Mapping[str, Tensor], family: Family) -> dict[str, Tensor]:
-    """Translate the tensors of a classifier of ``family``.
-
-    The value bias moves into the output bias, ``b_o + W_o b_v``: the weights of a
-    softmax row sum to one, so nothing changes. The key bias adds a constant to a
-    softmax row, so nothing changes without it either. Poolers and dense layers before the
-    classifier are dropped, and so are position rows of padding. A family without segments
-    gets one row of zeros for them.
-
-    Args:
-        state: name to tensor; not modified.
-        family: of the model, for its task; see
-            :func:`thex_hf.conversion.sources.registry.family_of`.
-
-    Returns:
-        A new dictionary for a THE-X classifier.
-
-    Raises:
-        ConversionError: a tensor is not in the family's table.
-    """
-    out = {
-        family.rename(key): tensor.detach().clone()
-        for key, tensor in state.items()
-        if not family.drops(key)
-    }
-    for key in [key for key in out if key.endswith(KEY_BIAS)]:
-        del out[key]
-    for key in [key for key in out if key.endswith(VALUE_BIAS)]:
-        layer, bias = key.removesuffix(VALUE_BIAS), out.pop(key)
-        weight = out[f"{layer}.attention.output.weight"]
-        moved = (weight.double() @ bias.double()).to(weight.dtype)
-        out[f"{layer}.attention.output.bias"] += moved
-    out[POSITIONS] = out[POSITIONS][family.position_offset :]
-    if not family.segments:
-        out[SEGMENTS] = torch.zeros_like(out[POSITIONS][:1])
-    return out
-
-
-def to_source(state: Mapping[str, Tensor], family: Family) -> dict[str, Tensor]:
-    """Translate THE-X tensors back to those of ``family``.
-
-    Key and value biases and position rows of padding come back as zeros. Where the family
-    has no segments, our one segment row is added to the positions. What was dropped
-    (poolers, dense layers before the classifier) is not restored.
-
-    Args:
-        state: name to tensor, of a THE-X classifier; not modified.
-        family: as in :func:`to_thex`.
-
-    Raises:
-        ConversionError: a tensor is not in the family's table.
-    """
-    ours = {key: tensor.detach().clone() for key, tensor in state.items()}
-    if not family.segments:
-        ours[POSITIONS] += ours.pop(SEGMENTS)[0]
-    padding = ours[POSITIONS].new_zeros(family.position_offset, ours[POSITIONS].shape[1])
-    ours[POSITIONS] = torch.cat([padding, ours[POSITIONS]])
-    for key in [key for key in ours if key.endswith((".key.weight", ".value.weight"))]:
-        ours[key.removesuffix("weight") + "bias"] = ours[key].new_zeros(ours[key].shape[0])
-    return {family.rename(key, reverse=True): tensor for key, tensor in ours.items()}
