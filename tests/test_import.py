@@ -109,7 +109,7 @@ assert type(model) is thex_hf.ThexBertForSequenceClassification
 made = pipeline("thex-text-classification")
 assert type(made) is thex_hf.ThexTextClassificationPipeline
 assert made("A warm, funny film.", fhe="disable")[0]["label"] == "POSITIVE"
-assert thex_hf.modeling.converter._known
+assert thex_hf.modeling.encoder._known
 """
 
 

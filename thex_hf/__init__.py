@@ -118,7 +118,7 @@ def _convert(*args: Any, **settings: Any) -> str:
 
 def _introduce(_transformers: Any = None) -> None:
     """Register with transformers, which is imported first where it was not."""
-    from thex_hf.modeling.converter import set_converter
+    from thex_hf.modeling.encoder import set_converter
     from thex_hf.pipelines.register import register
 
     set_converter(_convert)

@@ -18,7 +18,7 @@ from thex_hf.modeling import (
     ThexBertForTokenClassification,
 )
 from thex_hf.modeling.cards.measures import read_measures, write_measures
-from thex_hf.modeling.digest import weights_digest
+from thex_hf.modeling.export import weights_digest
 from thex_hf.modeling.opening import open_model
 
 TEXTS = ["a good film", "the plot", " ".join(WORDS * 3), "dull dull dull"]

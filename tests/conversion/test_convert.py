@@ -19,7 +19,7 @@ from thex_hf.conversion.training.batches import encode
 from thex_hf.errors import ConversionError, OptionError
 from thex_hf.modeling import ThexBertForSequenceClassification
 from thex_hf.modeling.configuration_thex_bert import RANGE_KEYS
-from thex_hf.modeling.digest import weights_digest
+from thex_hf.modeling.export import weights_digest
 
 STAGES = ["unconverted", "bounded", "relu", "relu_softmax", "affine", "layer_wise", "converted"]
 

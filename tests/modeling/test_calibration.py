@@ -6,7 +6,7 @@ import torch
 from thex_hf.errors import ConversionError
 from thex_hf.modeling import ThexBertConfig, ThexBertForSequenceClassification
 from thex_hf.modeling.calibrate import calibrate_on
-from thex_hf.modeling.digest import weights_digest, weights_mark
+from thex_hf.modeling.export import weights_digest, weights_mark
 
 POLYNOMIAL = {"activation": "quadratic", "softmax": "power"}
 FORMS = pytest.mark.parametrize("form", [{}, POLYNOMIAL], ids=["the-x", "polynomial"])

@@ -1,8 +1,7 @@
 """What a card says of an engine without slots."""
 
 from thex_hf.modeling.cards.checklist import checklist
-from thex_hf.modeling.cards.facts import facts
-from thex_hf.modeling.cards.tables import cost_rows
+from thex_hf.modeling.cards.facts import cost_rows, facts
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
 from thex_hf.reports.card import backend_words
 

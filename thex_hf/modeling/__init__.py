@@ -5,7 +5,6 @@ transformers is imported before any module of this package, see :mod:`thex_hf`.
 
 import transformers as transformers
 
-from thex_hf.modeling.auto_classes import register_auto_classes
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
 from thex_hf.modeling.modeling_thex_bert import (
     ThexBertClassifier,
@@ -13,6 +12,7 @@ from thex_hf.modeling.modeling_thex_bert import (
     ThexBertForTokenClassification,
     ThexBertModel,
     ThexBertPreTrainedModel,
+    register_auto_classes,
 )
 
 __all__ = [

@@ -10,7 +10,7 @@ from torch import Tensor
 from thex_hf.bounds import SAFETY
 from thex_hf.errors import ConversionError
 from thex_hf.modeling.configuration_thex_bert import RANGE_KEYS
-from thex_hf.modeling.digest import weights_digest
+from thex_hf.modeling.export import weights_digest
 from thex_hf.modeling.layers import LayerTrace
 from thex_hf.modeling.modeling_thex_bert import ThexBertClassifier
 

@@ -61,7 +61,7 @@ class ThexBertConfig(PretrainedConfig):  # type: ignore[misc]
         ranges: per layer, the largest absolute values seen on sample texts, under
             the names in :data:`RANGE_KEYS`; None before calibration.
         calibration: what the ranges were measured with: ``weights``, the digest of
-            :func:`thex_hf.modeling.digest.weights_digest`, and perhaps ``logit``, the largest
+            :func:`thex_hf.modeling.export.weights_digest`, and perhaps ``logit``, the largest
             absolute logit seen, ``texts``, how many there were, ``strange``, how many that nobody
             wrote, and ``beyond``, how many of these went beyond twice the range. None: not
             recorded.

@@ -1,8 +1,13 @@
-"""The encoder of a THE-X BERT, and what all its models share, as Hugging Face models."""
+"""The encoder of a THE-X BERT, and what all its models share, as Hugging Face models.
+
+``from_pretrained(..., convert=True)`` is part of it; the conversion lies above this package, so
+:func:`set_converter` is told of it.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +17,24 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from thex_hf.errors import ConversionError, InputError, OptionError
-from thex_hf.modeling.arguments import check_mask, refuse_arguments, wanted
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
-from thex_hf.modeling.converter import converted
-from thex_hf.modeling.embeddings import Embeddings
 from thex_hf.modeling.guards import check_reciprocal, refuse_client_half, refuse_pickle
 from thex_hf.modeling.hub import HubMixin
 from thex_hf.modeling.layers import (
     AffineNorm,
+    Embeddings,
     LayerTrace,
     PowerAttention,
     Quadratic,
     ThexBertLayer,
+    check_mask,
 )
 
 EAGER = "eager"
+Converter = Callable[..., str]
+"""Takes source and settings, returns the folder of the converted model."""
+
+_known: list[Converter] = []
 
 
 class ThexBertPreTrainedModel(HubMixin, PreTrainedModel):  # type: ignore[misc]
@@ -195,3 +203,50 @@ class ThexBertModel(ThexBertPreTrainedModel):
             else None,
         )
         return output if wanted(return_dict, config, "return_dict") else output.to_tuple()
+
+
+def set_converter(converter: Converter) -> None:
+    """Say what converts; ``import thex_hf`` does."""
+    _known[:] = [converter]
+
+
+def converted(source: str | os.PathLike[str] | None, task: str, settings: dict[str, Any]) -> str:
+    """Convert a checkpoint and return the folder of the result.
+
+    Args:
+        source: folder or Hub name of the model to convert.
+        task: ``"sequence"`` or ``"tokens"``.
+        settings: see :func:`thex_hf.conversion.convert.convert_pretrained`.
+
+    Raises:
+        ConversionError: there is no source, or ``thex_hf`` itself was not imported.
+    """
+    if source is None:
+        raise ConversionError("convert=True needs the name or the folder of the model to convert.")
+    if not _known:
+        raise ConversionError("convert=True needs the whole package: run import thex_hf first.")
+    return _known[0](source, task=task, **settings)
+
+
+def refuse_arguments(given: Mapping[str, Any]) -> None:
+    """Refuse arguments that no THE-X model can honour; None and False ask for nothing.
+
+    Raises:
+        OptionError: names the first one.
+    """
+    for name, value in given.items():
+        if value is not None and value is not False:
+            raise OptionError(
+                f"a THE-X model cannot honour {name}; got {_short(value)}. Leave it out."
+            )
+
+
+def wanted(given: bool | None, config: Any, name: str) -> bool:
+    """Whether a call wants something: it says so, or else the configuration."""
+    return bool(getattr(config, name) if given is None else given)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    return type(value).__name__ if not isinstance(value, bool | int | float | str) else repr(value)

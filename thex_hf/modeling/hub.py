@@ -14,9 +14,8 @@ from thex_hf.hub.remote_code import drop_remote_code, write_remote_code
 from thex_hf.hub.secrets import refuse_keys
 from thex_hf.hub.upload import fetch_files, push_folder
 from thex_hf.modeling.adapters import refuse_unsaved_adapter
-from thex_hf.modeling.cards.card import README, is_ours, write_card
+from thex_hf.modeling.cards.card import README, TAGS, is_ours, write_card
 from thex_hf.modeling.cards.measures import RECORDS, carry_records
-from thex_hf.modeling.cards.metadata import TAGS
 
 PUSH_OPTIONS = (
     "repo_id",

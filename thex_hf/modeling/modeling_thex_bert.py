@@ -1,4 +1,4 @@
-"""Classifiers on a THE-X BERT encoder, as Hugging Face models."""
+"""Classifiers on a THE-X BERT encoder, as Hugging Face models known to the Auto classes."""
 
 from __future__ import annotations
 
@@ -6,23 +6,33 @@ import os
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+)
 from transformers.modeling_outputs import (
     BaseModelOutput,
+    ModelOutput,
     SequenceClassifierOutput,
     TokenClassifierOutput,
 )
 
 from thex_hf.errors import OptionError
 from thex_hf.modeling.adapters import adapters_mark, merged, refuse_ignored_adapter
-from thex_hf.modeling.arguments import wanted
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
-from thex_hf.modeling.digest import refuse_stale_ranges, weights_mark
-from thex_hf.modeling.encoder import ThexBertModel, ThexBertPreTrainedModel
-from thex_hf.modeling.exact import refuse_foreign, structure_mark
-from thex_hf.modeling.export import export_weights, refuse_unconverted
-from thex_hf.modeling.guards import misfit, refuse_misfit, refuse_pickle
+from thex_hf.modeling.encoder import ThexBertModel, ThexBertPreTrainedModel, wanted
+from thex_hf.modeling.export import (
+    export_weights,
+    refuse_foreign,
+    refuse_stale_ranges,
+    refuse_unconverted,
+    structure_mark,
+    weights_mark,
+)
+from thex_hf.modeling.guards import misfit, refuse_misfit, tell_if_stock
 from thex_hf.modeling.layers import Attention, make_softmax
-from thex_hf.modeling.notice import tell_if_stock
 from thex_hf.modeling.tasks import pool, problem_type, task_loss, token_loss
 from thex_hf.weights import EncoderWeights
 
@@ -32,9 +42,6 @@ __all__ = [
     "ThexBertForTokenClassification",
     "ThexBertModel",
     "ThexBertPreTrainedModel",
-    "problem_type",
-    "refuse_pickle",
-    "task_loss",
 ]
 
 
@@ -42,6 +49,7 @@ class ThexBertClassifier(ThexBertPreTrainedModel):
     """The encoder with a linear classifier; its two kinds differ in what the classifier reads."""
 
     every_token: ClassVar[bool] = False
+    output_class: ClassVar[type[ModelOutput]]
     accepts_loss_kwargs: ClassVar[bool] = False
     """Tells a Trainer that the loss is a mean over the batch, which it must divide by itself."""
     saved_as: str | None = None
@@ -122,6 +130,64 @@ class ThexBertClassifier(ThexBertPreTrainedModel):
         embedded: Tensor = self.thex_bert.embeddings(input_ids, token_type_ids, attention_mask)
         return embedded
 
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        **others: Any,
+    ) -> ModelOutput | tuple[Any, ...]:
+        """Classify each text, or each token; inputs as in :meth:`ThexBertModel.forward`.
+
+        Args:
+            input_ids: shape ``(batch, seq)``.
+            attention_mask: zeros and ones, shape ``(batch, seq)``.
+            token_type_ids: shape ``(batch, seq)``.
+            position_ids: shape ``(batch, seq)``; counted from 0 if None.
+            inputs_embeds: shape ``(batch, seq, d)``, embedded completely.
+            labels: of texts class ids ``(batch,)``, numbers ``(batch,)`` for regression, or zeros
+                and ones ``(batch, labels)`` for several labels at once; of tokens class ids
+                ``(batch, seq)``, -100 where a token does not count.
+            output_attentions: also return each layer's attention weights.
+            output_hidden_states: also return the stream before and after each layer.
+            return_dict: False for a tuple.
+            **others: of other models; only None and False are taken.
+
+        Returns:
+            Logits of shape ``(batch, labels)``, or of tokens ``(batch, seq, labels)``, where those
+            of padding mean nothing; and the loss if there are labels.
+        """
+        tell_if_stock(self)
+        encoded: BaseModelOutput = self.thex_bert(
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            position_ids,
+            inputs_embeds,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            return_dict=True,
+            **others,
+        )
+        logits = self.classify(encoded.last_hidden_state, attention_mask)
+        output = self.output_class(
+            loss=None if labels is None else self._loss(logits, labels),
+            logits=logits,
+            hidden_states=encoded.hidden_states,
+            attentions=encoded.attentions,
+        )
+        return output if wanted(return_dict, self.config, "return_dict") else output.to_tuple()
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The loss of the task; shapes as in :meth:`forward`."""
+        raise NotImplementedError
+
     def plain(self) -> ThexBertClassifier:
         """The model itself; where it has adapters (LoRA), a copy with them merged.
 
@@ -170,54 +236,7 @@ class ThexBertClassifier(ThexBertPreTrainedModel):
 class ThexBertForSequenceClassification(ThexBertClassifier):
     """One answer a text, from the ``[CLS]`` row or the mean row of the last layer."""
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
-        **others: Any,
-    ) -> SequenceClassifierOutput | tuple[Any, ...]:
-        """Classify; arguments as in :meth:`ThexBertModel.forward`.
-
-        Args:
-            input_ids: shape ``(batch, seq)``.
-            attention_mask: zeros and ones, shape ``(batch, seq)``.
-            token_type_ids: shape ``(batch, seq)``.
-            position_ids: shape ``(batch, seq)``; counted from 0 if None.
-            inputs_embeds: shape ``(batch, seq, d)``, embedded completely.
-            labels: class ids ``(batch,)``; numbers ``(batch,)`` for regression; zeros
-                and ones ``(batch, labels)`` for several labels at once.
-            output_attentions: also return each layer's attention weights.
-            output_hidden_states: also return the stream before and after each layer.
-            return_dict: False for a tuple.
-            **others: of other models; only None and False are taken.
-        """
-        tell_if_stock(self)
-        encoded: BaseModelOutput = self.thex_bert(
-            input_ids,
-            attention_mask,
-            token_type_ids,
-            position_ids,
-            inputs_embeds,
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
-            return_dict=True,
-            **others,
-        )
-        logits = self.classify(encoded.last_hidden_state, attention_mask)
-        output = SequenceClassifierOutput(
-            loss=None if labels is None else self._loss(logits, labels),
-            logits=logits,
-            hidden_states=encoded.hidden_states,
-            attentions=encoded.attentions,
-        )
-        return output if wanted(return_dict, self.config, "return_dict") else output.to_tuple()
+    output_class: ClassVar[type[ModelOutput]] = SequenceClassifierOutput
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         if self.config.problem_type is None:
@@ -229,57 +248,10 @@ class ThexBertForTokenClassification(ThexBertClassifier):
     """One answer a token, from its own row of the last layer."""
 
     every_token: ClassVar[bool] = True
+    output_class: ClassVar[type[ModelOutput]] = TokenClassifierOutput
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
-        **others: Any,
-    ) -> TokenClassifierOutput | tuple[Any, ...]:
-        """Classify every token; arguments as in :meth:`ThexBertModel.forward`.
-
-        Args:
-            input_ids: shape ``(batch, seq)``.
-            attention_mask: zeros and ones, shape ``(batch, seq)``.
-            token_type_ids: shape ``(batch, seq)``.
-            position_ids: shape ``(batch, seq)``; counted from 0 if None.
-            inputs_embeds: shape ``(batch, seq, d)``, embedded completely.
-            labels: class ids ``(batch, seq)``; -100 where a token does not count.
-            output_attentions: also return each layer's attention weights.
-            output_hidden_states: also return the stream before and after each layer.
-            return_dict: False for a tuple.
-            **others: of other models; only None and False are taken.
-
-        Returns:
-            Logits of shape ``(batch, seq, labels)``; those of padding mean nothing.
-        """
-        tell_if_stock(self)
-        encoded: BaseModelOutput = self.thex_bert(
-            input_ids,
-            attention_mask,
-            token_type_ids,
-            position_ids,
-            inputs_embeds,
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
-            return_dict=True,
-            **others,
-        )
-        logits = self.classify(encoded.last_hidden_state, attention_mask)
-        output = TokenClassifierOutput(
-            loss=None if labels is None else token_loss(logits, labels),
-            logits=logits,
-            hidden_states=encoded.hidden_states,
-            attentions=encoded.attentions,
-        )
-        return output if wanted(return_dict, self.config, "return_dict") else output.to_tuple()
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return token_loss(logits, labels)
 
 
 def set_softmax(model: ThexBertClassifier, kind: str) -> None:
@@ -297,3 +269,18 @@ def set_softmax(model: ThexBertClassifier, kind: str) -> None:
     for module in model.modules():
         if isinstance(module, Attention):
             module.softmax = make_softmax(model.config)
+
+
+def register_auto_classes() -> None:
+    """Make ``AutoConfig`` and the Auto models know ``model_type: thex_bert``.
+
+    May be called any number of times.
+    """
+    AutoConfig.register(ThexBertConfig.model_type, ThexBertConfig, exist_ok=True)
+    AutoModel.register(ThexBertConfig, ThexBertModel, exist_ok=True)
+    AutoModelForSequenceClassification.register(
+        ThexBertConfig, ThexBertForSequenceClassification, exist_ok=True
+    )
+    AutoModelForTokenClassification.register(
+        ThexBertConfig, ThexBertForTokenClassification, exist_ok=True
+    )

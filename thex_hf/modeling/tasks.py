@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from thex_hf.errors import ConversionError
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
-from thex_hf.modeling.embeddings import first_true
+from thex_hf.modeling.layers import first_true
 
 REGRESSION = "regression"
 PROBLEM_TYPES = (REGRESSION, "single_label_classification", "multi_label_classification")

@@ -10,7 +10,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from thex_hf.bundled import bundled_checkpoint
 from thex_hf.errors import OptionError
-from thex_hf.modeling.auto_classes import register_auto_classes
+from thex_hf.modeling.modeling_thex_bert import register_auto_classes
 from thex_hf.pipelines.text_classification import ThexTextClassificationPipeline
 from thex_hf.pipelines.token_classification import ThexTokenClassificationPipeline
 

@@ -12,7 +12,7 @@ from transformers.utils import logging
 
 from thex_hf.bundled import bundled_checkpoint
 from thex_hf.circuits.dispatch import FORMS
-from thex_hf.modeling.digest import weights_digest
+from thex_hf.modeling.export import weights_digest
 from thex_hf.modeling.modeling_thex_bert import (
     ThexBertClassifier,
     ThexBertForSequenceClassification,

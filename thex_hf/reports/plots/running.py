@@ -17,7 +17,7 @@ from thex_hf.conversion.sources import load_source, start_model
 from thex_hf.conversion.training.batches import Batch, encode, sample
 from thex_hf.errors import ConversionError
 from thex_hf.modeling import ThexBertClassifier
-from thex_hf.modeling.digest import refuse_stale_ranges
+from thex_hf.modeling.export import refuse_stale_ranges
 from thex_hf.modeling.layers import PowerAttention
 from thex_hf.reports.plots.scores import Interval, LayerScores, Scores
 
