@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import thex_hf
 from thex_hf.cli.main import commands
 from thex_hf.errors import ConnectionLost, InputError, OptionError, PlanMismatch
-from thex_hf.evaluation.opening import open_pipeline
+from thex_hf.evaluation.runs import open_pipeline
 
 TASK = "thex-text-classification"
 TEXTS = ["A warm, funny film.", "Dull. 😴", "Dreadful!"]

@@ -7,7 +7,11 @@
 
 from __future__ import annotations
 
-from thex_hf.evaluation.evaluator import ThexTextClassificationEvaluator
+from thex_hf.evaluation.evaluator import (
+    ThexTextClassificationEvaluator,
+    ThexTokenClassificationEvaluator,
+    register,
+)
 from thex_hf.evaluation.metrics import (
     F1,
     Accuracy,
@@ -18,10 +22,8 @@ from thex_hf.evaluation.metrics import (
     SequenceF1,
     Spearman,
 )
-from thex_hf.evaluation.register import register
 from thex_hf.evaluation.registry import GLUE, load_metric, metric_names
 from thex_hf.evaluation.score import Scores, evaluate_model
-from thex_hf.evaluation.token_evaluator import ThexTokenClassificationEvaluator
 
 __all__ = [
     "F1",

@@ -55,7 +55,7 @@ def score_rows(
         BackendUnavailable: ``thex_hf[evaluate]`` is not installed.
         ThexError: as :func:`thex_hf.evaluation.score.evaluate_model` raises.
     """
-    from thex_hf.evaluation.opening import open_pipeline
+    from thex_hf.evaluation.runs import open_pipeline
     from thex_hf.evaluation.score import evaluate_model
 
     for number, protocol in enumerate(protocols):
