@@ -19,8 +19,7 @@ from common import RESULTS, surroundings
 import thex_hf
 from thex_hf.circuits.dispatch import FORMS, plan_for
 from thex_hf.reports.plots.canvas import save
-from thex_hf.reports.plots.cost import draw_cost, read_cost
-from thex_hf.reports.plots.levels import draw_levels, read_levels
+from thex_hf.reports.plots.plan import draw_cost, draw_levels, read_cost, read_levels
 from thex_hf.reports.plots.protocols import draw_protocols, read_protocols
 from thex_hf.reports.plots.scores import Scores, draw_scores
 from thex_hf.reports.plots.stages import draw_stages, read_stages
@@ -64,16 +63,16 @@ def measure_scores(data: str, pair: list[Path] | None) -> None:
     """Attention scores of models on a file of texts, into results/scores.json."""
     from transformers import AutoTokenizer
 
-    from thex_hf.reports.plots import running
+    from thex_hf.reports.plots import scores
 
-    texts = running.score_texts(data)
+    texts = scores.score_texts(data)
 
     def own(folder: Path, opened: Any = None, **options: Any) -> dict[str, Any]:
         model, tokenizer = opened or (
             model_of(folder),
             AutoTokenizer.from_pretrained(folder, trust_remote_code=False),
         )
-        found = running.measure_scores(
+        found = scores.measure_scores(
             model, tokenizer, texts, folder.name, limit=len(texts), **options
         )
         return found.to_json()
@@ -87,8 +86,8 @@ def measure_scores(data: str, pair: list[Path] | None) -> None:
     if pair:
         source, converted = pair
         model = model_of(converted)
-        good = running.intervals_of(model)
-        before = own(source, running.open_source(source, model), intervals=good)
+        good = scores.intervals_of(model)
+        before = own(source, scores.open_source(source, model), intervals=good)
         record["pair"] = [before, own(converted)]
     SCORES.write_text(json.dumps(record, indent=1) + "\n")
 

@@ -6,8 +6,15 @@ import pytest
 from reference import random_polynomial_weights, random_weights
 
 from thex_hf.circuits.dispatch import FORMS, plan_for
-from thex_hf.reports.plots.cost import KINDS, OTHERS, SWITCHES, draw_cost, read_cost
-from thex_hf.reports.plots.levels import draw_levels, read_levels
+from thex_hf.reports.plots.plan import (
+    KINDS,
+    OTHERS,
+    SWITCHES,
+    draw_cost,
+    draw_levels,
+    read_cost,
+    read_levels,
+)
 
 MADE = {"the-x": random_weights, "polynomial": random_polynomial_weights}
 

@@ -13,7 +13,7 @@ from thex_hf.approximations.softmax import ZERO_AT, cubed_relu
 from thex_hf.conversion.data.reading import LabelledTexts
 from thex_hf.errors import ConversionError
 from thex_hf.modeling.configuration_thex_bert import RANGE_KEYS
-from thex_hf.reports.plots import running
+from thex_hf.reports.plots import scores
 from thex_hf.reports.plots.scores import LayerScores, Scores, draw_scores
 
 TEXTS = LabelledTexts(("a good film", "the plot"), None, (1, 0), ("bad", "good"))
@@ -44,8 +44,8 @@ def converted():
 
 def test_scores_of_a_source_are_its_own_but_for_the_key_bias(source, converted):
     folder, bert = source
-    model, tokenizer = running.open_source(folder, converted)
-    found = running.measure_scores(model, tokenizer, TEXTS, "source")
+    model, tokenizer = scores.open_source(folder, converted)
+    found = scores.measure_scores(model, tokenizer, TEXTS, "source")
     with torch.no_grad():
         for bias in (layer.attention.self.key.bias for layer in bert.bert.encoder.layer):
             bias.zero_()
@@ -68,9 +68,9 @@ def test_scores_of_a_source_are_its_own_but_for_the_key_bias(source, converted):
 
 def test_padding_does_not_count(converted):
     tokenizer = make_tokenizer()
-    both = running.measure_scores(converted, tokenizer, TEXTS, "mine")
+    both = scores.measure_scores(converted, tokenizer, TEXTS, "mine")
     alone = [
-        running.measure_scores(
+        scores.measure_scores(
             converted, tokenizer, LabelledTexts((text,), None, (0,), ("bad", "good")), "mine"
         )
         for text in TEXTS.texts
@@ -81,7 +81,7 @@ def test_padding_does_not_count(converted):
 
 
 def test_intervals_and_ranges_are_those_of_the_model(converted):
-    found = running.measure_scores(converted, make_tokenizer(), TEXTS, "mine")
+    found = scores.measure_scores(converted, make_tokenizer(), TEXTS, "mine")
     assert [layer.calibrated for layer in found.layers] == [2.5, 1.5]
     assert {layer.interval for layer in found.layers} == {(ZERO_AT, 3.0)}
     assert cubed_relu(np.array([ZERO_AT])) == 0.0 < cubed_relu(np.array([ZERO_AT + 0.01]))
@@ -89,7 +89,7 @@ def test_intervals_and_ranges_are_those_of_the_model(converted):
         thex_hf.bundled_checkpoint("polynomial")
     )
     shifts = [layer.attention.softmax.shift.min().item() for layer in poly.thex_bert.layers]
-    assert running.intervals_of(poly) == [(-shift, 3.0) for shift in shifts]
+    assert scores.intervals_of(poly) == [(-shift, 3.0) for shift in shifts]
 
 
 def test_shares_outside_are_counted():
@@ -120,13 +120,13 @@ def test_the_figure_has_boxes_ranges_and_intervals():
 
 
 def test_records_survive_a_file(converted):
-    found = running.measure_scores(converted, make_tokenizer(), TEXTS, "mine")
+    found = scores.measure_scores(converted, make_tokenizer(), TEXTS, "mine")
     assert Scores.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
 def test_a_source_of_another_depth_is_refused(converted, tmp_path):
     save_source(tmp_path, num_labels=2, num_hidden_layers=1)
-    model, tokenizer = running.open_source(tmp_path, converted)
-    good = running.intervals_of(converted)
+    model, tokenizer = scores.open_source(tmp_path, converted)
+    good = scores.intervals_of(converted)
     with pytest.raises(ConversionError, match="1 layers and the converted model 2"):
-        running.measure_scores(model, tokenizer, TEXTS, "source", intervals=good)
+        scores.measure_scores(model, tokenizer, TEXTS, "source", intervals=good)

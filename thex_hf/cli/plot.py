@@ -169,13 +169,13 @@ def _plan(wanted: Wanted) -> tuple[Plan, str]:
 
 
 def _cost(wanted: Wanted) -> Drawn:
-    from thex_hf.reports.plots.cost import draw_cost, read_cost
+    from thex_hf.reports.plots.plan import draw_cost, read_cost
 
     return [read_cost(*_plan(wanted))], lambda found: draw_cost(found[0])
 
 
 def _levels(wanted: Wanted) -> Drawn:
-    from thex_hf.reports.plots.levels import draw_levels, read_levels
+    from thex_hf.reports.plots.plan import draw_levels, read_levels
 
     return [read_levels(*_plan(wanted))], lambda found: draw_levels(found[0])
 
@@ -218,16 +218,15 @@ def _text(data: str) -> str:
 
 def _scores(wanted: Wanted) -> Drawn:
     from thex_hf.modeling.opening import open_model, open_tokenizer
-    from thex_hf.reports.plots import running
-    from thex_hf.reports.plots.scores import draw_scores
+    from thex_hf.reports.plots import scores
 
     if wanted.data is None:
         raise InputError("give the texts to run: --data FILE, or a name such as glue/sst2")
-    texts, limit = running.score_texts(wanted.data), wanted.limit or running.TEXTS
+    texts, limit = scores.score_texts(wanted.data), wanted.limit or scores.TEXTS
     names = _names(wanted)
     models = [open_model(name).float() for name in names]
     found = [
-        running.measure_scores(
+        scores.measure_scores(
             model,
             open_tokenizer(name, model.config.vocab_size),
             texts,
@@ -237,13 +236,13 @@ def _scores(wanted: Wanted) -> Drawn:
         for name, model in zip(names, models, strict=True)
     ]
     if wanted.source is not None:
-        before, tokenizer = running.open_source(wanted.source, models[0])
-        good = running.intervals_of(models[0])
-        own = running.measure_scores(
+        before, tokenizer = scores.open_source(wanted.source, models[0])
+        good = scores.intervals_of(models[0])
+        own = scores.measure_scores(
             before, tokenizer, texts, _label(wanted.source), limit=limit, intervals=good
         )
         found.insert(0, own)
-    return found, draw_scores
+    return found, scores.draw_scores
 
 
 READERS: dict[str, Callable[[Wanted], Drawn]] = {

@@ -16,8 +16,7 @@ from thex_hf.modeling.modeling_thex_bert import ThexBertClassifier
 from thex_hf.protocol.costs import estimate, measure_costs
 from thex_hf.protocol.engines import CircuitBackend
 from thex_hf.reports.plots.canvas import save
-from thex_hf.reports.plots.cost import draw_cost, read_cost
-from thex_hf.reports.plots.levels import draw_levels, read_levels
+from thex_hf.reports.plots.plan import draw_cost, draw_levels, read_cost, read_levels
 from thex_hf.reports.plots.stages import draw_stages, read_stages
 
 if TYPE_CHECKING:

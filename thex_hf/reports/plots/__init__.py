@@ -1,8 +1,8 @@
 """Figures of what a model costs, how levels are spent, and what a conversion changed.
 
-Each kind has a module with its record, a function that reads it, and one that draws it. Needs
-matplotlib, which is imported when the first figure is drawn: ``pip install 'thex_hf[plots]'``.
+Each kind has a record, a function that reads it, and one that draws it. Needs matplotlib, which is
+imported when the first figure is drawn: ``pip install 'thex_hf[plots]'``.
 """
 
 KINDS = ("cost", "levels", "stages", "protocols", "scores")
-"""Names of the figures, each that of its module."""
+"""Names of the figures."""
