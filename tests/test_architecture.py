@@ -156,7 +156,7 @@ def test_imports_by_name_are_few():
     assert calls == {
         ("backends.seal.context", "tenseal.sealapi"),
         ("client.connection", "httpx"),
-        ("demo.render", "PIL.Image"),
+        ("demo.view", "PIL.Image"),
         ("reports.plots.canvas", "matplotlib.figure"),
         ("serving.keys.sql", "sqlalchemy"),
         ("conversion.data.reading", "datasets"),
@@ -239,4 +239,4 @@ def test_client_and_server_meet_in_the_transport_within_one_process_only():
         if any(name.startswith("client.") for name in own(module))
         and any(name.startswith("serving.") for name in own(module))
     }
-    assert both <= {"local.session", "local.transport", "demo.servers"}
+    assert both <= {"local.session", "local.transport", "demo.sessions"}

@@ -10,12 +10,18 @@ import pytest
 
 import thex_hf
 from thex_hf.backends import get_backend
-from thex_hf.demo.recording_backend import RecordingBackend, on_key_switch
-from thex_hf.demo.recording_transport import RecordingTransport
-from thex_hf.demo.render import PANELS, picture_of_bytes, picture_of_numbers, render
-from thex_hf.demo.servers import Servers
-from thex_hf.demo.sessions import Sessions, run
-from thex_hf.demo.view_state import KEYS, Prediction, ViewState, WireMessage
+from thex_hf.demo.recording import RecordingBackend, RecordingTransport, on_key_switch
+from thex_hf.demo.sessions import Servers, Sessions, run
+from thex_hf.demo.view import (
+    KEYS,
+    PANELS,
+    Prediction,
+    ViewState,
+    WireMessage,
+    picture_of_bytes,
+    picture_of_numbers,
+    render,
+)
 from thex_hf.errors import InputError
 from thex_hf.protocol.keys import key_request
 

@@ -10,10 +10,8 @@ from typing import Any
 import gradio
 
 from thex_hf.bundled import BUNDLED, bundled_checkpoint
-from thex_hf.demo.render import PANELS, render
-from thex_hf.demo.servers import Servers
-from thex_hf.demo.sessions import Sessions, run
-from thex_hf.demo.view_state import ViewState
+from thex_hf.demo.sessions import Servers, Sessions, run
+from thex_hf.demo.view import PANELS, ViewState, render
 
 TITLE = "Classify a text that the server cannot read"
 NOTE = (
@@ -116,7 +114,7 @@ def make_page(folders: Mapping[str, str | Path] | None = None) -> Page:
     """A page over models by form, ``the-x`` and ``polynomial``; the bundled ones.
 
     Raises:
-        ConversionError, InputError: as :class:`thex_hf.demo.servers.Servers`.
+        ConversionError, InputError: as :class:`thex_hf.demo.sessions.Servers`.
     """
     chosen = folders or {form: bundled_checkpoint(form) for form in BUNDLED}
     return Page(Servers({form: Path(folder) for form, folder in chosen.items()}))
