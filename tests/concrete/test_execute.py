@@ -9,8 +9,8 @@ import pytest
 from concrete_world import RANGES, text
 from reference import clear_logits, random_weights
 
-from thex_hf.concrete.process import Worker, pins
-from thex_hf.concrete.session import ConcreteSession
+from thex_hf.concrete.backend import ConcreteSession
+from thex_hf.concrete.environment import Worker, pins
 from thex_hf.errors import BackendUnavailable, ChildError
 
 
@@ -115,7 +115,7 @@ def test_relu_on_the_server_is_a_step_of_the_table_off_at_most(concrete_python):
 
 
 def test_a_worker_of_another_version_is_refused(concrete_python, monkeypatch):
-    monkeypatch.setattr("thex_hf.concrete.process.VERSION", 99)
+    monkeypatch.setattr("thex_hf.concrete.environment.VERSION", 99)
     worker = Worker(concrete_python, "server")
     with pytest.raises(BackendUnavailable, match=r"speaks version 1, this release 99.*--overwrite"):
         worker.start()
@@ -124,7 +124,7 @@ def test_a_worker_of_another_version_is_refused(concrete_python, monkeypatch):
 
 def test_packages_of_another_version_are_refused(concrete_python, monkeypatch):
     wanted = {**pins(), "concrete-python": "1.0.0"}
-    monkeypatch.setattr("thex_hf.concrete.process.pins", lambda: wanted)
+    monkeypatch.setattr("thex_hf.concrete.environment.pins", lambda: wanted)
     with pytest.raises(BackendUnavailable, match=r"concrete-python 2\..* made for 1\.0\.0"):
         Worker(concrete_python, "server").start()
 

@@ -14,7 +14,7 @@ from thex_hf.approximations.activation import relu
 from thex_hf.approximations.reciprocal import load_reciprocal
 from thex_hf.approximations.softmax import estimate, exact
 from thex_hf.concrete.circuits import LayerFrames
-from thex_hf.concrete.process import Worker
+from thex_hf.concrete.environment import Worker
 from thex_hf.concrete.quantise import Block, Frame, Integers, Linear
 from thex_hf.concrete.worker import pack_array, unpack_array
 from thex_hf.weights import Array

@@ -2,8 +2,9 @@
 
 Run by that environment's Python as a plain file: it imports Concrete, numpy, msgpack and nothing of
 ``thex_hf``. Messages are msgpack maps behind their length (8 bytes, big-endian) on standard input
-and output; see :mod:`thex_hf.concrete.process` for the other end. A worker has one role: ``client``
-holds secret keys and cannot compile or run; ``server`` compiles and runs and has no secret key.
+and output; see :mod:`thex_hf.concrete.environment` for the other end. A worker has one role:
+``client`` holds secret keys and cannot compile or run; ``server`` compiles and runs and has no
+secret key.
 """
 
 from __future__ import annotations
