@@ -11,7 +11,7 @@ import thex_hf
 from thex_hf.client.half import ClientHalf
 from thex_hf.conversion.output import save_tokenizer
 from thex_hf.errors import ConversionError, InputError
-from thex_hf.tokens.settings import (
+from thex_hf.tokens.options import (
     check_consistent,
     most_tokens,
     read_settings,

@@ -23,19 +23,19 @@ from thex_hf._paths import user_path
 from thex_hf.client.encoder import head_of, is_polynomial, read_encoder
 from thex_hf.client.plans import ModelFacts
 from thex_hf.errors import ConversionError, InputError
-from thex_hf.tokens.embedding import embed_rows
-from thex_hf.tokens.options import check_length, limit_of
-from thex_hf.tokens.settings import (
-    NAME,
+from thex_hf.tokens.options import (
+    CONFIG_NAME,
     SEGMENTS,
     check_consistent,
+    check_length,
+    limit_of,
     most_tokens,
     read_settings,
     special_as_text,
     told_of_segments,
 )
 from thex_hf.tokens.texts import check_text
-from thex_hf.tokens.tokenise import tokens_of
+from thex_hf.tokens.tokenise import embed_rows, tokens_of
 from thex_hf.weights import Array
 
 if TYPE_CHECKING:
@@ -182,8 +182,8 @@ class ClientHalf:
         found = tokens_of(self.tokenizer.encode(text, pair), pair, segments=told is not False)
         if told is None and any(found.segments) and len(self._table(REQUIRED[2])) > 1:
             raise InputError(
-                f"{str(self.folder / NAME)!r} does not say whether the model is told which text a "
-                f'token is of: add "model_input_names", with or without "{SEGMENTS}"'
+                f"{str(self.folder / CONFIG_NAME)!r} does not say whether the model is told which "
+                f'text a token is of: add "model_input_names", with or without "{SEGMENTS}"'
             )
         check_length(len(found), self.limit, "shorten it")
         return np.array(found.ids, np.int64), np.array(found.segments, np.int64)

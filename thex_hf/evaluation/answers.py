@@ -12,8 +12,8 @@ from thex_hf.evaluation.base import MULTILABEL, statistics
 from thex_hf.evaluation.metrics import Agreement
 from thex_hf.evaluation.reading import kind_of, label_names
 from thex_hf.tokens.options import TokenOptions
+from thex_hf.tokens.texts import first_tokens, join_words
 from thex_hf.tokens.tokenise import tokenise
-from thex_hf.tokens.words import first_tokens, join_words
 
 
 class Answers:

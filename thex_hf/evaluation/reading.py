@@ -12,7 +12,7 @@ from thex_hf.conversion.data.naming import align_labels, select_texts
 from thex_hf.conversion.data.reading import LabelledTexts, is_data_set, read_texts, table_of
 from thex_hf.conversion.data.table import Place, Table
 from thex_hf.errors import InputError, OptionError
-from thex_hf.tokens.words import join_words
+from thex_hf.tokens.texts import join_words
 
 Data: TypeAlias = str | os.PathLike[str] | LabelledTexts | Iterable[Mapping[str, Any]]
 

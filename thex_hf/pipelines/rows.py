@@ -10,8 +10,7 @@ from torch import Tensor
 
 from thex_hf.ckks.engine import Vector
 from thex_hf.modeling.modeling_thex_bert import ThexBertClassifier
-from thex_hf.tokens.embedding import embed_rows
-from thex_hf.tokens.tokenise import Tokens
+from thex_hf.tokens.tokenise import Tokens, embed_rows
 
 Row = Mapping[str, Tensor]
 """Tensors ``(1, n, ...)`` of one text's true tokens."""

@@ -17,8 +17,7 @@ from thex_hf.pipelines.report import Report
 from thex_hf.pipelines.rows import inputs_of
 from thex_hf.pipelines.sharing import SharingMixin
 from thex_hf.tokens.options import TokenOptions
-from thex_hf.tokens.texts import check_text
-from thex_hf.tokens.words import join_words, moved
+from thex_hf.tokens.texts import check_text, join_words, moved
 
 SPLIT = "is_split_into_words"
 WORDS = (SPLIT, "delimiter")

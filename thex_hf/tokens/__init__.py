@@ -1,5 +1,5 @@
 """From a text to tokens, one way for all: training, scores, pipelines and clients without torch.
 
-``texts`` says what is a text, ``limits`` how many tokens there may be, ``tokenise`` makes them,
-``words`` finds the tokens of words, ``embedding`` looks up their vectors.
+``texts`` says what is a text and which tokens are a word's, ``options`` how many tokens there may
+be, ``tokenise`` makes them and their embeddings.
 """

@@ -1,4 +1,4 @@
-"""The one way from a text to tokens."""
+"""The one way from a text to tokens, and from their rows to embeddings: the same for all."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from thex_hf.errors import InputError
 from thex_hf.tokens.options import TokenOptions, check_length
-from thex_hf.tokens.texts import check_text
-from thex_hf.tokens.words import Span
+from thex_hf.tokens.texts import Span, check_text
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
-
 PLAIN = TokenOptions()
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ def tokens_of(encoding: Encoding, pair: str | None, *, segments: bool) -> Tokens
         encoding: not padded, not cut.
         pair: the second text, if there was one.
         segments: whether the model is told of segments, see
-            :func:`thex_hf.tokens.settings.told_of_segments`.
+            :func:`thex_hf.tokens.options.told_of_segments`.
 
     Raises:
         InputError: nothing is left of a text.
@@ -171,3 +173,35 @@ def _check_left(found: Tokens, pair: str | None, when: str = "after tokenising")
                 if when == "after tokenising"
                 else f"nothing is left of {name} {when}; there is nothing to classify"
             )
+
+
+def embed_rows(
+    words: NDArray[Any],
+    segments: NDArray[Any],
+    positions: NDArray[Any],
+    norm: tuple[NDArray[Any], NDArray[Any], float],
+    project: tuple[NDArray[Any], NDArray[Any]] | None = None,
+) -> Array:
+    """Add up rows of the three tables, norm them and perhaps project them, in float64.
+
+    Args:
+        words: ``(n, e)``, of the tokens.
+        segments: ``(n, e)``, of their segments.
+        positions: ``(n, e)``, of their places.
+        norm: weight ``(e,)``, bias ``(e,)`` and epsilon.
+        project: weight ``(d, e)`` and bias ``(d,)`` of the map to the hidden size.
+
+    Returns:
+        ``(n, d)``.
+    """
+    total = _wide(words) + _wide(segments) + _wide(positions)
+    centred = total - total.mean(-1, keepdims=True)
+    deviation = np.sqrt((centred**2).mean(-1, keepdims=True) + norm[2])
+    out: Array = centred / deviation * _wide(norm[0]) + _wide(norm[1])
+    if project is not None:
+        out = out @ _wide(project[0]).T + _wide(project[1])
+    return out
+
+
+def _wide(values: NDArray[Any]) -> Array:
+    return np.ascontiguousarray(values, dtype=np.float64)

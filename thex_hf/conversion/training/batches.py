@@ -13,8 +13,8 @@ from thex_hf.conversion.data.reading import LabelledTexts
 from thex_hf.errors import ConversionError, InputError
 from thex_hf.modeling.tasks import IGNORED
 from thex_hf.tokens.options import TokenOptions, limit_of
+from thex_hf.tokens.texts import first_tokens, join_words, tags_of_tokens
 from thex_hf.tokens.tokenise import Tokens, tokenise
-from thex_hf.tokens.words import first_tokens, join_words, tags_of_tokens
 
 TRUNCATED = TokenOptions(truncation=True)
 Batch = dict[str, Tensor]
