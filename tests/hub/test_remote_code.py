@@ -12,7 +12,7 @@ import pytest
 from transformers import pipeline
 
 import thex_hf
-from thex_hf.hub.remote_code import HEADS, drop_remote_code, write_remote_code
+from thex_hf.modeling.hub import HEADS, drop_remote_code, write_remote_code
 
 ROOT = Path(__file__).parents[2]
 TEXT = "A dull film."

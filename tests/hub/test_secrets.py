@@ -112,7 +112,7 @@ def test_pushing_refuses_before_anything_is_sent(keys, model_folder, monkeypatch
     def fail(*_, **__):
         raise AssertionError("the network was tried")
 
-    monkeypatch.setattr("thex_hf.hub.upload.HfApi", fail)
+    monkeypatch.setattr("thex_hf.hub.HfApi", fail)
     (model_folder / "config.bak").write_bytes(sorted(keys.glob("pair.*/*"))[0].read_bytes())
     with pytest.raises(KeyStoreError, match=r"config\.bak"):
         push_folder(model_folder, "org/name")

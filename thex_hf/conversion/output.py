@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from thex_hf.conversion.checkpoint import BEGUN, checkpoint_folder, is_checkpoint
 from thex_hf.conversion.scores import ConversionReport
 from thex_hf.errors import ConversionError, ThexError
-from thex_hf.hub.secrets import refuse_keys
+from thex_hf.hub import refuse_keys
 from thex_hf.modeling import ThexBertConfig, ThexBertForSequenceClassification
 from thex_hf.modeling.cards.card import README, write_card
 from thex_hf.modeling.cards.measures import RECORDS

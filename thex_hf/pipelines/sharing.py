@@ -8,7 +8,7 @@ from typing import Any
 from huggingface_hub import CommitInfo
 
 from thex_hf._paths import user_path
-from thex_hf.hub.upload import push_folder
+from thex_hf.hub import push_folder
 from thex_hf.modeling.hub import PUSH_OPTIONS
 
 

@@ -1,18 +1,27 @@
-"""Find what must not leave this machine: key files, private keys and access tokens.
+"""Sharing models on the Hugging Face Hub without sharing a key.
 
-A key file is known by its name and by how it starts, so a renamed one is found too. A file
-inside an archive, or one that was encrypted or encoded again, is not.
+:func:`push_folder` uploads a folder after looking for key files, private keys and access tokens in
+it; the models' and the pipelines' own ``push_to_hub`` go through it. A key file is known by its
+name and by how it starts, so a renamed one is found too. A file inside an archive, or one that was
+encrypted or encoded again, is not.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from thex_hf.errors import KeyStoreError
+from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, hf_hub_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from thex_hf.errors import KeyStoreError, OptionError
 
 KEY_NAMES = ("secret.*key", "evaluation.*key", ".key-*")
 """Names that ``thex_hf`` gives to key files, unfinished ones included."""
@@ -151,3 +160,84 @@ def _start(path: Path, count: int) -> bytes:
         raise KeyStoreError(
             f"cannot read {path}, so it may be a key: {error}; make it readable or move it away"
         ) from error
+
+
+def push_folder(
+    folder: str | Path,
+    repo_id: str,
+    *,
+    commit_message: str = "Upload model",
+    commit_description: str | None = None,
+    private: bool | None = None,
+    token: str | bool | None = None,
+    revision: str | None = None,
+    create_pr: bool = False,
+) -> CommitInfo:
+    """Upload all files of a folder in one commit; the repository is made if there is none.
+
+    Files of the repository that the folder lacks stay there.
+
+    Args:
+        folder: a model's folder.
+        repo_id: ``"organisation/name"``, or ``"name"`` for one's own.
+        commit_message: first line of the commit.
+        commit_description: the rest of it.
+        private: whether a new repository is private; the owner's default if None.
+        token: access token; None or True: the one stored by ``hf auth login``.
+        revision: branch; made if there is none. ``main`` if None.
+        create_pr: open a pull request with the files.
+
+    Returns:
+        The commit, as ``huggingface_hub`` describes it.
+
+    Raises:
+        KeyStoreError: the folder holds a key file or another secret; nothing was uploaded.
+        OptionError: there is no such folder, or it is empty.
+        HfHubHTTPError: the Hub refused; see :mod:`huggingface_hub`.
+    """
+    root = Path(folder)
+    files = list(files_of(root)) if root.is_dir() else []
+    if not files:
+        raise OptionError(f"{str(folder)!r} should be a folder with a model; it holds no file")
+    refuse_secrets(root)
+    api = HfApi(token=token)
+    repo = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+    if revision is not None and not revision.startswith("refs/pr/"):
+        api.create_branch(repo, branch=revision, exist_ok=True)
+    return api.create_commit(
+        repo,
+        [CommitOperationAdd(path.relative_to(root).as_posix(), path) for path in files],
+        commit_message=commit_message,
+        commit_description=commit_description,
+        revision=revision,
+        create_pr=create_pr,
+    )
+
+
+def fetch_files(
+    repo_id: str,
+    names: Sequence[str],
+    folder: Path,
+    *,
+    token: str | bool | None = None,
+    revision: str | None = None,
+) -> None:
+    """Get files of a repository into a folder, those that are there.
+
+    Args:
+        repo_id: the repository; it need not exist yet.
+        names: paths in it.
+        folder: where to.
+        token: as for :func:`push_folder`.
+        revision: branch; ``main`` if None.
+
+    Raises:
+        HfHubHTTPError: the Hub refused.
+    """
+    for name in names:
+        try:
+            hf_hub_download(repo_id, name, token=token, revision=revision, local_dir=str(folder))
+        except (RepositoryNotFoundError, RevisionNotFoundError):
+            return
+        except EntryNotFoundError:
+            continue
