@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from thex_hf.approximations.reciprocal import load_reciprocal
-from thex_hf.approximations.softmax import estimate, exact
+from thex_hf.approximations.softmax import estimate, exact, load_reciprocal
 from thex_hf.weights import EncoderWeights, LayerWeights, PolynomialTerms
 
 

@@ -26,8 +26,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from thex_hf.approximations.reciprocal import HIDDEN, SUM_RANGE, WEIGHTS_PATH, ReciprocalNet
-from thex_hf.approximations.softmax import cubed_relu, estimate, exact
+from thex_hf.approximations.softmax import (
+    HIDDEN,
+    SUM_RANGE,
+    WEIGHTS_PATH,
+    ReciprocalNet,
+    cubed_relu,
+    estimate,
+    exact,
+)
 
 LENGTHS = (2, 4, 8, 16, 32, 64, 128)
 LARGEST_PREACTIVATION = 96.0

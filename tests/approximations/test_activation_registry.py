@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from thex_hf.approximations import activation_registry
+from thex_hf.approximations.activation import Fit, minimax
 from thex_hf.approximations.activation_registry import (
     ACTIVATIONS,
     GROUP,
@@ -12,7 +13,6 @@ from thex_hf.approximations.activation_registry import (
     fit_activation,
     list_activations,
 )
-from thex_hf.approximations.fitting import Fit, minimax
 from thex_hf.approximations.registry import describe
 from thex_hf.conversion.options import PolynomialOptions
 from thex_hf.errors import ConversionError, OptionError

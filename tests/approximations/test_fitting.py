@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from thex_hf.approximations.activation import relu
-from thex_hf.approximations.fitting import density, gelu, interval_of, minimax, softplus
+from thex_hf.approximations.activation import density, gelu, interval_of, minimax, relu, softplus
 from thex_hf.errors import ConversionError
 
 

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from thex_hf.approximations.reciprocal import (
+from thex_hf.approximations.softmax import (
     HIDDEN,
     KEY_COUNTS,
     MAX_RELATIVE_ERROR,
     SUM_RANGE,
     ReciprocalNet,
+    cubed_relu,
     load_reciprocal,
 )
-from thex_hf.approximations.softmax import cubed_relu
 from thex_hf.errors import ConversionError
 
 

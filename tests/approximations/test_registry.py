@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from thex_hf.approximations.activation import gelu
 from thex_hf.approximations.activation_registry import ACTIVATIONS, fit_activation
-from thex_hf.approximations.fitting import gelu
 from thex_hf.approximations.registry import (
     SOURCES,
     describe,

@@ -6,8 +6,14 @@ from hypothesis import strategies as st
 from thex_hf.approximations.activation import relu
 from thex_hf.approximations.layernorm import affine
 from thex_hf.approximations.layernorm import exact as exact_norm
-from thex_hf.approximations.reciprocal import MAX_RELATIVE_ERROR, SUM_RANGE, load_reciprocal
-from thex_hf.approximations.softmax import cubed_relu, estimate, exact
+from thex_hf.approximations.softmax import (
+    MAX_RELATIVE_ERROR,
+    SUM_RANGE,
+    cubed_relu,
+    estimate,
+    exact,
+    load_reciprocal,
+)
 
 
 def test_cubed_relu_at_known_points():

@@ -4,8 +4,7 @@ import torch
 
 from thex_hf.approximations.activation import relu
 from thex_hf.approximations.layernorm import affine
-from thex_hf.approximations.reciprocal import load_reciprocal
-from thex_hf.approximations.softmax import estimate, exact
+from thex_hf.approximations.softmax import estimate, exact, load_reciprocal
 from thex_hf.modeling.layers import AffineNorm, ExactSoftmax, SoftmaxEstimate
 
 

@@ -2,8 +2,14 @@
 
 from thex_hf.approximations.activation import quadratic, relu
 from thex_hf.approximations.layernorm import affine, centred_affine
-from thex_hf.approximations.reciprocal import ReciprocalNet, load_reciprocal
-from thex_hf.approximations.softmax import cubed_relu, estimate, exact, power_attention
+from thex_hf.approximations.softmax import (
+    ReciprocalNet,
+    cubed_relu,
+    estimate,
+    exact,
+    load_reciprocal,
+    power_attention,
+)
 
 __all__ = [
     "ReciprocalNet",

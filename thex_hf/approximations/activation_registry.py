@@ -13,8 +13,8 @@ from importlib.metadata import EntryPoint, entry_points
 
 import numpy as np
 
-from thex_hf.approximations.activation import QUADRATIC, quadratic, relu
-from thex_hf.approximations.fitting import (
+from thex_hf.approximations.activation import (
+    QUADRATIC,
     Array,
     Fit,
     Function,
@@ -22,6 +22,8 @@ from thex_hf.approximations.fitting import (
     gelu,
     interval_of,
     minimax,
+    quadratic,
+    relu,
     softplus,
 )
 from thex_hf.errors import ConversionError, OptionError

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from thex_hf.approximations import layernorm, softmax
-from thex_hf.approximations.activation import quadratic, relu
+from thex_hf.approximations.activation import Array, interval_of, quadratic, relu
 from thex_hf.approximations.activation_registry import (
     BUILT_IN,
     find_activation,
@@ -20,9 +20,7 @@ from thex_hf.approximations.activation_registry import (
     list_activations,
     original_function,
 )
-from thex_hf.approximations.fitting import Array, interval_of
-from thex_hf.approximations.reciprocal import load_reciprocal
-from thex_hf.approximations.softmax import fit_power, power_attention
+from thex_hf.approximations.softmax import fit_power, load_reciprocal, power_attention
 from thex_hf.errors import OptionError
 
 THE_X = "Chen et al. 2022 (THE-X), section 3.2"

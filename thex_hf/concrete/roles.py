@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from thex_hf.approximations.activation import relu
-from thex_hf.approximations.reciprocal import load_reciprocal
-from thex_hf.approximations.softmax import estimate, exact
+from thex_hf.approximations.softmax import estimate, exact, load_reciprocal
 from thex_hf.concrete.circuits import LayerFrames
 from thex_hf.concrete.environment import Worker
 from thex_hf.concrete.quantise import Block, Frame, Integers, Linear

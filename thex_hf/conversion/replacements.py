@@ -11,8 +11,7 @@ from torch import Tensor
 
 from thex_hf.approximations.activation_registry import fit_activation
 from thex_hf.approximations.layernorm import fit_affine
-from thex_hf.approximations.reciprocal import load_reciprocal
-from thex_hf.approximations.softmax import fit_power
+from thex_hf.approximations.softmax import fit_power, load_reciprocal
 from thex_hf.conversion.training.batches import Batch, Encoded, sample
 from thex_hf.conversion.training.losses import read_rows, run
 from thex_hf.modeling.layers import (

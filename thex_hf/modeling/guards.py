@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers.utils import logging
 
-from thex_hf.approximations.reciprocal import load_reciprocal
+from thex_hf.approximations.softmax import load_reciprocal
 from thex_hf.errors import ConversionError, OptionError, ThexError
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
 from thex_hf.modeling.tasks import TASKS

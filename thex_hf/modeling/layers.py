@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from thex_hf.approximations.activation import QUADRATIC
-from thex_hf.approximations.reciprocal import load_reciprocal
+from thex_hf.approximations.softmax import load_reciprocal
 from thex_hf.errors import InputError
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from thex_hf.approximations.activation import relu
-from thex_hf.approximations.reciprocal import load_reciprocal
-from thex_hf.approximations.softmax import cubed_relu, estimate, exact
+from thex_hf.approximations.softmax import cubed_relu, estimate, exact, load_reciprocal
 from thex_hf.bounds import check_shown, within
 from thex_hf.circuits.batched.layout import BatchLayout
 from thex_hf.circuits.plan import Plan

@@ -11,7 +11,7 @@ from collections.abc import Generator
 
 import numpy as np
 
-from thex_hf.approximations.reciprocal import ReciprocalNet, load_reciprocal
+from thex_hf.approximations.softmax import ReciprocalNet, load_reciprocal
 from thex_hf.circuits.affine import Affine
 from thex_hf.circuits.context import Context, Handles, Target
 from thex_hf.ckks.packing.layout import FeatureMap

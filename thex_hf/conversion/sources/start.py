@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
 
-from thex_hf.approximations.reciprocal import load_reciprocal
+from thex_hf.approximations.softmax import load_reciprocal
 from thex_hf.conversion.sources.adapter import refuse_unmerged
 from thex_hf.conversion.sources.families import SEQUENCE, TOKENS, Family, to_thex
 from thex_hf.conversion.sources.registry import family_of, label_fields
