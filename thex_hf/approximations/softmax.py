@@ -34,17 +34,11 @@ MAX_RELATIVE_ERROR = 0.01
 
 
 def cubed_relu(scores: Array) -> Array:
-    """Return ``ReLU((x / 2 + 1)^3)``, the estimate's stand-in for ``exp``.
+    """Return ``ReLU((x / 2 + 1)^3)`` of each score, the estimate's stand-in for ``exp``.
 
-    THE-X, Chen et al. 2022, equation 4. The server computes the cube; the client
-    rectifies it. Scores at or below :data:`ZERO_AT` give exactly zero.
-
-    Args:
-        scores: attention scores already divided by the square root of the head
-            size, any shape.
-
-    Returns:
-        Non-negative array of the same shape.
+    THE-X, Chen et al. 2022, equation 4. The server computes the cube; the client rectifies it.
+    Scores, divided by the square root of the head size before, at or below :data:`ZERO_AT` give
+    exactly zero.
     """
     return relu((0.5 * scores + 1.0) ** 3)
 

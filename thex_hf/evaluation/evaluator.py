@@ -172,32 +172,11 @@ class ThexTokenClassificationEvaluator(
         on_error: str = "raise",
         **options: Any,
     ) -> dict[str, Any]:
-        """Score a model or a pipeline.
+        """Score a model or a pipeline, as :meth:`ThexTextClassificationEvaluator.compute` does.
 
-        Args:
-            model_or_pipeline: a pipeline, a folder or Hub name, or a model (with ``tokenizer``).
-            data: a ``datasets.Dataset``, or the name of one.
-            subset: configuration of a named data set.
-            split: split of a named data set.
-            metric: see :meth:`prepare_metric`; entity-level F1 by default.
-            tokenizer: of the model; a fast one.
-            strategy: ``simple``, or ``bootstrap`` for intervals of the metrics.
-            confidence_level: of the bootstrap.
-            n_resamples: of the bootstrap.
-            device: as in transformers; the CPU by default.
-            random_state: of the bootstrap.
-            input_column: column of lists of words.
-            label_column: column of lists of tags: names, or ids.
-            join_by: what to put between the words of a text.
-            fhe: ``execute``, ``simulate`` or ``disable``; the pipeline's by default.
-            agreement: also run the clear model on the same texts, unless ``disable``.
-            batch_size: texts at once; by default one for ``execute``.
-            on_error: ``raise`` refuses the data if a text has no words or an empty one, before
-                anything is computed; ``skip`` scores the other texts.
-            **options: of the pipeline, where none is given, such as ``protocol``.
-
-        Returns:
-            As ``ThexTextClassificationEvaluator.compute``; agreement is that of words.
+        But ``tokenizer`` is a fast one, ``input_column`` has lists of words and ``label_column``
+        lists of tags, names or ids; ``join_by`` is put between the words of a text. The metric is
+        entity-level F1 by default, and agreement is that of words.
 
         Raises:
             OptionError: an option or metric that is not on offer or does not suit the model.

@@ -84,20 +84,9 @@ class EvaluatorMixin:
     ) -> dict[str, Any]:
         """Run the pipeline, and the clear model beside it, and score both.
 
-        Args:
-            pipe: open pipeline.
-            inputs: what it takes.
-            references: true labels.
-            answers: gives for the inputs that could be served what reads their logits.
-            skipped: rows that were left out already.
-            places: of the inputs, in the data.
-            on_error: what to do about inputs that cannot be served.
-            metric: an object with ``compute``.
-            values: what the references hold for each class; None: its number.
-            fhe: mode; the pipeline's by default.
-            agreement: also run the clear model.
-            batch_size: texts at once.
-            **strategy: of evaluate: bootstrap or not.
+        ``answers`` gives for the inputs that could be served what reads their logits; ``skipped``
+        are rows that were left out already; ``values`` is what the references hold for each class,
+        None for its number; ``strategy`` is evaluate's: bootstrap or not.
         """
         mode = one_of("fhe", mode_of(pipe, fhe), FHE_MODES)
         both = run_both(

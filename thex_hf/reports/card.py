@@ -19,6 +19,7 @@ from thex_hf.modeling.opening import open_model, open_tokenizer
 from thex_hf.options import RunOptions, choose_protocol
 from thex_hf.protocol.engines import CircuitBackend
 from thex_hf.reports.measuring import (
+    draw_figures,
     estimated_costs,
     executed_costs,
     protocols_of,
@@ -106,8 +107,6 @@ def make_card(
                 measures["costs"].append(executed_costs(row))
             measures["scores"].append(row)
     if figures:
-        from thex_hf.reports.measuring import draw_figures
-
         measures["figures"] = draw_figures(place, model, wanted, tokens=tokens, ring=ring)
     merged = with_earlier(measures, read_measures(place))
     write_measures(place, merged)

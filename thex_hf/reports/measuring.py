@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thex_hf.backends.registry import find_backend, get_backend
 from thex_hf.circuits.dispatch import FORMS, plan_for
+from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.shape import bucket
 from thex_hf.ckks.parameters import MAX_MODULUS_BITS_128
 from thex_hf.errors import PlanError
@@ -22,6 +23,7 @@ from thex_hf.reports.plots.stages import draw_stages, read_stages
 if TYPE_CHECKING:
     from thex_hf.evaluation.score import Scores
 
+FOLDER = "figures"
 FIRST = "overall_f1"
 """The metric of a card where there are several and this is among them: that of tags."""
 
@@ -152,25 +154,18 @@ def estimated_costs(
         PlanError: no protocol at all can run the model.
         BackendUnavailable: the backend's library is missing.
     """
-    found, weights = find_backend(backend), model.encoder_weights()
+    found, config = find_backend(backend), model.config
     if isinstance(found, CircuitBackend):
-        config = model.config
+        weights = model.encoder_weights()
         own = found.estimate(
             weights, [tokens], ranges=config.ranges, softmax=config.softmax, relu="client"
         )
         return [{**one.to_json(), "modulus_limit": 0} for one in own]
-    engine = get_backend(backend)
+    plan_of, engine = _planner(model, tokens, ring), get_backend(backend)
     rows, refused = [], []
     for name in protocols:
         try:
-            plan = plan_for(
-                weights,
-                bucket(tokens),
-                model.config.ranges,
-                protocol=name,
-                softmax=model.config.softmax,
-                ring_degree=ring,
-            )
+            plan = plan_of(name)
         except PlanError as error:
             refused.append(f"{name}: {error}")
             continue
@@ -181,7 +176,17 @@ def estimated_costs(
     return rows
 
 
-FOLDER = "figures"
+def _planner(model: ThexBertClassifier, tokens: int, ring: int | None) -> Callable[[str], Plan]:
+    """What plans a text of that length, given a protocol; raises as :func:`plan_for`."""
+    weights, config = model.encoder_weights(), model.config
+    return lambda protocol: plan_for(
+        weights,
+        bucket(tokens),
+        config.ranges,
+        protocol=protocol,
+        softmax=config.softmax,
+        ring_degree=ring,
+    )
 
 
 def draw_figures(
@@ -207,19 +212,11 @@ def draw_figures(
     Raises:
         BackendUnavailable: matplotlib is not installed.
     """
-    name, config = place.resolve().name, model.config
-    drawn = {}
+    name, plan_of, drawn = place.resolve().name, _planner(model, tokens, ring), {}
     if (place / REPORT_NAME).is_file():
         drawn["stages"] = draw_stages([read_stages(place)]), "score after each stage"
     for protocol in protocols:
-        plan = plan_for(
-            model.encoder_weights(),
-            bucket(tokens),
-            config.ranges,
-            protocol=protocol,
-            softmax=config.softmax,
-            ring_degree=ring,
-        )
+        plan = plan_of(protocol)
         costs, levels = draw_cost(read_cost(plan, name)), draw_levels(read_levels(plan, name))
         drawn[f"cost-{protocol}"] = costs, f"operations of each stage under {protocol}"
         drawn[f"levels-{protocol}"] = levels, f"levels of each stage under {protocol}"
