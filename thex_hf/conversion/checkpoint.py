@@ -182,10 +182,7 @@ class Checkpoint:
         try:
             tensors: Tensors = load_file(path)
         except Exception as error:
-            raise ConversionError(
-                f"{path.name!r} in the unfinished conversion is damaged ({error}); pass --restart "
-                "(restart=True) to begin again."
-            ) from error
+            raise _damaged(path, error) from error
         return tensors
 
 
@@ -223,11 +220,15 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConversionError(
-            f"{path.name!r} in the unfinished conversion is damaged ({error}); pass --restart "
-            "(restart=True) to begin again."
-        ) from error
+        raise _damaged(path, error) from error
     return values
+
+
+def _damaged(path: Path, error: Exception) -> ConversionError:
+    return ConversionError(
+        f"{path.name!r} in the unfinished conversion is damaged ({error}); pass --restart "
+        "(restart=True) to begin again."
+    )
 
 
 def package_facts() -> list[Any]:

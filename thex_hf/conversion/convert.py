@@ -172,9 +172,13 @@ def convert_pretrained(
     source = os.fspath(source) if isinstance(source, os.PathLike) else source
     inputs = open_inputs(source, train, dev, chosen, task, pooling)
     if output is None:
-        folder = output_folder(Path(constants.HF_HOME) / "thex_hf" / cache_name(inputs))
+        # the source's name, and a digest of all that decides
+        name = f"{Path(inputs.name).name}-{inputs.digest[:16]}"
+        folder = output_folder(Path(constants.HF_HOME) / "thex_hf" / name)
         folder.parent.mkdir(parents=True, exist_ok=True)
     else:
+        # the source's name, and a digest of all that decides
+        name = f"{Path(inputs.name).name}-{inputs.digest[:16]}"
         folder = output_folder(os.fspath(output))
     report = read_record(folder, REPORT_NAME) or {}
     if report.get("digest") == inputs.digest and not chosen.overwrite:
@@ -183,11 +187,6 @@ def convert_pretrained(
     check_output(folder, overwrite=chosen.overwrite, reads=read_paths(source, train, dev))
     convert_opened(inputs, folder)
     return str(folder)
-
-
-def cache_name(inputs: ConversionInputs) -> str:
-    """Name of the folder in the cache: that of the source, and a digest of all that decides."""
-    return f"{Path(inputs.name).name}-{inputs.digest[:16]}"
 
 
 def _report(

@@ -23,7 +23,6 @@ from thex_hf.modeling.layers import (
 )
 
 Model = Any
-
 SMALLEST_SCALE = 0.05
 """The circuit divides by the scale of each attention norm, so none may be near zero."""
 

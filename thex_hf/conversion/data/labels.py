@@ -42,9 +42,7 @@ def label_text(value: Any) -> str | None:
     Raises:
         TypeError: it is no text and no number, for example a list.
     """
-    item = getattr(value, "item", None)
-    if callable(item) and getattr(value, "ndim", None) == 0:  # of numpy or torch
-        value = item()
+    value = _unboxed(value)
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, str):
@@ -55,6 +53,12 @@ def label_text(value: Any) -> str | None:
         number = float(value)
         return str(int(number)) if math.isfinite(number) and number.is_integer() else str(number)
     raise TypeError(f"expected a name or a number, got {value!r}")
+
+
+def _unboxed(value: Any) -> Any:
+    """The number in a scalar of numpy or torch; anything else as it is."""
+    scalar = callable(getattr(value, "item", None)) and getattr(value, "ndim", None) == 0
+    return value.item() if scalar else value
 
 
 def label_texts(raw: Sequence[Any], column: str, error_for: RowErrorFactory) -> list[str]:
@@ -259,9 +263,7 @@ def numbers(raw: Sequence[Any], error_for: RowErrorFactory) -> list[float]:
 
 def as_number(value: Any) -> float | None:
     """A value as a number, perhaps not finite; None if it is none."""
-    item = getattr(value, "item", None)
-    if callable(item) and getattr(value, "ndim", None) == 0:
-        value = item()
+    value = _unboxed(value)
     if isinstance(value, bool) or not isinstance(value, str | Real):
         return None
     try:

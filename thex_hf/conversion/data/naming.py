@@ -204,4 +204,4 @@ def select_texts(texts: LabelledTexts, on_error: str = "raise") -> LabelledTexts
         for first, second in zip(texts.texts, seconds, strict=True)
     ]
     kept, skipped = select_usable(reasons, "", texts.places, on_error)
-    return texts.pick(kept).with_skipped(skipped) if skipped else texts
+    return replace(texts.pick(kept), skipped=(*texts.skipped, *skipped)) if skipped else texts

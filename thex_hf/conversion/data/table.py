@@ -186,7 +186,3 @@ class LabelledTexts:
             words=None if self.words is None else tuple(self.words[i] for i in rows),
             places=tuple(self.places[i] for i in rows),
         )
-
-    def with_skipped(self, skipped: Sequence[Skipped]) -> LabelledTexts:
-        """Return a copy that says of more rows that they were left out."""
-        return replace(self, skipped=(*self.skipped, *skipped))
