@@ -10,8 +10,7 @@ import pytest
 from thex_hf.conversion.data.reading import LabelledTexts, read_texts
 from thex_hf.errors import ConversionError, InputError, OptionError
 from thex_hf.evaluation import evaluate_model
-from thex_hf.evaluation.answers import share_interval
-from thex_hf.evaluation.reading import spread
+from thex_hf.evaluation.reading import share_interval, spread
 from thex_hf.evaluation.runs import classify
 
 GOOD = ["a warm and funny film", "lovely , moving and beautifully acted", "great fun"]

@@ -8,7 +8,7 @@ from evaluate import evaluator
 
 from thex_hf.errors import InputError, OptionError
 from thex_hf.evaluation import ThexTokenClassificationEvaluator, evaluate_model
-from thex_hf.evaluation.answers import tags_of, word_logits
+from thex_hf.evaluation.reading import tags_of, word_logits
 
 WORDS = [["Ann", "unbelievably", "sat", "in", "Rome"], ["Hi", ",", "Bob"]]
 NAMES = ["O", "B-PER", "I-PER", "B-LOC"]

@@ -15,7 +15,7 @@ from thex_hf.conversion.output import save_tokenizer
 from thex_hf.conversion.scores import predict
 from thex_hf.conversion.training.batches import encode
 from thex_hf.errors import ConversionError, InputError
-from thex_hf.evaluation.answers import word_logits
+from thex_hf.evaluation.reading import word_logits
 from thex_hf.modeling import (
     ThexBertConfig,
     ThexBertForSequenceClassification,

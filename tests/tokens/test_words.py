@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tokenizer_zoo import tokenizer_of
 
 from thex_hf.errors import InputError
-from thex_hf.evaluation.answers import tags_of, word_logits
+from thex_hf.evaluation.reading import tags_of, word_logits
 from thex_hf.tokens.texts import first_tokens, join_words, moved, tags_of_tokens
 
 LISTS = st.lists(st.text("ab ", max_size=4), min_size=1, max_size=6)

@@ -11,8 +11,8 @@ from typing import Any
 
 from thex_hf.conversion.data.table import Place
 from thex_hf.errors import OptionError
-from thex_hf.evaluation.answers import Answers
 from thex_hf.evaluation.base import evaluate, evaluators
+from thex_hf.evaluation.reading import Answers
 from thex_hf.evaluation.shared import EvaluatorMixin, references_of, tags_in, usable_rows
 
 

@@ -14,9 +14,8 @@ import torch
 from thex_hf._choices import FHE_MODES, one_of
 from thex_hf._machine import processor, version_of
 from thex_hf.conversion.data.table import Skipped
-from thex_hf.evaluation.answers import Answers, share_interval
 from thex_hf.evaluation.base import logger
-from thex_hf.evaluation.reading import Data, inputs_of, read, spread
+from thex_hf.evaluation.reading import Answers, Data, inputs_of, read, share_interval, spread
 from thex_hf.evaluation.registry import DEFAULTS, load_metrics, resolve
 from thex_hf.evaluation.runs import costs, count_cut, open_pipeline, run_both, tell
 

@@ -12,8 +12,8 @@ from thex_hf.conversion.data.naming import declared_ids
 from thex_hf.conversion.data.reading import declared_names, local_folder
 from thex_hf.conversion.data.table import Place, Skipped, row_error, select_usable, why_unusable
 from thex_hf.errors import ConversionError, InputError
-from thex_hf.evaluation.answers import Answers
 from thex_hf.evaluation.base import evaluate
+from thex_hf.evaluation.reading import Answers
 from thex_hf.evaluation.registry import DEFAULTS, load_metrics, resolve
 from thex_hf.evaluation.runs import costs, mode_of, open_pipeline, run_both, tell
 
