@@ -37,6 +37,12 @@ class OfflineMetric(evaluate.Metric):  # type: ignore[misc]
 
     takes: ClassVar[tuple[str, ...]] = ()
     """Keywords of :meth:`compute`, which are those of evaluate's metric of that name."""
+    about: ClassVar[str] = ""
+    """One sentence on what is measured."""
+    feature: ClassVar[Any] = None
+    """Of one prediction, and of one reference; with :attr:`multilabel` of one for each class."""
+    multilabel: ClassVar[bool] = False
+    """Whether a text may have any number of classes, where ``config_name`` says that it has."""
 
     def __init__(
         self,
@@ -47,6 +53,16 @@ class OfflineMetric(evaluate.Metric):  # type: ignore[misc]
     ) -> None:
         keep = num_process == 1 if keep_in_memory is None else keep_in_memory
         super().__init__(config_name, keep_in_memory=keep, num_process=num_process, **options)
+
+    def _info(self) -> Any:
+        several = self.multilabel and self.config_name == MULTILABEL
+        value = datasets.Sequence(self.feature) if several else self.feature
+        return evaluate.MetricInfo(
+            description=self.about,
+            citation="",
+            inputs_description="predictions and references: one entry for each text.",
+            features=datasets.Features({"predictions": value, "references": value}),
+        )
 
     def compute(
         self, *, predictions: Any = None, references: Any = None, **options: Any
@@ -83,27 +99,6 @@ class OfflineMetric(evaluate.Metric):  # type: ignore[misc]
                 f"used: {error}"
             ) from error
         return found
-
-
-def describe(about: str, value: Any) -> Any:
-    """What evaluate wants to know of a metric.
-
-    Args:
-        about: one sentence on what is measured.
-        value: feature of one prediction, and of one reference.
-    """
-    return evaluate.MetricInfo(
-        description=about,
-        citation="",
-        inputs_description="predictions and references: one entry for each text.",
-        features=datasets.Features({"predictions": value, "references": value}),
-    )
-
-
-def class_feature(config_name: str) -> Any:
-    """One class id, or with ``multilabel`` a zero or one for each class."""
-    one = datasets.Value("int32")
-    return datasets.Sequence(one) if config_name == MULTILABEL else one
 
 
 def warn_if_one_class(references: Sequence[Any], name: str) -> None:

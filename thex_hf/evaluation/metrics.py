@@ -12,10 +12,8 @@ from thex_hf.errors import InputError, OptionError
 from thex_hf.evaluation.base import (
     MULTILABEL,
     OfflineMetric,
-    class_feature,
     classification,
     datasets,
-    describe,
     logger,
     schemes,
     sequences,
@@ -33,9 +31,8 @@ class Accuracy(OfflineMetric):
     """
 
     takes = ("normalize", "sample_weight")
-
-    def _info(self) -> Any:
-        return describe("Share of predictions that are right.", class_feature(self.config_name))
+    about = "Share of predictions that are right."
+    feature, multilabel = datasets.Value("int32"), True
 
     def _compute(
         self, predictions: Sequence[Any], references: Sequence[Any], **options: Any
@@ -66,6 +63,8 @@ class F1(OfflineMetric):
     """
 
     takes = ("average", "labels", "pos_label", "sample_weight", "zero_division")
+    about = "Harmonic mean of precision and recall."
+    feature, multilabel = datasets.Value("int32"), True
 
     def __init__(
         self, average: str | None = None, config_name: str | None = None, **options: Any
@@ -75,9 +74,6 @@ class F1(OfflineMetric):
         self.average = average or ("micro" if config_name == MULTILABEL else "binary")
         self.key = f"f1_{average}" if average not in (None, "binary") else "f1"
         super().__init__(config_name, **options)
-
-    def _info(self) -> Any:
-        return describe("Harmonic mean of precision and recall.", class_feature(self.config_name))
 
     def _compute(
         self, predictions: Sequence[Any], references: Sequence[Any], **options: Any
@@ -107,9 +103,7 @@ class MatthewsCorrelation(OfflineMetric):
     """
 
     takes = ("sample_weight",)
-
-    def _info(self) -> Any:
-        return describe("Matthews correlation coefficient.", datasets.Value("int32"))
+    about, feature = "Matthews correlation coefficient.", datasets.Value("int32")
 
     def _compute(
         self, predictions: Sequence[int], references: Sequence[int], **options: Any
@@ -128,9 +122,7 @@ class Pearson(OfflineMetric):
     """
 
     takes = ("return_pvalue",)
-
-    def _info(self) -> Any:
-        return describe("Pearson correlation coefficient.", datasets.Value("float64"))
+    about, feature = "Pearson correlation coefficient.", datasets.Value("float64")
 
     def _compute(
         self, predictions: list[float], references: list[float], return_pvalue: bool = False
@@ -146,9 +138,7 @@ class Spearman(OfflineMetric):
     """
 
     takes = ("return_pvalue",)
-
-    def _info(self) -> Any:
-        return describe("Spearman rank correlation coefficient.", datasets.Value("float64"))
+    about, feature = "Spearman rank correlation coefficient.", datasets.Value("float64")
 
     def _compute(
         self, predictions: list[float], references: list[float], return_pvalue: bool = False
@@ -160,8 +150,7 @@ class Spearman(OfflineMetric):
 class PearsonSpearman(OfflineMetric):
     """Both correlations, as GLUE scores STS-B."""
 
-    def _info(self) -> Any:
-        return describe("Pearson and Spearman correlation.", datasets.Value("float64"))
+    about, feature = "Pearson and Spearman correlation.", datasets.Value("float64")
 
     def _compute(self, predictions: list[float], references: list[float]) -> dict[str, float]:
         return {
@@ -210,12 +199,8 @@ class SequenceF1(OfflineMetric):
     """
 
     takes = ("suffix", "scheme", "mode", "sample_weight", "zero_division")
-
-    def _info(self) -> Any:
-        return describe(
-            "Precision, recall and F1 of entities, and accuracy of tags.",
-            datasets.Sequence(datasets.Value("string")),
-        )
+    about = "Precision, recall and F1 of entities, and accuracy of tags."
+    feature = datasets.Sequence(datasets.Value("string"))
 
     def _compute(
         self, predictions: list[list[str]], references: list[list[str]], **options: Any
@@ -279,10 +264,8 @@ class Agreement(OfflineMetric):
         InputError: at :meth:`compute`, the two sides have different numbers of labels.
     """
 
-    def _info(self) -> Any:
-        return describe(
-            "Agreement of two models' logits.", datasets.Sequence(datasets.Value("float64"))
-        )
+    about = "Agreement of two models' logits."
+    feature = datasets.Sequence(datasets.Value("float64"))
 
     def _compute(
         self, predictions: Sequence[Sequence[float]], references: Sequence[Sequence[float]]
