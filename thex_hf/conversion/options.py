@@ -22,13 +22,12 @@ class FitOptions:
     ``epochs`` is a number of passes over the texts; on a small data set at least ``least_steps``
     steps are made instead. ``average`` is the decay of a running average of the weights, which
     replaces them at the end; 0 switches it off. ``token_dropout`` is the share of ``[MASK]``,
-    ``token_swap`` that of tokens from other texts and ``text_mix`` that of recombined texts, see
-    :mod:`thex_hf.conversion.training.augment`; ``text_strange`` is the share of texts such as a
-    word repeated, and ``text_long`` that of batches of very long ones, see
-    ``thex_hf.conversion.training.augment``. All but the first are for following a model, since
-    labels do not fit such texts. With held-out texts the model is scored ``checks`` times on the
-    way, evenly spread, the best one is kept, and training stops after ``patience`` scores in a row
-    that are no better.
+    ``token_swap`` that of tokens from other texts, ``text_mix`` that of recombined texts,
+    ``text_strange`` that of texts such as a word repeated, and ``text_long`` that of batches of
+    very long ones, see :mod:`thex_hf.conversion.training.augment`; all but the first are for
+    following a model, since labels do not fit such texts. With held-out texts the model is scored
+    ``checks`` times on the way, evenly spread, the best one is kept, and training stops after
+    ``patience`` scores in a row that are no better.
     """
 
     epochs: float = 1.0

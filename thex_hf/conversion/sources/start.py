@@ -40,7 +40,7 @@ def start_model(
     """Copy a classifier to a model of ours, without anything between pooling and classifier.
 
     A classifier of tokens is copied as it is. One of texts has lost its pooler or dense layer
-    and has to be fitted again: :func:`thex_hf.conversion.sources.start.fit_head`, or training.
+    and has to be fitted again: :func:`fit_head`, or training.
 
     Args:
         source_model: of a supported family, or unconverted THE-X model with a fresh classifier.

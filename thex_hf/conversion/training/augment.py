@@ -161,8 +161,7 @@ def estrange(batch: Batch, data: Encoded, share: float, generator: torch.Generat
         generator: of the draws.
 
     Returns:
-        A batch of the same shape. Labels and guide no longer fit; see
-        :func:`thex_hf.conversion.training.augment.swap_tokens`.
+        A batch of the same shape. Labels and guide no longer fit; see :func:`swap_tokens`.
     """
     if not share or "spans" not in batch:
         return batch
