@@ -28,6 +28,7 @@ from thex_hf.backends.registry import get_backend
 from thex_hf.bundled import bundled_checkpoint
 from thex_hf.circuits.dispatch import plan_for
 from thex_hf.circuits.masks import draw
+from thex_hf.circuits.protocols import PlanOptions
 from thex_hf.ckks.packing.layout import Layout
 from thex_hf.modeling.opening import open_model
 from thex_hf.protocol.client import ClientRun
@@ -85,7 +86,7 @@ def main() -> None:
     record: dict[str, Any] = {"surroundings": surroundings(), "lift": LIFT, **vars(args)}
     model = open_model(bundled_checkpoint("polynomial"))
     weights = model.encoder_weights()
-    plan = plan_for(weights, 16, model.config.ranges, protocol="refresh")
+    plan = plan_for(weights, 16, model.config.ranges, PlanOptions("refresh"))
     backend = get_backend("seal")
     secret, evaluation = backend.generate(key_request(plan))
     client = backend.client(plan.parameters, secret)

@@ -56,6 +56,7 @@ def measure(tokens: int, repeats: int, softmax: str) -> dict[str, Any]:
     from thex_hf.backends.registry import get_backend
     from thex_hf.circuits.dispatch import circuit_for, plan_for
     from thex_hf.circuits.planning import encode_weights
+    from thex_hf.circuits.protocols import PlanOptions
     from thex_hf.protocol.client import ClientRun, exchange
     from thex_hf.protocol.keys import key_request
     from thex_hf.protocol.server import ServedModel, ServerRun
@@ -68,7 +69,7 @@ def measure(tokens: int, repeats: int, softmax: str) -> dict[str, Any]:
     with torch.no_grad():
         embedded = model.embed(ids)[0].double().numpy()
     weights = model.encoder_weights()
-    plan = plan_for(weights, tokens, model.config.ranges, protocol="client-aided", softmax=softmax)
+    plan = plan_for(weights, tokens, model.config.ranges, PlanOptions(softmax=softmax))
     backend, served = get_backend("seal"), ServedModel(weights)
     begin = time.perf_counter()
     secret, keys = backend.generate(key_request(plan))

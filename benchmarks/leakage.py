@@ -29,6 +29,7 @@ from thex_hf.backends.registry import get_backend
 from thex_hf.circuits.dispatch import plan_for
 from thex_hf.circuits.flood import Flood
 from thex_hf.circuits.plan import Plan
+from thex_hf.circuits.protocols import PlanOptions
 from thex_hf.ckks.engine import ClientEngine, ComplexVector, ServerEngine, Vector
 from thex_hf.ckks.packing.layout import Layout
 from thex_hf.protocol.client import ClientRun
@@ -171,7 +172,7 @@ def rows_of(weights: EncoderWeights, ranges: Any, case: Any, texts: Any, wanted:
     protocol, ring, floods = case
     out: list[Any] = []
     for flood in floods:
-        plan = plan_for(weights, TOKENS, ranges, protocol=protocol, ring_degree=ring, flood=flood)
+        plan = plan_for(weights, TOKENS, ranges, PlanOptions(protocol, ring=ring, flood=flood))
         row = {"order": [protocol == "one-shot", ring, flood], "protocol": protocol}
         row |= {"ring": ring, "flood": flood, **plan.options}
         row["logits"] = logits(weights, plan, texts, wanted)

@@ -18,6 +18,7 @@ from common import RESULTS, surroundings
 
 import thex_hf
 from thex_hf.circuits.dispatch import FORMS, plan_for
+from thex_hf.circuits.protocols import PlanOptions
 from thex_hf.reports.plots.canvas import save
 from thex_hf.reports.plots.plan import draw_cost, draw_levels, read_cost, read_levels
 from thex_hf.reports.plots.protocols import draw_protocols, read_protocols
@@ -53,7 +54,7 @@ def plans() -> dict[str, tuple[Plan, str]]:
         model = model_of(folder)
         weights, config = model.encoder_weights(), model.config
         found[protocol] = (
-            plan_for(weights, TOKENS, config.ranges, protocol=protocol, softmax=config.softmax),
+            plan_for(weights, TOKENS, config.ranges, PlanOptions(protocol, config.softmax)),
             folder.name,
         )
     return found

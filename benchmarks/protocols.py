@@ -45,14 +45,16 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
 
     import thex_hf
     from thex_hf.backends.registry import get_backend
+    from thex_hf.circuits.protocols import PlanOptions
     from thex_hf.local.session import LocalSession
 
     torch.set_num_threads(1)
     name = thex_hf.bundled_checkpoint(FORM[case["protocol"]])
     model = thex_hf.ThexBertForSequenceClassification.from_pretrained(name).float()
     session = LocalSession(
-        model.encoder_weights(), get_backend("seal"), protocol=case["protocol"],
-        ring_degree=case["ring"], ranges=model.config.ranges, processes=case["processes"],
+        model.encoder_weights(), get_backend("seal"),
+        PlanOptions(case["protocol"], ring=case["ring"]),
+        ranges=model.config.ranges, processes=case["processes"],
     )  # fmt: skip
     texts = case.get("batch", 1)
     ids = np.random.default_rng(0).integers(2000, 10000, size=(texts, case["tokens"]))

@@ -64,13 +64,14 @@ def ranges_of(case: dict[str, Any]) -> list[dict[str, float]]:
 def measure(case: dict[str, Any]) -> dict[str, Any]:
     """One case, in a fresh process; one-shot moves to a larger ring when it must."""
     from thex_hf.backends.registry import get_backend
+    from thex_hf.circuits.protocols import PlanOptions
     from thex_hf.errors import PlanError
     from thex_hf.local.session import LocalSession
 
     ranges = ranges_of(case)
     for ring in (RINGS[case["protocol"]], 32768):
         session = LocalSession(
-            weights_of(case), get_backend("seal"), protocol=case["protocol"], ring_degree=ring,
+            weights_of(case), get_backend("seal"), PlanOptions(case["protocol"], ring=ring),
             ranges=ranges, processes=1,
         )  # fmt: skip
         try:

@@ -17,6 +17,7 @@ from scaling import FORM, ranges_of, weights_of
 
 from thex_hf.backends.registry import get_backend
 from thex_hf.circuits.dispatch import plan_for
+from thex_hf.circuits.protocols import PlanOptions
 from thex_hf.errors import PlanError
 from thex_hf.protocol.costs import estimate, measure_costs
 
@@ -26,7 +27,7 @@ def estimates(case: dict[str, Any], sizes: list[int]) -> tuple[list[dict[str, An
     plans, refused = {}, []
     for size in sizes:  # a larger ring may have one plan for two of them
         try:
-            plan = plan_for(weights_of(case), size, ranges_of(case), protocol=case["protocol"])
+            plan = plan_for(weights_of(case), size, ranges_of(case), PlanOptions(case["protocol"]))
             plans[plan.id] = plan
         except PlanError as error:
             refused.append(f"{case['protocol']}, {size} tokens: {error}")

@@ -30,6 +30,7 @@ from transformers import AutoTokenizer
 import thex_hf
 from thex_hf.backends.base import EvaluationKeys, KeyRequest, SecretKeys
 from thex_hf.circuits.dispatch import FORMS
+from thex_hf.circuits.protocols import PlanOptions
 from thex_hf.ckks import rules
 from thex_hf.ckks.composed_verbs import combine_by_products, dot_by_products
 from thex_hf.ckks.engine import AnyVector, ComplexVector, Vector
@@ -261,7 +262,7 @@ def compare(text: str, protocol: str) -> tuple[Vector, Vector]:
     model = thex_hf.ThexBertForSequenceClassification.from_pretrained(name).float().eval()
     inputs = AutoTokenizer.from_pretrained(name, trust_remote_code=False)(text, return_tensors="pt")
     session = LocalSession(
-        model.encoder_weights(), Backend(), protocol=protocol, ranges=model.config.ranges
+        model.encoder_weights(), Backend(), PlanOptions(protocol), ranges=model.config.ranges
     )
     embedded = model.embed(inputs["input_ids"])[0].double().numpy()
     clear = model(**inputs).logits[0].double().numpy()

@@ -26,6 +26,7 @@ import thex_hf
 from thex_hf.backends import get_backend
 from thex_hf.circuits.dispatch import FORMS, plan_for
 from thex_hf.circuits.plan import Plan
+from thex_hf.circuits.protocols import PlanOptions
 from thex_hf.circuits.shape import bucket
 from thex_hf.protocol.client import ClientRun
 from thex_hf.protocol.keys import KeyStore, key_request
@@ -70,7 +71,7 @@ class Server:
 
     def plan(self, size: int) -> Plan:
         """The plan of one bucket: public, no secret in it."""
-        return plan_for(self.weights, size, self.ranges, protocol=self.protocol)
+        return plan_for(self.weights, size, self.ranges, PlanOptions(self.protocol))
 
     def take_keys(self, plan: Plan, data: bytes) -> None:
         """Keep the evaluation keys that a client sent."""

@@ -8,6 +8,7 @@ from thex_hf.backends.registry import get_backend
 from thex_hf.circuits.dispatch import plan_for
 from thex_hf.circuits.flood import Flood
 from thex_hf.circuits.polynomial.folding import fold_polynomial
+from thex_hf.circuits.protocols import PlanOptions
 from thex_hf.circuits.ranges import RangeBits
 from thex_hf.circuits.schedule import Schedule
 from thex_hf.circuits.single.planner import single_circuit
@@ -49,7 +50,7 @@ def pack_request(schedule: Schedule, embeddings, tokens):
 def real_halves():
     """A small model under real encryption at 128 bits, with rests: both sides and their plan."""
     backend, weights = get_backend("seal"), random_polynomial_weights(**SMALLEST)
-    plan = plan_for(weights, 16, [{"attention_out": 7.0}], protocol="refresh", ring_degree=8192)
+    plan = plan_for(weights, 16, [{"attention_out": 7.0}], PlanOptions("refresh", ring=8192))
     secret, evaluation = backend.generate(key_request(plan))
     client = backend.client(plan.parameters, secret)
     server = backend.server(plan.parameters, evaluation, plan.rotations)

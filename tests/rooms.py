@@ -28,6 +28,7 @@ ROOMS = {
         "_paths",
         "approximations",
         "circuits.dispatch",
+        "circuits.protocols",
         "circuits.shape",
         "errors",
         "hub",

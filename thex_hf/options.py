@@ -12,10 +12,10 @@ from thex_hf._choices import REMOTE, one_of
 from thex_hf._paths import user_path
 from thex_hf.backends.registry import find_backend
 from thex_hf.circuits.dispatch import check_form
-from thex_hf.circuits.protocols import FLOODS, FORMS, PROTOCOLS, RELU, RINGS, SOFTMAX
+from thex_hf.circuits.protocols import FORMS, PROTOCOLS, RELU, PlanOptions
 from thex_hf.errors import ConversionError, OptionError, PlanError
 from thex_hf.processes.pool import check_processes
-from thex_hf.protocol.engines import Capabilities, capabilities_of
+from thex_hf.protocol.engines import capabilities_of
 
 
 def choose_protocol(value: Any, form: str) -> str:
@@ -124,6 +124,17 @@ class RunOptions:
         chosen.check_engine()
         return chosen
 
+    def plan(self, softmax: str = "estimate") -> PlanOptions:
+        """The choices of a plan, of the protocol that has been chosen.
+
+        Args:
+            softmax: the model's, where none was asked for.
+
+        Raises:
+            OptionError: one that is not on offer.
+        """
+        return PlanOptions(str(self.protocol), self.softmax or softmax, self.ring, self.flood)
+
     def check_engine(self) -> None:
         """Refuse what the engine cannot do under the protocol, which must have been chosen.
 
@@ -144,7 +155,14 @@ class RunOptions:
                 f"relu='server' needs tables on ciphertext, which backend 'concrete' has; with "
                 f"backend {backend!r} the client rectifies, or polynomials take the place of ReLU"
             )
-        self._check_softmax(can)
+        aided = protocol == "client-aided"
+        if self.softmax is not None and not aided:
+            raise OptionError(f"softmax is an option of client-aided, not of {protocol}")
+        if self.softmax == "estimate-on-server" and self.softmax not in can.softmax:
+            raise OptionError(
+                f"with backend {backend!r} the client finishes the softmax: "
+                f"{' or '.join(can.softmax)}, not {self.softmax}"
+            )
         if self.keys is not None and not can.keeps_keys:
             raise OptionError(
                 f"backend {backend!r} makes new keys for every session and keeps none: leave out "
@@ -158,40 +176,18 @@ class RunOptions:
                 raise OptionError(
                     f"backend {backend!r} has processes of its own: leave out processes"
                 )
-        if self.ring is not None:
-            self._check_ring(can)
-        if self.flood is not None:
-            if protocol == "client-aided":
-                raise OptionError(
-                    "flood is for refresh and one-shot; client-aided protects no model: leave it "
-                    "out"
-                )
-            one_of("flood", self.flood, FLOODS)
-
-    def _check_softmax(self, can: Capabilities) -> None:
-        if self.softmax is None:
-            return
-        if self.protocol != "client-aided":
-            raise OptionError(f"softmax is an option of client-aided, not of {self.protocol}")
-        one_of("softmax", self.softmax, SOFTMAX)
-        if self.softmax == "estimate-on-server" and self.softmax not in can.softmax:
-            raise OptionError(
-                f"with backend {self.backend!r} the client finishes the softmax: "
-                f"{' or '.join(can.softmax)}, not {self.softmax}"
-            )
-
-    def _check_ring(self, can: Capabilities) -> None:
-        if not can.rings:
-            raise OptionError(f"backend {self.backend!r} has no ring to choose: leave out ring")
-        if self.protocol == "client-aided":
+        if self.ring is not None and not can.rings:
+            raise OptionError(f"backend {backend!r} has no ring to choose: leave out ring")
+        if self.ring is not None and aided:
             raise OptionError(
                 "ring is for refresh and one-shot; client-aided has the one that it needs: leave "
                 "it out"
             )
-        if type(self.ring) is not int or self.ring not in RINGS:
+        if self.flood is not None and aided:
             raise OptionError(
-                f"ring must be one of {', '.join(map(str, RINGS))}, got {self.ring!r}"
+                "flood is for refresh and one-shot; client-aided protects no model: leave it out"
             )
+        self.plan()
 
     def _check_remote(self) -> None:
         """Refuse what the server decides, or what has no server to do it."""

@@ -20,10 +20,11 @@ from thex_hf.circuits.batched.refresh_schedule import BatchedRefreshSchedule
 from thex_hf.circuits.dispatch import batch_plan_for, plan_for
 from thex_hf.circuits.flood import Flood
 from thex_hf.circuits.planning import shape_of
+from thex_hf.circuits.protocols import PlanOptions
 from thex_hf.circuits.ranges import RangeBits
 from thex_hf.ckks.parameters import Parameters
 from thex_hf.ckks.plaintext_cache import PlaintextCache
-from thex_hf.errors import InputError, PlanError
+from thex_hf.errors import InputError, OptionError, PlanError
 from thex_hf.protocol.client import BatchClientRun, exchange
 from thex_hf.protocol.costs import estimate, measure_costs
 from thex_hf.protocol.keys import key_request
@@ -205,7 +206,7 @@ def test_baby_steps():
 
 def test_plan():
     weights = random_polynomial_weights(hidden=128, heads=2, intermediate=512)
-    plan = make_batch_plan(weights, 32, RangeBits((), (6, 6, 6)))
+    plan = make_batch_plan(weights, 32, RangeBits((), (6, 6, 6)), PlanOptions("refresh"))
     assert plan.parameters.ring_degree == 8192
     plan.parameters.require_128_bit()
     assert plan.options["packing"] == "batch"
@@ -216,7 +217,7 @@ def test_plan():
     described = plan.to_json()
     assert described["sentences"] == 128
     assert described["rounds"] == 4
-    single = plan_for(weights, 32, None, protocol="refresh")
+    single = plan_for(weights, 32, None, PlanOptions("refresh"))
     assert plan.id != single.id
     assert not batching_is_faster(plan, single, 1)
     assert batching_is_faster(plan, single, 64)
@@ -225,7 +226,7 @@ def test_plan():
 
 def test_costs_of_a_plan():
     weights = random_polynomial_weights(hidden=8, intermediate=12)
-    plan = batch_plan_for(weights, 16, None, protocol="refresh", ring_degree=8192)
+    plan = batch_plan_for(weights, 16, None, PlanOptions("refresh", ring=8192))
     costs = measure_costs(get_backend("clear"), [plan])
     assert estimate(plan, costs).server_seconds > 0
 
@@ -235,10 +236,10 @@ def test_plans_that_there_are_not():
     bits = batch_bits(weights, None)
     assert bits.stream == (7, 7, 7)
     with pytest.raises(PlanError, match="one by one"):
-        make_batch_plan(weights, 16, bits, protocol="one-shot", ring_degree=8192)
-    with pytest.raises(PlanError, match="ring must be"):
-        make_batch_plan(weights, 16, bits, ring_degree=4096)
-    plan = batch_plan_for(weights, 16, None, protocol="one-shot")
+        make_batch_plan(weights, 16, bits, PlanOptions("one-shot", ring=8192))
+    with pytest.raises(OptionError, match="ring must be"):
+        PlanOptions("refresh", ring=4096)
+    plan = batch_plan_for(weights, 16, None, PlanOptions("one-shot"))
     assert plan.schedule.rounds == 1
     assert plan.options["sentences"] == 1024
 
@@ -256,7 +257,7 @@ def test_calibrated_bits():
 @pytest.fixture(scope="module")
 def sides():
     weights = random_polynomial_weights(hidden=8, intermediate=12)
-    plan = batch_plan_for(weights, 16, None, protocol="refresh")
+    plan = batch_plan_for(weights, 16, None, PlanOptions("refresh"))
     backend = get_backend("clear")
     secret, evaluation = backend.generate(key_request(plan))
     client = backend.client(plan.parameters, secret)

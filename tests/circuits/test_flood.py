@@ -15,6 +15,7 @@ from thex_hf.circuits.batched.layout import BatchLayout
 from thex_hf.circuits.dispatch import batch_plan_for, plan_for
 from thex_hf.circuits.flood import DEVIATIONS, LOGIT_BITS, NO_FLOOD, Flood, waste_bits
 from thex_hf.circuits.planning import shape_of
+from thex_hf.circuits.protocols import PlanOptions
 from thex_hf.circuits.single.refresh_schedule import SingleRefreshSchedule
 from thex_hf.ckks.packing.layout import Geometry, Layout
 from thex_hf.ckks.parameters import Parameters
@@ -90,7 +91,7 @@ def test_sizes_of_the_noise():
 def answer_of(head, protocol, *, backend="clear"):
     """Plan, what the client decrypts of one answer, its logits, and what they should be."""
     weights = random_polynomial_weights(head=head, **SIZES)
-    plan = plan_for(weights, 16, RANGES, protocol=protocol)
+    plan = plan_for(weights, 16, RANGES, PlanOptions(protocol))
     engines = get_backend(backend)
     secret, keys = engines.generate(key_request(plan))
     client = engines.client(plan.parameters, secret)
@@ -118,7 +119,7 @@ def test_logits_stay_right_and_all_else_is_as_large_as_level_zero_carries(protoc
 
 def test_batches_too():
     weights = random_polynomial_weights(**SIZES)
-    plan = batch_plan_for(weights, 16, RANGES, protocol="refresh")
+    plan = batch_plan_for(weights, 16, RANGES, PlanOptions("refresh"))
     assert plan.options["waste_bits"] == waste_bits(plan.parameters)
     assert plan.schedule.answer.reads().sum() == plan.options["sentences"] * weights.labels
 
@@ -130,7 +131,7 @@ def test_batches_too():
 def small_session():
     """A small model under real encryption at 128 bits, with rests."""
     weights = random_polynomial_weights(**SIZES)
-    plan = plan_for(weights, 16, RANGES, protocol="refresh")
+    plan = plan_for(weights, 16, RANGES, PlanOptions("refresh"))
     backend = get_backend("seal")
     secret, keys = backend.generate(key_request(plan))
     client = backend.client(plan.parameters, secret)

@@ -7,6 +7,7 @@ import pytest
 from reference import random_polynomial_weights, random_weights
 
 from thex_hf.circuits.dispatch import batch_plan_for, plan_for
+from thex_hf.circuits.protocols import PlanOptions
 from thex_hf.errors import ConversionError, PlanError
 from thex_hf.weights import HEADS, EncoderWeights, LayerWeights, PolynomialTerms
 
@@ -69,7 +70,7 @@ def make(protocol, **options):
 @pytest.mark.parametrize("protocol", IDS)
 def test_models_and_plans_for_cls_keep_their_names(protocol):
     weights = same_everywhere(protocol)
-    plan = plan_for(weights, 16, RANGES, protocol=protocol)
+    plan = plan_for(weights, 16, RANGES, PlanOptions(protocol))
     assert (weights.fingerprint(), plan.id) == IDS[protocol]
     assert "head" not in plan.shared()
 
@@ -78,7 +79,7 @@ def test_models_and_plans_for_cls_keep_their_names(protocol):
 def test_every_head_has_its_own_name_and_plan(protocol):
     every = [replace(make(protocol), head=head) for head in HEADS]
     assert len({weights.fingerprint() for weights in every}) == len(HEADS)
-    plans = [plan_for(weights, 16, RANGES, protocol=protocol) for weights in every]
+    plans = [plan_for(weights, 16, RANGES, PlanOptions(protocol)) for weights in every]
     assert len({plan.id for plan in plans}) == len(HEADS)
     assert [plan.shared().get("head") for plan in plans] == [None, "mean", "tokens"]
 
@@ -93,7 +94,7 @@ def test_a_batch_is_for_cls_only():
         with pytest.raises(
             PlanError, match=f"serves models with head 'cls', this one has '{head}'"
         ):
-            batch_plan_for(make("refresh", head=head), 16, RANGES, protocol="refresh")
+            batch_plan_for(make("refresh", head=head), 16, RANGES, PlanOptions("refresh"))
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,7 @@ def test_a_batch_is_for_cls_only():
     ],
 )
 def test_cost_of_bert_tiny_is_pinned(protocol, head, tokens, costs):
-    plan = plan_for(make(protocol, head=head, **TINY), tokens, RANGES, protocol=protocol)
+    plan = plan_for(make(protocol, head=head, **TINY), tokens, RANGES, PlanOptions(protocol))
     found = plan.parameters.ring_degree, plan.levels, plan.schedule.rounds, plan.key_switches
     assert found == costs
     plan.parameters.require_128_bit()
@@ -119,7 +120,7 @@ def test_cost_of_bert_tiny_is_pinned(protocol, head, tokens, costs):
 @pytest.mark.parametrize("head", ["mean", "tokens"])
 def test_last_visits_of_client_aided_are_like_the_others(head):
     """Three levels as for [CLS]; the last FFN comes back a level lower, for it needs no mask."""
-    plan = plan_for(make("client-aided", head=head), 32, RANGES, protocol="client-aided")
+    plan = plan_for(make("client-aided", head=head), 32, RANGES, PlanOptions("client-aided"))
     round_trips = plan.schedule.round_trips
     assert [v.name for v in round_trips] == [
         "layer 0 attention",
@@ -138,20 +139,20 @@ def test_last_visits_of_client_aided_are_like_the_others(head):
 def test_masked_ranges_of_the_last_layer_are_checked():
     wide = [RANGES[0], RANGES[0] | {"value": 2.0**40, "attention_out": 2.0**40}]
     with pytest.raises(PlanError, match="layer 1 value: a masked value needs"):
-        plan_for(make("client-aided", head="tokens"), 16, wide, protocol="client-aided")
+        plan_for(make("client-aided", head="tokens"), 16, wide, PlanOptions("client-aided"))
     shown = [RANGES[0], RANGES[0] | {"ffn_pre": 2.0**12}]
     with pytest.raises(PlanError, match="layer 1: attention scores or FFN values"):
-        plan_for(make("client-aided", head="tokens"), 16, shown, protocol="client-aided")
-    rests = plan_for(make("refresh", head="tokens"), 16, RANGES, protocol="refresh")
+        plan_for(make("client-aided", head="tokens"), 16, shown, PlanOptions("client-aided"))
+    rests = plan_for(make("refresh", head="tokens"), 16, RANGES, PlanOptions("refresh"))
     assert rests.options["rests"] == [0, 1, 2]
-    refused = plan_for(make("refresh", head="tokens"), 16, wide, protocol="refresh")
+    refused = plan_for(make("refresh", head="tokens"), 16, wide, PlanOptions("refresh"))
     assert 2 not in refused.options["rests"]  # a larger ring, and no rest where nothing hides it
 
 
 @pytest.mark.parametrize(("head", "kind", "level"), [("mean", "dup", 2), ("tokens", "solo", 1)])
 @pytest.mark.parametrize("protocol", ["refresh", "one-shot"])
 def test_what_the_mask_is_sent_as(protocol, head, kind, level):
-    schedule = plan_for(make(protocol, head=head), 16, RANGES, protocol=protocol).schedule
+    schedule = plan_for(make(protocol, head=head), 16, RANGES, PlanOptions(protocol)).schedule
     packed = schedule.averaging_masks[1:] + schedule.token_masks
     assert [(layout.kind, own) for layout, own in packed] == [(kind, level)]
     assert len(schedule.token_masks) == (head == "tokens")

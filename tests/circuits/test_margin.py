@@ -7,12 +7,13 @@ import pytest
 from reference import polynomial_logits, random_polynomial_weights
 
 from thex_hf.backends.registry import get_backend
-from thex_hf.circuits.dispatch import DEFAULT_FLOOD, FLOODS, batch_plan_for, plan_for
+from thex_hf.circuits.dispatch import batch_plan_for, plan_for
 from thex_hf.circuits.flood import FLOOD_BITS, STRONG_BITS
 from thex_hf.circuits.plan_reading import read_plan
 from thex_hf.circuits.polynomial.folding import fold_polynomial
 from thex_hf.circuits.polynomial.margin import sensitivity
-from thex_hf.errors import PlanError
+from thex_hf.circuits.protocols import FLOODS, PlanOptions
+from thex_hf.errors import OptionError, PlanError
 from thex_hf.protocol.client import ClientRun
 from thex_hf.protocol.keys import key_request
 from thex_hf.protocol.server import ServedModel, ServerRun
@@ -59,14 +60,14 @@ def measured_margin(weights, plan, backend, texts):
 )
 def test_the_margin_is_on_the_safe_side_of_what_is_measured(sizes, protocol, ring):
     weights, ranges = model(**sizes)
-    plan = plan_for(weights, 16, ranges, protocol=protocol, ring_degree=ring)
+    plan = plan_for(weights, 16, ranges, PlanOptions(protocol, ring=ring))
     stated = plan.options["margin_bits"]
     assert stated <= measured_margin(weights, plan, get_backend("clear"), 4) < stated + SAFE_BITS
 
 
 def test_on_ciphertexts():
     weights, ranges = model()
-    plan = plan_for(weights, 16, ranges, protocol="refresh", ring_degree=8192)
+    plan = plan_for(weights, 16, ranges, PlanOptions("refresh", ring=8192))
     stated = plan.options["margin_bits"]
     found = measured_margin(weights, plan, get_backend("seal"), 4)
     assert stated <= found < stated + SAFE_BITS
@@ -85,9 +86,9 @@ def test_sensitivity_is_the_gradient_of_the_logits():
 def test_a_strong_flood_takes_the_smallest_ring_that_carries_it():
     weights, ranges = model()
     assert set(FLOODS) == {"light", "strong"}
-    light = plan_for(weights, 16, ranges, protocol="one-shot")
-    assert light == plan_for(weights, 16, ranges, protocol="one-shot", flood=DEFAULT_FLOOD)
-    strong = plan_for(weights, 16, ranges, protocol="one-shot", flood="strong")
+    light = plan_for(weights, 16, ranges, PlanOptions("one-shot"))
+    assert light == plan_for(weights, 16, ranges, PlanOptions("one-shot", flood="light"))
+    strong = plan_for(weights, 16, ranges, PlanOptions("one-shot", flood="strong"))
     assert light.options["flood_bits"] == FLOOD_BITS[0]
     assert light.options["margin_bits"] < STRONG_BITS <= strong.options["margin_bits"]
     assert strong.id != light.id
@@ -97,8 +98,8 @@ def test_a_strong_flood_takes_the_smallest_ring_that_carries_it():
 def test_what_carries_no_strong_flood_is_refused():
     weights, ranges = model(layers=2, hidden=32, intermediate=32)
     with pytest.raises(PlanError, match=r"strong flood .* 20 bits, but no ring .* more than"):
-        plan_for(weights, 16, ranges, protocol="refresh", ring_degree=8192, flood="strong")
+        plan_for(weights, 16, ranges, PlanOptions("refresh", ring=8192, flood="strong"))
     with pytest.raises(PlanError, match="strong flood"):
-        batch_plan_for(weights, 16, ranges, protocol="refresh", ring_degree=8192, flood="strong")
-    with pytest.raises(PlanError, match="flood must be one of"):
-        plan_for(weights, 16, ranges, protocol="refresh", flood="none")
+        batch_plan_for(weights, 16, ranges, PlanOptions("refresh", ring=8192, flood="strong"))
+    with pytest.raises(OptionError, match="flood must be one of"):
+        PlanOptions("refresh", flood="none")

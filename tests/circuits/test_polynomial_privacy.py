@@ -13,6 +13,7 @@ from thex_hf.circuits.flood import NO_FLOOD
 from thex_hf.circuits.masks import SPARE_BITS
 from thex_hf.circuits.planning import shape_of
 from thex_hf.circuits.polynomial.folding import fold_polynomial
+from thex_hf.circuits.protocols import PlanOptions
 from thex_hf.circuits.ranges import RangeBits
 from thex_hf.circuits.single.planner import make_polynomial_plan, single_circuit
 from thex_hf.circuits.single.refresh_schedule import SingleRefreshSchedule
@@ -40,7 +41,7 @@ def test_how_likely_a_hidden_value_wraps(batch):
     weights = random_polynomial_weights()
     ranges = [{"attention_out": 7.0, "stream_in": 5.0}] * 2
     make = batch_plan_for if batch else plan_for
-    plan = make(weights, 16, ranges, protocol="refresh", ring_degree=8192)
+    plan = make(weights, 16, ranges, PlanOptions("refresh", ring=8192))
     assert plan.bits.stream == (4, 4, 4)  # twice the range that was seen
     parameters, round_trips = plan.parameters, plan.schedule.round_trips
     assert parameters.prime_bits[0] >= 4 + SPARE_BITS
@@ -52,14 +53,14 @@ def test_how_likely_a_hidden_value_wraps(batch):
 
 
 def test_only_refresh_can_wrap():
-    assert plan_for(random_weights(), 16, None, protocol="client-aided").wrap_probability == 0.0
+    assert plan_for(random_weights(), 16, None, PlanOptions("client-aided")).wrap_probability == 0.0
 
 
 def test_a_mask_that_no_modulus_carries_is_refused():
     weights = random_polynomial_weights()
     bits = RangeBits((), (40, 40, 40))
     with pytest.raises(PlanError, match="refresh: no ring"):
-        make_polynomial_plan(weights, 16, bits, protocol="refresh")
+        make_polynomial_plan(weights, 16, bits, PlanOptions("refresh"))
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -17,6 +17,7 @@ from thex_hf.backends.registry import get_backend
 from thex_hf.circuits.dispatch import batch_plan_for, plan_for
 from thex_hf.circuits.plan import _digest
 from thex_hf.circuits.plan_reading import MOST_MESSAGE, read_plan
+from thex_hf.circuits.protocols import PlanOptions
 from thex_hf.circuits.shape import BUCKETS
 from thex_hf.errors import SecurityError, ThexError, WireError
 from thex_hf.protocol.client import ClientRun, exchange
@@ -44,7 +45,7 @@ def weights_of(case):
 @cache
 def planned(case):
     weights, protocol, options = weights_of(case)
-    return plan_for(weights, 16, None, protocol=protocol, **options)
+    return plan_for(weights, 16, None, PlanOptions(protocol, **options))
 
 
 def as_json(plan):
@@ -63,7 +64,7 @@ def test_a_plan_read_back_is_the_clients_whole_plan(case):
 
 
 def test_a_batch_plan_read_back():
-    plan = batch_plan_for(random_polynomial_weights(), 16, None, protocol="refresh")
+    plan = batch_plan_for(random_polynomial_weights(), 16, None, PlanOptions("refresh"))
     again = read_plan(as_json(plan))
     assert (again.id, again.schedule) == (plan.id, plan.schedule)
 
@@ -255,10 +256,10 @@ def test_every_plan_of_ours_is_read(protocol, ring, tokens):
     weights = make(layers=1, hidden=16, intermediate=16)
     seen = dict.fromkeys(("value", "layer_out", "scores", "ffn_pre", "attention_out"), 9.0)
     for ranges in (None, [seen]):
-        plan = plan_for(weights, tokens, ranges, protocol=protocol, ring_degree=ring)
+        plan = plan_for(weights, tokens, ranges, PlanOptions(protocol, ring=ring))
         assert read_plan(as_json(plan)).id == plan.id
     if protocol == "refresh":
-        plan = batch_plan_for(weights, tokens, None, protocol=protocol, ring_degree=ring)
+        plan = batch_plan_for(weights, tokens, None, PlanOptions(protocol, ring=ring))
         assert read_plan(as_json(plan)).id == plan.id
 
 

@@ -6,6 +6,7 @@ import pytest
 from reference import random_polynomial_weights, random_weights
 
 from thex_hf.circuits.dispatch import FORMS, batch_plan_for, plan_for
+from thex_hf.circuits.protocols import PlanOptions
 from thex_hf.ckks.counting import CountingEngine, Section, SymbolicCiphertext
 
 TINY = {"hidden": 32, "heads": 2, "intermediate": 48}
@@ -15,7 +16,7 @@ MADE = {"the-x": random_weights, "polynomial": random_polynomial_weights}
 def plan_of(protocol, **options):
     head = options.pop("head", "cls")
     weights = MADE[FORMS[protocol]](**TINY, head=head)
-    return plan_for(weights, 16, None, protocol=protocol, **options)
+    return plan_for(weights, 16, None, PlanOptions(protocol, **options))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,7 @@ def test_the_client_aided_stages_are_those_of_the_schedule():
 
 def test_a_batch_has_one_stage():
     weights = random_polynomial_weights(hidden=8, heads=2, intermediate=8)
-    plan = batch_plan_for(weights, 16, None, protocol="refresh")
+    plan = batch_plan_for(weights, 16, None, PlanOptions("refresh"))
     assert sum(plan.sections.values(), Counter()) == plan.operations
     assert {section.stage for section in plan.sections} == {"circuit"}
 

@@ -10,6 +10,7 @@ from reference import random_polynomial_weights, random_weights
 
 import thex_hf
 from thex_hf.circuits.dispatch import batch_plan_for, plan_for
+from thex_hf.circuits.protocols import PlanOptions
 from thex_hf.client.client import ThexClient
 from thex_hf.client.exchange import Client
 from thex_hf.client.half import ClientHalf
@@ -35,8 +36,7 @@ class Says:
 @cache
 def plan(protocol="refresh", tokens=16, ring=None, softmax="estimate", **sizes):
     make = random_weights if protocol == "client-aided" else random_polynomial_weights
-    options = {"softmax": softmax, "ring_degree": ring}
-    return plan_for(make(**sizes), tokens, None, protocol=protocol, **options)
+    return plan_for(make(**sizes), tokens, None, PlanOptions(protocol, softmax, ring))
 
 
 @cache
@@ -73,21 +73,21 @@ def test_a_half_of_an_earlier_version_says_what_to_do(tmp_path):
 
 def test_other_encoders_labels_and_sizes_are_refused():
     half, weights = half_of("polynomial"), weights_of("polynomial")
-    own = plan_for(weights, 16, None, protocol="refresh")
+    own = plan_for(weights, 16, None, PlanOptions("refresh"))
     assert ThexClient(half, Says(own)).client.protocol == "refresh"
     three = dataclasses.replace(
         weights,
         classifier=np.vstack([weights.classifier, weights.classifier[:1]]),
         classifier_bias=np.append(weights.classifier_bias, 0),
     )
-    liar = plan_for(three, 16, None, protocol="refresh")
+    liar = plan_for(three, 16, None, PlanOptions("refresh"))
     object.__setattr__(liar, "model", own.model)
     with pytest.raises(PlanMismatch, match="its labels is 3, here it is 2"):
         ThexClient(half, Says(liar))
     for other in (plan(hidden=128), plan(layers=1)):
         with pytest.raises(PlanMismatch, match="another model than this client: its model"):
             ThexClient(half, Says(other))
-    aided = plan_for(weights_of("the-x"), 16, None, protocol="client-aided")
+    aided = plan_for(weights_of("the-x"), 16, None, PlanOptions("client-aided"))
     object.__setattr__(aided, "model", own.model)
     with pytest.raises(PlanMismatch, match="its form is the-x, here it is polynomial"):
         ThexClient(half, Says(aided))
@@ -95,7 +95,7 @@ def test_other_encoders_labels_and_sizes_are_refused():
 
 def test_another_protocol_than_asked_for_is_refused():
     half, weights = half_of("polynomial"), weights_of("polynomial")
-    server = Says(plan_for(weights, 16, None, protocol="refresh"))
+    server = Says(plan_for(weights, 16, None, PlanOptions("refresh")))
     assert ThexClient(half, server, protocol="refresh").client.protocol == "refresh"
     with pytest.raises(OptionError, match="runs the protocol refresh, not one-shot"):
         ThexClient(half, server, protocol="one-shot")
@@ -120,7 +120,7 @@ def test_plans_that_do_not_fit_each_other_are_refused(one, other, words):
 
 
 def test_a_plan_for_many_texts_is_refused():
-    many = batch_plan_for(random_polynomial_weights(), 16, None, protocol="refresh")
+    many = batch_plan_for(random_polynomial_weights(), 16, None, PlanOptions("refresh"))
     with pytest.raises(PlanMismatch, match="many texts"):
         Client(Says(many))
 

@@ -6,6 +6,7 @@ from served import Near, load
 
 import thex_hf
 from thex_hf.backends.registry import get_backend
+from thex_hf.circuits.protocols import PlanOptions
 from thex_hf.client.client import ThexClient
 from thex_hf.client.half import ClientHalf
 from thex_hf.errors import InputError, PlanMismatch, WireError
@@ -29,7 +30,7 @@ class Counting(Near):
 
 def serve(form="polynomial", **options):
     model = load(form)
-    options = {"protocol": "refresh", "buckets": (16,), **options}
+    options = {"options": PlanOptions("refresh"), "buckets": (16,), **options}
     weights = model.encoder_weights()
     return ThexServer(weights, get_backend("clear"), model.config.ranges, **options)
 
@@ -73,7 +74,9 @@ def test_as_many_texts_as_the_server_names_go_together_by_themselves(server):
     few, many = client.requests([10] * (fewest - 1)), client.requests([10] * fewest)
     assert not any(batch for _, _, batch in few)
     assert [(len(texts), batch) for _, texts, batch in many] == [(fewest, True)]
-    near = LocalSession(server.weights, server.backend, protocol="refresh", ranges=server.ranges)
+    near = LocalSession(
+        server.weights, server.backend, PlanOptions("refresh"), ranges=server.ranges
+    )
     assert [batch for _, _, batch in near.client.requests([10] * fewest)] == [True]
     assert not any(batch for _, _, batch in near.client.requests([10] * (fewest - 1)))
 
@@ -112,7 +115,7 @@ def test_a_server_says_of_batches_only_if_it_takes_them(server):
 
 
 def test_protocols_and_models_without_batches_offer_none():
-    server = serve("the-x", protocol="client-aided", batches=True)
+    server = serve("the-x", options=PlanOptions("client-aided"), batches=True)
     assert server.info()["batches"] == {}
     assert server.batch_plan(16) is None
 

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune
 
 from thex_hf.circuits.dispatch import plan_for
+from thex_hf.circuits.protocols import PlanOptions
 from thex_hf.errors import ConversionError, PlanError
 from thex_hf.modeling import ThexBertForSequenceClassification
 
@@ -111,11 +112,11 @@ def test_a_scale_of_zero_is_refused_where_the_circuit_divides_by_it(make_model):
     model = make_model()
     with torch.no_grad():
         model.thex_bert.layers[1].attention_norm.weight[3] = 0.0  # the last layer: no division
-    plan_for(model.encoder_weights(), 16, None, protocol="client-aided")
+    plan_for(model.encoder_weights(), 16, None, PlanOptions("client-aided"))
     with torch.no_grad():
         model.thex_bert.layers[0].attention_norm.weight[3] = 0.0
     with pytest.raises(PlanError, match=r"layer 0: the affine norm after attention has a scale of"):
-        plan_for(model.encoder_weights(), 16, None, protocol="client-aided")
+        plan_for(model.encoder_weights(), 16, None, PlanOptions("client-aided"))
 
 
 def test_no_layers_no_circuit(make_model):

@@ -9,6 +9,7 @@ from transformers import AutoTokenizer, pipeline
 from typer.testing import CliRunner
 
 import thex_hf
+from thex_hf.circuits.protocols import PlanOptions
 from thex_hf.cli.main import commands
 from thex_hf.errors import ConnectionLost, InputError, OptionError, PlanMismatch
 from thex_hf.evaluation.runs import open_pipeline
@@ -26,7 +27,9 @@ def models():
 def services(models, tmp_path_factory):
     keys = tmp_path_factory.mktemp("keys")
     with running(spec_of(models["the-x"], keys, backend="seal"), workers=2) as one:
-        polynomial = spec_of(models["polynomial"], keys, backend="seal", protocol="refresh")
+        polynomial = spec_of(
+            models["polynomial"], keys, backend="seal", options=PlanOptions("refresh")
+        )
         with running(polynomial) as other:
             yield {"the-x": one, "polynomial": other}
 

@@ -5,15 +5,16 @@ import pytest
 from reference import polynomial_logits, random_polynomial_weights, random_weights
 
 from thex_hf.backends.registry import get_backend
+from thex_hf.circuits.protocols import PlanOptions
 from thex_hf.errors import OptionError
 from thex_hf.local.session import LocalSession
 
 RANGES = [{"attention_out": 7.0, "stream_in": 7.0, "value": 7.0}] * 2
 
 
-def session(weights, **options):
-    options = {"protocol": "refresh", "ranges": RANGES, "processes": 1, **options}
-    return LocalSession(weights, get_backend("clear"), **options)
+def session(weights, protocol="refresh", **options):
+    options = {"ranges": RANGES, "processes": 1, **options}
+    return LocalSession(weights, get_backend("clear"), PlanOptions(protocol), **options)
 
 
 def texts(lengths, hidden=32):

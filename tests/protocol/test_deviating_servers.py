@@ -12,6 +12,7 @@ from thex_hf.backends.base import KeyRequest
 from thex_hf.backends.registry import get_backend
 from thex_hf.bounds import within
 from thex_hf.circuits.dispatch import batch_plan_for, plan_for
+from thex_hf.circuits.protocols import PlanOptions
 from thex_hf.errors import RangeError, WireError
 from thex_hf.protocol.client import WORD_BITS, BatchClientRun, ClientRun
 from thex_hf.protocol.messages import Message
@@ -24,12 +25,12 @@ AIDED = KINDS[:3]
 def plan_of(kind):
     if kind == "batch":
         return batch_plan_for(
-            random_polynomial_weights(hidden=8, intermediate=8), 16, None, protocol="refresh"
+            random_polynomial_weights(hidden=8, intermediate=8), 16, None, PlanOptions("refresh")
         )
     if kind in AIDED:
         softmax = "estimate" if kind == "client-aided" else kind
-        return plan_for(random_weights(), 16, None, protocol="client-aided", softmax=softmax)
-    return plan_for(random_polynomial_weights(), 16, None, protocol=kind)
+        return plan_for(random_weights(), 16, None, PlanOptions(softmax=softmax))
+    return plan_for(random_polynomial_weights(), 16, None, PlanOptions(kind))
 
 
 @cache

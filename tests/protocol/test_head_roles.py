@@ -5,6 +5,7 @@ import pytest
 from reference import clear_logits, polynomial_logits, random_polynomial_weights, random_weights
 
 from thex_hf.backends.registry import get_backend
+from thex_hf.circuits.protocols import PlanOptions
 from thex_hf.errors import PlanMismatch, WireError
 from thex_hf.local.session import LocalSession
 from thex_hf.protocol.client import ClientRun
@@ -27,8 +28,8 @@ def make(protocol, head, **sizes):
 
 def session(weights, protocol, backend="clear", **options):
     ranges = RANGES[: len(weights.layers)]
-    options = {"protocol": protocol, "ranges": ranges, "processes": 1, **options}
-    return LocalSession(weights, get_backend(backend), **options)
+    options = {"ranges": ranges, "processes": 1, **options}
+    return LocalSession(weights, get_backend(backend), PlanOptions(protocol), **options)
 
 
 def wanted_logits(weights, text):

@@ -4,6 +4,7 @@ import numpy as np
 from reference import polynomial_logits, random_polynomial_weights
 
 from thex_hf.backends.registry import get_backend
+from thex_hf.circuits.protocols import PlanOptions
 from thex_hf.local.session import LocalSession
 from thex_hf.protocol.messages import Message
 
@@ -11,7 +12,7 @@ from thex_hf.protocol.messages import Message
 def test_one_request_one_reply():
     weights = random_polynomial_weights(layers=1, hidden=16, intermediate=24, labels=3)
     session = LocalSession(
-        weights, get_backend("seal"), protocol="one-shot",
+        weights, get_backend("seal"), PlanOptions("one-shot"),
         ranges=[{"attention_out": 7.0, "stream_in": 5.0}], processes=1,
     )  # fmt: skip
     sent, carried = [], session.client.server.answer

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 import thex_hf
 from thex_hf.circuits.dispatch import plan_for
+from thex_hf.circuits.protocols import PlanOptions
 from thex_hf.ckks.parameters import MAX_MODULUS_BITS_128
 from thex_hf.cli.main import commands
 from thex_hf.errors import ConversionError, OptionError
@@ -44,7 +45,7 @@ def texts(tmp_path):
 def test_costs_are_those_of_the_plan_and_of_real_keys_and_ciphertexts(folder):
     model = open_model(folder)
     (row,) = estimated_costs(model, ["client-aided"], tokens=9)
-    plan = plan_for(model.encoder_weights(), 16, model.config.ranges, protocol="client-aided")
+    plan = plan_for(model.encoder_weights(), 16, model.config.ranges, PlanOptions("client-aided"))
     assert (row["tokens"], row["rounds"]) == (16, plan.schedule.rounds)
     assert (row["levels"], row["key_switches"]) == (plan.levels, plan.key_switches)
     assert row["modulus_bits"] <= row["modulus_limit"] == MAX_MODULUS_BITS_128[row["ring_degree"]]

@@ -6,6 +6,7 @@ import pytest
 from reference import random_polynomial_weights, random_weights
 
 from thex_hf.circuits.dispatch import FORMS, plan_for
+from thex_hf.circuits.protocols import PlanOptions
 from thex_hf.reports.plots.plan import (
     KINDS,
     OTHERS,
@@ -22,7 +23,7 @@ MADE = {"the-x": random_weights, "polynomial": random_polynomial_weights}
 @pytest.fixture(scope="module", params=list(FORMS))
 def plan(request):
     weights = MADE[FORMS[request.param]](hidden=32, heads=2, intermediate=48)
-    return plan_for(weights, 16, None, protocol=request.param)
+    return plan_for(weights, 16, None, PlanOptions(request.param))
 
 
 def widths(axes):

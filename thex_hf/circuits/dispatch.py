@@ -24,7 +24,7 @@ from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.polynomial.folding import fold_polynomial
 from thex_hf.circuits.polynomial.maps import PolynomialLayers
 from thex_hf.circuits.polynomial.planning import stream_bits
-from thex_hf.circuits.protocols import FLOODS, FORMS, PROTOCOL_FACTS, RINGS
+from thex_hf.circuits.protocols import FORMS, PROTOCOL_FACTS, RINGS, PlanOptions
 from thex_hf.circuits.single.planner import (
     make_polynomial_plan,
     single_circuit,
@@ -35,8 +35,6 @@ from thex_hf.weights import EncoderWeights
 
 __all__ = [
     "BATCH_HEAD",
-    "DEFAULT_FLOOD",
-    "FLOODS",
     "FORMS",
     "RINGS",
     "Folded",
@@ -49,9 +47,6 @@ __all__ = [
     "fold_weights",
     "plan_for",
 ]
-
-DEFAULT_FLOOD = "light"
-"""The one of :data:`FLOODS` that is taken if none is named."""
 
 BATCH_HEAD = "cls"
 """The head whose texts may share a request."""
@@ -113,11 +108,7 @@ def plan_for(
     weights: EncoderWeights,
     tokens: int,
     ranges: Ranges,
-    *,
-    protocol: str,
-    softmax: str = "estimate",
-    ring_degree: int | None = None,
-    flood: str | None = None,
+    options: PlanOptions,
 ) -> Plan:
     """Plan any protocol for one bucket of ``tokens`` tokens.
 
@@ -125,52 +116,30 @@ def plan_for(
         weights: the converted encoder.
         tokens: padded length.
         ranges: calibrated ranges of the checkpoint, or None.
-        protocol: a key of :data:`FORMS`.
-        softmax: for ``client-aided``.
-        ring_degree: for the polynomial protocols; None: the cheapest.
-        flood: for the polynomial protocols, one of :data:`FLOODS`; None: :data:`DEFAULT_FLOOD`.
+        options: protocol and choices.
 
     Raises:
         PlanError: the form does not fit, or no parameter set carries the circuit.
     """
-    check_form(weights.form, protocol)
-    if protocol == "client-aided":
-        return make_plan(weights, tokens, range_bits(weights, ranges), softmax=softmax)
-    bits = stream_bits(weights, ranges)
-    return make_polynomial_plan(
-        weights,
-        tokens,
-        bits,
-        protocol=protocol,
-        ring_degree=ring_degree,
-        flood=flood or DEFAULT_FLOOD,
-    )
+    check_form(weights.form, options.protocol)
+    if options.protocol == "client-aided":
+        return make_plan(weights, tokens, range_bits(weights, ranges), softmax=options.softmax)
+    return make_polynomial_plan(weights, tokens, stream_bits(weights, ranges), options)
 
 
 def batch_plan_for(
     weights: EncoderWeights,
     tokens: int,
     ranges: Ranges,
-    *,
-    protocol: str,
-    ring_degree: int | None = None,
-    flood: str | None = None,
+    options: PlanOptions,
 ) -> Plan:
     """Plan many texts in one request, for a polynomial protocol. Arguments as :func:`plan_for`.
 
     Raises:
         PlanError: form or head does not fit, or no parameter set carries the circuit.
     """
-    check_form(weights.form, protocol)
-    bits = batch_bits(weights, ranges)
-    return make_batch_plan(
-        weights,
-        tokens,
-        bits,
-        protocol=protocol,
-        ring_degree=ring_degree,
-        flood=flood or DEFAULT_FLOOD,
-    )
+    check_form(weights.form, options.protocol)
+    return make_batch_plan(weights, tokens, batch_bits(weights, ranges), options)
 
 
 def circuit_for(plan: Plan, folded: Folded, runner: ParallelRunner = SEQUENTIAL) -> Circuit:

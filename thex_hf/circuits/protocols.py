@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from thex_hf._choices import one_of
+from thex_hf.errors import OptionError
+
 
 @dataclass(frozen=True)
 class ProtocolFacts:
@@ -71,6 +74,50 @@ RINGS = (8192, 16384, 32768)
 
 FLOODS = ("light", "strong")
 """Noise on the logits of ``refresh`` and ``one-shot``."""
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """The choices that, with weights and length of a text, make a plan.
+
+    What a protocol has no use for is passed over.
+
+    Args:
+        protocol: one of :data:`PROTOCOLS`.
+        softmax: one of :data:`SOFTMAX`, for ``client-aided``.
+        ring: ring degree N, one of :data:`RINGS`, for ``refresh`` and ``one-shot``; the cheapest
+            if None.
+        flood: one of :data:`FLOODS`, for ``refresh`` and ``one-shot``; ``light`` if None.
+
+    Raises:
+        OptionError: one that is not on offer.
+    """
+
+    protocol: str = "client-aided"
+    softmax: str = "estimate"
+    ring: int | None = None
+    flood: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the choices."""
+        if one_of("protocol", self.protocol, PROTOCOLS) == "client-aided":
+            one_of("softmax", self.softmax, SOFTMAX)
+        if self.ring is not None and (type(self.ring) is not int or self.ring not in RINGS):
+            raise OptionError(
+                f"ring must be one of {', '.join(map(str, RINGS))}, got {self.ring!r}"
+            )
+        if self.flood is not None:
+            one_of("flood", self.flood, FLOODS)
+
+    @property
+    def rings(self) -> tuple[int, ...]:
+        """Ring degrees to try, smallest first."""
+        return RINGS if self.ring is None else (self.ring,)
+
+
+DEFAULT_OPTIONS = PlanOptions()
+"""Of ``client-aided``, with the softmax that THE-X estimates."""
+
 
 UNSERVED = ("clear", "concrete", "remote")
 """Backends that have a name and cannot be served."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from thex_hf._choices import one_of
-from thex_hf.circuits.protocols import FORMS, LEARNS, PROTOCOLS
+from thex_hf.circuits.protocols import FORMS, LEARNS, PROTOCOLS, PlanOptions
 from thex_hf.cli.console import Json, megabytes, show_json
 from thex_hf.cli.options import Flood, Protocols, Relu, Ring, offer_backends
 
@@ -62,7 +63,8 @@ def estimate(
         rows = _circuits(found, model, sorted(set(tokens or found.buckets)), relu)
     else:
         sizes = sorted(set(tokens or BUCKETS))
-        rows, refused = _slots(get_backend(backend), model, wanted, sizes, ring, flood)
+        choices = [PlanOptions(name, ring=ring, flood=flood) for name in wanted]
+        rows, refused = _slots(get_backend(backend), model, choices, sizes)
     if as_json:
         for row in rows:
             show_json({**row, "backend": backend, "learns": learns[row["protocol"]]})
@@ -98,18 +100,13 @@ def _circuits(
 
 
 def _slots(
-    engine: SlotBackend,
-    model: str | None,
-    wanted: list[str],
-    sizes: list[int],
-    ring: int | None,
-    flood: str | None,
+    engine: SlotBackend, model: str | None, choices: list[PlanOptions], sizes: list[int]
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Estimates of an engine that computes on slots, and why some protocols have none."""
     from thex_hf.protocol.costs import estimate as add_up
     from thex_hf.protocol.costs import measure_costs
 
-    plans, refused = _plans(model, wanted, sizes, ring, flood)
+    plans, refused = _plans(model, choices, sizes)
     groups: dict[Any, dict[str, Any]] = {}
     for _, plan in plans:
         groups.setdefault(plan.parameters, {})[plan.id] = plan
@@ -121,7 +118,7 @@ def _slots(
 
 
 def _plans(
-    model: str | None, wanted: list[str], sizes: list[int], ring: int | None, flood: str | None
+    model: str | None, choices: list[PlanOptions], sizes: list[int]
 ) -> tuple[list[tuple[int, Any]], list[str]]:
     """Each size with its plan, by protocol, and why some protocols have none."""
     from thex_hf.bundled import bundled_checkpoint
@@ -132,21 +129,18 @@ def _plans(
 
     models: dict[str, Any] = {}
     plans, refused = [], []
-    for name in wanted:
-        form = FORMS[name]
+    for choice in choices:
+        form = FORMS[choice.protocol]
         if form not in models:
             models[form] = open_model(model or bundled_checkpoint(form))
         loaded = models[form]
         weights, config = loaded.encoder_weights(), loaded.config
+        options = replace(choice, softmax=config.softmax)
         for size in sizes:
             try:
-                plan = plan_for(
-                    weights, bucket(size), config.ranges, protocol=name, softmax=config.softmax,
-                    ring_degree=ring, flood=flood,
-                )  # fmt: skip
-                plans.append((size, plan))
+                plans.append((size, plan_for(weights, bucket(size), config.ranges, options)))
             except PlanError as error:
-                refused.append(f"{name}, {size} tokens: {error}")
+                refused.append(f"{choice.protocol}, {size} tokens: {error}")
                 break
     if not plans:
         raise PlanError("; ".join(refused))

@@ -106,9 +106,9 @@ def serve(
 
     def ready(url: str) -> None:
         if as_json:
-            show_json({"url": url, "protocol": spec.protocol, "workers": count})
+            show_json({"url": url, "protocol": spec.options.protocol, "workers": count})
             return
-        typer.echo(LEARNS[spec.protocol])
+        typer.echo(LEARNS[spec.options.protocol])
         typer.echo(f"serving at {url} with {count} workers; stop with Ctrl-C")
 
     if not as_json:

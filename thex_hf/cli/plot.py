@@ -156,16 +156,10 @@ def _plan(wanted: Wanted) -> tuple[Plan, str]:
     model = open_model(name)
     weights, config = model.float().encoder_weights(), model.config
     protocol = choose_protocol(wanted.protocol, config.form)
-    RunOptions(protocol=protocol, ring=wanted.ring).check_engine()
-    plan = plan_for(
-        weights,
-        bucket(wanted.tokens or 32),
-        config.ranges,
-        protocol=protocol,
-        softmax=config.softmax,
-        ring_degree=wanted.ring,
-    )
-    return plan, _label(name)
+    options = RunOptions(protocol=protocol, ring=wanted.ring)
+    options.check_engine()
+    tokens = bucket(wanted.tokens or 32)
+    return plan_for(weights, tokens, config.ranges, options.plan(config.softmax)), _label(name)
 
 
 def _cost(wanted: Wanted) -> Drawn:

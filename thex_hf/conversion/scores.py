@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from thex_hf.circuits.dispatch import FORMS, plan_for
+from thex_hf.circuits.dispatch import plan_for
+from thex_hf.circuits.protocols import FORMS, PlanOptions
 from thex_hf.circuits.shape import BUCKETS
 from thex_hf.conversion.training.batches import Batch, Encoded, Ragged, collate
 from thex_hf.errors import DivergenceError, PlanError
@@ -251,7 +252,7 @@ def check_served(model: ThexBertClassifier) -> None:
     refused = []
     for protocol in (name for name, form in FORMS.items() if form == config.form):
         try:
-            plan_for(weights, BUCKETS[0], config.ranges, protocol=protocol, softmax=config.softmax)
+            plan_for(weights, BUCKETS[0], config.ranges, PlanOptions(protocol, config.softmax))
         except PlanError as error:
             refused.append(f"{protocol}: {error}")
         else:

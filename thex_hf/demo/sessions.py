@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from thex_hf.backends.registry import get_backend, list_backends
-from thex_hf.circuits.dispatch import FORMS
 from thex_hf.circuits.plan import Plan
+from thex_hf.circuits.protocols import FORMS, PlanOptions
 from thex_hf.client.exchange import Client
 from thex_hf.client.half import ClientHalf, Ids
 from thex_hf.demo.recording import LockedServer, RecordingBackend, RecordingTransport, public_facts
@@ -105,7 +105,7 @@ class Servers:
                     model.encoder_weights(),
                     RecordingBackend(get_backend(engine)),
                     ranges=model.config.ranges,
-                    protocol=protocol,
+                    options=PlanOptions(protocol),
                 )
                 self._servers[protocol, engine] = LockedServer(server)
             return self._servers[protocol, engine]

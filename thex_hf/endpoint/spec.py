@@ -42,19 +42,15 @@ def spec_of(
         OptionError: an option that is not on offer.
     """
     config = model.config
-    wanted = RunOptions(backend, protocol, softmax, ring=ring, flood=flood)
     if backend in UNSERVED:
         raise OptionError(f"backend {backend!r} cannot be served; use 'seal'")
-    options = wanted.resolved(config.form)
+    options = RunOptions(backend, protocol, softmax, ring=ring, flood=flood).resolved(config.form)
     return Spec(
         weights_to_bytes(model.float().encoder_weights()),
         repository,
         ranges=config.ranges,
         backend=backend,
-        protocol=str(options.protocol),
-        softmax=softmax or config.softmax,
-        ring=ring,
-        flood=flood,
+        options=options.plan(config.softmax),
         buckets=tuple(sorted(set(buckets or BUCKETS))),
         **bounds,
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from thex_hf.backends.base import SlotBackend
 from thex_hf.circuits.parallel import runner_for
 from thex_hf.circuits.plan import Plan, Planned
+from thex_hf.circuits.protocols import DEFAULT_OPTIONS, PlanOptions
 from thex_hf.ckks.engine import Vector
 from thex_hf.client.exchange import Client
 from thex_hf.client.spreading import Children, Classify
@@ -59,13 +60,9 @@ class LocalSession:
     Args:
         weights: the converted encoder.
         backend: the slot backend to run on.
-        protocol: one of :data:`thex_hf.circuits.dispatch.FORMS`.
-        softmax: one of :data:`thex_hf.circuits.protocols.SOFTMAX`, for
-            ``client-aided``.
+        options: of the plans, as :class:`~thex_hf.serving.server.ThexServer` takes them.
         ranges: calibrated ranges of the checkpoint, see
             :func:`thex_hf.circuits.ranges.range_bits`.
-        ring_degree: N, for the other protocols; the cheapest if None.
-        flood: for the other protocols, one of :data:`thex_hf.circuits.protocols.FLOODS`.
         keys: directory to keep keys in; None keeps them in memory.
         processes: how many to use, this one included, where the backend allows it; None: as
             many as there are usable cores.
@@ -82,11 +79,8 @@ class LocalSession:
         self,
         weights: EncoderWeights,
         backend: SlotBackend,
+        options: PlanOptions = DEFAULT_OPTIONS,
         *,
-        protocol: str = "client-aided",
-        softmax: str = "estimate",
-        ring_degree: int | None = None,
-        flood: str | None = None,
         ranges: Sequence[Mapping[str, float]] | None = None,
         keys: Path | None = None,
         processes: int | None = None,
@@ -98,10 +92,7 @@ class LocalSession:
             weights,
             backend,
             ranges,
-            protocol=protocol,
-            softmax=softmax,
-            ring_degree=ring_degree,
-            flood=flood,
+            options,
             buckets=(),
             keyring=EngineCache(most_bytes=math.inf),
         )

@@ -30,7 +30,7 @@ class LocalPlans:
     @property
     def protocol(self) -> str:
         """The server's."""
-        return self.server.protocol
+        return self.server.options.protocol
 
     def size(self, tokens: int) -> int:
         """The bucket. Raises PlanError: too many tokens."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -98,7 +99,7 @@ class EncryptedMixin:
                 model = copy.deepcopy(model)
                 set_softmax(model, kind)
                 args, kwargs = args[1:], {**kwargs, "model": model}
-        self.runner = Runner(model, options, self.protocol, remote)
+        self.runner = Runner(model, replace(options, protocol=self.protocol), remote)
         self._told = False
         super().__init__(*args, **kwargs)
         if self.tokenizer is not None:

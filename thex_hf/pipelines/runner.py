@@ -38,8 +38,8 @@ class Runner:
 
     Args:
         model: converted THE-X model.
-        options: resolved for the model; a whole-model backend is simulated too.
-        protocol: that is run; the server's, if there is one elsewhere.
+        options: resolved for the model, with the protocol that is run: the server's, if there is
+            one elsewhere; a whole-model backend is simulated too.
         remote: the client of a server elsewhere, for backend ``remote``.
 
     Raises:
@@ -52,15 +52,13 @@ class Runner:
         self,
         model: ThexBertClassifier,
         options: RunOptions,
-        protocol: str,
         remote: Client | None = None,
     ) -> None:
         self.model = model
-        self.protocol = protocol
         self._options = options
         self._remote = remote
         self._backend = get_backend("clear") if remote else find_backend(options.backend)
-        self._softmax = options.softmax or model.config.softmax
+        self._plan_options = options.plan(model.config.softmax)
         self._keys = options.key_folder
         if self._keys is not None:
             KeyStore(self._keys)  # refuses a model folder now, not at the first text
@@ -94,7 +92,7 @@ class Runner:
             return self._backend.session(
                 self.model.encoder_weights(),
                 ranges=config.ranges,
-                softmax=self._softmax,
+                softmax=self._plan_options.softmax,
                 relu=self._options.relu,
                 encrypted=not simulate,
             )
@@ -105,10 +103,7 @@ class Runner:
         return LocalSession(
             self.model.encoder_weights(),
             get_backend("clear") if simulate else self._backend,
-            protocol=self.protocol,
-            softmax=self._softmax,
-            ring_degree=self._options.ring,
-            flood=self._options.flood,
+            self._plan_options,
             ranges=config.ranges,
             keys=None if simulate else self._keys,
             processes=self._options.processes,
@@ -126,8 +121,9 @@ class Runner:
     @property
     def learns(self) -> str:
         """What each side learns."""
-        own = self._backend
-        return own.learns if isinstance(own, CircuitBackend) else LEARNS[self.protocol]
+        if isinstance(self._backend, CircuitBackend):
+            return self._backend.learns
+        return LEARNS[self._plan_options.protocol]
 
     def _engine(self, fhe: str) -> str:
         """Name of the engine that runs a mode."""
@@ -191,7 +187,8 @@ class Runner:
 
     def refused(self, error: TextError, fhe: str) -> Report:
         """The report of a text that has no answer."""
-        return Report([], 0, 0, self.protocol, self._engine(fhe), fhe, error=str(error))
+        protocol = self._plan_options.protocol
+        return Report([], 0, 0, protocol, self._engine(fhe), fhe, error=str(error))
 
     @torch.no_grad()
     def _clear(self, row: Row) -> Vector:
@@ -206,7 +203,7 @@ class Runner:
             logits=result.logits.tolist(),
             tokens=row["input_ids"].shape[1],
             bucket=facts.bucket,
-            protocol=self.protocol,
+            protocol=self._plan_options.protocol,
             backend=self._engine(fhe),
             fhe=fhe,
             seconds=Seconds(
@@ -234,7 +231,7 @@ class Runner:
             logits=logits.tolist(),
             tokens=tokens,
             bucket=bucket(tokens),
-            protocol=self.protocol,
+            protocol=self._plan_options.protocol,
             backend=self._engine("disable"),
             fhe="disable",
             seconds=Seconds(client=time.perf_counter() - begin),

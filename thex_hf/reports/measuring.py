@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thex_hf.backends.registry import find_backend, get_backend
-from thex_hf.circuits.dispatch import FORMS, plan_for
+from thex_hf.circuits.dispatch import plan_for
 from thex_hf.circuits.plan import Plan
+from thex_hf.circuits.protocols import FORMS, PlanOptions
 from thex_hf.circuits.shape import bucket
 from thex_hf.ckks.parameters import MAX_MODULUS_BITS_128
 from thex_hf.errors import PlanError
@@ -180,12 +181,7 @@ def _planner(model: ThexBertClassifier, tokens: int, ring: int | None) -> Callab
     """What plans a text of that length, given a protocol; raises as :func:`plan_for`."""
     weights, config = model.encoder_weights(), model.config
     return lambda protocol: plan_for(
-        weights,
-        bucket(tokens),
-        config.ranges,
-        protocol=protocol,
-        softmax=config.softmax,
-        ring_degree=ring,
+        weights, bucket(tokens), config.ranges, PlanOptions(protocol, config.softmax, ring)
     )
 
 

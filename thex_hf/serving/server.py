@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from thex_hf.backends.base import EvaluationKeys, SlotBackend
@@ -19,6 +19,7 @@ from thex_hf.circuits.dispatch import (
 from thex_hf.circuits.parallel import SEQUENTIAL, ParallelRunner
 from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.planning import encode_weights
+from thex_hf.circuits.protocols import DEFAULT_OPTIONS, PlanOptions
 from thex_hf.circuits.shape import BUCKETS
 from thex_hf.errors import KeyMismatch, PlanMismatch, ThexError, WireError
 from thex_hf.protocol import keyfile
@@ -54,10 +55,7 @@ class ThexServer:
         weights: the converted encoder.
         backend: the slot backend.
         ranges: calibrated ranges of the checkpoint.
-        protocol: one that serves the model's form.
-        softmax: for ``client-aided``.
-        ring_degree: for the other protocols; the cheapest if None.
-        flood: for the other protocols, as :func:`thex_hf.circuits.dispatch.plan_for` has it.
+        options: of the plans; the ring is not for batches, which take the best.
         buckets: padded lengths that are served from the start; others when they are asked for.
         batches: clients are told of plans for many texts in one request, where protocol and model
             allow it; their messages and a worker's memory are larger.
@@ -72,10 +70,7 @@ class ThexServer:
     weights: EncoderWeights
     backend: SlotBackend
     ranges: Sequence[Mapping[str, float]] | None = None
-    protocol: str = "client-aided"
-    softmax: str = "estimate"
-    ring_degree: int | None = None
-    flood: str | None = None
+    options: PlanOptions = DEFAULT_OPTIONS
     buckets: tuple[int, ...] = BUCKETS
     batches: bool = False
     runs: Runs = field(default_factory=Runs)
@@ -87,7 +82,7 @@ class ThexServer:
 
     def __post_init__(self) -> None:
         """Plan every bucket."""
-        check_form(self.weights.form, self.protocol)
+        check_form(self.weights.form, self.options.protocol)
         self._model = ServedModel(self.weights)
         for size in self.buckets:
             self.plan(size)
@@ -104,15 +99,7 @@ class ThexServer:
             PlanError: no parameters carry the model.
         """
         if tokens not in self._singles:
-            plan = plan_for(
-                self.weights,
-                tokens,
-                self.ranges,
-                protocol=self.protocol,
-                softmax=self.softmax,
-                ring_degree=self.ring_degree,
-                flood=self.flood,
-            )
+            plan = plan_for(self.weights, tokens, self.ranges, self.options)
             self._singles[tokens] = self._plans[plan.id] = plan
         return self._singles[tokens]
 
@@ -122,12 +109,11 @@ class ThexServer:
         Raises:
             PlanError: no parameters carry the model.
         """
-        if not can_batch(self.protocol, self.weights.head):
+        if not can_batch(self.options.protocol, self.weights.head):
             return None
         if tokens not in self._batches:
-            plan = batch_plan_for(
-                self.weights, tokens, self.ranges, protocol=self.protocol, flood=self.flood
-            )
+            options = replace(self.options, ring=None)
+            plan = batch_plan_for(self.weights, tokens, self.ranges, options)
             self._batches[tokens] = self._plans[plan.id] = plan
         return self._batches[tokens]
 
@@ -163,7 +149,7 @@ class ThexServer:
         told = {
             "format": VERSION,
             "backend": self.backend.name,
-            "protocol": self.protocol,
+            "protocol": self.options.protocol,
             "model": self.weights.fingerprint(),
             "plans": {str(plan.shape.tokens): plan.to_json() for plan in self._singles.values()},
         }

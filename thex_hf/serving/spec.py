@@ -12,6 +12,7 @@ from safetensors.numpy import load, save
 
 from thex_hf._paths import user_path
 from thex_hf.backends.registry import get_backend
+from thex_hf.circuits.protocols import DEFAULT_OPTIONS, PlanOptions
 from thex_hf.circuits.shape import BUCKETS
 from thex_hf.errors import ConversionError, OptionError
 from thex_hf.serving.engine_cache import EngineCache
@@ -32,10 +33,7 @@ class Spec:
         repository: folder or database of clients' keys.
         ranges: calibrated ranges of the checkpoint.
         backend: name of a slot backend that encrypts.
-        protocol: one that serves the model's form.
-        softmax: for ``client-aided``.
-        ring: ring degree for the other protocols; the cheapest if None.
-        flood: for the other protocols, as :func:`thex_hf.circuits.dispatch.plan_for` has it.
+        options: of the plans, as :class:`~thex_hf.serving.server.ThexServer` takes them.
         buckets: padded lengths that are served.
         batches: many texts may come in one request, where protocol and model allow it.
         runs: at once, in each worker.
@@ -54,10 +52,7 @@ class Spec:
     repository: str = field(repr=False)  # the address of a database may hold a password
     ranges: list[dict[str, float]] | None = field(default=None, repr=False)
     backend: str = "seal"
-    protocol: str = "client-aided"
-    softmax: str = "estimate"
-    ring: int | None = None
-    flood: str | None = None
+    options: PlanOptions = DEFAULT_OPTIONS
     buckets: tuple[int, ...] = BUCKETS
     batches: bool = False
     runs: int = 64
@@ -85,8 +80,12 @@ class Spec:
     @classmethod
     def from_message(cls, message: dict[str, Any]) -> Spec:
         """The reverse of :meth:`to_message`."""
-        limits = Limits(**message["limits"])
-        return cls(**{**message, "limits": limits, "buckets": tuple(message["buckets"])})
+        read = {
+            "options": PlanOptions(**message["options"]),
+            "buckets": tuple(message["buckets"]),
+            "limits": Limits(**message["limits"]),
+        }
+        return cls(**{**message, **read})
 
     def server(self) -> ThexServer:
         """The model, planned for every bucket. Raises as :class:`ThexServer`."""
@@ -94,10 +93,7 @@ class Spec:
             weights_from_bytes(self.weights),
             get_backend(self.backend),
             ranges=self.ranges,
-            protocol=self.protocol,
-            softmax=self.softmax,
-            ring_degree=self.ring,
-            flood=self.flood,
+            options=self.options,
             buckets=self.buckets,
             batches=self.batches,
             runs=Runs(self.runs, self.runs_of_keys, self.run_seconds),

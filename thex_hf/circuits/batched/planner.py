@@ -25,9 +25,9 @@ from thex_hf.circuits.polynomial.planning import (
     largest_scale,
     most_points,
     operation_seconds,
-    rings_to_try,
     stream_bits,
 )
+from thex_hf.circuits.protocols import PlanOptions
 from thex_hf.circuits.ranges import RangeBits, bits_of
 from thex_hf.circuits.single.planner import expected_seconds
 from thex_hf.ckks.engine import ServerEngine
@@ -78,10 +78,7 @@ def make_batch_plan(
     weights: EncoderWeights,
     tokens: int,
     bits: RangeBits,
-    *,
-    protocol: str = "refresh",
-    ring_degree: int | None = None,
-    flood: str = "light",
+    options: PlanOptions,
 ) -> Plan:
     """Plan a batch of texts of one bucket; the plan's option ``sentences`` says how many.
 
@@ -92,17 +89,15 @@ def make_batch_plan(
         weights: the converted encoder, of the polynomial form.
         tokens: padded length, one of :data:`thex_hf.circuits.shape.BUCKETS`.
         bits: from :func:`batch_bits`.
-        protocol: ``refresh``, or ``one-shot``, which refreshes nothing.
-        ring_degree: N; the best if None.
-        flood: one of :data:`thex_hf.circuits.protocols.FLOODS`.
+        options: of ``refresh``, or of ``one-shot``, which refreshes nothing.
 
     Raises:
         PlanError: the form does not fit, no parameter set carries the circuit, or none carries
             a strong flood.
     """
     layers, single = fold_batch(weights), fold_polynomial(weights)
-    rings, power = rings_to_try(ring_degree), terms_of(weights.layers[0]).power
-    planner = Planner(weights, bits, protocol, flood)
+    protocol, power = options.protocol, terms_of(weights.layers[0]).power
+    planner = Planner(weights, bits, options)
 
     def plans_of(ring: int) -> list[Plan]:
         shape = shape_of(weights, tokens, ring)
@@ -113,19 +108,19 @@ def make_batch_plan(
                 refreshes,
                 parameters,
                 {"packing": PACKING, "sentences": refreshes.texts},
-                flood_options(single, parameters, bits, flood),
+                flood_options(single, parameters, bits, options.flood),
             )
             for refreshes, parameters in candidates(
                 choices, bits, protocol, lambda refreshes: choose_for_batch(ring, refreshes, bits)
             )
         ]
 
-    plan = planner.cheapest(rings, plans_of, expected_batch_seconds)
+    plan = planner.cheapest(plans_of, expected_batch_seconds)
     if plan is not None:
         return plan
     raise PlanError(
-        f"{protocol}: no ring of {rings} carries a batch of {tokens} tokens at 128-bit security "
-        f"and a usable precision; classify the texts one by one, or use a larger ring"
+        f"{protocol}: no ring of {options.rings} carries a batch of {tokens} tokens at 128-bit "
+        f"security and a usable precision; classify the texts one by one, or use a larger ring"
     )
 
 

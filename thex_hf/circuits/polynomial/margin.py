@@ -18,14 +18,13 @@ sentences a quarter to two.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
 from thex_hf.circuits.flood import FLOOD_BITS, STRONG_BITS, waste_bits
 from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.polynomial.maps import ROW_SHRINK, FeedForward, Head, PolynomialLayers
-from thex_hf.circuits.protocols import FLOODS
+from thex_hf.circuits.protocols import PlanOptions
 from thex_hf.circuits.ranges import RangeBits
 from thex_hf.ckks.engine import Vector
 from thex_hf.ckks.parameters import Parameters
@@ -41,15 +40,9 @@ def flood_options(
     layers: PolynomialLayers,
     parameters: Parameters,
     bits: RangeBits,
-    flood: str,
+    flood: str | None,
 ) -> dict[str, int]:
-    """What a plan says of the noise on its answer: a strong flood is as small as will do.
-
-    Raises:
-        PlanError: no such flood.
-    """
-    if flood not in FLOODS:
-        raise PlanError(f"flood must be one of {FLOODS}, got {flood!r}")
+    """What a plan says of the noise on its answer: a strong flood is as small as will do."""
     row = max(bits.stream, default=0)
     for size in FLOOD_BITS if flood == "strong" else FLOOD_BITS[:1]:
         margin = margin_bits(layers, parameters, row, size)
@@ -58,7 +51,9 @@ def flood_options(
     return {"flood_bits": size, "waste_bits": waste_bits(parameters), "margin_bits": margin}
 
 
-def strong_enough(plans: list[Plan], flood: str, best: int | None) -> tuple[int | None, list[Plan]]:
+def strong_enough(
+    plans: list[Plan], flood: str | None, best: int | None
+) -> tuple[int | None, list[Plan]]:
     """The most margin so far, and those plans whose margin is what ``flood`` promises."""
     margins = [plan.options["margin_bits"] for plan in plans]
     most = max([*margins, -1 if best is None else best])
@@ -67,12 +62,12 @@ def strong_enough(plans: list[Plan], flood: str, best: int | None) -> tuple[int 
     return (None if most < 0 else most), kept
 
 
-def too_weak(protocol: str, rings: Sequence[int], best: int) -> PlanError:
+def too_weak(options: PlanOptions, best: int) -> PlanError:
     """What is said when no ring carries a strong flood."""
     return PlanError(
-        f"{protocol}: a strong flood exceeds the error of a logit by {STRONG_BITS} bits, but no "
-        f"ring of {tuple(rings)} gives more than {best}; use a larger ring, protocol='one-shot', "
-        f"or flood='light'"
+        f"{options.protocol}: a strong flood exceeds the error of a logit by {STRONG_BITS} bits, "
+        f"but no ring of {options.rings} gives more than {best}; use a larger ring, "
+        f"protocol='one-shot', or flood='light'"
     )
 
 

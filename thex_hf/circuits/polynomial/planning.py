@@ -14,10 +14,9 @@ from thex_hf.circuits.plan import KEY_SWITCHES, Plan
 from thex_hf.circuits.planning import count_operations
 from thex_hf.circuits.polynomial.margin import strong_enough, too_weak
 from thex_hf.circuits.polynomial.refresh_schedule import RefreshSchedule
-from thex_hf.circuits.protocols import RINGS
+from thex_hf.circuits.protocols import PlanOptions
 from thex_hf.circuits.ranges import UNCALIBRATED, RangeBits, bits_of
 from thex_hf.ckks.parameters import MAX_MODULUS_BITS_128, Parameters
-from thex_hf.errors import PlanError
 from thex_hf.weights import EncoderWeights
 
 Kind = TypeVar("Kind", bound=RefreshSchedule)
@@ -41,17 +40,6 @@ def stream_bits(weights: EncoderWeights, ranges: Sequence[Mapping[str, float]] |
         out.append(bits_of(seen.get("attention_out", UNCALIBRATED)))
         out.append(bits_of(after.get("stream_in", UNCALIBRATED)))
     return RangeBits((), tuple(out[:-1]))
-
-
-def rings_to_try(ring_degree: int | None) -> tuple[int, ...]:
-    """The ring that was asked for, or all, smallest first.
-
-    Raises:
-        PlanError: a ring that is not on offer.
-    """
-    if ring_degree is not None and ring_degree not in RINGS:
-        raise PlanError(f"ring must be one of {RINGS}, got {ring_degree}")
-    return RINGS if ring_degree is None else (ring_degree,)
 
 
 def most_points(bits: RangeBits, protocol: str) -> int:
@@ -100,12 +88,11 @@ def largest_scale(
 
 @dataclass(frozen=True)
 class Planner:
-    """What the plans of one model, bucket and protocol have in common."""
+    """What the plans of one model and bucket under the same options have in common."""
 
     weights: EncoderWeights
     bits: RangeBits
-    protocol: str
-    flood: str
+    options: PlanOptions
 
     def plan(
         self,
@@ -130,7 +117,7 @@ class Planner:
             shape=refreshes.shape,
             parameters=parameters,
             bits=self.bits,
-            protocol=self.protocol,
+            protocol=self.options.protocol,
             options=options,
             model=self.weights.fingerprint(),
             schedule=schedule,
@@ -138,7 +125,6 @@ class Planner:
 
     def cheapest(
         self,
-        rings: Sequence[int],
         plans_of: Callable[[int], list[Plan]],
         cost: Callable[[Plan], float],
     ) -> Plan | None:
@@ -151,12 +137,12 @@ class Planner:
             PlanError: the circuit fits, but a strong flood does not.
         """
         most = None
-        for ring in rings:
-            most, plans = strong_enough(plans_of(ring), self.flood, most)
+        for ring in self.options.rings:
+            most, plans = strong_enough(plans_of(ring), self.options.flood, most)
             if plans:
                 return min(plans, key=cost)
         if most is not None:
-            raise too_weak(self.protocol, rings, most)
+            raise too_weak(self.options, most)
         return None
 
 

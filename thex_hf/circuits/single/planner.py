@@ -19,8 +19,8 @@ from thex_hf.circuits.polynomial.planning import (
     largest_scale,
     most_points,
     operation_seconds,
-    rings_to_try,
 )
+from thex_hf.circuits.protocols import PlanOptions
 from thex_hf.circuits.ranges import RangeBits
 from thex_hf.circuits.shape import BUCKETS, Shape
 from thex_hf.circuits.single.circuit import single_encoder
@@ -60,10 +60,7 @@ def make_polynomial_plan(
     weights: EncoderWeights,
     tokens: int,
     bits: RangeBits,
-    *,
-    protocol: str,
-    ring_degree: int | None = None,
-    flood: str = "light",
+    options: PlanOptions,
 ) -> Plan:
     """Plan ``refresh`` or ``one-shot`` for one bucket.
 
@@ -71,24 +68,22 @@ def make_polynomial_plan(
     of refresh points that may be worthwhile is tried, and what is cheapest by
     :func:`expected_seconds` wins. ``one-shot`` has none. By how much the flood on a logit exceeds
     the circuit's own error follows from the scale, hence from the ring: the plan's option
-    ``margin_bits`` estimates it, and where ``flood`` is ``strong`` smaller rings than reach
+    ``margin_bits`` estimates it, and where the flood is ``strong`` smaller rings than reach
     :data:`~thex_hf.circuits.flood.STRONG_BITS` are passed over.
 
     Args:
         weights: the converted encoder.
         tokens: padded length, one of :data:`thex_hf.circuits.shape.BUCKETS`.
         bits: from :func:`thex_hf.circuits.polynomial.planning.stream_bits`.
-        protocol: ``refresh`` or ``one-shot``.
-        ring_degree: N; the smallest that will do if None.
-        flood: one of :data:`thex_hf.circuits.protocols.FLOODS`.
+        options: of ``refresh``, or of ``one-shot``, which refreshes nothing.
 
     Raises:
         PlanError: the form does not fit the protocol, no parameter set carries it, or none
             carries a strong flood.
     """
     layers = fold_polynomial(weights)
-    rings = rings_to_try(ring_degree)
-    planner = Planner(weights, bits, protocol, flood)
+    protocol, rings = options.protocol, options.rings
+    planner = Planner(weights, bits, options)
 
     def plans_of(ring: int) -> list[Plan]:
         choices = refresh_schedules(weights, tokens, bits, ring, protocol)
@@ -98,14 +93,14 @@ def make_polynomial_plan(
                 refreshes,
                 parameters,
                 {},
-                flood_options(layers, parameters, bits, flood),
+                flood_options(layers, parameters, bits, options.flood),
             )
             for refreshes, parameters in candidates(
                 choices, bits, protocol, lambda refreshes: choose(ring, refreshes, bits)
             )
         ]
 
-    plan = planner.cheapest(rings, plans_of, expected_seconds)
+    plan = planner.cheapest(plans_of, expected_seconds)
     if plan is not None:
         return plan
     choices = refresh_schedules(weights, tokens, bits, rings[-1], protocol)
