@@ -95,10 +95,10 @@ def classify(
             "flood": flood is not None,
             "processes": processes is not None,
         }
-        found = classify_with_half(
+        answers = classify_with_half(
             model, server, wanted, keys=keys, protocol=protocol, refused=refused, skip=skip
         )
-        _print(wanted, found, as_json)
+        _print(wanted, answers, as_json)
         return
     one_of("fhe", fhe, FHE_MODES)
     _refuse_unused(
@@ -174,10 +174,10 @@ def _classify(classifier: Any, texts: Sequence[Text], options: dict[str, Any]) -
             yield TextError(report.error)
 
 
-def _print(texts: Sequence[Text], found: Iterable[Found], as_json: bool) -> None:
+def _print(texts: Sequence[Text], records: Iterable[Found], as_json: bool) -> None:
     """Print each record as it comes, and how many texts were skipped."""
     skipped = 0
-    for row, (text, record) in enumerate(zip(texts, found, strict=True), 1):
+    for row, (text, record) in enumerate(zip(texts, records, strict=True), 1):
         if isinstance(record, TextError):
             skipped += 1
             if as_json:

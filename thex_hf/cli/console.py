@@ -64,10 +64,10 @@ def model_folder(name: str) -> Path:
     if place.is_dir():
         return place
     try:
-        found = snapshot_download(name, allow_patterns=["*.json", "*.safetensors"])
+        folder = snapshot_download(name, allow_patterns=["*.json", "*.safetensors"])
     except (OSError, HFValidationError) as error:
         first = str(error).strip().splitlines()[0]
         raise ConversionError(
             f"{name!r} is no folder and not to be had from the Hub: {first}"
         ) from error
-    return Path(found)
+    return Path(folder)

@@ -46,7 +46,7 @@ def estimate(
     from thex_hf.options import RunOptions
     from thex_hf.protocol.engines import CircuitBackend
 
-    found = find_backend(backend)
+    engine = find_backend(backend)
     wanted = [one_of("protocol", name, PROTOCOLS) for name in protocol or PROTOCOLS]
     learns: dict[str, str] = dict(LEARNS)
     refused: list[str] = []
@@ -56,11 +56,11 @@ def estimate(
         ring is not None or flood is not None
     ):  # protocols without a choice are estimated beside those that have one
         able = [name for name in wanted if name != "client-aided"] or wanted
-        own = wanted[0] if isinstance(found, CircuitBackend) else able[0]
-        RunOptions(backend, own, relu=relu, ring=ring, flood=flood).check_engine()
-    if isinstance(found, CircuitBackend):
-        learns["client-aided"] = found.learns
-        rows = _circuits(found, model, sorted(set(tokens or found.buckets)), relu)
+        first = wanted[0] if isinstance(engine, CircuitBackend) else able[0]
+        RunOptions(backend, first, relu=relu, ring=ring, flood=flood).check_engine()
+    if isinstance(engine, CircuitBackend):
+        learns["client-aided"] = engine.learns
+        rows = _circuits(engine, model, sorted(set(tokens or engine.buckets)), relu)
     else:
         sizes = sorted(set(tokens or BUCKETS))
         choices = [PlanOptions(name, ring=ring, flood=flood) for name in wanted]
@@ -80,8 +80,8 @@ def _joined(rows: Iterable[tuple[int, dict[str, Any]]]) -> list[dict[str, Any]]:
     """One row for lengths that are padded to the same one; ``lengths`` are those asked for."""
     out: dict[tuple[str, int], dict[str, Any]] = {}
     for length, row in rows:
-        own = out.setdefault((row["protocol"], row["tokens"]), {"lengths": [], **row})
-        own["lengths"].append(length)
+        joined = out.setdefault((row["protocol"], row["tokens"]), {"lengths": [], **row})
+        joined["lengths"].append(length)
     return list(out.values())
 
 
@@ -95,8 +95,8 @@ def _circuits(
     loaded = open_model(model or bundled_checkpoint())
     ranges, softmax = loaded.config.ranges, loaded.config.softmax
     weights = loaded.encoder_weights()
-    found = backend.estimate(weights, sizes, ranges=ranges, softmax=softmax, relu=relu)
-    return _joined((size, one.to_json()) for size, one in zip(sizes, found, strict=True))
+    estimates = backend.estimate(weights, sizes, ranges=ranges, softmax=softmax, relu=relu)
+    return _joined((size, one.to_json()) for size, one in zip(sizes, estimates, strict=True))
 
 
 def _slots(
@@ -111,7 +111,8 @@ def _slots(
     for _, plan in plans:
         groups.setdefault(plan.parameters, {})[plan.id] = plan
     costs = {
-        parameters: measure_costs(engine, list(own.values())) for parameters, own in groups.items()
+        parameters: measure_costs(engine, list(group.values()))
+        for parameters, group in groups.items()
     }
     rows = [(size, add_up(plan, costs[plan.parameters]).to_json()) for size, plan in plans]
     return _joined(rows), refused

@@ -43,17 +43,17 @@ def calibrate(
     check_data(data)
     from thex_hf.conversion.calibration import calibrate as run
 
-    found = run(model, data, split=split, limit=limit)
+    calibration = run(model, data, split=split, limit=limit)
     if as_json:
-        show_json(found.to_json())
+        show_json(calibration.to_json())
         return
-    for number, entry in enumerate(found.ranges):
+    for number, entry in enumerate(calibration.ranges):
         sizes = ", ".join(f"{name} {size:.2f}" for name, size in entry.items())
         typer.echo(f"layer {number}: {sizes}")
-    typer.echo(f"largest logit {found.logit:.2f}; {found.texts} texts")
+    typer.echo(f"largest logit {calibration.logit:.2f}; {calibration.texts} texts")
     typer.echo(
-        f"{found.beyond} of {found.strange} texts such as a word repeated gave values beyond twice "
-        "that range"
+        f"{calibration.beyond} of {calibration.strange} texts such as a word repeated gave values "
+        "beyond twice that range"
     )
     typer.echo(f"wrote {model / 'config.json'}")
 

@@ -27,9 +27,9 @@ def info(as_json: Json = False) -> None:
 
     backends: dict[str, dict[str, Any]] = {}
     for name in list_backends():
-        found = find_backend(name)
-        works, why = found.available()
-        can = capabilities_of(found).to_json()
+        engine = find_backend(name)
+        works, why = engine.available()
+        can = capabilities_of(engine).to_json()
         backends[name] = {"works": works, "why_not": why, "capabilities": can}
     facts: dict[str, Any] = {
         "python": platform.python_version(),
@@ -88,12 +88,15 @@ def install(
         f"{environment.folder()}; downloads {environment.DOWNLOAD}",
         err=True,
     )
-    found = environment.install(python, overwrite=overwrite)
+    installed = environment.install(python, overwrite=overwrite)
     if as_json:
-        show_json({"backend": name, "folder": str(found.folder), "versions": found.versions})
+        show_json(
+            {"backend": name, "folder": str(installed.folder), "versions": installed.versions}
+        )
         return
-    packages = ", ".join(f"{key} {number}" for key, number in found.versions["packages"].items())
-    typer.echo(f"backend {name} works: python {found.versions['python']}, {packages}")
+    versions = installed.versions
+    packages = ", ".join(f"{key} {number}" for key, number in versions["packages"].items())
+    typer.echo(f"backend {name} works: python {versions['python']}, {packages}")
 
 
 @backend.command()

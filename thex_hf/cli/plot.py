@@ -165,13 +165,13 @@ def _plan(wanted: Wanted) -> tuple[Plan, str]:
 def _cost(wanted: Wanted) -> Drawn:
     from thex_hf.reports.plots.plan import draw_cost, read_cost
 
-    return [read_cost(*_plan(wanted))], lambda found: draw_cost(found[0])
+    return [read_cost(*_plan(wanted))], lambda costs: draw_cost(costs[0])
 
 
 def _levels(wanted: Wanted) -> Drawn:
     from thex_hf.reports.plots.plan import draw_levels, read_levels
 
-    return [read_levels(*_plan(wanted))], lambda found: draw_levels(found[0])
+    return [read_levels(*_plan(wanted))], lambda levels: draw_levels(levels[0])
 
 
 def _stages(wanted: Wanted) -> Drawn:
@@ -188,14 +188,14 @@ def _protocols(wanted: Wanted) -> Drawn:
     if wanted.data is None:
         raise InputError(f"give costs to draw with --data FILE. Make them with: {HOW}")
     sizes = wanted.tokens and (wanted.tokens, bucket(wanted.tokens))
-    found = [
+    costs = [
         cost
         for cost in read_protocols(_text(wanted.data), wanted.data)
         if wanted.protocol in (None, cost.protocol) and (not sizes or cost.tokens in sizes)
     ]
-    if not found:
+    if not costs:
         raise InputError(f"{wanted.data} has no costs of that protocol and length")
-    return found, draw_protocols
+    return costs, draw_protocols
 
 
 def _text(data: str) -> str:

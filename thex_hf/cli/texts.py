@@ -173,10 +173,10 @@ def _json(line: str, name: str, number: int) -> Any:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
         raise ValueError("a name is there twice")
-    return found
+    return fields
 
 
 def _record(row: Any, name: str, number: int) -> Text:

@@ -141,8 +141,8 @@ class ThexClient:
         parameters = getattr(result.plan, "parameters", None)
         if parameters is not None:
             check_room(self.half.config.get("calibration"), parameters.room)
-        found = best(result.logits, self.half.config)
-        rows = found.get("tokens", [found])
+        answer = best(result.logits, self.half.config)
+        rows = answer.get("tokens", [answer])
         label = " ".join(str(row["label"]) for row in rows)
         score = min(float(row["score"]) for row in rows)
         return Answer(label, score, tokens, result, self.client.protocol)

@@ -116,12 +116,12 @@ class HttpConnection:
         """As :meth:`send`, of an answer that is a JSON object."""
         body = self.send(method, path, most, **options)
         try:
-            found = json.loads(body)
+            answer = json.loads(body)
         except (ValueError, RecursionError):
-            found = None
-        if not isinstance(found, dict):
+            answer = None
+        if not isinstance(answer, dict):
             raise ConnectionLost(f"{self.url} does not answer as a thex_hf server; is it one?")
-        return found
+        return answer
 
     def close(self) -> None:
         """Close the connections."""
@@ -146,10 +146,10 @@ class HttpConnection:
     def _error(self, status: int, body: bytes) -> ThexError:
         """The error that the server tells of, as one of ours."""
         try:
-            found = told(json.loads(body))
+            error = told(json.loads(body))
         except (ValueError, RecursionError):
-            found = None
-        return found or ConnectionLost(
+            error = None
+        return error or ConnectionLost(
             f"{self.url} answered with status {status}, not as a thex_hf server does"
         )
 

@@ -83,5 +83,5 @@ def _layer(read: Any, number: int, config: Mapping[str, Any]) -> LayerWeights:
             activation=read(place + "activation.coefficients"),
             centred=config.get("norm") == "centred",
         )
-    matrices = {own: read(place + name) for own, name in MATRICES.items()}
+    matrices = {field: read(place + name) for field, name in MATRICES.items()}
     return LayerWeights(**matrices, polynomial=polynomial)

@@ -179,14 +179,14 @@ class ClientHalf:
         if pair is not None:
             check_text(pair, "the second text")
         told = told_of_segments(self.settings)
-        found = tokens_of(self.tokenizer.encode(text, pair), pair, segments=told is not False)
-        if told is None and any(found.segments) and len(self._table(REQUIRED[2])) > 1:
+        tokens = tokens_of(self.tokenizer.encode(text, pair), pair, segments=told is not False)
+        if told is None and any(tokens.segments) and len(self._table(REQUIRED[2])) > 1:
             raise InputError(
                 f"{str(self.folder / CONFIG_NAME)!r} does not say whether the model is told which "
                 f'text a token is of: add "model_input_names", with or without "{SEGMENTS}"'
             )
-        check_length(len(found), self.limit, "shorten it")
-        return np.array(found.ids, np.int64), np.array(found.segments, np.int64)
+        check_length(len(tokens), self.limit, "shorten it")
+        return np.array(tokens.ids, np.int64), np.array(tokens.segments, np.int64)
 
     def embed(self, ids: Ids, types: Ids | None = None) -> Array:
         """Word, position and segment embeddings, normed and perhaps projected: ``(n, d)``.
@@ -202,9 +202,9 @@ class ClientHalf:
             raise InputError(f"{len(ids)} tokens, the model has positions for {len(positions)}")
         if types is None or len(segments) == 1:
             types = np.zeros_like(ids)
-        for name, own, table in (("token", ids, words), ("segment", types, segments)):
-            if len(own) and not 0 <= own.min() <= own.max() < len(table):
-                raise InputError(f"{name} ids should be below {len(table)}, got {own.max()}")
+        for name, given, table in (("token", ids, words), ("segment", types, segments)):
+            if len(given) and not 0 <= given.min() <= given.max() < len(table):
+                raise InputError(f"{name} ids should be below {len(table)}, got {given.max()}")
         project = None
         if PROJECT[0] in self.tables:
             project = self._table(PROJECT[0]), self._table(PROJECT[1])
@@ -223,7 +223,7 @@ class ClientHalf:
         knows the server of its model.
 
         Raises:
-            ConversionError: the folder is there and not empty; or as :attr:`own`.
+            ConversionError: the folder is there and not empty; or as :attr:`facts`.
         """
         known = {"fingerprint": self.facts.model, "labels": self.facts.labels}
         place = user_path("output", folder)
@@ -236,7 +236,7 @@ class ClientHalf:
         for name in PLAIN[1:]:
             if (self.folder / name).is_file():
                 shutil.copyfile(self.folder / name, place / name)
-        tables = {PREFIX + name: np.ascontiguousarray(own) for name, own in self.tables.items()}
+        tables = {PREFIX + name: np.ascontiguousarray(table) for name, table in self.tables.items()}
         save_file(tables, place / WEIGHTS, metadata={"format": "pt", "part": "client"})
         return place
 

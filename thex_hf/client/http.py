@@ -143,9 +143,9 @@ class EndpointTransport(_OverHttp):
 
     def answer(self, data: bytes, keys: str, run: str) -> bytes:
         """Send a message; the one that answers it."""
-        found = self._do("answer", keys=keys, run=run, data=base64.b64encode(data).decode())
+        answer = self._do("answer", keys=keys, run=run, data=base64.b64encode(data).decode())
         try:
-            return base64.b64decode(found["data"], validate=True)
+            return base64.b64decode(answer["data"], validate=True)
         except (KeyError, TypeError, binascii.Error, ValueError) as error:
             raise ConnectionLost("the endpoint's answer holds no message; is it ours?") from error
 
@@ -168,11 +168,11 @@ class EndpointTransport(_OverHttp):
         return self._do("write", name=name, offset=offset, data=piece)
 
     def _do(self, op: str, **rest: Any) -> dict[str, Any]:
-        found = self.link.json("POST", "", MAX_BYTES, json={"inputs": {"op": op, **rest}})
-        error = told(found)
+        answer = self.link.json("POST", "", MAX_BYTES, json={"inputs": {"op": op, **rest}})
+        error = told(answer)
         if error is not None:
             raise error
-        return found
+        return answer
 
 
 def open_transport(url: str, token: str | None = None, **options: Any) -> Transport:

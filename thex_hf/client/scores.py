@@ -40,11 +40,11 @@ def best(logits: Vector, config: Mapping[str, Any]) -> dict[str, Any]:
         RangeError: the logits are larger than the model's calibration allows.
     """
     check_logits(logits, config.get("calibration"))
-    own, names = scores(logits, config), config.get("id2label") or {}
-    rows = [own] if own.ndim == 1 else list(own)
-    found = [
+    values, names = scores(logits, config), config.get("id2label") or {}
+    rows = [values] if values.ndim == 1 else list(values)
+    labelled = [
         {"label": names.get(str(int(row.argmax())), f"LABEL_{row.argmax()}"), "score": row.max()}
         for row in rows
     ]
-    found = [{**one, "score": float(one["score"])} for one in found]
-    return found[0] if own.ndim == 1 else {"tokens": found}
+    labelled = [{**one, "score": float(one["score"])} for one in labelled]
+    return labelled[0] if values.ndim == 1 else {"tokens": labelled}

@@ -88,7 +88,7 @@ class OfflineMetric(evaluate.Metric):  # type: ignore[misc]
         if (given and len(predictions) == 0) or (not given and len(self) == 0):
             raise InputError(f"{self.name}: nothing to score; there are no predictions")
         try:
-            found: dict[str, Any] | None = super().compute(
+            scores: dict[str, Any] | None = super().compute(
                 predictions=predictions, references=references, **options
             )
         except (ValueError, TypeError) as error:
@@ -98,7 +98,7 @@ class OfflineMetric(evaluate.Metric):  # type: ignore[misc]
                 f"{self.name}: {', '.join(f'{k}={v!r}' for k, v in options.items())} cannot be "
                 f"used: {error}"
             ) from error
-        return found
+        return scores
 
 
 def warn_if_one_class(references: Sequence[Any], name: str) -> None:

@@ -175,8 +175,8 @@ def _correlation(
         return float("nan"), float("nan")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", statistics.NearConstantInputWarning)
-        found = measure(references, predictions)
-    return float(found.statistic), float(found.pvalue)
+        correlation = measure(references, predictions)
+    return float(correlation.statistic), float(correlation.pvalue)
 
 
 SCHEMES = ("IOB1", "IOB2", "IOE1", "IOE2", "IOBES", "BILOU")
@@ -205,11 +205,11 @@ class SequenceF1(OfflineMetric):
     def _compute(
         self, predictions: list[list[str]], references: list[list[str]], **options: Any
     ) -> dict[str, Any]:
-        for number, (found, true) in enumerate(zip(predictions, references, strict=True), 1):
-            if len(found) != len(true):
+        for number, (tags, true) in enumerate(zip(predictions, references, strict=True), 1):
+            if len(tags) != len(true):
                 raise InputError(
                     f"text {number}: expected one tag for each of {len(true)} words, got "
-                    f"{len(found)} tags"
+                    f"{len(tags)} tags"
                 )
         with warnings.catch_warnings():  # the mean over types, where there are none
             warnings.simplefilter("ignore", RuntimeWarning)
@@ -275,12 +275,12 @@ class Agreement(OfflineMetric):
             raise InputError(
                 f"expected equally many logits for every text on both sides, got {sorted(widths)}"
             )
-        own, clear = np.asarray(predictions), np.asarray(references)
-        largest = {"max_logit_difference": float(np.abs(own - clear).max())}
+        encrypted, clear = np.asarray(predictions), np.asarray(references)
+        largest = {"max_logit_difference": float(np.abs(encrypted - clear).max())}
         if self.config_name == MULTILABEL:
-            same = ((own > 0) == (clear > 0)).all(axis=-1)
-        elif own.shape[-1] > 1:
-            same = own.argmax(axis=-1) == clear.argmax(axis=-1)
+            same = ((encrypted > 0) == (clear > 0)).all(axis=-1)
+        elif encrypted.shape[-1] > 1:
+            same = encrypted.argmax(axis=-1) == clear.argmax(axis=-1)
         else:
             return largest
         return {"agreement": float(same.mean()), **largest}

@@ -77,9 +77,9 @@ def read(
     if isinstance(data, LabelledTexts):
         if not len(data):
             raise InputError("there are no texts to score; the data are empty")
-        found = select_texts(data, on_error)
+        texts = select_texts(data, on_error)
     elif isinstance(data, str | os.PathLike):
-        found = read_texts(
+        texts = read_texts(
             Path(data) if isinstance(data, os.PathLike) else data,
             split=split,
             label_names=wanted,
@@ -93,13 +93,13 @@ def read(
             if is_data_set(data)
             else _rows(list(data), kind)
         )
-        found = collect(table, wanted, wanted is None, one_class=True, on_error=on_error)
-    if found.kind != kind:
+        texts = collect(table, wanted, wanted is None, one_class=True, on_error=on_error)
+    if texts.kind != kind:
         raise InputError(
-            f"the model answers with {kind}, the labels of the data are {found.kind}; take data "
+            f"the model answers with {kind}, the labels of the data are {texts.kind}; take data "
             f"of the model's task"
         )
-    return align_labels(found, names)
+    return align_labels(texts, names)
 
 
 def spread(texts: LabelledTexts, limit: int | None) -> LabelledTexts:
@@ -122,7 +122,7 @@ def inputs_of(texts: LabelledTexts) -> list[Any]:
     Words are joined by blanks, as they are for training.
     """
     if texts.words is not None:
-        return [join_words(own)[0] for own in texts.words]
+        return [join_words(words)[0] for words in texts.words]
     if texts.pairs is None:
         return list(texts.texts)
     return [
@@ -145,7 +145,7 @@ def _rows(rows: Sequence[Any], kind: str) -> Table:
     column = "labels" if kind == "multi" else label
     paired = kind != "tags" and any(row.get("text_pair") is not None for row in rows)
     named = all(NAME_COLUMN in row for row in rows)
-    found = [
+    entries = [
         {text: row[text], column: row[label]}
         | ({"text_pair": row.get("text_pair")} if paired else {})
         | ({NAME_COLUMN: row[NAME_COLUMN]} if named else {})

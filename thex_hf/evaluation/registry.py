@@ -116,8 +116,8 @@ def load_metric(name: str, *, multilabel: bool = False) -> Any:
 
 def load_metrics(names: Iterable[str], *, multilabel: bool = False) -> Any:
     """One metric, or several combined, by the names that :func:`resolve` gives."""
-    found = [_make(name, multilabel) for name in names]
-    return found[0] if len(found) == 1 else evaluate.combine(found)
+    metrics = [_make(name, multilabel) for name in names]
+    return metrics[0] if len(metrics) == 1 else evaluate.combine(metrics)
 
 
 def _make(name: str, multilabel: bool) -> Any:

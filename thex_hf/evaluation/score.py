@@ -147,8 +147,8 @@ def evaluate_model(
     mode = one_of("fhe", fhe, FHE_MODES)
     pipe = open_pipeline(None, model, tokenizer, **options)
     every_token = pipe.model.every_token
-    found = read(data, pipe.model.config, split, every_token=every_token, on_error=on_error)
-    texts = spread(found, limit)
+    labelled = read(data, pipe.model.config, split, every_token=every_token, on_error=on_error)
+    texts = spread(labelled, limit)
     inputs = inputs_of(texts)
     names = _metric_names(metrics, Answers(pipe).kind)
     both = run_both(
@@ -161,7 +161,7 @@ def evaluate_model(
         on_error=on_error,
     )
     run, clear, texts = both.run, both.clear, texts.pick(both.kept)
-    skipped = (*found.skipped, *both.skipped)
+    skipped = (*labelled.skipped, *both.skipped)
     tell(skipped)
     answers = Answers(pipe, texts.words)
     measured, entities = _measure(names, answers, run.logits, texts.labels)
@@ -177,7 +177,7 @@ def evaluate_model(
         else _measure(names, answers, clear.logits, texts.labels)[0],
         intervals=_intervals({**measured, **gap}, len(texts), answers.kind),
         texts=len(texts),
-        texts_in_data=len(found) + len(found.skipped),
+        texts_in_data=len(labelled) + len(labelled.skipped),
         cut=count_cut(pipe, inputs_of(texts), pipe.limit),
         agreement=gap.get("agreement"),
         max_logit_difference=gap.get("max_logit_difference"),
@@ -199,11 +199,11 @@ def _measure(
 ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     """The metrics, and those of each type of entity."""
     metric = load_metrics(names, multilabel=answers.kind == "multi")
-    found = metric.compute(
+    scores = metric.compute(
         predictions=answers.predictions(logits), references=answers.references(labels)
     )
-    types = {name: value for name, value in found.items() if isinstance(value, dict)}
-    return {name: value for name, value in found.items() if name not in types}, types
+    types = {name: value for name, value in scores.items() if isinstance(value, dict)}
+    return {name: value for name, value in scores.items() if name not in types}, types
 
 
 def _intervals(values: dict[str, float], texts: int, kind: str) -> dict[str, tuple[float, float]]:

@@ -100,7 +100,7 @@ class EvaluatorMixin:
         )
         reader = answers(both.kept)
         predictions = reader.predictions(both.run.logits)
-        found = self.compute_metric(
+        scores = self.compute_metric(
             metric=metric,
             metric_inputs={
                 "references": [references[i] for i in both.kept],
@@ -113,7 +113,7 @@ class EvaluatorMixin:
         ours = costs(both.run.reports) | {"skipped": [row.to_json() for row in left_out]}
         if both.clear is not None:
             ours |= reader.gap(both.run.logits, both.clear.logits)
-        return {**found, **both.speed, "thex": ours}
+        return {**scores, **both.speed, "thex": ours}
 
     def load_data(self, data: Any, subset: str | None = None, split: str | None = None) -> Any:
         """A data set, or the one of that name.

@@ -36,10 +36,10 @@ def merged(model: Model) -> Model:
     held: Any = copy.deepcopy(model)
     _merge_children(held, "")
     with torch.device("meta"):  # a fresh one, with nothing left of how the adapter was loaded
-        found = type(held)(held.config)
-    found.load_state_dict(held.state_dict(), assign=True)
-    found.train(held.training)
-    return cast(Model, found)
+        fresh = type(held)(held.config)
+    fresh.load_state_dict(held.state_dict(), assign=True)
+    fresh.train(held.training)
+    return cast(Model, fresh)
 
 
 def has_adapters(model: nn.Module) -> bool:
@@ -162,7 +162,7 @@ def _merge_tuned(layer: Any) -> nn.Module:
 def _unwrap_kept(module: Any) -> nn.Module:
     if module.disable_adapters:
         return module.original_module  # type: ignore[no-any-return]
-    found: nn.Module = module.unload_and_optionally_merge_module(
+    layer: nn.Module = module.unload_and_optionally_merge_module(
         merge=True, safe_merge=True, adapter_names=None
     )
-    return found
+    return layer

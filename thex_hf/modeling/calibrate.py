@@ -76,7 +76,11 @@ def calibrate_on(
     for batch in strange:
         sizes = text_sizes(model, batch)
         near = torch.stack(
-            [sizes[i][name] <= most for i, own in enumerate(limits) for name, most in own.items()]
+            [
+                sizes[i][name] <= most
+                for i, layer in enumerate(limits)
+                for name, most in layer.items()
+            ]
         ).all(0)
         count, beyond = count + len(near), beyond + int((~near).sum())
         if near.any():
@@ -116,12 +120,12 @@ def text_sizes(model: ThexBertClassifier, batch: Inputs) -> Sizes:
     if model.every_token:
         logits = torch.where(mask.bool().unsqueeze(-1), logits, 0.0)
     model.train(was_training)
-    found = [
+    sizes = [
         {name: _of_each(values) for name, values in computed(model, number, trace).items()}
         for number, trace in enumerate(traces)
     ]
-    found[-1][LOGIT] = _of_each(logits)
-    return found
+    sizes[-1][LOGIT] = _of_each(logits)
+    return sizes
 
 
 def _of_each(values: Tensor) -> Tensor:
@@ -135,13 +139,13 @@ def _largest(every: Iterable[Sizes]) -> list[dict[str, float]]:
     Raises:
         ConversionError: there are none.
     """
-    found: list[dict[str, float]] = []
+    largest: list[dict[str, float]] = []
     for sizes in every:
-        own = [{name: float(value.max()) for name, value in layer.items()} for layer in sizes]
-        found = _larger(found, own) if found else own
-    if not found:
+        layers = [{name: float(value.max()) for name, value in layer.items()} for layer in sizes]
+        largest = _larger(largest, layers) if largest else layers
+    if not largest:
         raise ConversionError("calibration needs at least one text; none was given.")
-    return found
+    return largest
 
 
 def _ranges(seen: list[dict[str, float]]) -> list[dict[str, float]]:
@@ -172,11 +176,11 @@ def computed(model: ThexBertClassifier, layer: int, trace: LayerTrace) -> dict[s
         ``scores`` ``(batch, heads, q, k)``, ``ffn_pre`` ``(batch, q, m)``, the others ``(batch, q,
         d)``; only ``[CLS]`` asks in the last layer of a model that classifies by it.
     """
-    found = {name: getattr(trace, name) for name in RANGE_KEYS}
+    values = {name: getattr(trace, name) for name in RANGE_KEYS}
     if model.head == "cls" and layer == len(model.thex_bert.layers) - 1:
-        found |= {name: found[name][:, :1] for name in ("attention_out", "ffn_pre", "layer_out")}
-        found["scores"] = found["scores"][:, :, :1]
-    return found
+        values |= {name: values[name][:, :1] for name in ("attention_out", "ffn_pre", "layer_out")}
+        values["scores"] = values["scores"][:, :, :1]
+    return values
 
 
 def _larger(old: list[dict[str, float]], new: list[dict[str, float]]) -> list[dict[str, float]]:

@@ -160,15 +160,15 @@ class ThexBertConfig(PretrainedConfig):  # type: ignore[misc]
         Raises:
             ConversionError: the checkpoint is not of type ``thex_bert``.
         """
-        found, rest = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
-        kind = found.get("model_type")
+        values, rest = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        kind = values.get("model_type")
         if kind != cls.model_type:
             raise ConversionError(
                 f"{str(pretrained_model_name_or_path)!r} should be a THE-X checkpoint "
                 f"(model_type {cls.model_type!r}), but its model_type is {kind!r}. "
                 "Convert it first: run thex-hf convert."
             )
-        return found, rest
+        return values, rest
 
     def _check(self) -> None:
         """Raise on values that are not on offer."""

@@ -71,16 +71,16 @@ def check_head(saved_as: str | None, tasks: Sequence[str]) -> None:
     Raises:
         ConversionError: the checkpoint has another classifier, or none.
     """
-    own = TASKS.get(saved_as or "")
-    if own is None or own in tasks:
+    task = TASKS.get(saved_as or "")
+    if task is None or task in tasks:
         return
     advice = (
         "an encoder without a classifier gets one by: thex-hf convert --fine-tune"
-        if own == "feature-extraction"
-        else f"use pipeline('thex-{own}')"
+        if task == "feature-extraction"
+        else f"use pipeline('thex-{task}')"
     )
     raise ConversionError(
-        f"expected a model for {' or '.join(tasks)}, got {saved_as}, one for {own}; {advice}"
+        f"expected a model for {' or '.join(tasks)}, got {saved_as}, one for {task}; {advice}"
     )
 
 

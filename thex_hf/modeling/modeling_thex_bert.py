@@ -197,9 +197,9 @@ class ThexBertClassifier(ThexBertPreTrainedModel):
                 weights were missing when it was loaded.
         """
         refuse_misfit(self)
-        found = merged(self)
-        refuse_foreign(found)
-        return found
+        model = merged(self)
+        refuse_foreign(model)
+        return model
 
     def merge_and_unload(self) -> ThexBertClassifier:
         """As of a ``PeftModel``: a copy with adapters merged; the model itself if it has none.

@@ -93,17 +93,19 @@ class Call:
         """Compute some texts at once, keep all their reports, then give the answers in order."""
         able = [entry for entry in entries if not isinstance(entry, TextError)]
         computed = iter(self.classify(able) if able else [])
-        found = [own if isinstance(own, TextError) else next(computed) for own in entries]
-        self.reports += [self.refused(own) if isinstance(own, TextError) else own for own in found]
-        for row, (entry, own) in enumerate(zip(entries, found, strict=True), first):
-            if isinstance(own, TextError):
+        outcomes = [entry if isinstance(entry, TextError) else next(computed) for entry in entries]
+        self.reports += [
+            self.refused(one) if isinstance(one, TextError) else one for one in outcomes
+        ]
+        for row, (entry, outcome) in enumerate(zip(entries, outcomes, strict=True), first):
+            if isinstance(outcome, TextError):
                 if not self.skip:
-                    raise self._at(own, row)
-                self._skipped.append(str(self._at(own, row)))
+                    raise self._at(outcome, row)
+                self._skipped.append(str(self._at(outcome, row)))
                 yield None
             else:
                 assert not isinstance(entry, TextError)
-                yield self.answer(entry, own)
+                yield self.answer(entry, outcome)
 
     def _at(self, error: TextError, row: int) -> TextError:
         return error.at(row) if self.named else error
@@ -123,7 +125,7 @@ class Call:
 
 
 def _refused(entries: Sequence[Prepared | TextError]) -> dict[int, TextError]:
-    return {row: own for row, own in enumerate(entries, 1) if isinstance(own, TextError)}
+    return {row: entry for row, entry in enumerate(entries, 1) if isinstance(entry, TextError)}
 
 
 class Answers(Iterator[Any]):

@@ -152,24 +152,24 @@ class EncryptedMixin:
             InputError: no text, one of which nothing is left, or one that is too long.
         """
         limit = self.limit if options.cut else self._own_limit()
-        found = tokenise(self.tokenizer, text, pair, limit=limit, options=options)
-        if len(found) > self.runner.longest:
+        tokens = tokenise(self.tokenizer, text, pair, limit=limit, options=options)
+        if len(tokens) > self.runner.longest:
             raise InputError(
-                f"the text has {len(found)} tokens, the server takes {self.runner.longest} at "
+                f"the text has {len(tokens)} tokens, the server takes {self.runner.longest} at "
                 f"most; {CUT}"
             )
         kinds = self.runner.model.config.type_vocab_size
-        if max(found.segments) >= kinds > 1:
+        if max(tokens.segments) >= kinds > 1:
             raise InputError(
-                f"the tokenizer gives segment {max(found.segments)}, the model has {kinds}: they "
+                f"the tokenizer gives segment {max(tokens.segments)}, the model has {kinds}: they "
                 f"do not belong together"
             )
-        if found.all_are(self.tokenizer.unk_token_id):
+        if tokens.all_are(self.tokenizer.unk_token_id):
             logger.warning(
                 "the tokenizer knows no part of a text: all it holds is unknown to the model, "
                 "which can only guess"
             )
-        return found
+        return tokens
 
     def check(self, inputs: Any, **options: Any) -> dict[int, TextError]:
         """Find the texts that a call would refuse; nothing is computed.
@@ -221,8 +221,8 @@ class EncryptedMixin:
     def _prepare(self, options: dict[str, Any], text: Any) -> Mapping[str, Any]:
         """Tokenise one text, without padding: the circuit pads. Raises TextError."""
         with TOKENISING:
-            found = self.preprocess(text, **options)
-            (encoded,) = [found] if isinstance(found, Mapping) else list(found)
+            windows = self.preprocess(text, **options)
+            (encoded,) = [windows] if isinstance(windows, Mapping) else list(windows)
         return dict(encoded)
 
     def _run(
@@ -264,11 +264,11 @@ class EncryptedMixin:
         """
         if len(model_inputs["input_ids"]) != 1:
             raise InputError(f"expected one tokenised text, got {len(model_inputs['input_ids'])}")
-        (found,) = self._run([model_inputs], fhe, agreement)
-        if isinstance(found, TextError):
-            raise found
-        self.reports.append(found)
-        return self._output(model_inputs, found)
+        (outcome,) = self._run([model_inputs], fhe, agreement)
+        if isinstance(outcome, TextError):
+            raise outcome
+        self.reports.append(outcome)
+        return self._output(model_inputs, outcome)
 
     @property
     def reports(self) -> list[Report]:

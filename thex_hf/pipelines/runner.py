@@ -239,9 +239,9 @@ class Runner:
 
     def _compare(self, row: Row, report: Report) -> Agreement:
         special = row.get("special_tokens_mask")
-        own = np.asarray(report.logits)
+        encrypted = np.asarray(report.logits)
         marks = None if special is None else special[0].tolist()
-        return compare(self._clear(row), own, self.model.config, marks)
+        return compare(self._clear(row), encrypted, self.model.config, marks)
 
 
 def _several(session: Session, embedded: Sequence[Vector]) -> Sequence[Outcome]:

@@ -52,5 +52,5 @@ class SharingMixin:
         Raises:
             HfHubHTTPError: the Hub refused.
         """
-        found: CommitInfo = self.model.push_to_hub(repo_id, tokenizer=self.tokenizer, **kwargs)
-        return found
+        commit: CommitInfo = self.model.push_to_hub(repo_id, tokenizer=self.tokenizer, **kwargs)
+        return commit

@@ -52,8 +52,8 @@ class ThexTextClassificationPipeline(
         bundled = model is not None and name == bundled_checkpoint()
         if FORMS.get(str(protocol)) != "polynomial" or not bundled:
             return args, kwargs
-        own = ThexBertForSequenceClassification.from_pretrained(name)
-        if weights_digest(own, own.config) != weights_digest(model, model.config):
+        shipped = ThexBertForSequenceClassification.from_pretrained(name)
+        if weights_digest(shipped, shipped.config) != weights_digest(model, model.config):
             return args, kwargs  # it was trained since: no other model may answer in its place
         other = bundled_checkpoint("polynomial")
         logger.info("protocol %s: using the bundled model of the polynomial form", protocol)
@@ -69,16 +69,16 @@ class ThexTextClassificationPipeline(
         on_error: str | None = None,
         **options: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        own = self._own_options(options, fhe, agreement, on_error)
+        run_options = self._own_options(options, fhe, agreement, on_error)
         check_text_options(options, LONGEST)
         pre, forward, post = super()._sanitize_parameters(**options)
         TokenOptions(**pre)
-        return pre, {**forward, **own}, post
+        return pre, {**forward, **run_options}, post
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         """Classify; see the class and the stock pipeline."""
-        found = self._serve(inputs, dict(kwargs))
-        return [found] if isinstance(inputs, str) and "top_k" not in kwargs else found
+        answers = self._serve(inputs, dict(kwargs))
+        return [answers] if isinstance(inputs, str) and "top_k" not in kwargs else answers
 
     def preprocess(self, inputs: Any, **tokenizer_kwargs: Any) -> Any:
         """Tokenise one text or pair, refusing what cannot be classified."""

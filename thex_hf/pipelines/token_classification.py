@@ -51,7 +51,7 @@ class ThexTokenClassificationPipeline(
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         if stride is not None:
             options["stride"] = stride  # refused below
-        own = self._own_options(options, fhe, agreement, on_error)
+        run_options = self._own_options(options, fhe, agreement, on_error)
         check_token_options(options)
         strategy = options.get("aggregation_strategy")
         if strategy is not None:
@@ -60,7 +60,7 @@ class ThexTokenClassificationPipeline(
         pre, forward, post = super()._sanitize_parameters(**options)
         if truncation is not None:
             pre["truncation"] = TokenOptions(truncation=truncation).truncation
-        return pre, {**forward, **own}, post
+        return pre, {**forward, **run_options}, post
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         """Classify tokens; see the class and the stock pipeline.
@@ -100,11 +100,11 @@ class ThexTokenClassificationPipeline(
         _check_sentence(sentence, is_split_into_words)
         words = sentence if is_split_into_words else [sentence]
         text, _ = join_words(words)
-        found = self._tokenise(text, options=TokenOptions(truncation=truncation))
-        spans = None if found.spans is None else torch.tensor([found.spans])
+        tokens = self._tokenise(text, options=TokenOptions(truncation=truncation))
+        spans = None if tokens.spans is None else torch.tensor([tokens.spans])
         yield {
-            **inputs_of(found),
-            "special_tokens_mask": torch.tensor([found.special], dtype=torch.long),
+            **inputs_of(tokens),
+            "special_tokens_mask": torch.tensor([tokens.special], dtype=torch.long),
             "offset_mapping": spans if offset_mapping is None else offset_mapping,
             "sentence": text,
             "shown": (words, delimiter),
@@ -123,16 +123,16 @@ class ThexTokenClassificationPipeline(
 
     def postprocess(self, all_outputs: Any, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
         """Name tokens or group them; places are those in the words joined by the delimiter."""
-        found: list[dict[str, Any]] = super().postprocess(all_outputs, *args, **kwargs)
+        entities: list[dict[str, Any]] = super().postprocess(all_outputs, *args, **kwargs)
         words, delimiter = all_outputs[0]["shown"]
         if delimiter != " " and len(words) > 1:
             _, old = join_words(words)
             _, new = join_words(words, delimiter)
-            for entry in found:
+            for entry in entities:
                 if entry["start"] is not None:
                     place = moved((entry["start"], entry["end"]), old, new)
                     entry["start"], entry["end"] = place
-        return found
+        return entities
 
 
 def _check_sentence(sentence: Any, split: bool) -> None:

@@ -52,8 +52,8 @@ class LastReports:
         """Of this thread's last call; empty if there was none."""
         if not hasattr(self._own, "reports"):
             self._own.reports = []
-        found: list[Report] = self._own.reports
-        return found
+        reports: list[Report] = self._own.reports
+        return reports
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy has no reports yet."""

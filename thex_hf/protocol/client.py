@@ -169,11 +169,11 @@ class ClientRun(Conversation):
             parts.append(self._encrypt(layout.pack(padded[: layout.tokens]), level))
         shares = [mask / len(self.embeddings)] * len(schedule.averaging_masks)
         every = [*shares, *([mask] * len(schedule.token_masks))]
-        for own, (layout, level) in zip(
+        for token_mask, (layout, level) in zip(
             every, schedule.averaging_masks + schedule.token_masks, strict=True
         ):
             assert isinstance(layout, Layout)
-            parts.append(self._encrypt(layout.pack(own.repeat(layout.features, 1)), level))
+            parts.append(self._encrypt(layout.pack(token_mask.repeat(layout.features, 1)), level))
         return parts
 
     def _reply(self, part: Part, ciphertexts: list[bytes]) -> list[list[bytes]]:
@@ -184,7 +184,7 @@ class ClientRun(Conversation):
             vectors = [self._believed(vector) for vector in vectors]
         packed = answer_part(part, vectors, self.mask, self.plan.options.get("softmax", ""))
         if part.op != "refresh":
-            packed = [[self._encodable(vector) for vector in own] for own in packed]
+            packed = [[self._encodable(vector) for vector in group] for group in packed]
         return [self._encrypt(v, level) for v, (_, level) in zip(packed, part.returns, strict=True)]
 
     def _believed(self, vector: Vector) -> Vector:
@@ -252,8 +252,8 @@ def answer_part(
     packed = []
     for layout, _ in part.returns:
         assert not isinstance(layout, BatchLayout)  # their only visits are of the op renew
-        own = values[: layout.tokens] if isinstance(layout, Layout) else values
-        packed.append(layout.pack(own))
+        vector = values[: layout.tokens] if isinstance(layout, Layout) else values
+        packed.append(layout.pack(vector))
     return packed
 
 

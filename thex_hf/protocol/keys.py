@@ -78,7 +78,7 @@ class KeyStore:
             },
         }
         files = [
-            KeyFile(kind, plan_id, backend, evaluation.key_id, own) for kind, own in parts.items()
+            KeyFile(kind, plan_id, backend, evaluation.key_id, part) for kind, part in parts.items()
         ]
         if self._publish(self._pair(plan_id), files):
             return secret, evaluation

@@ -80,22 +80,22 @@ def write_card(
     report, digest = _report(folder, report, old)
     measures = read_measures(folder) if measures is None else measures
     if measures and "figures" in measures:  # a folder that was loaded and saved again has none
-        there = [own for own in measures["figures"] if (folder / own[0]).is_file()]
+        there = [figure for figure in measures["figures"] if (folder / figure[0]).is_file()]
         measures = {**measures, "figures": there}
     config = ThexBertConfig(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
-    found = _OURS.search(old or "")
-    heading = _TITLE.search(found.group()) if found else None
+    part = _OURS.search(old or "")
+    heading = _TITLE.search(part.group()) if part else None
     title = title or (plain(heading.group(1)) if heading else folder.resolve().name)
     words = facts(config, each_text(report, inline), each_text(measures, inline), title)
     body = _body(words, digest)
-    if old is None or found is None:
+    if old is None or part is None:
         text = body + "\n" + (f"\n## Notes\n\n{notes}\n" if notes else "")
     else:
-        text = old[: found.start()] + body + old[found.end() :]
+        text = old[: part.start()] + body + old[part.end() :]
     _write(path, text)
     head = read_head(path)
     if head is not None:  # else it is not YAML, and not ours to repair
-        report, measures, title = (each_text(own, printable) for own in (report, measures, title))
+        report, measures, title = (each_text(one, printable) for one in (report, measures, title))
         fresh = fresh_head(head, config, report, measures, title, metadata or {})
         if fresh != head:
             metadata_save(path, fresh)
@@ -111,8 +111,13 @@ def is_ours(folder: Path) -> bool:
 def _body(values: dict[str, Any], digest: str) -> str:
     """Our part, marks included. Nothing that is filled in acts as markup."""
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=False)
-    own = {"code": lambda name: f"`{name}`", "inline": inline, "literal": literal, "target": target}
-    environment.filters |= own
+    filters = {
+        "code": lambda name: f"`{name}`",
+        "inline": inline,
+        "literal": literal,
+        "target": target,
+    }
+    environment.filters |= filters
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     text = template.render(**values).strip().replace("<!--", "&lt;!--")
     marks = [BEGIN, NOTE] + ([f"<!-- conversion report of weights {digest} -->"] if digest else [])
@@ -155,7 +160,7 @@ def inline(text: str) -> str:
     What acts in Markdown or HTML is written as a character reference; :func:`plain` reads it back.
     """
     shown = html.escape(printable(text), quote=False)
-    return "".join(f"&#{ord(own)};" if own in ACTING else own for own in shown)
+    return "".join(f"&#{ord(char)};" if char in ACTING else char for char in shown)
 
 
 def plain(text: str) -> str:
@@ -166,7 +171,7 @@ def plain(text: str) -> str:
 def literal(text: str) -> str:
     """The text as a string of Python on one line of a code block."""
     quoted = json.dumps(printable(text), ensure_ascii=False)
-    return "".join(f"\\u{ord(own):04x}" if own in "<>`" else own for own in quoted)
+    return "".join(f"\\u{ord(char):04x}" if char in "<>`" else char for char in quoted)
 
 
 def target(path: str) -> str:
@@ -179,9 +184,9 @@ def each_text(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, str):
         return change(value)
     if isinstance(value, Mapping):
-        return {each_text(name, change): each_text(own, change) for name, own in value.items()}
+        return {each_text(name, change): each_text(entry, change) for name, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [each_text(own, change) for own in value]
+        return [each_text(entry, change) for entry in value]
     return value
 
 

@@ -71,10 +71,10 @@ def machine_words(measured: Mapping[str, Any]) -> str:
 
 def _library(measured: Mapping[str, Any]) -> str:
     library = (measured.get("backend") or {}).get("library")
-    own = (measured.get("versions") or {}).get("thex_hf")
+    version = (measured.get("versions") or {}).get("thex_hf")
     if not library:
         return NOT_MEASURED
-    return f"{library}" + (f"; thex_hf {own}" if own else "")
+    return f"{library}" + (f"; thex_hf {version}" if version else "")
 
 
 def _parameters(measured: Mapping[str, Any]) -> str:

@@ -149,12 +149,12 @@ def _softmax(config: ThexBertConfig) -> str:
 
 def _stages(report: Mapping[str, Any]) -> list[tuple[str, float]]:
     """Words and score of each stage in order; older reports have some outside ``stages``."""
-    found = dict(report.get("stages") or {})
-    if not found:
-        found = {name: report[name] for name in STAGES if report.get(name) is not None}
+    stages = dict(report.get("stages") or {})
+    if not stages:
+        stages = {name: report[name] for name in STAGES if report.get(name) is not None}
     return [
         (STAGES.get(name, str(name).replace("_", " ")), value)
-        for name, value in found.items()
+        for name, value in stages.items()
         if isinstance(value, int | float)
     ]
 

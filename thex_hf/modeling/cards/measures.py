@@ -65,18 +65,18 @@ def model_digest(folder: Path) -> str:
 def read_record(folder: Path, name: str) -> dict[str, Any] | None:
     """One of :data:`RECORDS`; None where there is no such file or no JSON object in it."""
     try:
-        found = json.loads((folder / name).read_text(encoding="utf-8"))
+        record = json.loads((folder / name).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return record if isinstance(record, dict) else None
 
 
 def read_measures(folder: Path) -> dict[str, Any] | None:
     """The measures of a folder if they are about the weights and ranges that lie there."""
-    found = read_record(folder, MEASURES_NAME)
-    if not found or found.get("ranges", own := _ranges_digest(folder)) != own:
+    measures = read_record(folder, MEASURES_NAME)
+    if not measures or measures.get("ranges", ranges := _ranges_digest(folder)) != ranges:
         return None
-    return found if found.get("weights") == model_digest(folder) else None
+    return measures if measures.get("weights") == model_digest(folder) else None
 
 
 def write_measures(folder: Path, measures: dict[str, Any]) -> Path:
@@ -99,9 +99,9 @@ def outdate_measures(folder: Path) -> None:
     Costs and encrypted scores depend on the ranges; measures of an earlier version do not say which
     they had.
     """
-    found = read_record(folder, MEASURES_NAME)
-    if found and "ranges" not in found:
-        record = {**found, "ranges": _ranges_digest(folder)}
+    measures = read_record(folder, MEASURES_NAME)
+    if measures and "ranges" not in measures:
+        record = {**measures, "ranges": _ranges_digest(folder)}
         text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
         (folder / MEASURES_NAME).write_text(text, encoding="utf-8")
 
