@@ -56,14 +56,14 @@ class Readers:
             backend,
             ranges=model.config.ranges,
             buckets=(16,),
-            keyring=EngineCache(20_000_000),  # so that memory shows leaks, not what is kept,
+            engines=EngineCache(20_000_000),  # so that memory shows leaks, not what is kept,
             runs=Runs(seconds=0.001),  # texts that mutations left whole among it
         )
         self.server.prepare()
         self.repository = _OneFile()
         self.worker = Worker(self.server, self.repository)  # type: ignore[arg-type]
         self.keys = self.server.take_keys(traffic["keys"][0])
-        held = self.server.keyring.get(KeysName(ANYONE, self.keys))
+        held = self.server.engines.get(KeysName(ANYONE, self.keys))
         assert held is not None
         self.evaluator = held.engine  # other keys may push these out of the cache
         plan = next(iter(self.server._plans.values()))

@@ -104,7 +104,7 @@ def begun(client, text=TEXT):
 @pytest.mark.parametrize("name", ["server", "encrypted"])
 def test_a_client_without_weights_gets_the_models_answer(model, half, name, tmp_path, request):
     server = request.getfixturevalue(name)
-    before = len(server.keyring)
+    before = len(server.engines)
     client = client_of(half, server, keys=tmp_path / "keys")
     answer = client.classify(TEXT)
     np.testing.assert_allclose(answer.logits, clear_logits(model, TEXT), atol=1e-3)
@@ -114,7 +114,7 @@ def test_a_client_without_weights_gets_the_models_answer(model, half, name, tmp_
     assert answer.result.key_bytes > 0
     again = client_of(half, server, keys=tmp_path / "keys")
     assert np.allclose(again.classify(TEXT).logits, answer.logits, atol=1e-3)
-    assert len(server.keyring) == before + 1  # the keys were found again
+    assert len(server.engines) == before + 1  # the keys were found again
     assert len(server.runs) == 0
     json.dumps(answer.to_json())
 
@@ -278,28 +278,28 @@ def test_every_message_is_decoded_once(model, half, monkeypatch):
 
 
 def test_keys_longest_unused_make_room(model, half):
-    server = serve(model, keyring=EngineCache(most_bytes=1))
+    server = serve(model, engines=EngineCache(most_bytes=1))
     one, two = client_of(half, server, "ann"), client_of(half, server, "bob")
     one.classify(TEXT)
     two.classify(TEXT)
-    assert len(server.keyring) == 1
+    assert len(server.engines) == 1
     one.classify(TEXT)  # sent again
-    assert len(server.keyring) == 1
+    assert len(server.engines) == 1
 
 
 def test_keys_unused_for_too_long_go(model, half):
     clock = Clock()
-    server = serve(model, keyring=EngineCache(seconds=60, clock=clock))
+    server = serve(model, engines=EngineCache(seconds=60, clock=clock))
     one, two = client_of(half, server, "ann"), client_of(half, server, "bob")
     one.classify(TEXT)
     two.classify(TEXT)
     clock.now = 50
     one.classify(TEXT)
     clock.now = 100  # bob's are unused for longer than ann's
-    assert len(server.keyring) == 1
-    assert any(name.owner == "ann" for name in server.keyring._entries)
+    assert len(server.engines) == 1
+    assert any(name.owner == "ann" for name in server.engines._entries)
     two.classify(TEXT)  # sent again
-    assert len(server.keyring) == 2
+    assert len(server.engines) == 2
 
 
 def test_a_malformed_request_leaves_no_run_behind(half, server):

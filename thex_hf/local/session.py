@@ -94,7 +94,7 @@ class LocalSession:
             ranges,
             options,
             buckets=(),
-            keyring=EngineCache(most_bytes=math.inf),
+            engines=EngineCache(most_bytes=math.inf),
         )
         self.client = Client(LocalTransport(self.server), keys, backend, tries=1, packing=packing)
 

@@ -60,7 +60,7 @@ class ThexServer:
         batches: clients are told of plans for many texts in one request, where protocol and model
             allow it; their messages and a worker's memory are larger.
         runs: bounds of what is in progress.
-        keyring: bounds of the keys in memory.
+        engines: of the keys in memory, and their bounds.
         runner: runs what is independent within one text.
 
     Raises:
@@ -74,7 +74,7 @@ class ThexServer:
     buckets: tuple[int, ...] = BUCKETS
     batches: bool = False
     runs: Runs = field(default_factory=Runs)
-    keyring: EngineCache = field(default_factory=EngineCache)
+    engines: EngineCache = field(default_factory=EngineCache)
     runner: ParallelRunner = field(default=SEQUENTIAL, repr=False)
     _plans: dict[str, Plan] = field(init=False, default_factory=dict, repr=False)
     _singles: dict[int, Plan] = field(init=False, default_factory=dict, repr=False)
@@ -136,7 +136,7 @@ class ThexServer:
             keys: name of anybody's keys whose engine encodes; None: one without keys does.
         """
         for one in self._singles.values() if plan is None else [self._plans[plan]]:
-            held = None if keys is None else self.keyring.get(KeysName(ANYONE, keys))
+            held = None if keys is None else self.engines.get(KeysName(ANYONE, keys))
             if held is not None:
                 encoder = held.engine
             else:
@@ -204,15 +204,15 @@ class ThexServer:
             WireError, KeyMismatch: the backend refuses them.
         """
         engine = self.backend.server(plan.parameters, keys, plan.rotations)
-        self.keyring.put(name, CachedEngine(engine, keys.key_id, plan.key_set, size))
+        self.engines.put(name, CachedEngine(engine, keys.key_id, plan.key_set, size))
 
     def has_keys(self, name: str, owner: str = ANYONE) -> bool:
         """Whether these keys are in memory."""
-        return KeysName(owner, name) in self.keyring
+        return KeysName(owner, name) in self.engines
 
     def drop_keys(self, name: str, owner: str = ANYONE) -> bool:
         """Forget keys; whether they were here. Runs in progress go on."""
-        return self.keyring.drop(KeysName(owner, name))
+        return self.engines.drop(KeysName(owner, name))
 
     def answer(self, data: bytes, keys: str, owner: str = ANYONE, run: str | None = None) -> bytes:
         """Take a request or a reply, and run to the next visit or to the answer.
@@ -261,7 +261,7 @@ class ThexServer:
                 f"the message was made for plan {message.plan}, which this server does not have; "
                 f"ask it for its plans again"
             )
-        held = self.keyring.get(KeysName(name.owner, name.keys))
+        held = self.engines.get(KeysName(name.owner, name.keys))
         if held is None or held.key_set != plan.key_set:
             raise KeyMismatch(
                 f"the evaluation keys {name.keys[:64]!r} of this plan are not here; send them first"

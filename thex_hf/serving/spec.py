@@ -97,7 +97,7 @@ class Spec:
             buckets=self.buckets,
             batches=self.batches,
             runs=Runs(self.runs, self.runs_of_keys, self.run_seconds),
-            keyring=EngineCache(self.keys_in_memory, self.keys_seconds),
+            engines=EngineCache(self.keys_in_memory, self.keys_seconds),
         )
 
     def open_repository(self) -> KeyRepository:
