@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -277,15 +278,12 @@ class Client:
 
     def _exchange(self, conversation: Conversation, keys: Keys) -> Result:
         """One request's messages; a run that ends half way is given up."""
-
-        def answer(message: bytes) -> bytes:
-            return self.server.answer(message, keys.name, conversation.run)
-
+        name, run = keys.name, conversation.run
         try:
-            result = exchange(conversation, answer)
+            result = exchange(conversation, partial(self.server.answer, keys=name, run=run))
         except BaseException as error:
             if conversation.logits is None and not isinstance(error, ExpiredError):
-                self.server.give_up(keys.name, conversation.run)
+                self.server.give_up(name, run)
             raise
         return replace(result, key_bytes=keys.size)
 

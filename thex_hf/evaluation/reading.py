@@ -151,7 +151,7 @@ def _rows(rows: Sequence[Any], kind: str) -> Table:
         | ({NAME_COLUMN: row[NAME_COLUMN]} if named else {})
         for row in rows
     ]
-    return Table("", tuple(found[0]), found, [Place(i) for i in range(1, len(rows) + 1)])
+    return Table("", tuple(entries[0]), entries, [Place(i) for i in range(1, len(rows) + 1)])
 
 
 class Answers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -156,10 +157,13 @@ class Runner:
     def _answers(self, rows: Sequence[Row], fhe: str) -> Sequence[Outcome]:
         session = self.session(fhe)
         embedded = [embed_row(self._plain, row) for row in rows]
-        if session is self._remote:
-            return _several(session, embedded)
-        with self._turn:
-            return _several(session, embedded)
+        with nullcontext() if session is self._remote else self._turn:
+            if len(embedded) > 1:
+                return session.run_many(embedded)
+            try:  # a single text has all processes to itself
+                return [session.run(embedded[0])]
+            except TextError as error:
+                return [error]
 
     def _finish(
         self, row: Row, answer: Outcome | None, fhe: str, agreement: bool
@@ -242,16 +246,6 @@ class Runner:
         encrypted = np.asarray(report.logits)
         marks = None if special is None else special[0].tolist()
         return compare(self._clear(row), encrypted, self.model.config, marks)
-
-
-def _several(session: Session, embedded: Sequence[Vector]) -> Sequence[Outcome]:
-    """Answers to all texts; a single one has all processes to itself."""
-    if len(embedded) > 1:
-        return session.run_many(embedded)
-    try:
-        return [session.run(embedded[0])]
-    except TextError as error:
-        return [error]
 
 
 def remote_client(options: RunOptions, model: ThexBertClassifier) -> Client:
