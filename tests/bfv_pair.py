@@ -4,7 +4,6 @@ from functools import cache
 
 import numpy as np
 
-from thex_hf.backends.seal.serialisation import from_bytes
 from thex_hf.prepared.bfv.client import BfvClient
 from thex_hf.prepared.bfv.parameters import BfvParameters
 from thex_hf.prepared.bfv.server import BfvServer
@@ -42,14 +41,6 @@ def fresh(slots):
 
 def modulo(values):
     return (values % PLAIN).astype(np.uint64)
-
-
-def loaded(data):
-    """SEAL's ciphertext in ``data``."""
-    seal = server()._context.seal
-    ciphertext = seal.api.Ciphertext()
-    from_bytes(lambda path: ciphertext.load(seal.context, path), data, what="it", limit=1 << 20)
-    return ciphertext
 
 
 def noise_of(words):

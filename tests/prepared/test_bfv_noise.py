@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from bfv_pair import DEGREE, PARAMETERS, fresh, noise_of, server, uniform
+from bfv_pair import DEGREE, PARAMETERS, client, fresh, noise_of, server, uniform
 
 from thex_hf.errors import PlanError
 from thex_hf.prepared.bfv import noise
@@ -45,10 +45,21 @@ def test_products_slot_by_slot():
     assert bits - 6 < noise_of(made[0]) <= bits
 
 
-def test_a_server_s_encryption_of_zero_has_less():
-    zero = server()._zero()
-    server()._context.seal.evaluator.transform_to_ntt_inplace(zero)
-    assert noise_of(server()._form.read(zero)) <= 14
+def test_an_encryption_of_zero_has_less_than_was_counted():
+    seal = server()._context.seal
+    budget = client()._decryptor.invariant_noise_budget(server()._zero())
+    assert seal.modulus_bits(1) - PARAMETERS.plain_bits - 1 - budget <= 12
+
+
+@pytest.mark.parametrize("bits", [1, noise.most_bits(PARAMETERS)])
+def test_answers_have_noise_of_the_same_size_whatever_they_hold(bits):
+    slots = uniform(0, 8, DEGREE)
+    answers = server().finish(fresh(slots), slots, bits)
+    budgets = {
+        client()._decryptor.invariant_noise_budget(client()._form.write(words))
+        for words in map(client()._answers.read, answers)
+    }
+    assert budgets == {1}
 
 
 def test_flooding_fits_every_plan_that_is_used():
@@ -63,6 +74,7 @@ def test_flooding_that_does_not_fit_is_refused():
     for bits in (most + 1, 100, 0):
         with pytest.raises(PlanError, match="fit"):
             server().finish(inputs, slots, bits)
-    assert most + noise.FLOOD_BITS == noise.flood_bits(PARAMETERS)
-    with pytest.raises(PlanError, match="room"):
-        noise.flood_bits(BfvParameters(prime_bits=(36, 36, 60)))
+    assert 2**most * 2**noise.FLOOD_BITS < 2.0 ** noise.flood_bits(PARAMETERS) * 2**60
+    for small in ((36, 36, 60), (45, 45, 60)):
+        with pytest.raises(PlanError, match="room"):
+            noise.flood_bits(BfvParameters(prime_bits=small))

@@ -9,7 +9,9 @@ import numpy as np
 
 from thex_hf.backends.base import SecretKeys, key_id_of
 from thex_hf.backends.numerics.modular import Words
-from thex_hf.backends.seal.serialisation import from_bytes, to_bytes
+from thex_hf.backends.seal.residues import CiphertextFormat
+from thex_hf.backends.seal.serialisation import to_bytes
+from thex_hf.prepared.bfv.answers import AnswerFormat
 from thex_hf.prepared.bfv.context import bfv_context
 from thex_hf.prepared.bfv.keys import require_residues, seeded_public
 from thex_hf.prepared.bfv.parameters import REPLY_LIMBS, BfvParameters
@@ -37,6 +39,11 @@ class BfvClient:
         key = seal.load("SecretKey", secret.reveal(), limit=seal.key_limit(1))
         self._encryptor = seal.api.Encryptor(seal.context, key)
         self._decryptor = seal.api.Decryptor(seal.context, key)
+        sample = seal.api.Ciphertext()
+        self._encryptor.encrypt_symmetric(seal.api.Plaintext("1"), sample)
+        seal.evaluator.mod_switch_to_inplace(sample, context.reply)
+        self._form = CiphertextFormat(seal, REPLY_LIMBS, sample)
+        self._answers = AnswerFormat(parameters)
 
     @classmethod
     def generate(cls, parameters: BfvParameters) -> tuple[Self, bytes]:
@@ -73,18 +80,11 @@ class BfvClient:
         Raises:
             WireError: one is no answer under these parameters.
         """
-        context = self._context
-        seal, degree = context.seal, context.parameters.ring_degree
+        context, degree = self._context, self._context.parameters.ring_degree
         out = np.empty((len(data), degree), np.uint64)
         for row, one in zip(out, data, strict=True):
-            ciphertext, plaintext = seal.api.Ciphertext(), seal.api.Plaintext()
-
-            def load(path: str, ciphertext: object = ciphertext) -> None:
-                ciphertext.load(seal.context, path)  # type: ignore[attr-defined]
-
-            from_bytes(load, one, what="ciphertext", limit=seal.ciphertext_limit())
-            context.check(ciphertext, REPLY_LIMBS)
-            self._decryptor.decrypt(ciphertext, plaintext)
+            plaintext = context.seal.api.Plaintext()
+            self._decryptor.decrypt(self._form.write(self._answers.read(one)), plaintext)
             row[:] = np.fromiter(context.encoder.decode_uint64(plaintext), np.uint64, degree)
         return out
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from thex_hf.backends.numerics.ntt import Transform
 from thex_hf.backends.seal.context import SealContext, sealapi, secure_context
 from thex_hf.errors import PlanError, WireError
 from thex_hf.prepared.bfv.parameters import REPLY_LIMBS, BfvParameters
@@ -60,14 +59,6 @@ class BfvContext:
         for limb, prime in enumerate(self.seal.primes):
             assert x.data(limb * degree + 1) == prime - roots[limb], "NTT order is not SEAL's"
         return roots
-
-    def transforms(self, width: int) -> tuple[Transform, list[Transform]]:
-        """The transforms of polynomials in ``x**width``: modulo t, and modulo each prime."""
-        size = self.parameters.ring_degree // width
-        plain = self.parameters.plain_modulus
-        pairs = zip(self.seal.primes, self.roots(), strict=True)
-        limbs = [Transform(size, prime, pow(root, width, prime)) for prime, root in pairs]
-        return Transform(size, plain, pow(self.plain_root(), width, plain)), limbs
 
 
 @lru_cache(maxsize=8)

@@ -15,12 +15,22 @@ with ``r_t(q) = q mod t``: where a sum leaves 0..t-1 by ``k t``, ``(q/t) k t = k
   ``x`` with a probability below ``2 exp(-x^2 / 2V)``, ``V = (t^2/12) sum v^2``: at TAIL standard
   deviations 4e-22. ``sum v^2`` is of K B numbers with a mean of 10.6; twice that is taken, and for
   less than MANY numbers the largest that they can be.
-* an encryption of zero under the public key has noise ``(u e_p + e_0 + e_1 s) / special``, and
-  half a unit of rounding for each of 1 + N coefficients; less than ``2**14`` with N = 8192.
-* flooding, uniform on ``+-2**f``, is added before the modulus is switched; it moves the noise of
-  a coefficient to a statistical distance of ``2**(bits - f - 1)`` from what the weights have no
-  part in. :func:`flood_bits` is as much as fits, whatever the noise; FLOOD_BITS over it at least.
-* switching divides all of it by the primes that go, and adds (1 + N)/2 for its rounding.
+* switching to the primes of an answer divides by the others, and adds ``r_0 + r_1 s``, the
+  rounding of both polynomials: (1 + N)/2 at most.
+* an encryption of zero under the public key, made at the primes of an answer, has noise
+  ``(u e_p + e_0 + e_1 s) / prime`` and such a rounding: less than N together.
+* flooding, uniform on ``+-2**f``, brings a coefficient to a statistical distance of
+  ``bound / 2**(f + 1)`` from what the weights have no part in. It is as much as fits, whatever
+  the noise (:func:`flood_bits`), and must exceed the bound by FLOOD_BITS.
+* dropped bits (see :mod:`.answers`) leave an error of ``2**(d - 1)`` in the first polynomial and
+  in the second one that the key multiplies: TAIL deviations of ``2**d sqrt(N/12)``.
+
+Mask, zero and flooding are added *after* the switch, where they are cheap. All that the weights
+have a part in is then the second polynomial ``d_1`` and the noise ``v/prime + r_0 + r_1 s``, a
+function of the sums alone. The client sees ``d_1 + z_1``, uniform to it as long as its public key
+hides the server's ``u`` (it knows ``s``, and of the zero's noise only what the flooding shows), a
+message under a uniform mask, and the flooding. Nothing else comes of adding them before: then
+the roundings come last, but hide nothing.
 """
 
 from __future__ import annotations
@@ -31,8 +41,9 @@ import numpy as np
 
 from thex_hf.backends.numerics.noise import ERROR_STD
 from thex_hf.errors import PlanError
+from thex_hf.prepared.bfv.answers import MOST_FLOODING, dropped_bits
+from thex_hf.prepared.bfv.lazily import Signed
 from thex_hf.prepared.bfv.parameters import REPLY_LIMBS, BfvParameters
-from thex_hf.prepared.bfv.products import Signed
 
 FLOOD_BITS = 40  # by how many bits flooding exceeds the noise, at least
 LARGEST_ERROR = 21.5  # of 21 coins less 21 others, and the rounding of q m / t
@@ -69,19 +80,24 @@ def flood_bits(parameters: BfvParameters) -> int:
     """The bits of the flooding: as many as every answer can take.
 
     Raises:
-        PlanError: the primes that an answer keeps leave no room for the rounding of switching.
+        PlanError: the primes that an answer keeps leave no room for it.
     """
-    degree, twice = parameters.ring_degree, 2 * parameters.plain_modulus
-    whole, kept = math.prod(parameters.primes), math.prod(parameters.primes[:REPLY_LIMBS])
-    room = min(whole // twice, (kept // twice - degree) * (whole // kept)) - 4 * degree
-    if room <= 1 << FLOOD_BITS:
-        raise PlanError(f"no room for flooding under {parameters}; use more or larger primes")
-    return room.bit_length() - 2  # half of the room at most; noise is a part of the other half
+    degree = parameters.ring_degree
+    first, second = dropped_bits(parameters)
+    lost = 2.0 ** (first - 1) + TAIL * 2.0**second * math.sqrt(degree / 12)
+    kept = math.prod(parameters.primes[:REPLY_LIMBS])
+    room = kept // (2 * parameters.plain_modulus) - int(lost) - 4 * degree
+    bits = max(0, room).bit_length() - 2  # a bit is left over, so that SEAL's budget is positive
+    if bits <= FLOOD_BITS + _rounding_bits(parameters):
+        raise PlanError(f"no room for flooding under {parameters}; use larger primes")
+    return min(bits, MOST_FLOODING)
 
 
 def most_bits(parameters: BfvParameters) -> int:
     """Bits of noise that flooding hides. Raises PlanError as :func:`flood_bits`."""
-    return flood_bits(parameters) - FLOOD_BITS
+    hidden = flood_bits(parameters) - FLOOD_BITS
+    switched = math.prod(parameters.primes[REPLY_LIMBS:])
+    return (((1 << hidden) - (1 << _rounding_bits(parameters))) * switched).bit_length() - 1
 
 
 def check_bits(parameters: BfvParameters, noise_bits: int) -> None:
@@ -92,6 +108,11 @@ def check_bits(parameters: BfvParameters, noise_bits: int) -> None:
             f"noise of {noise_bits} bits and {FLOOD_BITS} bits of flooding over it do not fit: "
             f"these primes leave room for {most} bits; sum fewer terms, or use larger primes"
         )
+
+
+def _rounding_bits(parameters: BfvParameters) -> int:
+    """Bits of the noise of switching and of an encryption of zero, together."""
+    return (2 * parameters.ring_degree).bit_length() - 1
 
 
 def _bits(largest: float) -> int:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from thex_hf.backends.numerics.modular import Words, residues
-from thex_hf.backends.numerics.ntt import Transform
+from thex_hf.backends.numerics.modular import Words
 from thex_hf.prepared.bfv.context import BfvContext
+from thex_hf.prepared.bfv.lazily import LazyTransform, Signed, centred
 from thex_hf.prepared.bfv.slots import check_width, slot_words
+
+_AT_A_TIME = 1 << 16  # words that are transformed at a time, so that they stay in the cache
 
 
 class InstancePlaintexts:
@@ -27,19 +29,29 @@ class InstancePlaintexts:
 
     def __init__(self, context: BfvContext, width: int) -> None:
         check_width(context.parameters.ring_degree, width)
-        self.instances = context.parameters.ring_degree // width
-        self._plain: Transform
-        self._limbs: list[Transform]
-        self._plain, self._limbs = context.transforms(width)
-        self._order = np.argsort(slot_words(self.instances))
+        self.instances = size = context.parameters.ring_degree // width
+        plain, pairs = (
+            context.parameters.plain_modulus,
+            zip(context.seal.primes, context.roots(), strict=True),
+        )
+        self._plain = LazyTransform(size, plain, pow(context.plain_root(), width, plain))
+        self._limbs = [LazyTransform(size, q, pow(root, width, q)) for q, root in pairs]
+        self._words = slot_words(size)
 
-    def coefficients(self, values: Words) -> Words:
-        """Coefficients ``(..., B)`` of ``p``, below t, from its values ``(..., B)``."""
-        return self._plain.backward(np.ascontiguousarray(values[..., self._order]))
+    def encode(self, values: Words) -> Signed:
+        """Words ``(L, B, ...)`` of the plaintexts with values ``(..., B)``, centred.
 
-    def words(self, coefficients: Words, limb: int) -> Words:
-        """Words ``(..., B)`` of ``p`` modulo one prime, its coefficients lifted about zero."""
-        plain, transform = self._plain.prime, self._limbs[limb]
-        signed = coefficients.view(np.int64)
-        signed = signed - np.int64(plain) * (signed > plain // 2)
-        return transform.forward(residues(signed, transform.prime))
+        The coefficients of the plaintexts are lifted about zero.
+        """
+        rows = values.reshape(-1, self.instances)
+        out = np.empty((len(self._limbs), self.instances, len(rows)), np.int64)
+        step = max(1, _AT_A_TIME // self.instances)
+        for start in range(0, len(rows), step):
+            columns = slice(start, start + step)
+            block = np.empty((self.instances, len(rows[columns])), np.int64)
+            block[self._words] = rows[columns].T.view(np.int64)
+            self._plain.backward(block)
+            for words, limb in zip(out, self._limbs, strict=True):
+                transformed = limb.forward(block.copy())
+                words[:, columns] = centred(transformed, limb.prime)
+        return out.reshape(*out.shape[:2], *values.shape[:-1])

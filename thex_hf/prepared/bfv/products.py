@@ -11,12 +11,10 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from thex_hf.backends.numerics.modular import Reals, Words, product
 from thex_hf.errors import PlanError
-
-Signed = NDArray[np.int64]
+from thex_hf.prepared.bfv.lazily import Signed
 
 MOST_WEIGHT = 1 << 15
 _EXACT_BITS = 53
@@ -24,10 +22,10 @@ _HALF, _THIRD = 30, 20  # bits of a digit, of two or of three
 _MOST_PRODUCTS = 1 << 11  # terms: sums of two digits are below 2**21, their products 2**42
 
 
-def digits(words: Words, width: int, count: int) -> list[Reals]:
-    """Balanced digits of ``width`` bits, lowest first."""
+def digits(values: Words | Signed, width: int, count: int) -> list[Reals]:
+    """Balanced digits of ``width`` bits, lowest first, of ``-q/2 <= values < q``."""
     half = 1 << (width - 1)
-    shifted = words + np.uint64(sum(half << (width * i) for i in range(count)))
+    shifted = values.view(np.uint64) + np.uint64(sum(half << (width * i) for i in range(count)))
     mask, parts = np.uint64((1 << width) - 1), []
     for i in range(count):
         part = shifted >> np.uint64(width * i) if i else shifted
@@ -90,8 +88,8 @@ def linear(weights: Signed, inputs: Words, primes: Sequence[int]) -> Words:
     return out
 
 
-def batched(left: Words, right: Words, prime: int) -> Words:
-    """Matrix products ``(..., O, K) @ (..., K, C)`` modulo ``prime``, both below it."""
+def batched(left: Signed, right: Signed, prime: int) -> Words:
+    """Products ``(..., O, K) @ (..., K, C)`` modulo ``prime``, both from ``-q/2`` to ``q``."""
     terms = left.shape[-1]
     chunks = math.ceil(terms / _MOST_PRODUCTS)
     total = _batched(left[..., :_MOST_PRODUCTS], right[..., :_MOST_PRODUCTS, :], prime)
@@ -102,7 +100,7 @@ def batched(left: Words, right: Words, prime: int) -> Words:
     return total
 
 
-def _batched(left: Words, right: Words, prime: int) -> Words:
+def _batched(left: Signed, right: Signed, prime: int) -> Words:
     """Six products in place of nine (Karatsuba and Ofman, 1962)."""
     a0, a1, a2 = digits(left, _THIRD, 3)
     b0, b1, b2 = digits(right, _THIRD, 3)

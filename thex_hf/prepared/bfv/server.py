@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 
 from thex_hf.backends.numerics.modular import Words, products_are_exact
-from thex_hf.backends.numerics.ntt import products, sums
 from thex_hf.backends.seal.residues import CiphertextFormat
-from thex_hf.backends.seal.serialisation import from_bytes, to_bytes
+from thex_hf.backends.seal.serialisation import from_bytes
 from thex_hf.errors import BackendUnavailable, PlanError
+from thex_hf.prepared.bfv.answers import AnswerFormat
 from thex_hf.prepared.bfv.context import bfv_context
-from thex_hf.prepared.bfv.flooding import flood
 from thex_hf.prepared.bfv.keys import read_public, require_residues
+from thex_hf.prepared.bfv.lazily import Factors, Signed, lowered
 from thex_hf.prepared.bfv.noise import check_bits, flood_bits
-from thex_hf.prepared.bfv.parameters import BfvParameters
+from thex_hf.prepared.bfv.parameters import REPLY_LIMBS, BfvParameters
 from thex_hf.prepared.bfv.plaintexts import InstancePlaintexts
-from thex_hf.prepared.bfv.products import Signed, batched, linear
+from thex_hf.prepared.bfv.products import batched, linear
 from thex_hf.prepared.bfv.slots import check_slots
 
 
@@ -44,10 +44,13 @@ class BfvServer:
             raise BackendUnavailable("numpy's matrix products are not exact on this machine")
         self._seal = seal = context.seal
         self._zeros = seal.api.Encryptor(seal.context, read_public(context, public_key))
-        limbs, zero = len(seal.primes), self._zero()
-        self._plain_form = CiphertextFormat(seal, limbs, zero)
-        seal.evaluator.transform_to_ntt_inplace(zero)
-        self._form = CiphertextFormat(seal, limbs, zero)
+        zero = self._zero()
+        self._answer_form = CiphertextFormat(seal, REPLY_LIMBS, zero)
+        self._answers, self._flooding = AnswerFormat(parameters), flood_bits(parameters)
+        whole = seal.api.Ciphertext()
+        self._zeros.encrypt_zero(whole)
+        seal.evaluator.transform_to_ntt_inplace(whole)
+        self._form = CiphertextFormat(seal, len(seal.primes), whole)
         self._plaintexts: dict[int, InstancePlaintexts] = {}
 
     @property
@@ -114,14 +117,13 @@ class BfvServer:
             raise PlanError(f"cross takes numbers below {modulus}, got {int(plain.max())}")
         outputs, terms, instances = plain.shape
         width = degree // instances
-        encoder = self._encoder(width)
-        coefficients = encoder.coefficients(plain)
+        factors = self._encoder(width).encode(plain)  # (L, B, O, K)
         out = np.empty((outputs, *self.shape), np.uint64)
         for limb, prime in enumerate(self._seal.primes):
-            left = np.ascontiguousarray(np.moveaxis(encoder.words(coefficients, limb), -1, 0))
             parts = inputs[:, :, limb].reshape(terms, 2, instances, width)
             right = parts.transpose(2, 0, 1, 3).reshape(instances, terms, 2 * width)
-            made = batched(left, right, prime).reshape(instances, outputs, 2, width)
+            made = batched(factors[limb], right.view(np.int64), prime)
+            made = made.reshape(instances, outputs, 2, width)
             out[:, :, limb] = made.transpose(1, 2, 0, 3).reshape(outputs, 2, degree)
         return out
 
@@ -138,20 +140,19 @@ class BfvServer:
         check_slots(plain, self._context.parameters, "times")
         if len(plain) != len(inputs):
             raise PlanError(f"times: {len(plain)} rows of numbers for {len(inputs)} ciphertexts")
-        encoder = self._encoder(1)
-        coefficients = encoder.coefficients(plain)
-        out = np.empty_like(inputs)
+        encoded, out = self._encoder(1).encode(plain), np.empty_like(inputs)
         for limb, prime in enumerate(self._seal.primes):
-            factors = encoder.words(coefficients, limb)
-            out[:, :, limb] = products(inputs[:, :, limb], factors[:, None], prime)
+            factors = Factors(lowered(encoded[limb].T.copy(), prime)[:, None], prime)
+            made = factors.times(inputs[:, :, limb].view(np.int64))
+            out[:, :, limb] = lowered(made, prime)
         return out
 
     def finish(self, outputs: Words, masks: Words, noise_bits: int) -> list[bytes]:
         """Hide how outputs came about, and serialise them for the client.
 
-        To each are added its mask, a fresh encryption of zero under the public key and
-        flooding, at least ``2**40`` times as large as the noise; then its modulus is switched to
-        two primes.
+        The modulus of each is switched to two primes; then its mask, a fresh encryption of
+        zero under the public key and flooding are added, at least ``2**40`` times as large as
+        the noise. See :mod:`.noise` for why in this order.
 
         Args:
             outputs: ``(m, 2, L, N)`` words.
@@ -173,17 +174,13 @@ class BfvServer:
             if words.any():  # SEAL refuses to transform a sum with weights that are all zero
                 total = self._form.write(words)
                 evaluator.transform_from_ntt_inplace(total)
+                evaluator.mod_switch_to_inplace(total, self._context.reply)
                 evaluator.add_inplace(ciphertext, total)
             plaintext = seal.api.Plaintext()
             self._context.encoder.encode(mask.tolist(), plaintext)
             evaluator.add_plain_inplace(ciphertext, plaintext)
-            hidden = self._plain_form.read(ciphertext).copy()
-            flooding = flood(hidden.shape[-1], flood_bits(parameters), seal.primes)
-            for limb, prime in enumerate(seal.primes):
-                hidden[0, limb] = sums(hidden[0, limb], flooding[limb], prime)
-            ciphertext = self._plain_form.write(hidden)
-            evaluator.mod_switch_to_inplace(ciphertext, self._context.reply)
-            out.append(to_bytes(ciphertext.save))
+            hidden = self._answer_form.read(ciphertext)
+            out.append(self._answers.write(hidden, self._flooding))
         return out
 
     def _check(self, words: Words, verb: str) -> None:
@@ -199,7 +196,7 @@ class BfvServer:
         return self._plaintexts[width]
 
     def _zero(self) -> Any:
-        """A fresh encryption of zero under the client's key."""
+        """A fresh encryption of zero under the client's key, at the primes of an answer."""
         zero = self._seal.api.Ciphertext()
-        self._zeros.encrypt_zero(zero)
+        self._zeros.encrypt_zero(self._context.reply, zero)
         return zero

@@ -1,0 +1,144 @@
+"""What the server sends tells nothing of its weights; what comes to either side is checked."""
+
+import numpy as np
+import pytest
+from bfv_pair import DEGREE, PARAMETERS, client, fresh, server, uniform
+from scipy import stats
+
+from thex_hf.errors import WireError
+from thex_hf.prepared.bfv import noise
+from thex_hf.prepared.bfv.answers import AnswerFormat, _flooded
+from thex_hf.prepared.bfv.client import BfvClient
+from thex_hf.prepared.bfv.parameters import BfvParameters
+
+SUMS = 4
+LEAST = 1e-6  # probability of a result that a test takes
+
+
+def answers(weight, inputs):
+    """Words ``(SUMS, 2, 2, N)`` of answers to ``weight`` times the inputs, without a mask."""
+    sums = server().linear(weight * np.eye(SUMS, dtype=np.int64), inputs)
+    masks = np.zeros((SUMS, DEGREE), np.uint64)
+    data = server().finish(sums, masks, noise.fresh_bits() + 15)
+    return np.stack([client()._answers.read(one) for one in data])
+
+
+def shares(words):
+    """Each residue of the two primes, as a share of the prime."""
+    primes = np.array(PARAMETERS.primes[:2], np.float64)[:, None]
+    return words / primes
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    return fresh(np.zeros((SUMS, DEGREE), np.uint64))
+
+
+@pytest.mark.parametrize("weight", [0, 1, -32767])
+def test_both_polynomials_are_uniform(inputs, weight):
+    parts = shares(answers(weight, inputs))
+    for part in range(2):
+        for limb in range(2):
+            counts = np.histogram(parts[:, part, limb], 64, (0.0, 1.0))[0]
+            assert stats.chisquare(counts).pvalue > LEAST
+
+
+@pytest.mark.parametrize("weights", [(0, 0), (1, 1), (1, 2), (3, -3)])
+def test_answers_to_equal_inputs_have_nothing_in_common(inputs, weights):
+    first, second = (shares(answers(weight, inputs)) for weight in weights)
+    for combined in (first - second, first + second, weights[1] * first - weights[0] * second):
+        if weights == (0, 0) and not combined.any():
+            continue
+        for part in range(2):
+            values = combined[:, part] % 1.0
+            assert stats.kstest(values.ravel(), "uniform").pvalue > LEAST
+
+
+def test_flooding_is_uniform():
+    prime, bits = PARAMETERS.primes[0], 20
+    zeros = np.zeros((2, 1 << 16), np.uint64)
+    drawn = _flooded(zeros, bits, PARAMETERS.primes[:2])
+    signed = drawn.astype(np.int64) - np.array(PARAMETERS.primes[:2])[:, None] * (
+        drawn > prime // 2
+    )
+    assert np.array_equal(*signed)
+    assert -(2**bits) <= signed.min() < -0.9 * 2**bits
+    assert 0.9 * 2**bits < signed.max() < 2**bits
+    counts = np.histogram(signed[0], 64, (-(2**bits), 2**bits))[0]
+    assert stats.chisquare(counts).pvalue > LEAST
+
+
+def test_two_encryptions_and_two_answers_differ():
+    slots = uniform(0, 1, DEGREE)
+    assert client().encrypt(slots) != client().encrypt(slots)
+    made = fresh(slots)
+    assert server().finish(made, slots, 20) != server().finish(made, slots, 20)
+
+
+def test_sums_of_nothing_are_hidden_too():
+    masks = uniform(1, 1, DEGREE)
+    made = server().linear(np.zeros((1, 1), np.int64), fresh(masks))
+    assert not made.any()
+    (answer,) = server().finish(made, masks, 10)
+    assert np.array_equal(client().decrypt([answer]), masks)
+
+
+def damaged(data):
+    turned = bytearray(data)
+    turned[0] ^= 1
+    return [b"", b"\0" * 16, data[:-1], data + b"\0", data[: len(data) // 2], bytes(turned)]
+
+
+def test_a_server_refuses_what_is_no_ciphertext():
+    (data,) = client().encrypt(uniform(0, 1, DEGREE))
+    other, public = BfvClient.generate(BfvParameters(prime_bits=(60, 60, 58)))
+    answer = server().finish(fresh(uniform(0, 1, DEGREE)), uniform(0, 1, DEGREE), 10)[0]
+    for bad in (*damaged(data), public, answer, *other.encrypt(uniform(0, 1, DEGREE))):
+        with pytest.raises(WireError):
+            server().load([bad])
+
+
+def test_a_server_refuses_ciphertexts_of_another_level_or_form():
+    context = server()._context
+    whole = server()._form.write(fresh(uniform(0, 1, DEGREE))[0])
+    with pytest.raises(WireError, match="form"):
+        context.check(whole, 3)
+    with pytest.raises(WireError, match="primes"):
+        context.check(server()._zero(), 3)
+
+
+def test_a_client_refuses_what_is_no_answer():
+    slots = uniform(0, 1, DEGREE)
+    (data,) = server().finish(fresh(slots), slots, 10)
+    above = data[:16] + b"\xff" * (len(data) - 16)
+    (fresh_one,) = client().encrypt(slots)
+    other, _ = BfvClient.generate(BfvParameters(prime_bits=(60, 60, 58)))
+    for bad in (*damaged(data), above, fresh_one):
+        with pytest.raises(WireError):
+            client().decrypt([bad])
+    with pytest.raises(WireError):
+        other.decrypt([data])
+
+
+def test_answers_come_back_but_for_the_bits_that_were_dropped():
+    form = AnswerFormat(PARAMETERS)
+    first, second = PARAMETERS.primes[:2]
+    modulus = first * second
+    rng = np.random.default_rng(1)
+    numbers = [[0, modulus - 1, modulus // 2], [modulus - 1, 1, first]]
+    words = rng.integers(0, second, (2, 2, DEGREE), dtype=np.uint64)
+    words[:, 0] %= np.uint64(first)
+    for part, row in enumerate(numbers):
+        for place, number in enumerate(row):
+            words[part, :, place] = [number % first, number % second]
+    back = form.read(form.write(words, 1))
+    inverse = pow(first, -1, second)
+
+    def number(residues):
+        low, high = map(int, residues)
+        return low + first * ((high - low) * inverse % second)
+
+    for part, drop in enumerate((56, 48)):
+        for place in range(64):
+            lost = (number(words[part, :, place]) - number(back[part, :, place])) % modulus
+            assert min(lost, modulus - lost) <= 2 ** (drop - 1) + 2
