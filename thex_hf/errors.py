@@ -104,6 +104,10 @@ class QuotaError(ThexError, OSError):
     """A server has no room for more keys of a client."""
 
 
+class TicketError(ThexError, LookupError):
+    """A ticket of the prepared protocol is spent, or its server does not know it."""
+
+
 class AccessError(ThexError, PermissionError):
     """A server asks for a token, or does not know the one that came."""
 

@@ -169,7 +169,7 @@ class Batch:
             for step in self.network.products
         )
 
-    @property
+    @cached_property
     def jobs(self) -> tuple[Job, ...]:
         """All, in an order in which they can run."""
         return (*self.linear_jobs, *self.product_jobs)
@@ -180,6 +180,15 @@ class Batch:
         batch = self.ring_degree // width
         groups = -(-self.tickets * instances // batch)
         return TermLayout(term, instances, o, k, a, width, batch, groups)
+
+    @cached_property
+    def job_of(self) -> dict[str, int]:
+        """The number of the job that prepares a step, by the name of its result."""
+        return {
+            step.out.name: number
+            for number, job in enumerate(self.jobs)
+            for step in (job.steps if isinstance(job, LinearJob) else (job.step,))
+        }
 
     @property
     def up(self) -> int:

@@ -7,8 +7,8 @@ tickets is nothing but seeds.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -49,24 +49,27 @@ class ServerMasks:
     Args:
         numbers: modulo which prime.
         seeds: of the tickets.
+        attempts: how often the job of a step was begun, by the name of the step's result: a job
+            that begins anew has other masks, or two answers would show their difference.
     """
 
     numbers: Field
     seeds: Sequence[bytes]
+    attempts: Mapping[str, int] = field(default_factory=dict)
 
     def of_linear(self, step: Linear) -> Words:
         """``s``, under which the client learns its share: ``(tickets, rows, o)``."""
-        return self._drawn(f"{step.out.name}/linear", step.out.shape)
+        return self._drawn(step, "linear", step.out.shape)
 
     def of_factor(self, step: Product, side: str) -> Words:
         """``A`` or ``B``, under which a factor is revealed; ``side`` is ``left`` or ``right``."""
         value = step.left if side == "left" else step.right
-        return self._drawn(f"{step.out.name}/{side}", value.shape)
+        return self._drawn(step, side, value.shape)
 
     def of_term(self, step: Product, index: int) -> Words:
         """``s`` of a cross term: ``(tickets, instances, o, a)``."""
         (instances, o, _), (_, _, a) = step.term_shapes(step.terms[index])
-        return self._drawn(f"{step.out.name}/term{index}", (instances, o, a))
+        return self._drawn(step, f"term{index}", (instances, o, a))
 
     def of_product(self, step: Product) -> Words:
         """The masks of all cross terms as the server's share of the product takes them."""
@@ -77,7 +80,9 @@ class ServerMasks:
         assert total is not None
         return self.numbers.add(total, total) if step.form.symmetric else total
 
-    def _drawn(self, label: str, shape: Shape) -> Words:
+    def _drawn(self, step: Linear | Product, purpose: str, shape: Shape) -> Words:
+        name = step.out.name
+        label = f"{name}/{purpose}/{self.attempts.get(name, 1)}"
         return _each(self.numbers, self.seeds, label, shape)
 
 

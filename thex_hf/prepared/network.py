@@ -194,15 +194,22 @@ class Network:
         return tuple(map(tuple, rounds))
 
     @property
+    def requested(self) -> list[Value]:
+        """Values of the shapes that a request has: input, mask, a difference for each new mask."""
+        return [self.embeddings, self.mask, *(step.out for step in self.remasks)]
+
+    def revealed(self, number: int) -> list[Value]:
+        """The factors that the server reveals in a round, from 0."""
+        return [value for step in self.rounds[number] for value in step.revealed.values()]
+
+    @property
     def numbers_up(self) -> int:
         """Numbers from client to server for one text."""
-        request = self.embeddings.size + self.mask.size
-        remasked = sum(step.out.size for step in self.remasks)
-        return request + remasked + sum(step.out.size for step in self.products)
+        products = [step.out for step in self.products]
+        return sum(value.size for value in self.requested + products)
 
     @property
     def numbers_down(self) -> int:
         """Numbers from server to client for one text."""
-        return self.logits.size + sum(
-            value.size for step in self.products for value in step.revealed.values()
-        )
+        values = [value for number in range(len(self.rounds)) for value in self.revealed(number)]
+        return self.logits.size + sum(value.size for value in values)

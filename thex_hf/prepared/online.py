@@ -7,7 +7,7 @@ All that either side ever sees is uniform.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +16,7 @@ from thex_hf.backends.numerics.modular import Words
 from thex_hf.prepared.clear import inputs, linear, row_sum, with_constant
 from thex_hf.prepared.field import Field, Reals
 from thex_hf.prepared.masks import ClientMasks, ServerMasks
-from thex_hf.prepared.network import Linear, Network, Product, Remask, RowSum, Step
+from thex_hf.prepared.network import Linear, Network, Product, Remask, RowSum, Step, Value
 from thex_hf.prepared.rows import RowLayout
 
 Arrays = list[Words]
@@ -30,17 +30,31 @@ class ServerShares:
         network: with the weights.
         numbers: modulo which prime.
         seed: of the ticket.
+        attempts: see :class:`~thex_hf.prepared.masks.ServerMasks`.
     """
 
     network: Network
     numbers: Field
     seed: bytes = field(repr=False)
+    attempts: Mapping[str, int] = field(default_factory=dict)
     _hats: dict[str, Words] = field(init=False, default_factory=dict, repr=False)
     _round: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
-        self._masks = ServerMasks(self.numbers, [self.seed])
+        self._masks = ServerMasks(self.numbers, [self.seed], self.attempts)
         self._steps = list(self.network.steps)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the answer has been given."""
+        return self._round == len(self.network.rounds)
+
+    @property
+    def expected(self) -> list[Value]:
+        """What the client sends next: values of the shapes that come."""
+        if not self._hats:
+            return self.network.requested
+        return [step.out for step in self.network.rounds[self._round]]
 
     def start(self, request: Sequence[Words]) -> Arrays:
         """Take the masked input, mask and differences of masks; what is revealed first."""
@@ -85,7 +99,7 @@ class ServerShares:
             elif not isinstance(step, Product):
                 self._hats[step.out.name] = row_sum(self.numbers, self._hats[step.source.name])
         self._steps = waiting
-        if self._round == len(self.network.rounds):
+        if self.finished:
             return [self._hats[self.network.logits.name]]
         return [
             self.numbers.subtract(self._hats[value.name], self._masks.of_factor(step, side)[0])
@@ -137,6 +151,13 @@ class ClientShares:
             self.numbers.subtract(self._mask, self.mask_of(self.network.mask.name)),
             *(self._held("delta", step.out.name) for step in self.network.remasks),
         ]
+
+    @property
+    def expected(self) -> list[Value]:
+        """What the server sends next: values of the shapes that come."""
+        if self._round == len(self.network.rounds):
+            return [self.network.logits]
+        return self.network.revealed(self._round)
 
     def answer(self, revealed: Sequence[Words]) -> Arrays:
         """The client's shares of a round's products under new masks."""

@@ -6,7 +6,7 @@ number that goes down. It keeps nothing: seeds give its masks again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -188,16 +188,19 @@ class ServerPreparation:
         numbers: modulo which prime.
         cipher: that computes.
         seeds: of the tickets.
+        attempts: see :class:`~thex_hf.prepared.masks.ServerMasks`.
     """
 
     batch: Batch
     numbers: Field
     cipher: ServerCipher
     seeds: Sequence[bytes] = field(repr=False)
+    attempts: Mapping[str, int] = field(default_factory=dict)
     _loaded: dict[str, list[Any]] = field(init=False, default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        self._masks, self._drawn = ServerMasks(self.numbers, self.seeds), _Drawn()
+        self._masks = ServerMasks(self.numbers, self.seeds, self.attempts)
+        self._drawn = _Drawn()
 
     def answer(self, job: Job, chunk: Chunk, data: Sequence[bytes]) -> list[bytes]:
         """Take what goes up; what comes down. Chunks of a job come in order."""

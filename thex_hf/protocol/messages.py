@@ -106,6 +106,11 @@ class Message(
                 f"evaluation keys that belong to the secret key"
             )
 
+    def require_lists(self, expected: int) -> None:
+        """Check the number of parts. Raises WireError: another one."""
+        if len(self.parts) != expected:
+            raise WireError(f"expected {expected} parts in the message, got {len(self.parts)}")
+
     def require_counts(self, expected: list[int]) -> None:
         """Check the number of ciphertexts in each part.
 

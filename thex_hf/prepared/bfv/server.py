@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from thex_hf.backends.numerics.modular import Words, products_are_exact
+from thex_hf.backends.numerics.ntt import sums
 from thex_hf.backends.seal.residues import CiphertextFormat
 from thex_hf.backends.seal.serialisation import from_bytes
 from thex_hf.errors import BackendUnavailable, PlanError
