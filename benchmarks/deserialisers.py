@@ -11,6 +11,7 @@ import msgpack
 
 import thex_hf
 from thex_hf.backends.registry import get_backend
+from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.plan_reading import read_plan
 from thex_hf.client.half import ClientHalf
 from thex_hf.errors import ChildError, ThexError
@@ -67,6 +68,7 @@ class Readers:
         assert held is not None
         self.evaluator = held.engine  # other keys may push these out of the cache
         plan = next(iter(self.server._plans.values()))
+        assert isinstance(plan, Plan)
         secret, _evaluation = backend.generate(key_request(plan))
         half = ClientHalf.open(thex_hf.bundled_checkpoint())
         self.engine = backend.client(plan.parameters, secret)

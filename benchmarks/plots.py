@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from common import RESULTS, surroundings
 
 import thex_hf
-from thex_hf.circuits.dispatch import FORMS, plan_for
-from thex_hf.circuits.protocols import PlanOptions
+from thex_hf.circuits.dispatch import plan_for
+from thex_hf.circuits.protocols import CIRCUITS, FORMS, PlanOptions
 from thex_hf.reports.plots.canvas import save
 from thex_hf.reports.plots.plan import draw_cost, draw_levels, read_cost, read_levels
 from thex_hf.reports.plots.protocols import draw_protocols, read_protocols
@@ -49,7 +49,7 @@ def model_of(folder: Path) -> Any:
 def plans() -> dict[str, tuple[Plan, str]]:
     """For each protocol the plan, and the name of the model."""
     found = {}
-    for protocol, form in FORMS.items():
+    for protocol, form in ((name, FORMS[name]) for name in CIRCUITS):
         folder = Path(thex_hf.bundled_checkpoint(form))
         model = model_of(folder)
         weights, config = model.encoder_weights(), model.config

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from common import surroundings, write
 
+from thex_hf.circuits.plan import Plan
 from thex_hf.protocol.result import result_of
 
 FORM = {"client-aided": "the-x", "refresh": "polynomial", "one-shot": "polynomial"}
@@ -73,6 +74,7 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
         runs = [session.run(embedded[0]) for _ in range(case["repeats"])]
         server = [run.server_seconds for run in runs]
         client = [run.client_seconds for run in runs]
+    assert isinstance(plan, Plan)
     return {
         **case,
         "ring": plan.parameters.ring_degree,

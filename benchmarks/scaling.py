@@ -64,6 +64,7 @@ def ranges_of(case: dict[str, Any]) -> list[dict[str, float]]:
 def measure(case: dict[str, Any]) -> dict[str, Any]:
     """One case, in a fresh process; one-shot moves to a larger ring when it must."""
     from thex_hf.backends.registry import get_backend
+    from thex_hf.circuits.plan import Plan
     from thex_hf.circuits.protocols import PlanOptions
     from thex_hf.errors import PlanError
     from thex_hf.local.session import LocalSession
@@ -81,6 +82,7 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
             if ring == 32768:
                 print(error, file=sys.stderr)
                 raise SystemExit(REFUSED) from None
+    assert isinstance(plan, Plan)
     embedded = np.random.default_rng(1).normal(size=(case["tokens"], case["hidden"]))
     seconds = [session.run(embedded).server_seconds for _ in range(case["repeats"])]
     return {

@@ -56,6 +56,8 @@ ROOMS = {
         "errors",
         "processes",
         "weights",
+        "prepared",
+        "backends.numerics.modular",
     },
     "concrete": {
         "_progress",
@@ -77,6 +79,7 @@ ROOMS = {
         "errors",
         "processes",
         "protocol.engines",
+        "prepared.plan",
     },
     "client": {
         "_extras",
@@ -100,6 +103,9 @@ ROOMS = {
         "protocol.result",
         "tokens",
         "weights",
+        "prepared",
+        "protocol.prepared_client",
+        "backends.numerics.modular",
     },
     "local": {
         "_progress",
@@ -115,6 +121,7 @@ ROOMS = {
         "serving.runs",
         "serving.server",
         "weights",
+        "prepared",
     },
     "serving": {
         "_extras",
@@ -129,6 +136,8 @@ ROOMS = {
         "protocol.messages",
         "protocol.server",
         "weights",
+        "prepared",
+        "protocol.prepared_server",
     },
     "serving.http": {"_paths", "circuits.protocols", "errors", "serving"},
     "endpoint": {
@@ -176,6 +185,7 @@ ROOMS = {
         "processes",
         "protocol",
         "tokens",
+        "prepared.plan",
     },
     "evaluation": {
         "_choices",

@@ -14,6 +14,8 @@ from thex_hf.backends.registry import find_backend
 from thex_hf.circuits.dispatch import check_form
 from thex_hf.circuits.protocols import FORMS, PROTOCOLS, RELU, PlanOptions
 from thex_hf.errors import ConversionError, OptionError, PlanError
+from thex_hf.prepared.plan import PROTOCOL as PREPARED
+from thex_hf.prepared.plan import check_engine as check_prepared_engine
 from thex_hf.processes.pool import check_processes
 from thex_hf.protocol.engines import capabilities_of
 
@@ -48,8 +50,8 @@ class RunOptions:
     Args:
         backend: engine, ``seal`` by default; or ``concrete``, which runs models of the THE-X form
             that classify by [CLS], in an environment of its own; or ``remote``, a server elsewhere.
-        protocol: ``client-aided`` for models of the THE-X form; ``refresh`` (the default) or
-            ``one-shot`` for those of the polynomial form.
+        protocol: ``client-aided`` for models of the THE-X form; ``refresh`` (the default),
+            ``prepared`` or ``one-shot`` for those of the polynomial form.
         softmax: ``estimate`` (THE-X's, finished by the client), ``exact`` (by the client) or
             ``estimate-on-server`` (as published: the client does nothing but ReLU; more
             rounds, more levels, the same result); the checkpoint's by default. For
@@ -178,15 +180,19 @@ class RunOptions:
                 )
         if self.ring is not None and not can.rings:
             raise OptionError(f"backend {backend!r} has no ring to choose: leave out ring")
-        if self.ring is not None and aided:
+        if self.ring is not None and protocol not in RINGED:
             raise OptionError(
-                "ring is for refresh and one-shot; client-aided has the one that it needs: leave "
-                "it out"
+                f"ring is for refresh and one-shot; {protocol} has the one that it needs: leave "
+                f"it out"
             )
         if self.flood is not None and aided:
             raise OptionError(
                 "flood is for refresh and one-shot; client-aided protects no model: leave it out"
             )
+        if self.flood is not None and protocol not in RINGED:
+            raise OptionError(f"flood is for refresh and one-shot; {protocol} floods always")
+        if protocol == PREPARED:
+            check_prepared_engine(backend)
         self.plan()
 
     def _check_remote(self) -> None:
@@ -200,6 +206,8 @@ class RunOptions:
                 )
 
 
+RINGED = ("refresh", "one-shot")
+"""Protocols whose ring and flooding can be chosen."""
 NAMES = tuple(one.name for one in fields(RunOptions))
 ELSEWHERE = ("url", "server_token", "verify")
 """What only a server elsewhere has."""

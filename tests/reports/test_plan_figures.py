@@ -5,7 +5,8 @@ import json
 import pytest
 from reference import random_polynomial_weights, random_weights
 
-from thex_hf.circuits.dispatch import FORMS, plan_for
+from thex_hf.circuits.dispatch import plan_for
+from thex_hf.circuits.protocols import CIRCUITS, FORMS
 from thex_hf.circuits.protocols import PlanOptions
 from thex_hf.reports.plots.plan import (
     KINDS,
@@ -20,7 +21,7 @@ from thex_hf.reports.plots.plan import (
 MADE = {"the-x": random_weights, "polynomial": random_polynomial_weights}
 
 
-@pytest.fixture(scope="module", params=list(FORMS))
+@pytest.fixture(scope="module", params=list(CIRCUITS))
 def plan(request):
     weights = MADE[FORMS[request.param]](hidden=32, heads=2, intermediate=48)
     return plan_for(weights, 16, None, PlanOptions(request.param))

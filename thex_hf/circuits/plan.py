@@ -116,6 +116,16 @@ class Plan:
         """The exact set of rotation steps."""
         return self.keys.steps
 
+    @property
+    def tokens(self) -> int:
+        """The padded length."""
+        return self.shape.tokens
+
+    @property
+    def hidden(self) -> int:
+        """Size of an embedding."""
+        return self.shape.hidden
+
     def shared(self) -> dict[str, Any]:
         """What both sides must agree on, as plain JSON values."""
         shape = self.shape

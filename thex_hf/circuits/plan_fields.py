@@ -14,8 +14,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert
 
 from thex_hf._choices import POWERS
-from thex_hf.circuits.dispatch import FORMS
-from thex_hf.circuits.protocols import RINGS, SOFTMAX
+from thex_hf.circuits.protocols import CIRCUITS, RINGS, SOFTMAX
 from thex_hf.circuits.shape import BUCKETS
 from thex_hf.errors import PlanError
 from thex_hf.weights import HEADS
@@ -31,7 +30,7 @@ Step: TypeAlias = Annotated[int, Meta(ge=1, lt=max(RINGS) // 2)]
 Stage: TypeAlias = Annotated[int, Meta(ge=0, lt=128)]
 
 OFFERED: dict[str, tuple[Any, ...]] = {
-    "protocol": tuple(FORMS),
+    "protocol": CIRCUITS,
     "tokens": BUCKETS,
     "tile": tuple(2**power for power in range(1, 8)),
     "ring_degree": RINGS,

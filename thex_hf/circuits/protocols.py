@@ -22,12 +22,15 @@ class ProtocolFacts:
             server needs a public key and conjugations, and floods its answer.
         batches: whether many texts may share a request; for ``one-shot`` no machine of ours was
             large enough.
+        circuit: whether a text runs as a circuit on the slots of CKKS ciphertexts, which has
+            levels and key switches.
     """
 
     form: str
     learns: str
     protects_model: bool
     batches: bool
+    circuit: bool = True
 
 
 PROTOCOL_FACTS = {
@@ -54,12 +57,23 @@ PROTOCOL_FACTS = {
         protects_model=True,
         batches=False,
     ),
+    "prepared": ProtocolFacts(
+        "polynomial",
+        "prepared protocol: everything encrypted is computed before the text is known; then the "
+        "server sees uniform numbers and the padded length only, the client sees uniform numbers "
+        "and the logits: text and model are protected.",
+        protects_model=True,
+        batches=False,
+        circuit=False,
+    ),
 }
 """The one table of protocols, by name."""
 
 PROTOCOLS = tuple(PROTOCOL_FACTS)
 FORMS = {name: facts.form for name, facts in PROTOCOL_FACTS.items()}
 """Protocols, and the form of model that each serves."""
+CIRCUITS = tuple(name for name, facts in PROTOCOL_FACTS.items() if facts.circuit)
+"""Protocols whose texts run as circuits on CKKS ciphertexts."""
 LEARNS = {name: facts.learns for name, facts in PROTOCOL_FACTS.items()}
 """Protocols, and what each side learns."""
 

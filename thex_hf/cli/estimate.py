@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from thex_hf._choices import one_of
-from thex_hf.circuits.protocols import FORMS, LEARNS, PROTOCOLS, PlanOptions
+from thex_hf.circuits.protocols import CIRCUITS, FORMS, LEARNS, PROTOCOLS, PlanOptions
 from thex_hf.cli.console import Json, megabytes, show_json
 from thex_hf.cli.options import Flood, Protocols, Relu, Ring, offer_backends
 
@@ -47,7 +47,7 @@ def estimate(
     from thex_hf.protocol.engines import CircuitBackend
 
     engine = find_backend(backend)
-    wanted = [one_of("protocol", name, PROTOCOLS) for name in protocol or PROTOCOLS]
+    wanted = [one_of("protocol", name, PROTOCOLS) for name in protocol or CIRCUITS]
     learns: dict[str, str] = dict(LEARNS)
     refused: list[str] = []
     for name in protocol or ["client-aided"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -12,12 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from thex_hf.backends.base import EvaluationKeys, SlotBackend
+from thex_hf.backends.base import SlotBackend
 from thex_hf.backends.registry import get_backend
 from thex_hf.circuits.plan import Plan
-from thex_hf.ckks.engine import ClientEngine, Vector
+from thex_hf.ckks.engine import Vector
+from thex_hf.client.keys import Keys, client_engine, generated
 from thex_hf.client.plans import Plans, ServerPlans
+from thex_hf.client.preparation import Prepared, prepare_batch
 from thex_hf.client.spreading import AT_ONCE, Spread, Threads, check_packing
+from thex_hf.client.tickets import FolderStock, MemoryStock, TicketStock
 from thex_hf.client.transport import InMemory, Transport
 from thex_hf.errors import (
     ChildError,
@@ -26,61 +30,29 @@ from thex_hf.errors import (
     KeyMismatch,
     KeyStoreError,
     OptionError,
+    RangeError,
     SecurityError,
     TextError,
+    TicketError,
 )
-from thex_hf.protocol import keyfile
+from thex_hf.prepared.plan import AnyPlan, PreparedPlan
 from thex_hf.protocol.client import (
     BatchClientRun,
     ClientRun,
-    Conversation,
+    Talk,
     check_embeddings,
     exchange,
 )
-from thex_hf.protocol.keyfile import KeyFile
-from thex_hf.protocol.keys import KeyStore, key_request
+from thex_hf.protocol.keys import KeyStore
+from thex_hf.protocol.prepared_client import PreparedClientRun
 from thex_hf.protocol.result import Outcome, Result, outcomes_of
+
+logger = logging.getLogger(__name__)
 
 KEYS_LOST = (KeyMismatch, KeyStoreError)
 """What keys are sent again for: the server has lost them, or cannot read them now."""
-LOST = (ExpiredError, ChildError, ConnectionLost, *KEYS_LOST)
+LOST = (ExpiredError, ChildError, ConnectionLost, TicketError, *KEYS_LOST)
 """What a text may be sent again for: the server has lost its run, or its keys."""
-
-
-@dataclass
-class Keys:
-    """A key pair: the engine that holds the secret half, and what the server gets.
-
-    Args:
-        engine: of the client.
-        key_set: what plans they serve.
-        backend: that made them.
-        key_id: of both halves.
-        size: bytes that cross for the server's half.
-        evaluation: that half; None once a server in this process has it.
-        name: what the server calls it, once it has it.
-    """
-
-    engine: ClientEngine
-    key_set: str
-    backend: str
-    key_id: str
-    size: int
-    evaluation: EvaluationKeys | None = field(repr=False)
-    name: str = ""
-
-    @property
-    def file(self) -> bytes:
-        """The evaluation keys as a server takes them."""
-        keys = self.evaluation
-        assert keys is not None
-        parts = {
-            "relinearisation": keys.relinearisation,
-            "rotations": keys.rotations,
-            "public": keys.public,
-        }
-        file = KeyFile("evaluation", self.key_set, self.backend, keys.key_id, parts)
-        return keyfile.to_bytes(file)
 
 
 @dataclass(frozen=True)
@@ -108,6 +80,8 @@ class Client:
         packing: ``text`` sends every text in a request of its own, ``batch`` puts many into one
             where the server takes that, ``auto`` does what is expected to be faster.
         spread: how requests go side by side.
+        processes: that prepare tickets, where the server is in this process; None: as many as there
+            are usable cores.
 
     Raises:
         WireError: the server's plans are none, or are of another version.
@@ -124,6 +98,7 @@ class Client:
     wanted: str | None = None
     packing: str = "auto"
     spread: Spread = field(default_factory=lambda: Threads(AT_ONCE), repr=False)
+    processes: int | None = None
     info: Mapping[str, Any] = field(init=False, repr=False)
     plans: Plans = field(init=False, repr=False)
     made: dict[str, Keys] = field(init=False, default_factory=dict, repr=False)
@@ -133,7 +108,7 @@ class Client:
         check_packing(self.packing)
         self._engines = get_backend(self.backend) if isinstance(self.backend, str) else self.backend
         self._store = None if self.keys is None else KeyStore(self.keys)
-        self._lock = threading.Lock()
+        self._lock, self._stocks = threading.Lock(), dict[str, TicketStock]()
         if isinstance(self.server, InMemory):
             self.info, self.plans = {}, self.server.plans
             return
@@ -156,7 +131,7 @@ class Client:
         """The server's."""
         return self.plans.protocol
 
-    def plan(self, tokens: int) -> Plan:
+    def plan(self, tokens: int) -> AnyPlan:
         """The plan for a text of ``tokens`` tokens (of its bucket, in fact).
 
         Raises:
@@ -224,7 +199,7 @@ class Client:
 
     def requests(
         self, lengths: Sequence[int], processes: int = 1
-    ) -> list[tuple[Plan, list[int], bool]]:
+    ) -> list[tuple[AnyPlan, list[int], bool]]:
         """What would go into each request: its plan, the texts, and whether they are a batch.
 
         Args:
@@ -237,7 +212,7 @@ class Client:
         groups: dict[int, list[int]] = {}
         for index, length in enumerate(lengths):
             groups.setdefault(self.plans.size(length), []).append(index)
-        requests: list[tuple[Plan, list[int], bool]] = []
+        requests: list[tuple[AnyPlan, list[int], bool]] = []
         for size, texts in groups.items():
             batch = self._batch_plan(size, len(texts), processes)
             plan = batch or self.plan(size)
@@ -255,17 +230,21 @@ class Client:
             return plan
         return plan if self.plans.pays(size, texts, processes) else None
 
-    def _run(self, plan: Plan, texts: Sequence[Vector], *, batch: bool) -> Result:
+    def _run(self, plan: AnyPlan, texts: Sequence[Vector], *, batch: bool) -> Result:
         """One request, again where the server lost it."""
         arrays = [np.asarray(text, np.float64) for text in texts]
         for attempt in range(self.tries):
             try:
                 keys, once = self._prepare(plan)
-                about = (plan, keys.engine, keys.key_id)
-                conversation = (
-                    BatchClientRun(*about, arrays) if batch else ClientRun(*about, arrays[0])
-                )
-                return _with_costs(self._exchange(conversation, keys), once)
+                if isinstance(plan, PreparedPlan):
+                    result = self._with_ticket(plan, keys, arrays[0])
+                else:
+                    about = (plan, keys.engine, keys.key_id)
+                    result = self._exchange(
+                        BatchClientRun(*about, arrays) if batch else ClientRun(*about, arrays[0]),
+                        keys,
+                    )
+                return _with_costs(result, once)
             except LOST as error:
                 with self._lock:
                     made = self.made.get(plan.key_set)
@@ -276,7 +255,53 @@ class Client:
                 time.sleep(self.pause * 2**attempt)
         raise AssertionError("unreachable")
 
-    def _exchange(self, conversation: Conversation, keys: Keys) -> Result:
+    def stock(self, plan: PreparedPlan) -> TicketStock:
+        """The tickets for a plan. Raises as :meth:`run`."""
+        keys = self.keys_for(plan)
+        with self._lock:
+            if plan.id not in self._stocks:
+                folder = None if self.keys is None else self.keys
+                self._stocks[plan.id] = (
+                    MemoryStock(plan)
+                    if folder is None
+                    else FolderStock(
+                        folder / f"tickets.{plan.id[:8]}.{keys.key_id[:8]}", plan, keys.key_id
+                    )
+                )
+            return self._stocks[plan.id]
+
+    def prepare_tickets(self, plan: PreparedPlan, processes: int | None = None) -> Prepared:
+        """Prepare a batch of tickets. Raises as :func:`.preparation.prepare_batch`."""
+        keys, stock = self.keys_for(plan), self.stock(plan)
+        return prepare_batch(plan, keys, self.server, stock, processes or self.processes)
+
+    def _with_ticket(self, plan: PreparedPlan, keys: Keys, text: Vector) -> Result:
+        """One text by a ticket; where a number wraps around, once more by another."""
+        stock, prepared = self.stock(plan), None
+        for last in (False, True):
+            if not stock.left():
+                logger.warning(
+                    "no ticket is left for texts of up to %d tokens: preparing %d",
+                    plan.tokens,
+                    plan.batch.tickets,
+                )
+                prepared = self.prepare_tickets(plan)
+            ticket = stock.take()
+            try:
+                result = self._exchange(PreparedClientRun(plan, keys.key_id, ticket, text), keys)
+            except TicketError:
+                stock.drop(ticket.batch)
+                raise
+            except RangeError:
+                if last:
+                    raise
+                logger.info("a number wrapped around: taking another ticket")
+                continue
+            spent = 0.0 if prepared is None else prepared.seconds
+            return replace(result, prepare_seconds=result.prepare_seconds + spent)
+        raise AssertionError("unreachable")
+
+    def _exchange(self, conversation: Talk, keys: Keys) -> Result:
         """One request's messages; a run that ends half way is given up."""
         name, run = keys.name, conversation.run
         try:
@@ -287,11 +312,11 @@ class Client:
             raise
         return replace(result, key_bytes=keys.size)
 
-    def keys_for(self, plan: Plan) -> Keys:
+    def keys_for(self, plan: AnyPlan) -> Keys:
         """The keys of a plan, made and handed over if they are not. Raises as :meth:`run`."""
         return self._prepare(plan)[0]
 
-    def _prepare(self, plan: Plan) -> tuple[Keys, _Once]:
+    def _prepare(self, plan: AnyPlan) -> tuple[Keys, _Once]:
         """What a plan needs: keys on both sides, encoded weights; and the seconds that took."""
         begin = time.perf_counter()
         with self._lock:
@@ -306,7 +331,7 @@ class Client:
             return keys, _Once(keygen, self.server.prepare(plan, keys.name))
         return keys, _Once(keygen, 0.0)
 
-    def make_keys(self, plan: Plan) -> Keys:
+    def make_keys(self, plan: AnyPlan) -> Keys:
         """Keys of a plan, which no server has yet: those on disk, or new ones.
 
         Raises:
@@ -315,14 +340,14 @@ class Client:
         name = self._engines.name
         pair = self._store.load(plan.key_set, name) if self._store else None
         if pair is None:
-            pair = self._engines.generate(key_request(plan))
+            pair = generated(plan, self._engines)
             if self._store:
                 pair = self._store.save(plan.key_set, name, *pair)
         secret, evaluation = pair
-        engine = self._engines.client(plan.parameters, secret)
+        engine = client_engine(plan, self._engines, secret)
         return Keys(engine, plan.key_set, name, evaluation.key_id, evaluation.size, evaluation)
 
-    def _hand_over(self, plan: Plan, keys: Keys) -> str:
+    def _hand_over(self, plan: AnyPlan, keys: Keys) -> str:
         if isinstance(self.server, InMemory):
             assert keys.evaluation is not None
             name = self.server.hand_over(plan, keys.evaluation)

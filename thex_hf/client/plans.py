@@ -10,6 +10,8 @@ from thex_hf.circuits.dispatch import FORMS
 from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.plan_reading import read_plan
 from thex_hf.errors import InputError, PlanMismatch, WireError
+from thex_hf.prepared.plan import PROTOCOL as PREPARED
+from thex_hf.prepared.plan import AnyPlan, PreparedPlan, read_prepared_plan
 from thex_hf.weights import EncoderWeights
 
 MOST_PLANS = 16
@@ -28,7 +30,7 @@ class Plans(Protocol):
         """The padded length of texts that may share a request. Raises as :meth:`single`."""
         ...
 
-    def single(self, tokens: int) -> Plan:
+    def single(self, tokens: int) -> AnyPlan:
         """For one text of so many tokens. Raises InputError, PlanError: there is none."""
         ...
 
@@ -88,7 +90,7 @@ class ModelFacts:
             weights.head,
         )
 
-    def check(self, plan: Plan) -> None:
+    def check(self, plan: AnyPlan) -> None:
         """Refuse a plan of another model.
 
         Raises:
@@ -115,7 +117,7 @@ class ServerPlans:
             batch; it alone knows what a circuit costs. Where it does not say, a full batch.
     """
 
-    singles: Mapping[int, Plan]
+    singles: Mapping[int, AnyPlan]
     batches: Mapping[int, Plan]
     batch_from: Mapping[int, int]
 
@@ -128,16 +130,14 @@ class ServerPlans:
             PlanMismatch: they are not all of one model and protocol.
             SecurityError: it asks for parameters below 128 bits.
         """
-        singles = [read_plan(plan) for plan in _plans_in(info, "plans")]
+        singles = [read_any_plan(plan) for plan in _plans_in(info, "plans")]
         if not singles:
             raise WireError("the server has no plan for any length")
         check_alike(singles)
         batches = [read_plan(plan) for plan in _plans_in(info, "batches", needed=False)]
         check_alike([*singles[:1], *batches], batches=True)
-        one, many = (
-            {plan.shape.tokens: plan for plan in sorted(plans, key=_tokens)}
-            for plans in (singles, batches)
-        )
+        one = {plan.tokens: plan for plan in sorted(singles, key=_tokens)}
+        many = {plan.tokens: plan for plan in sorted(batches, key=_tokens)}
         fewest = {
             size: _fewest(info, size, plan.options["sentences"]) for size, plan in many.items()
         }
@@ -167,7 +167,7 @@ class ServerPlans:
         for plan in (*self.singles.values(), *self.batches.values()):
             facts.check(plan)
 
-    def single(self, tokens: int) -> Plan:
+    def single(self, tokens: int) -> AnyPlan:
         """The smallest plan that takes ``tokens`` tokens.
 
         Raises:
@@ -182,7 +182,7 @@ class ServerPlans:
 
     def size(self, tokens: int) -> int:
         """The padded length of the plan that takes ``tokens`` tokens. Raises InputError."""
-        return self.single(tokens).shape.tokens
+        return self.single(tokens).tokens
 
     def batch(self, tokens: int) -> Plan | None:
         """For many texts of the bucket that takes ``tokens`` tokens, if the server has one."""
@@ -193,7 +193,7 @@ class ServerPlans:
         return texts >= processes * self.batch_from[self.size(tokens)]
 
 
-def check_alike(plans: Sequence[Plan], *, batches: bool = False) -> None:
+def check_alike(plans: Sequence[AnyPlan], *, batches: bool = False) -> None:
     """Refuse plans that are not of one model and protocol, or two for one length.
 
     Args:
@@ -208,8 +208,8 @@ def check_alike(plans: Sequence[Plan], *, batches: bool = False) -> None:
         if ("packing" in plan.options) != batches:
             kind = "one text" if batches else "many texts"
             raise PlanMismatch(f"the server has a plan for {kind} among those of the other kind")
-        if lengths.setdefault(plan.shape.tokens, plan.id) != plan.id:
-            raise PlanMismatch(f"the server has two plans for {plan.shape.tokens} tokens")
+        if lengths.setdefault(plan.tokens, plan.id) != plan.id:
+            raise PlanMismatch(f"the server has two plans for {plan.tokens} tokens")
         one, other = ({**_facts(p), "protocol": p.protocol, **_choices(p)} for p in (first, plan))
         for name, value in one.items():
             if other.get(name) != value:
@@ -219,17 +219,25 @@ def check_alike(plans: Sequence[Plan], *, batches: bool = False) -> None:
                 )
 
 
-def _facts(plan: Plan) -> dict[str, Any]:
-    shape = plan.shape
-    sizes = ("layers", "hidden", "heads", "intermediate", "labels", "head")
+def _facts(plan: AnyPlan) -> dict[str, Any]:
+    sizes = plan.sizes if isinstance(plan, PreparedPlan) else plan.shape
+    names = ("layers", "heads", "intermediate", "labels", "head")
     return {
         "model": plan.model,
         "form": FORMS[plan.protocol],
-        **{name: getattr(shape, name) for name in sizes},
+        "hidden": plan.hidden,
+        **{name: getattr(sizes, name) for name in names},
     }
 
 
-def _choices(plan: Plan) -> dict[str, Any]:
+def read_any_plan(data: Any) -> AnyPlan:
+    """A plan of any protocol. Raises as the two readers."""
+    if isinstance(data, Mapping) and data.get("protocol") == PREPARED:
+        return read_prepared_plan(data)
+    return read_plan(data)
+
+
+def _choices(plan: AnyPlan) -> dict[str, Any]:
     return {name: plan.options[name] for name in ("softmax", "power") if name in plan.options}
 
 
@@ -237,8 +245,8 @@ def _short(value: Any) -> str:
     return str(value)[:12]
 
 
-def _tokens(plan: Plan) -> int:
-    return plan.shape.tokens
+def _tokens(plan: AnyPlan) -> int:
+    return plan.tokens
 
 
 def _fewest(info: Mapping[str, Any], size: int, most: int) -> int:

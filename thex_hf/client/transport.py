@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from thex_hf.backends.base import EvaluationKeys
-from thex_hf.circuits.plan import Plan
 from thex_hf.client.plans import Plans
+from thex_hf.prepared.plan import AnyPlan
 
 
 class Transport(Protocol):
@@ -56,10 +57,14 @@ class InMemory(Transport, Protocol):
         """The server's plans, made when asked for."""
         ...
 
-    def hand_over(self, plan: Plan, keys: EvaluationKeys) -> str:
+    def hand_over(self, plan: AnyPlan, keys: EvaluationKeys) -> str:
         """Give the server evaluation keys; their name. Raises as :meth:`Transport.send_keys`."""
         ...
 
-    def prepare(self, plan: Plan, keys: str) -> float:
+    def prepare(self, plan: AnyPlan, keys: str) -> float:
         """Have the plan's weights encoded; the seconds it took, 0 if that was done before."""
+        ...
+
+    def note_jobs(self, batch: bytes, jobs: Sequence[int]) -> None:
+        """Tell of jobs of a batch of tickets that were run by forked copies of the server."""
         ...

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from thex_hf.circuits.dispatch import plan_for
-from thex_hf.circuits.protocols import FORMS, PlanOptions
+from thex_hf.circuits.protocols import CIRCUITS, FORMS, PlanOptions
 from thex_hf.circuits.shape import BUCKETS
 from thex_hf.conversion.training.batches import Batch, Encoded, Ragged, collate
 from thex_hf.errors import DivergenceError, PlanError
@@ -250,7 +250,7 @@ def check_served(model: ThexBertClassifier) -> None:
     """
     config, weights = model.config, model.encoder_weights()
     refused = []
-    for protocol in (name for name, form in FORMS.items() if form == config.form):
+    for protocol in (name for name in CIRCUITS if FORMS[name] == config.form):
         try:
             plan_for(weights, BUCKETS[0], config.ranges, PlanOptions(protocol, config.softmax))
         except PlanError as error:

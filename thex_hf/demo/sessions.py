@@ -16,7 +16,7 @@ import torch
 
 from thex_hf.backends.registry import get_backend, list_backends
 from thex_hf.circuits.plan import Plan
-from thex_hf.circuits.protocols import FORMS, PlanOptions
+from thex_hf.circuits.protocols import CIRCUITS, FORMS, PlanOptions
 from thex_hf.client.exchange import Client
 from thex_hf.client.half import ClientHalf, Ids
 from thex_hf.demo.recording import LockedServer, RecordingBackend, RecordingTransport, public_facts
@@ -84,7 +84,7 @@ class Servers:
     @property
     def protocols(self) -> list[str]:
         """Those that the models serve."""
-        return [protocol for protocol, form in FORMS.items() if form in self.folders]
+        return [protocol for protocol in CIRCUITS if FORMS[protocol] in self.folders]
 
     @property
     def engines(self) -> list[str]:
@@ -256,6 +256,7 @@ def _classify(session: Session, text: str, state: ViewState, update: Update) -> 
     names = tuple(model.half.tokenizer.id_to_token(int(token)) for token in ids)
     update({"tokens": names})
     plan = transport.locked.server.plans[client.plan(len(ids)).id]  # the server's has counts in it
+    assert isinstance(plan, Plan)  # no others are offered here
     embeddings = model.half.embed(ids, types)
     update({"embeddings": embeddings, "facts": public_facts(plan), "rounds": plan.schedule.rounds})
     update(

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from thex_hf.backends.base import SlotBackend
 from thex_hf.circuits.parallel import runner_for
-from thex_hf.circuits.plan import Plan, Planned
+from thex_hf.circuits.plan import Planned
 from thex_hf.circuits.protocols import DEFAULT_OPTIONS, PlanOptions
 from thex_hf.ckks.engine import Vector
 from thex_hf.client.exchange import Client
-from thex_hf.client.spreading import Children, Classify
+from thex_hf.client.spreading import Children, Classify, Threads
 from thex_hf.local.transport import LocalTransport
+from thex_hf.prepared.plan import PROTOCOL as PREPARED
+from thex_hf.prepared.plan import AnyPlan
 from thex_hf.processes.child import can_fork
 from thex_hf.processes.pool import check_processes, usable_cores
 from thex_hf.protocol.result import Outcome, Result
@@ -96,9 +98,16 @@ class LocalSession:
             buckets=(),
             engines=EngineCache(most_bytes=math.inf),
         )
-        self.client = Client(LocalTransport(self.server), keys, backend, tries=1, packing=packing)
+        self.client = Client(
+            LocalTransport(self.server),
+            keys,
+            backend,
+            tries=1,
+            packing=packing,
+            processes=self._processes,
+        )
 
-    def plan(self, tokens: int) -> Plan:
+    def plan(self, tokens: int) -> AnyPlan:
         """The plan for a text of ``tokens`` tokens (of its bucket, in fact).
 
         Raises:
@@ -134,6 +143,8 @@ class LocalSession:
             ThexError: as :meth:`run`, if it is about more than one text.
         """
         wanted = check_processes(processes) or self._processes
+        if self.server.options.protocol == PREPARED:  # children would spend the same tickets
+            return self.client.run_many(embeddings, Threads(1))
         side = process_count(self.backend, wanted, pieces=False)
         pieces = process_count(self.backend, wanted, pieces=True)
         return self.client.run_many(embeddings, _Side(self.server, side, pieces))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ from thex_hf.backends.base import EvaluationKeys
 from thex_hf.circuits.dispatch import batching_is_faster
 from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.shape import bucket
+from thex_hf.prepared.plan import AnyPlan
 from thex_hf.serving.engine_cache import KeysName
 from thex_hf.serving.fairness import ANYONE
 from thex_hf.serving.runs import RunName
@@ -36,7 +38,7 @@ class LocalPlans:
         """The bucket. Raises PlanError: too many tokens."""
         return bucket(tokens)
 
-    def single(self, tokens: int) -> Plan:
+    def single(self, tokens: int) -> AnyPlan:
         """For one text. Raises PlanError: too many tokens, or no parameters carry the model."""
         return self.server.plan(bucket(tokens))
 
@@ -47,9 +49,10 @@ class LocalPlans:
     def pays(self, tokens: int, texts: int, processes: int) -> bool:
         """Whether so many texts are expected sooner in batches, by what the circuits cost."""
         batch = self.batch(tokens)
-        return batch is not None and batching_is_faster(
-            batch, self.single(tokens), texts, processes
-        )
+        single = self.single(tokens)
+        if batch is None or not isinstance(single, Plan):
+            return False
+        return batching_is_faster(batch, single, texts, processes)
 
 
 @dataclass(eq=False)
@@ -76,7 +79,7 @@ class LocalTransport:
         """Have the server read a key file."""
         return self.server.take_keys(data)
 
-    def hand_over(self, plan: Plan, keys: EvaluationKeys) -> str:
+    def hand_over(self, plan: AnyPlan, keys: EvaluationKeys) -> str:
         """Have the server make an engine of evaluation keys."""
         self.server.hold(KeysName(ANYONE, keys.key_id), plan, keys, keys.size)
         return keys.key_id
@@ -89,12 +92,17 @@ class LocalTransport:
         """Have a run forgotten."""
         self.server.runs.drop(RunName(ANYONE, keys, run))
 
-    def prepare(self, plan: Plan, keys: str) -> float:
+    def note_jobs(self, batch: bytes, jobs: Sequence[int]) -> None:
+        """Count jobs that children have begun."""
+        for job in jobs:
+            self.server.tickets.begin(ANYONE, batch, job)
+
+    def prepare(self, plan: AnyPlan, keys: str) -> float:
         """Have the weights of a plan encoded for one text, with a progress bar; the seconds.
 
         Those of a plan for many texts are encoded on the way: there are as many as it has products.
         """
-        if plan.id in self._prepared or "packing" in plan.options:
+        if not isinstance(plan, Plan) or plan.id in self._prepared or "packing" in plan.options:
             return 0.0
         begin = time.perf_counter()
         total = sum(count for (verb, _), count in plan.operations.items() if verb == "encode")

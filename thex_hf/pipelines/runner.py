@@ -21,11 +21,13 @@ from thex_hf.client.http import open_transport
 from thex_hf.client.plans import ModelFacts, ServerPlans
 from thex_hf.errors import OptionError, TextError
 from thex_hf.local.session import LocalSession
+from thex_hf.local.simulation import PreparedSimulation
 from thex_hf.modeling.modeling_thex_bert import ThexBertClassifier
 from thex_hf.options import RunOptions
 from thex_hf.pipelines.report import Agreement, Bytes, Report, Seconds, compare
 from thex_hf.pipelines.rows import Row, embed_row
 from thex_hf.pipelines.turns import Turn
+from thex_hf.prepared.plan import PROTOCOL as PREPARED
 from thex_hf.protocol.engines import CircuitBackend, Session
 from thex_hf.protocol.keys import KeyStore
 from thex_hf.protocol.result import Outcome, Result
@@ -101,6 +103,8 @@ class Runner:
             raise OptionError(
                 "backend 'clear' encrypts nothing; use fhe='simulate' for it, or another backend"
             )
+        if simulate and self._plan_options.protocol == PREPARED:
+            return PreparedSimulation(self.model.encoder_weights())
         return LocalSession(
             self.model.encoder_weights(),
             get_backend("clear") if simulate else self._backend,

@@ -4,22 +4,38 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
-from thex_hf.circuits.plan import Facts
+from msgspec import Meta, Struct, ValidationError, convert, to_builtins
+
+from thex_hf.circuits.plan import Facts, Plan
+from thex_hf.errors import OptionError, WireError
 from thex_hf.prepared.bfv.parameters import BfvParameters
 from thex_hf.prepared.field import WORD, Field
 from thex_hf.prepared.folding import fold_network
 from thex_hf.prepared.jobs import Batch
 from thex_hf.prepared.network import Network
 from thex_hf.prepared.rows import RowLayout
-from thex_hf.prepared.steps import network_json
-from thex_hf.weights import EncoderWeights
+from thex_hf.prepared.steps import Size, network_json, read_network
+from thex_hf.weights import HEADS, EncoderWeights
 
 FORMAT = 1
+MOST_TOKENS = 512
 PROTOCOL = "prepared"
+ENGINE = "seal"
+
+
+class Sizes(Struct, frozen=True, forbid_unknown_fields=True):
+    """Sizes of an encoder that its network does not show."""
+
+    layers: Size
+    heads: Size
+    intermediate: Size
+    labels: Size
+    head: Annotated[str, Meta(pattern=rf"\A({'|'.join(HEADS)})\Z")]
 
 
 @dataclass(frozen=True)
@@ -29,15 +45,13 @@ class PreparedPlan:
     Args:
         network: what is computed; a client's has no weights.
         parameters: of the preparation's ciphertexts.
-        labels: logits of a row.
-        head: one of :data:`thex_hf.weights.HEADS`.
+        sizes: layers, heads, intermediate, labels, head: for people, and to tell models apart.
         model: fingerprint of the encoder's weights.
     """
 
     network: Network
     parameters: BfvParameters
-    labels: int
-    head: str
+    sizes: Sizes
     model: str
 
     protocol = PROTOCOL
@@ -51,6 +65,11 @@ class PreparedPlan:
     def hidden(self) -> int:
         """Size of an embedding."""
         return self.network.embeddings.shape[1]
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """What else decides the computation: nothing."""
+        return {}
 
     @cached_property
     def numbers(self) -> Field:
@@ -95,8 +114,7 @@ class PreparedPlan:
             "protocol": PROTOCOL,
             "model": self.model,
             "tokens": self.tokens,
-            "labels": self.labels,
-            "head": self.head,
+            "sizes": to_builtins(self.sizes),
             "parameters": json.loads(self.parameters.to_json()),
             "network": network_json(self.network),
         }
@@ -131,6 +149,10 @@ class PreparedPlan:
         }
 
 
+AnyPlan: TypeAlias = Plan | PreparedPlan
+"""A plan of an engine on slots, or of the prepared protocol."""
+
+
 def prepared_plan(
     weights: EncoderWeights, tokens: int, parameters: BfvParameters | None = None
 ) -> PreparedPlan:
@@ -147,10 +169,71 @@ def prepared_plan(
     return PreparedPlan(
         fold_network(weights, tokens),
         parameters or BfvParameters(),
-        weights.labels,
-        weights.head,
+        Sizes(
+            len(weights.layers), weights.heads, weights.intermediate, weights.labels, weights.head
+        ),
         weights.fingerprint(),
     )
+
+
+def check_engine(backend: str) -> None:
+    """Refuse an engine that does not do exact arithmetic modulo a prime.
+
+    Raises:
+        OptionError: says which one does.
+    """
+    if backend != ENGINE:
+        raise OptionError(
+            f"protocol {PROTOCOL!r} runs on backend {ENGINE!r}, not {backend!r}: its preparation "
+            f"needs exact arithmetic modulo a prime"
+        )
+
+
+class _Fields(Struct, frozen=True):
+    """What is read of a plan's JSON."""
+
+    format: int
+    protocol: str
+    model: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+    tokens: int
+    sizes: Sizes
+    parameters: dict[str, Any]
+    network: dict[str, Any]
+    id: str
+
+
+def read_prepared_plan(data: Mapping[str, Any]) -> PreparedPlan:
+    """The plan whose :meth:`PreparedPlan.to_json` is ``data``, for a client: without weights.
+
+    Raises:
+        WireError: ``data`` is no plan, or its id is not that of its content.
+        SecurityError: parameters below 128 bits.
+    """
+    try:
+        fields = convert(data, _Fields)
+    except ValidationError as error:
+        raise WireError(f"this is not a plan of the prepared protocol: {error}") from None
+    if (fields.format, fields.protocol) != (FORMAT, PROTOCOL):
+        raise WireError(
+            f"expected a plan of format {FORMAT} of protocol {PROTOCOL!r}, got {fields.format} of "
+            f"{fields.protocol[:40]!r}; run the same version of the package on both sides"
+        )
+    parameters = BfvParameters()
+    if fields.parameters != json.loads(parameters.to_json()):
+        raise WireError(
+            f"expected the parameters {parameters.to_json()}, got {str(fields.parameters)[:200]}; "
+            f"run the same version of the package on both sides"
+        )
+    parameters.require_128_bit()
+    plan = PreparedPlan(read_network(fields.network), parameters, fields.sizes, fields.model)
+    if plan.tokens != fields.tokens or plan.tokens > MOST_TOKENS:
+        raise WireError(f"expected a plan for up to {MOST_TOKENS} tokens, got {fields.tokens}")
+    if fields.id != plan.id:
+        raise WireError(
+            f"the plan says that its id is {fields.id[:40]!r}, its content makes it {plan.id!r}; "
+            f"client and server run different versions, or the plan was altered"
+        )
+    return plan
 
 
 def _digest(value: Any) -> str:

@@ -1,7 +1,8 @@
-"""Shared numbers as bytes: 8 a number, little-endian, in the order of their array."""
+"""What messages of the prepared protocol hold: numbers of 8 bytes, names of tickets and jobs."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,8 @@ from thex_hf.backends.numerics.modular import Words
 from thex_hf.errors import WireError
 from thex_hf.prepared.field import WORD, Field
 from thex_hf.prepared.network import Value
+
+BATCH_BYTES, NUMBER_BYTES = 16, 4
 
 
 def dumped(arrays: Sequence[Words]) -> list[bytes]:
@@ -34,3 +37,26 @@ def loaded(data: Sequence[bytes], values: Sequence[Value], numbers: Field) -> li
             raise WireError(f"numbers of {value.name!r} must be below {numbers.prime}")
         out.append(array)
     return out
+
+
+def preparation_id(plan: str) -> str:
+    """The id under which a plan's tickets are prepared."""
+    return hashlib.sha256(f"prepare {plan}".encode()).hexdigest()[:32]
+
+
+def read_name(part: list[bytes]) -> tuple[bytes, int]:
+    """The batch and the number of a ticket or job.
+
+    Raises:
+        WireError: it is no name.
+    """
+    if len(part) != 1 or len(part[0]) != BATCH_BYTES + NUMBER_BYTES:
+        raise WireError(
+            f"expected the name of a ticket, {BATCH_BYTES + NUMBER_BYTES} bytes, got {part!r:.60}"
+        )
+    return part[0][:BATCH_BYTES], int.from_bytes(part[0][BATCH_BYTES:], "big")
+
+
+def write_name(batch: bytes, number: int) -> list[bytes]:
+    """The part that :func:`read_name` reads."""
+    return [batch + number.to_bytes(NUMBER_BYTES, "big")]

@@ -7,6 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from thex_hf.circuits.schedule import ANSWER_LEVEL, Part
 from thex_hf.ckks.engine import AnyVector, ClientEngine, Vector
 from thex_hf.ckks.packing.layout import Layout
 from thex_hf.errors import InputError, WireError
+from thex_hf.prepared.plan import AnyPlan
 from thex_hf.protocol.messages import Message
 from thex_hf.protocol.result import Result
 
@@ -105,7 +107,27 @@ class Conversation(ABC):
         return Message(kind, self.plan.id, self.key_id, self.run, step, parts).to_bytes()
 
 
-def exchange(client: Conversation, answer: Callable[[bytes], bytes]) -> Result:
+class Talk(Protocol):
+    """What :func:`exchange` needs of a client's side; see :class:`Conversation`."""
+
+    plan: Any
+    run: str
+    logits: Vector | None
+
+    def request(self) -> bytes:
+        """The first message."""
+        ...
+
+    def receive(self, data: bytes) -> bytes | None:
+        """The next message, or None when there are logits."""
+        ...
+
+    def check(self) -> None:
+        """Refuse the answer for what was seen on the way."""
+        ...
+
+
+def exchange(client: Talk, answer: Callable[[bytes], bytes]) -> Result:
     """Carry messages between the two sides until the client has its logits.
 
     Args:
@@ -211,17 +233,16 @@ class ClientRun(Conversation):
         return logits
 
 
-def check_embeddings(plan: Plan, embeddings: Vector) -> None:
+def check_embeddings(plan: AnyPlan, embeddings: Vector) -> None:
     """Refuse embeddings of one text that do not fit the plan.
 
     Raises:
         InputError: the wrong shape, too many tokens, or numbers that are not finite.
     """
     count, hidden = embeddings.shape
-    shape = plan.shape
-    if hidden != shape.hidden or not 1 <= count <= shape.tokens:
+    if hidden != plan.hidden or not 1 <= count <= plan.tokens:
         raise InputError(
-            f"expected 1 to {shape.tokens} embeddings of size {shape.hidden}, "
+            f"expected 1 to {plan.tokens} embeddings of size {plan.hidden}, "
             f"got shape {embeddings.shape}"
         )
     if not np.isfinite(embeddings).all():

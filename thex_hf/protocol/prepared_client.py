@@ -10,15 +10,15 @@ import numpy as np
 
 from thex_hf.backends.numerics.modular import Words
 from thex_hf.ckks.engine import Vector
-from thex_hf.errors import InputError, RangeError, WireError
+from thex_hf.errors import RangeError, WireError
 from thex_hf.prepared.jobs import Job
 from thex_hf.prepared.masks import ticket_seed
 from thex_hf.prepared.online import ClientShares
 from thex_hf.prepared.plan import PreparedPlan
 from thex_hf.prepared.preparing import ClientCipher, ClientPreparation
-from thex_hf.prepared.wire import dumped, loaded
+from thex_hf.prepared.wire import BATCH_BYTES, dumped, loaded, preparation_id, write_name
+from thex_hf.protocol.client import check_embeddings
 from thex_hf.protocol.messages import Message
-from thex_hf.protocol.prepared_server import BATCH_BYTES, preparation_id, write_name
 
 MOST_LOGIT = 4096.0
 """Logits beyond this come of a number that wrapped around: one in about 10**5 texts has any."""
@@ -60,7 +60,7 @@ class PreparedClientRun:
     logits: Vector | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        check_text(self.plan, self.embeddings)
+        check_embeddings(self.plan, self.embeddings)
         plan, ticket = self.plan, self.ticket
         self._shares = ClientShares(plan.network, plan.numbers, ticket.seed, ticket.row)
 
@@ -87,7 +87,8 @@ class PreparedClientRun:
         message.require_lists(1)
         arrays = loaded(message.parts[0], self._shares.expected, self.plan.numbers)
         if last:
-            self._read(self._shares.read(arrays))
+            rows = self._shares.read(arrays)
+            self.logits = read_rows(self.plan, rows, len(self.embeddings))
             return None
         self.step += 1
         return self._message("reply", [dumped(self._shares.answer(arrays))], self.step - 1)
@@ -99,35 +100,30 @@ class PreparedClientRun:
             RangeError: one did, or the text is unlike all that the model knows.
         """
         assert self.logits is not None
-        largest = float(np.abs(self.logits).max())
-        if largest > MOST_LOGIT:
-            raise RangeError(
-                f"logits should stay below {MOST_LOGIT:.0f}, and one of {largest:.2g} came: a "
-                f"number inside wrapped around the modulus. What to do: send the text again; if "
-                f"it happens twice, fhe='disable' tells whether the clear model knows the text"
-            )
-
-    def _read(self, rows: Vector) -> None:
-        self.logits = rows[: len(self.embeddings)] if self.plan.head == "tokens" else rows[0]
+        check_wrapped(self.logits)
 
     def _message(self, kind: str, parts: list[list[bytes]], step: int) -> bytes:
         return Message(kind, self.plan.id, self.key_id, self.run, step, parts).to_bytes()
 
 
-def check_text(plan: PreparedPlan, embeddings: Vector) -> None:
-    """Refuse embeddings of one text that do not fit the plan.
+def read_rows(plan: PreparedPlan, rows: Vector, tokens: int) -> Vector:
+    """The logits ``(labels,)``, or ``(tokens, labels)`` where each token is classified."""
+    return rows[:tokens] if plan.sizes.head == "tokens" else rows[0]
+
+
+def check_wrapped(logits: Vector) -> None:
+    """Refuse logits that no calibrated model has.
 
     Raises:
-        InputError: the wrong shape, too many tokens, or numbers that are not finite or too large.
+        RangeError: a number wrapped around, or the text is unlike all that the model knows.
     """
-    count, hidden = embeddings.shape
-    if hidden != plan.hidden or not 1 <= count <= plan.tokens:
-        raise InputError(
-            f"expected 1 to {plan.tokens} embeddings of size {plan.hidden}, got shape "
-            f"{embeddings.shape}"
+    largest = float(np.abs(logits).max())
+    if largest > MOST_LOGIT:
+        raise RangeError(
+            f"logits should stay below {MOST_LOGIT:.0f}, and one of {largest:.2g} came: a number "
+            f"inside wrapped around the modulus. What to do: send the text again; if it happens "
+            f"twice, fhe='disable' tells whether the clear model knows the text"
         )
-    if not np.isfinite(embeddings).all():
-        raise InputError("embeddings contain NaN or infinity; check the model's weights")
 
 
 @dataclass

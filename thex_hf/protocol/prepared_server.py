@@ -6,7 +6,6 @@ plan's second id; a text is a run under the plan's id, and its request names a t
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -20,17 +19,11 @@ from thex_hf.prepared.masks import SEED_BYTES, ticket_seed
 from thex_hf.prepared.online import ServerShares
 from thex_hf.prepared.plan import PreparedPlan
 from thex_hf.prepared.preparing import ServerCipher, ServerPreparation
-from thex_hf.prepared.wire import dumped, loaded
+from thex_hf.prepared.wire import BATCH_BYTES, dumped, loaded, preparation_id, read_name
 from thex_hf.protocol.messages import Message
 
-BATCH_BYTES, NUMBER_BYTES = 16, 4
 MOST_BATCHES = 64
 """Of one owner at once; the oldest goes when there is one more."""
-
-
-def preparation_id(plan: str) -> str:
-    """The id under which a plan's tickets are prepared."""
-    return hashlib.sha256(f"prepare {plan}".encode()).hexdigest()[:32]
 
 
 @dataclass
@@ -322,21 +315,3 @@ class PreparationRun(_Run):
         out = self._preparation.answer(self._job, self._job.chunks[self._step], data)
         self.finished = self._step == len(self._job.chunks) - 1
         return self._send(self._plan_id, out)
-
-
-def read_name(part: list[bytes]) -> tuple[bytes, int]:
-    """The batch and the number of a ticket or job.
-
-    Raises:
-        WireError: it is no name.
-    """
-    if len(part) != 1 or len(part[0]) != BATCH_BYTES + NUMBER_BYTES:
-        raise WireError(
-            f"expected the name of a ticket, {BATCH_BYTES + NUMBER_BYTES} bytes, got {part!r:.60}"
-        )
-    return part[0][:BATCH_BYTES], int.from_bytes(part[0][BATCH_BYTES:], "big")
-
-
-def write_name(batch: bytes, number: int) -> list[bytes]:
-    """The part that :func:`read_name` reads."""
-    return [batch + number.to_bytes(NUMBER_BYTES, "big")]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from thex_hf.backends.registry import find_backend, get_backend
 from thex_hf.circuits.dispatch import plan_for
 from thex_hf.circuits.plan import Plan
-from thex_hf.circuits.protocols import FORMS, PlanOptions
+from thex_hf.circuits.protocols import CIRCUITS, FORMS, PlanOptions
 from thex_hf.circuits.shape import bucket
 from thex_hf.ckks.parameters import MAX_MODULUS_BITS_128
 from thex_hf.errors import PlanError
@@ -126,7 +126,7 @@ def texts_of(data: str | Path, split: str, available: int) -> dict[str, Any]:
 
 def protocols_of(model: ThexBertClassifier) -> list[str]:
     """The protocols that serve a model's form."""
-    return [name for name, form in FORMS.items() if form == model.config.form]
+    return [name for name in CIRCUITS if FORMS[name] == model.config.form]
 
 
 def estimated_costs(

@@ -7,9 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
-
-from thex_hf.ckks.engine import ServerEngine
+from typing import Any, NamedTuple
 
 
 class KeysName(NamedTuple):
@@ -24,13 +22,14 @@ class CachedEngine:
     """An engine that computes under one client's keys.
 
     Args:
-        engine: made from them.
+        engine: made from them: a :class:`~thex_hf.ckks.engine.ServerEngine`, or for protocol
+            ``prepared`` a :class:`~thex_hf.prepared.bfv.server.BfvServer`.
         key_id: as messages name it.
         key_set: what plans they serve.
         size: bytes of the key file.
     """
 
-    engine: ServerEngine = field(repr=False)
+    engine: Any = field(repr=False)
     key_id: str
     key_set: str
     size: int

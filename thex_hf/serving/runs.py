@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from thex_hf.errors import BusyError, ExpiredError, WireError
-from thex_hf.protocol.server import ServerRun
+from thex_hf.protocol.messages import Message
 from thex_hf.serving.fairness import share_exhausted
 
 
@@ -26,9 +26,26 @@ class RunName(NamedTuple):
     run: str
 
 
+class Run(Protocol):
+    """What a server does for one run, of any protocol."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the answer has been given."""
+        ...
+
+    def start(self, data: Message) -> bytes:
+        """Take the request. Raises ThexError: it is refused, and the run is none."""
+        ...
+
+    def reply(self, data: Message) -> bytes:
+        """Take the next message. Raises ThexError: it is refused, and nothing has changed."""
+        ...
+
+
 @dataclass
 class _Held:
-    run: ServerRun
+    run: Run
     touched: float
 
 
@@ -87,12 +104,12 @@ class Runs:
                 )
             self.drop(quietest)
 
-    def put(self, name: RunName, run: ServerRun) -> None:
+    def put(self, name: RunName, run: Run) -> None:
         """Keep a run that has just begun. Raises as :meth:`check_room`."""
         self.check_room(name)
         self._held[name] = _Held(run, self.clock())
 
-    def get(self, name: RunName) -> ServerRun:
+    def get(self, name: RunName) -> Run:
         """The run that a reply belongs to.
 
         Raises:

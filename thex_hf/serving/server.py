@@ -22,12 +22,22 @@ from thex_hf.circuits.planning import encode_weights
 from thex_hf.circuits.protocols import DEFAULT_OPTIONS, PlanOptions
 from thex_hf.circuits.shape import BUCKETS
 from thex_hf.errors import KeyMismatch, PlanMismatch, ThexError, WireError
+from thex_hf.prepared.bfv.server import BfvServer
+from thex_hf.prepared.plan import PROTOCOL as PREPARED
+from thex_hf.prepared.plan import AnyPlan, PreparedPlan, check_engine, prepared_plan
+from thex_hf.prepared.wire import preparation_id
 from thex_hf.protocol import keyfile
 from thex_hf.protocol.messages import VERSION, Message
+from thex_hf.protocol.prepared_server import (
+    MemoryLedger,
+    PreparationRun,
+    PreparedServerRun,
+    TicketLedger,
+)
 from thex_hf.protocol.server import ServedModel, ServerRun
 from thex_hf.serving.engine_cache import CachedEngine, EngineCache, KeysName
 from thex_hf.serving.fairness import ANYONE
-from thex_hf.serving.runs import RunName, Runs
+from thex_hf.serving.runs import Run, RunName, Runs
 from thex_hf.weights import EncoderWeights
 
 SPARE_BYTES = 1 << 20
@@ -62,6 +72,7 @@ class ThexServer:
         runs: bounds of what is in progress.
         engines: of the keys in memory, and their bounds.
         runner: runs what is independent within one text.
+        tickets: of protocol ``prepared``: where its batches are kept.
 
     Raises:
         PlanError: the model's form does not fit the protocol, or no plan for a bucket.
@@ -76,20 +87,23 @@ class ThexServer:
     runs: Runs = field(default_factory=Runs)
     engines: EngineCache = field(default_factory=EngineCache)
     runner: ParallelRunner = field(default=SEQUENTIAL, repr=False)
-    _plans: dict[str, Plan] = field(init=False, default_factory=dict, repr=False)
-    _singles: dict[int, Plan] = field(init=False, default_factory=dict, repr=False)
+    tickets: TicketLedger = field(default_factory=MemoryLedger)
+    _plans: dict[str, AnyPlan] = field(init=False, default_factory=dict, repr=False)
+    _singles: dict[int, AnyPlan] = field(init=False, default_factory=dict, repr=False)
     _batches: dict[int, Plan] = field(init=False, default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         """Plan every bucket."""
         check_form(self.weights.form, self.options.protocol)
         self._model = ServedModel(self.weights)
+        if self.options.protocol == PREPARED:
+            check_engine(self.backend.name)
         for size in self.buckets:
             self.plan(size)
             if self.batches:
                 self.batch_plan(size)
 
-    def plan(self, tokens: int) -> Plan:
+    def plan(self, tokens: int) -> AnyPlan:
         """The plan for one text of a bucket, made when first asked for.
 
         Args:
@@ -99,9 +113,16 @@ class ThexServer:
             PlanError: no parameters carry the model.
         """
         if tokens not in self._singles:
-            plan = plan_for(self.weights, tokens, self.ranges, self.options)
+            plan = self._planned(tokens)
             self._singles[tokens] = self._plans[plan.id] = plan
+            if isinstance(plan, PreparedPlan):
+                self._plans[preparation_id(plan.id)] = plan
         return self._singles[tokens]
+
+    def _planned(self, tokens: int) -> AnyPlan:
+        if self.options.protocol == PREPARED:
+            return prepared_plan(self.weights, tokens)
+        return plan_for(self.weights, tokens, self.ranges, self.options)
 
     def batch_plan(self, tokens: int) -> Plan | None:
         """The plan for many texts of a bucket in one request; None: protocol or model forbid it.
@@ -118,7 +139,7 @@ class ThexServer:
         return self._batches[tokens]
 
     @property
-    def plans(self) -> Mapping[str, Plan]:
+    def plans(self) -> Mapping[str, AnyPlan]:
         """The plans that are served, by id."""
         return self._plans
 
@@ -136,6 +157,8 @@ class ThexServer:
             keys: name of anybody's keys whose engine encodes; None: one without keys does.
         """
         for one in self._singles.values() if plan is None else [self._plans[plan]]:
+            if isinstance(one, PreparedPlan):
+                continue  # its weights are used as they are
             held = None if keys is None else self.engines.get(KeysName(ANYONE, keys))
             if held is not None:
                 encoder = held.engine
@@ -151,14 +174,15 @@ class ThexServer:
             "backend": self.backend.name,
             "protocol": self.options.protocol,
             "model": self.weights.fingerprint(),
-            "plans": {str(plan.shape.tokens): plan.to_json() for plan in self._singles.values()},
+            "plans": {str(plan.tokens): plan.to_json() for plan in self._singles.values()},
         }
         if self.batches:
             plans = {str(plan.shape.tokens): plan for plan in self._batches.values()}
             told["batches"] = {tokens: plan.to_json() for tokens, plan in plans.items()}
             told["batch_from"] = {
-                str(plan.shape.tokens): fewest_for_a_batch(plan, self._singles[size])
+                str(plan.shape.tokens): fewest_for_a_batch(plan, single)
                 for size, plan in self._batches.items()
+                if isinstance(single := self._singles[size], Plan)
             }
         return told
 
@@ -191,7 +215,7 @@ class ThexServer:
         self.hold(name, plan, EvaluationKeys(file.key_id, *parts), len(data))
         return name.name
 
-    def hold(self, name: KeysName, plan: Plan, keys: EvaluationKeys, size: int) -> None:
+    def hold(self, name: KeysName, plan: AnyPlan, keys: EvaluationKeys, size: int) -> None:
         """Make an engine of a client's evaluation keys and keep it.
 
         Args:
@@ -203,7 +227,11 @@ class ThexServer:
         Raises:
             WireError, KeyMismatch: the backend refuses them.
         """
-        engine = self.backend.server(plan.parameters, keys, plan.rotations)
+        engine: Any = (
+            BfvServer(plan.parameters, keys.public)
+            if isinstance(plan, PreparedPlan)
+            else self.backend.server(plan.parameters, keys, plan.rotations)
+        )
         self.engines.put(name, CachedEngine(engine, keys.key_id, plan.key_set, size))
 
     def has_keys(self, name: str, owner: str = ANYONE) -> bool:
@@ -254,7 +282,7 @@ class ThexServer:
             self.runs.drop(name)
         return out
 
-    def _begin(self, message: Message, name: RunName) -> ServerRun:
+    def _begin(self, message: Message, name: RunName) -> Run:
         plan = self._plans.get(message.plan)
         if plan is None:
             raise PlanMismatch(
@@ -266,11 +294,21 @@ class ThexServer:
             raise KeyMismatch(
                 f"the evaluation keys {name.keys[:64]!r} of this plan are not here; send them first"
             )
+        if isinstance(plan, PreparedPlan):
+            about = (plan, self.tickets, name.owner, held.key_id)
+            if message.plan == plan.id:
+                return PreparedServerRun(*about)
+            return PreparationRun(*about, cipher=held.engine)
         return ServerRun(self._model, plan, held.engine, held.key_id, self.runner)
 
 
-def _most_bytes(plan: Plan) -> int:
+def _most_bytes(plan: AnyPlan) -> int:
     """The largest message of a client: two polynomials a ciphertext, 8 bytes a coefficient."""
+    if isinstance(plan, PreparedPlan):
+        most = max(chunk.up for job in plan.batch.jobs for chunk in job.chunks)
+        limbs = 2 * len(plan.parameters.prime_bits)
+        ciphertexts = 8 * plan.parameters.ring_degree * limbs * most
+        return SPARE_BYTES + max(plan.bytes_up, ciphertexts)
     visits = [
         [p for part in visit.parts for p in part.returns] for visit in plan.schedule.round_trips
     ]

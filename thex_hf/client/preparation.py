@@ -1,0 +1,122 @@
+"""Preparing tickets with a server, near or far, in several processes or at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+from thex_hf._progress import progress
+from thex_hf.client.keys import Keys
+from thex_hf.client.tickets import OpenBatch, TicketStock
+from thex_hf.client.transport import InMemory, Transport
+from thex_hf.prepared.plan import PreparedPlan
+from thex_hf.processes.child import can_fork
+from thex_hf.processes.pool import map_jobs, usable_cores
+from thex_hf.protocol.prepared_client import Preparing
+
+AT_ONCE = 2
+"""Jobs under way at once with a server elsewhere: one side computes while the other does."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a batch has cost.
+
+    Args:
+        tickets: that were made.
+        seconds: of wall-clock time.
+        bytes_up: sent.
+        bytes_down: received.
+    """
+
+    tickets: int
+    seconds: float
+    bytes_up: int
+    bytes_down: int
+
+
+def prepare_batch(
+    plan: PreparedPlan,
+    keys: Keys,
+    server: Transport,
+    stock: TicketStock,
+    processes: int | None = None,
+) -> Prepared:
+    """Prepare one batch of tickets, with a progress bar, and put it into the stock.
+
+    Args:
+        plan: of the tickets.
+        keys: that the server has.
+        server: that prepares its half.
+        stock: that the batch joins when it is whole.
+        processes: that compute side by side, where the server is in this process; None: as many as
+            there are usable cores.
+
+    Raises:
+        ThexError: as the server says; the stock stays as it was.
+        KeyStoreError: the stock's folder has no room.
+    """
+    begin = time.perf_counter()
+    jobs = plan.batch.jobs
+    first = range(len(plan.batch.linear_jobs))
+    second = range(len(first), len(jobs))
+
+    def preparing() -> Preparing:
+        def answer(message: bytes, run: str) -> bytes:
+            return server.answer(message, keys.name, run)
+
+        return Preparing(plan, keys.key_id, keys.engine, answer)
+
+    sizes: list[tuple[int, int]] = []
+    total = plan.batch.up + plan.batch.down
+    with stock.adding() as batch, progress(total, f"preparing {plan.batch.tickets} tickets") as bar:
+        opening = preparing()
+        batch.name = opening.open()
+        run = partial(_job, preparing, batch)
+        for part in (first, second):
+            if isinstance(server, InMemory):
+                many = min(processes or usable_cores(), len(part)) if can_fork() else 1
+                if many > 1:
+                    sizes += _in_children(plan, part, run, many, bar.update)
+                    server.note_jobs(batch.name, part)
+                else:
+                    sizes += [run(job, bar.update) for job in part]
+            else:
+                with ThreadPoolExecutor(AT_ONCE) as pool:
+                    sizes += pool.map(lambda job: run(job, bar.update), part)
+    up, down = (sum(size[side] for size in sizes) for side in (0, 1))
+    seconds = time.perf_counter() - begin
+    return Prepared(plan.batch.tickets, seconds, up + opening.bytes_up, down + opening.bytes_down)
+
+
+def _job(
+    preparing: Callable[[], Preparing],
+    batch: OpenBatch,
+    job: int,
+    tick: Callable[[int], object],
+) -> tuple[int, int]:
+    """One job; the bytes that it sent and received."""
+    half = preparing()
+    for done in half.run(batch.name, batch.seed, batch.rows, [job]):
+        tick(done)
+    return half.bytes_up, half.bytes_down
+
+
+def _in_children(
+    plan: PreparedPlan,
+    part: range,
+    run: Callable[[int, Callable[[int], object]], tuple[int, int]],
+    processes: int,
+    tick: Callable[[float], object],
+) -> list[tuple[int, int]]:
+    """Jobs in forked children, which share the rows."""
+    done = sum(chunk.up + chunk.down for job in part for chunk in plan.batch.jobs[job].chunks)
+
+    def work(number: int) -> list[int]:
+        return list(run(part[number], lambda _: None))
+
+    sizes = map_jobs(len(part), work, processes, lambda: tick(done / len(part)))
+    return [(up, down) for up, down in sizes]

@@ -1,0 +1,68 @@
+"""The prepared protocol in simulation: the network on integers, without tickets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from thex_hf._progress import progress
+from thex_hf.circuits.shape import bucket
+from thex_hf.ckks.engine import Vector
+from thex_hf.errors import TextError
+from thex_hf.prepared.clear import ClearRun
+from thex_hf.prepared.plan import PreparedPlan, prepared_plan
+from thex_hf.protocol.client import check_embeddings
+from thex_hf.protocol.prepared_client import check_wrapped, read_rows
+from thex_hf.protocol.result import Outcome, Result
+from thex_hf.weights import EncoderWeights
+
+
+class PreparedSimulation:
+    """Computes what the protocol computes: the same integers, rounded by drawn shares.
+
+    Args:
+        weights: the converted encoder.
+
+    Raises:
+        PlanError: the model's form does not fit the protocol.
+    """
+
+    def __init__(self, weights: EncoderWeights) -> None:
+        self._weights = weights
+        self._plans: dict[int, PreparedPlan] = {}
+
+    def plan(self, tokens: int) -> PreparedPlan:
+        """The plan for a text of ``tokens`` tokens. Raises PlanError: too many."""
+        size = bucket(tokens)
+        if size not in self._plans:
+            self._plans[size] = prepared_plan(self._weights, size)
+        return self._plans[size]
+
+    def run(self, embeddings: Vector) -> Result:
+        """Classify one text from its embeddings ``(tokens, d)``.
+
+        Raises:
+            InputError: they do not fit the model.
+            RangeError: a number wrapped around, or the text is unlike all that the model knows.
+        """
+        begin = time.perf_counter()
+        plan = self.plan(len(embeddings))
+        check_embeddings(plan, embeddings)
+        rows = ClearRun(plan.network, plan.numbers).run(embeddings)
+        logits = read_rows(plan, rows, len(embeddings))
+        check_wrapped(logits)
+        return Result(
+            logits, plan, plan.rounds, 0, 0, 0.0, server_seconds=time.perf_counter() - begin
+        )
+
+    def run_many(self, embeddings: Sequence[Vector]) -> list[Outcome]:
+        """Classify several texts: in their order a result, or why that text has none."""
+        outcomes: list[Outcome] = []
+        with progress(len(embeddings), "classifying") as bar:
+            for text in embeddings:
+                try:
+                    outcomes.append(self.run(text))
+                except TextError as error:
+                    outcomes.append(error)
+                bar.update()
+        return outcomes
