@@ -1,0 +1,186 @@
+"""A client's stock of tickets: each is handed out once, whatever happens in between."""
+
+import multiprocessing
+import os
+import stat
+import threading
+
+import numpy as np
+import pytest
+from msgspec import msgpack
+from reference import random_polynomial_weights
+
+from thex_hf.client.tickets import FolderStock, MemoryStock
+from thex_hf.errors import KeyStoreError, TicketError
+from thex_hf.prepared.masks import ticket_seed
+from thex_hf.prepared.plan import prepared_plan
+
+PLAN = prepared_plan(random_polynomial_weights(layers=1, hidden=8, heads=2, intermediate=8), 128)
+KEY = "ab" * 16
+
+
+def fill(stock, name=b"n" * 16):
+    with stock.adding() as batch:
+        batch.name = name
+        batch.rows[...] = np.arange(batch.rows.size, dtype=np.uint64).reshape(batch.rows.shape)
+        return batch.seed
+
+
+@pytest.fixture(params=["memory", "folder"])
+def stock(request, tmp_path):
+    return MemoryStock(PLAN) if request.param == "memory" else FolderStock(tmp_path, PLAN, KEY)
+
+
+def test_every_ticket_is_handed_out_once(stock):
+    assert stock.left() == 0
+    seed = fill(stock)
+    assert stock.left() == PLAN.batch.tickets
+    tickets = [stock.take() for _ in range(PLAN.batch.tickets)]
+    assert [ticket.number for ticket in tickets] == list(range(PLAN.batch.tickets))
+    assert all(ticket.seed == ticket_seed(seed, ticket.number) for ticket in tickets)
+    numbers = PLAN.layout.numbers
+    assert (tickets[3].row == np.arange(3 * numbers, 4 * numbers)).all()
+    with pytest.raises(TicketError, match="thex-hf prepare"):
+        stock.take()
+
+
+def test_a_batch_that_was_not_finished_does_not_count(stock):
+    with pytest.raises(RuntimeError), stock.adding():
+        raise RuntimeError
+    assert stock.left() == 0
+
+
+def test_a_dropped_batch_is_gone(stock):
+    fill(stock)
+    fill(stock, b"m" * 16)
+    stock.drop(b"n" * 16)
+    assert stock.left() == PLAN.batch.tickets
+    assert stock.take().batch == b"m" * 16
+
+
+def test_threads_share_a_stock(stock):
+    fill(stock)
+    taken, lock = [], threading.Lock()
+
+    def some():
+        for _ in range(8):
+            ticket = stock.take()
+            with lock:
+                taken.append(ticket.number)
+
+    threads = [threading.Thread(target=some) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(taken) == len(set(taken)) == 48
+
+
+def take_some(folder, count, queue):
+    stock = FolderStock(folder, PLAN, KEY)
+    queue.put([stock.take().number for _ in range(count)])
+
+
+def test_processes_share_a_folder(tmp_path):
+    fill(FolderStock(tmp_path, PLAN, KEY))
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    children = [context.Process(target=take_some, args=(tmp_path, 10, queue)) for _ in range(4)]
+    for child in children:
+        child.start()
+    taken = [number for _ in children for number in queue.get(timeout=60)]
+    for child in children:
+        child.join()
+    assert len(taken) == len(set(taken)) == 40
+
+
+def test_a_spent_row_is_gone_from_the_disk(tmp_path):
+    stock = FolderStock(tmp_path, PLAN, KEY)
+    fill(stock)
+    stock.take()
+    stock.take()
+    (rows,) = tmp_path.glob("*/rows")
+    kept = np.fromfile(rows, np.uint64).reshape(-1, PLAN.layout.numbers)
+    assert not kept[:2].any()
+    assert kept[2].all()
+
+
+def test_files_are_the_owners_alone(tmp_path):
+    fill(FolderStock(tmp_path / "tickets", PLAN, KEY))
+    for path in (tmp_path / "tickets").rglob("*"):
+        mode = stat.S_IMODE(path.stat().st_mode)
+        assert mode == (0o700 if path.is_dir() else 0o600)
+
+
+def test_a_stock_outlives_its_process_with_what_was_spent(tmp_path):
+    stock = FolderStock(tmp_path, PLAN, KEY)
+    fill(stock)
+    stock.take()
+    again = FolderStock(tmp_path, PLAN, KEY)
+    assert again.left() == PLAN.batch.tickets - 1
+    assert again.take().number == 1
+
+
+def test_what_a_killed_process_has_left_is_swept(tmp_path):
+    def killed():
+        with FolderStock(tmp_path, PLAN, KEY).adding():
+            os._exit(9)
+
+    child = multiprocessing.get_context("fork").Process(target=killed)
+    child.start()
+    child.join()
+    assert list(tmp_path.glob(".batch-*"))
+    stock = FolderStock(tmp_path, PLAN, KEY)
+    assert stock.left() == 0
+    fill(stock)
+    assert not list(tmp_path.glob(".batch-*"))
+
+
+def changed(path, **fields):
+    about = msgpack.decode((path / "about").read_bytes())
+    (path / "about").write_bytes(msgpack.encode({**about, **fields}))
+
+
+@pytest.mark.parametrize(
+    "fields", [{"plan": "0" * 32}, {"key_id": "0" * 32}, {"version": 2}, {"numbers": 3}], ids=str
+)
+def test_a_foreign_batch_is_refused(tmp_path, fields):
+    stock = FolderStock(tmp_path, PLAN, KEY)
+    fill(stock)
+    (path,) = (p for p in tmp_path.iterdir() if p.is_dir())
+    changed(path, **fields)
+    with pytest.raises(KeyStoreError, match="delete it"):
+        stock.take()
+
+
+def test_damage_is_refused_and_no_secret_is_told(tmp_path):
+    stock = FolderStock(tmp_path, PLAN, KEY)
+    seed = fill(stock)
+    (path,) = (p for p in tmp_path.iterdir() if p.is_dir())
+    os.truncate(path / "rows", 8)
+    with pytest.raises(KeyStoreError, match="not whole"):
+        stock.take()
+    about = (path / "about").read_bytes()
+    (path / "about").write_bytes(about[:-1])
+    with pytest.raises(KeyStoreError, match="damaged") as error:
+        stock.take()
+    assert repr(seed)[2:10] not in str(error.value)
+    assert error.value.__cause__ is None
+
+
+def test_no_secret_is_in_a_repr(stock):
+    seed = fill(stock)
+    ticket = stock.take()
+    for one in (stock, ticket):
+        assert seed.hex()[:8] not in repr(one)
+        assert repr(ticket.seed) not in repr(one)
+
+
+def test_a_full_disk_is_told(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(KeyStoreError, match="make room"):
+        fill(FolderStock(tmp_path, PLAN, KEY))
+    assert not list(tmp_path.glob(".batch-*"))

@@ -1,0 +1,118 @@
+"""Protocol ``prepared`` by the pipeline's session: real ciphertexts, real tickets."""
+
+import logging
+
+import numpy as np
+import pytest
+from reference import polynomial_logits, random_polynomial_weights
+
+from thex_hf.backends.registry import get_backend
+from thex_hf.circuits.protocols import PlanOptions
+from thex_hf.errors import InputError, OptionError, RangeError, TicketError
+from thex_hf.local.session import LocalSession
+from thex_hf.local.simulation import PreparedSimulation
+from thex_hf.options import RunOptions
+
+SIZES = {"layers": 1, "hidden": 16, "heads": 2, "intermediate": 16}
+WEIGHTS = random_polynomial_weights(**SIZES)
+OPTIONS = PlanOptions("prepared")
+
+
+def session_of(weights=WEIGHTS, **options):
+    return LocalSession(weights, get_backend("seal"), OPTIONS, **options)
+
+
+def text(tokens, seed=0):
+    return np.random.default_rng(seed).normal(size=(tokens, 16))
+
+
+@pytest.fixture(scope="module")
+def session():
+    return session_of()
+
+
+def stock_of(session, tokens=5):
+    return session.client.stock(session.plan(tokens))
+
+
+def test_answers_are_the_models(session, caplog):
+    with caplog.at_level(logging.WARNING):
+        result = session.run(text(5))
+    assert "preparing 512" in caplog.text
+    assert np.abs(result.logits - polynomial_logits(WEIGHTS, text(5))).max() < 0.01
+    assert result.rounds == 5
+    assert result.prepare_seconds > 0
+    assert result.bytes_up >= 8 * session.plan(5).network.numbers_up
+    again = session.run(text(16, 1))
+    assert np.abs(again.logits - polynomial_logits(WEIGHTS, text(16, 1))).max() < 0.01
+    assert again.prepare_seconds == 0
+
+
+def test_a_text_spends_a_ticket_and_a_refused_one_does_not(session):
+    session.run(text(5))
+    left = stock_of(session).left()
+    many = session.run_many([text(3), text(9), np.full((4, 16), np.nan)])
+    assert [type(one).__name__ for one in many] == ["Result", "Result", "InputError"]
+    assert stock_of(session).left() == left - 2
+
+
+def test_a_ticket_serves_one_text(session):
+    session.run(text(5))
+    ledger = session.server.tickets
+    owner, batch = next(iter(ledger._batches))
+    with pytest.raises(TicketError, match="spent"):
+        ledger.spend(owner, batch, 0)
+
+
+def test_a_batch_that_the_server_forgot_is_dropped(session):
+    session.run(text(5))
+    session.server.tickets._batches.clear()
+    with pytest.raises(TicketError, match="prepare new tickets"):
+        session.run(text(5))
+    assert stock_of(session).left() == 0
+
+
+def test_keys_and_tickets_stay_in_the_keys_folder(tmp_path):
+    first = session_of(keys=tmp_path)
+    first.run(text(4))
+    left = stock_of(first).left()
+    assert stock_of(session_of(keys=tmp_path)).left() == left
+
+
+def test_other_heads_and_powers():
+    weights = random_polynomial_weights(**SIZES, power=4, head="tokens", labels=3)
+    result = session_of(weights).run(text(7))
+    assert result.logits.shape == (7, 3)
+    assert np.abs(result.logits - polynomial_logits(weights, text(7))).max() < 0.02
+
+
+def test_a_text_that_runs_away_is_refused_twice_over(session):
+    session.run(text(5))
+    left = stock_of(session).left()
+    with pytest.raises(RangeError, match="wrapped around"):
+        session.run(3000 * text(5))
+    assert stock_of(session).left() == left - 2
+
+
+def test_simulation_computes_the_same():
+    simulated = PreparedSimulation(WEIGHTS)
+    result = simulated.run(text(5))
+    assert np.abs(result.logits - polynomial_logits(WEIGHTS, text(5))).max() < 0.01
+    assert (result.bytes_up, result.rounds) == (0, 5)
+    outcomes = simulated.run_many([text(3), 3000 * text(5), np.zeros((2, 3))])
+    assert [type(one) for one in outcomes[1:]] == [RangeError, InputError]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"ring": 8192}, {"flood": "strong"}, {"softmax": "exact"}, {"backend": "clear"}],
+    ids=str,
+)
+def test_options_that_do_not_go_with_it_are_refused(options):
+    with pytest.raises(OptionError):
+        RunOptions(protocol="prepared", **options).resolved("polynomial")
+
+
+def test_models_of_the_the_x_form_are_refused():
+    with pytest.raises(OptionError, match="polynomial"):
+        RunOptions(protocol="prepared").resolved("the-x")
