@@ -5,9 +5,10 @@ A room is a package, a part of one that stands for itself, or a file beside them
 
 ROOMS = {
     "errors": set(),
+    "tasks": set(),
     "weights": {"_choices", "errors"},
     "bounds": {"errors"},
-    "_choices": {"errors"},
+    "_choices": {"errors", "tasks"},
     "_extras": {"errors"},
     "_machine": set(),
     "_paths": {"errors"},
@@ -21,7 +22,16 @@ ROOMS = {
     "tokens": {"circuits.shape", "errors"},
     "circuits": {"_choices", "approximations", "bounds", "ckks", "errors", "processes", "weights"},
     "backends": {"ckks", "errors", "_extras"},
-    "modeling": {"_choices", "_shown", "approximations", "bounds", "errors", "hub", "weights"},
+    "modeling": {
+        "_choices",
+        "_shown",
+        "approximations",
+        "bounds",
+        "errors",
+        "hub",
+        "tasks",
+        "weights",
+    },
     "conversion": {
         "_choices",
         "_extras",
@@ -33,6 +43,7 @@ ROOMS = {
         "errors",
         "hub",
         "modeling",
+        "tasks",
         "tokens",
     },
     "prepared": {
@@ -101,6 +112,7 @@ ROOMS = {
         "protocol.keys",
         "protocol.messages",
         "protocol.result",
+        "tasks",
         "tokens",
         "weights",
         "prepared",
@@ -184,6 +196,7 @@ ROOMS = {
         "options",
         "processes",
         "protocol",
+        "tasks",
         "tokens",
         "prepared.plan",
     },
@@ -198,6 +211,7 @@ ROOMS = {
         "modeling",
         "options",
         "pipelines",
+        "tasks",
         "tokens",
     },
     "reports": {
@@ -248,6 +262,7 @@ ROOMS = {
         "reports",
         "serving",
         "serving.http",
+        "tasks",
     },
     "": {  # thex_hf/__init__.py
         "bundled",

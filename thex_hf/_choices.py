@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from thex_hf.errors import ConversionError, OptionError
+from thex_hf.tasks import SOURCES
 
 REMOTE = "remote"
 """The backend that is a server elsewhere."""
@@ -23,7 +24,6 @@ POWERS = (2, 4, 6)
 """Exponents that power attention may have; even, so that no weight is negative."""
 POLYNOMIAL_NORMS = ("affine", "centred")
 POOLINGS = ("cls", "mean")
-TASKS = ("sequence", "tokens")
 TABLES = (".tsv", ".csv", ".jsonl")
 """Endings of files of labelled texts; ``.gz`` may follow."""
 
@@ -70,7 +70,7 @@ def check_source(task: str | None, pooling: str | None) -> None:
     Raises:
         ConversionError: a task or a pooling that is not on offer.
     """
-    for name, value, offered in (("task", task, TASKS), ("pooling", pooling, POOLINGS)):
+    for name, value, offered in (("task", task, tuple(SOURCES)), ("pooling", pooling, POOLINGS)):
         if value is not None and value not in offered:
             raise ConversionError(f"{name} should be {' or '.join(offered)}; got {value!r}.")
 

@@ -29,6 +29,7 @@ from thex_hf.cli.options import (
 )
 from thex_hf.cli.texts import Found, Text, read_texts
 from thex_hf.errors import OptionError, TextError
+from thex_hf.tasks import TEXT
 
 
 def classify(
@@ -127,7 +128,7 @@ def classify(
     if server is None:
         protocol = choose_protocol(protocol, loaded.config.form)
     classifier = pipeline(
-        "thex-text-classification",
+        (TEXT if loaded.every_token else loaded.task).pipeline,
         model=loaded,
         tokenizer=open_tokenizer(name, loaded.config.vocab_size),
         backend=backend,

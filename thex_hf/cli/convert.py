@@ -14,12 +14,12 @@ from thex_hf._choices import (
     POOLINGS,
     POWERS,
     RECIPES,
-    TASKS,
     check_conversion,
     check_source,
 )
 from thex_hf.cli.console import Json, show_json
 from thex_hf.cli.options import check_data, listed, offer
+from thex_hf.tasks import SOURCES
 
 
 def offer_activations(incomplete: str) -> list[str]:
@@ -41,7 +41,8 @@ def convert(
     task: Annotated[
         str | None,
         typer.Option(
-            help=f"{listed(TASKS)}; by default what SOURCE does.", autocompletion=offer(*TASKS)
+            help=f"{listed(SOURCES)}; by default what SOURCE does.",
+            autocompletion=offer(*SOURCES),
         ),
     ] = None,
     form: Annotated[

@@ -10,6 +10,7 @@ import numpy as np
 from safetensors import safe_open
 
 from thex_hf.errors import ConversionError
+from thex_hf.tasks import reads_every_token
 from thex_hf.weights import Array, EncoderWeights, LayerWeights, PolynomialTerms
 
 PREFIX = "thex_bert.layers."
@@ -65,7 +66,7 @@ def read_encoder(file: Path, config: Mapping[str, Any]) -> EncoderWeights:
 def head_of(config: Mapping[str, Any]) -> str:
     """What the classifier reads."""
     kinds = config.get("architectures") or [""]
-    return "tokens" if "Token" in str(kinds[0]) else str(config.get("pooling", "cls"))
+    return "tokens" if reads_every_token(str(kinds[0])) else str(config.get("pooling", "cls"))
 
 
 def is_polynomial(config: Mapping[str, Any]) -> bool:

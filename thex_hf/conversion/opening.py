@@ -29,6 +29,7 @@ from thex_hf.conversion.training.batches import Encoded, encode
 from thex_hf.errors import ConversionError
 from thex_hf.modeling import ThexBertConfig
 from thex_hf.modeling.opening import check_name, expand
+from thex_hf.tasks import SOURCES, TEXT, TOKEN
 
 Data = str | Path | LabelledTexts
 
@@ -125,7 +126,7 @@ def open_source_and_texts(
         torch.manual_seed(options.seed)  # of a fresh classifier
         opened = load_source(
             source,
-            task=task or ("tokens" if first.kind == "tags" else "sequence"),
+            task=task or (TOKEN if first.kind == "tags" else TEXT).source,
             num_labels=1 if names is None else len(names),
             id2label=None if names is None else dict(enumerate(names)),
             problem_type=PROBLEMS.get(first.kind),
@@ -170,7 +171,7 @@ def _names(source: Source) -> Sequence[str] | None:
     """The labels of the model, in order; None for one number."""
     config = source.model.config
     several = config.problem_type == PROBLEMS["multi"]
-    if source.task == "sequence" and config.num_labels == 1 and not several:
+    if source.task == TEXT.source and config.num_labels == 1 and not several:
         return None
     return [config.id2label[i] for i in range(len(config.id2label))]
 
@@ -181,7 +182,7 @@ def _read(data: Data, split: str, source: Source, names: Sequence[str] | None) -
         texts = select_texts(data)
     else:
         texts = read_texts(data, split=split, label_names=names, regression=names is None)
-    wants = "tags" if source.task == "tokens" else None
+    wants = "tags" if SOURCES[source.task].every_token else None
     several = source.model.config.problem_type == "multi_label_classification"
     if (texts.kind == "tags") != (wants == "tags") or (several and texts.kind != "multi"):
         kind = (

@@ -42,6 +42,7 @@ from thex_hf.conversion.training.stages import (
 )
 from thex_hf.modeling import ThexBertClassifier
 from thex_hf.modeling.calibrate import calibrate_on
+from thex_hf.tasks import SOURCES
 
 logger = logging.get_logger(__name__)
 
@@ -258,7 +259,7 @@ def copy_source(source: Source, guided: Encoded) -> Any:
         softmax="exact",
         norm="layernorm",
     )
-    if source.task == "sequence" and not isinstance(source.model, ThexBertClassifier):
+    if not SOURCES[source.task].every_token and not isinstance(source.model, ThexBertClassifier):
         fit_head(model, *_head_rows(model, guided))
     return model
 

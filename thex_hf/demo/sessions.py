@@ -22,7 +22,7 @@ from thex_hf.client.half import ClientHalf, Ids
 from thex_hf.demo.recording import LockedServer, RecordingBackend, RecordingTransport, public_facts
 from thex_hf.demo.view import Prediction, Seconds, Update, ViewState
 from thex_hf.errors import InputError, ThexError
-from thex_hf.modeling import ThexBertClassifier, ThexBertForTokenClassification
+from thex_hf.modeling import ThexBertClassifier
 from thex_hf.modeling.opening import open_model
 from thex_hf.serving.server import ThexServer
 
@@ -75,7 +75,7 @@ class Servers:
             raise InputError(f"expected models by form, {forms}, got {sorted(self.folders)}")
         for form, folder in self.folders.items():
             model = open_model(folder).float()
-            if isinstance(model, ThexBertForTokenClassification):
+            if model.every_token:
                 raise InputError(
                     "the page shows models that classify texts, this one classifies tokens"
                 )

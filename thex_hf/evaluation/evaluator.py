@@ -13,7 +13,9 @@ from thex_hf.conversion.data.table import Place
 from thex_hf.errors import OptionError
 from thex_hf.evaluation.base import evaluate, evaluators
 from thex_hf.evaluation.reading import Answers
+from thex_hf.evaluation.registry import DEFAULTS
 from thex_hf.evaluation.shared import EvaluatorMixin, references_of, tags_in, usable_rows
+from thex_hf.tasks import TASKS
 
 
 class ThexTextClassificationEvaluator(
@@ -214,16 +216,15 @@ class ThexTokenClassificationEvaluator(
         )
 
 
-EVALUATORS = {
-    "thex-text-classification": (ThexTextClassificationEvaluator, "accuracy"),
-    "thex-token-classification": (ThexTokenClassificationEvaluator, "seqeval"),
-}
-
-
 def register() -> None:
-    """Register the evaluators; may be called again. ``import thex_hf.evaluation`` has done it."""
-    for task, (implementation, metric) in EVALUATORS.items():
-        evaluators.SUPPORTED_EVALUATOR_TASKS[task] = {
-            "implementation": implementation,
-            "default_metric_name": metric,
+    """Register the evaluators; may be called again. ``import thex_hf.evaluation`` has done it.
+
+    Tasks of texts share one evaluator and tasks of tokens another.
+    """
+    for task in TASKS:
+        evaluators.SUPPORTED_EVALUATOR_TASKS[task.pipeline] = {
+            "implementation": ThexTokenClassificationEvaluator
+            if task.every_token
+            else ThexTextClassificationEvaluator,
+            "default_metric_name": DEFAULTS["tags" if task.every_token else "classes"][0],
         }

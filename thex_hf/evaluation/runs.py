@@ -18,19 +18,18 @@ from thex_hf.errors import OptionError
 from thex_hf.evaluation.base import logger
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
 from thex_hf.modeling.guards import unloadable
+from thex_hf.modeling.modeling_thex_bert import ThexBertClassifier
 from thex_hf.modeling.tasks import task_of
 from thex_hf.options import NAMES
 from thex_hf.pipelines.report import Report
+from thex_hf.tasks import TASKS, TEXT
 
 CLEAR_BATCH = 32
 SIMULATED_BATCH = 8
 MOST_TOLD = 20
 """How many rows that were left out a warning names; all are in the figures."""
 
-TASKS = {
-    "text-classification": "thex-text-classification",
-    "token-classification": "thex-token-classification",
-}
+PIPELINES = {task.name: task.pipeline for task in TASKS}
 """Our pipelines, by the Hub's name of the task."""
 
 
@@ -64,9 +63,9 @@ def open_pipeline(
             f"unknown option {unknown[0]!r}: options of the pipeline are {', '.join(NAMES)}"
         )
     if isinstance(model, Pipeline):
-        if task is None and model.task in TASKS.values():
+        if task is None and model.task in PIPELINES.values():
             task = model.task
-        return _as_given(task or TASKS["text-classification"], model, given)
+        return _as_given(task or TEXT.pipeline, model, given)
     if isinstance(model, PreTrainedModel) and tokenizer is None:
         raise OptionError("a model needs its tokenizer: pass tokenizer=")
     if not (model is None or isinstance(model, str | os.PathLike | PreTrainedModel)):
@@ -90,8 +89,8 @@ def open_pipeline(
 
 def _task_of(model: Any) -> str:
     config = ThexBertConfig.from_pretrained(model) if isinstance(model, str) else model.config
-    every_token = getattr(model, "every_token", task_of(config) == "token-classification")
-    return TASKS["token-classification" if every_token else "text-classification"]
+    task = model.task.name if isinstance(model, ThexBertClassifier) else task_of(config)
+    return PIPELINES.get(task, TEXT.pipeline)
 
 
 def _as_given(task: str, pipe: Any, options: dict[str, Any]) -> Any:

@@ -29,6 +29,7 @@ from thex_hf.modeling.layers import (
     ThexBertLayer,
     check_mask,
 )
+from thex_hf.tasks import TEXT, Task
 
 EAGER = "eager"
 Converter = Callable[..., str]
@@ -96,8 +97,8 @@ class ThexBertPreTrainedModel(HubMixin, PreTrainedModel):  # type: ignore[misc]
                 its weights are pickled.
         """
         if kwargs.pop("convert", False):
-            task = "tokens" if cls.__name__.endswith("TokenClassification") else "sequence"
-            folder = converted(pretrained_model_name_or_path, task, kwargs)
+            task: Task = getattr(cls, "task", TEXT)  # an encoder is taken from a text classifier
+            folder = converted(pretrained_model_name_or_path, task.source, kwargs)
             return cls.from_pretrained(folder, *args)
         if kwargs.setdefault("use_safetensors", True) is not True:
             raise ConversionError(

@@ -14,16 +14,11 @@ from transformers.utils import logging
 from thex_hf.approximations.softmax import load_reciprocal
 from thex_hf.errors import ConversionError, OptionError, ThexError
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
-from thex_hf.modeling.tasks import TASKS
+from thex_hf.modeling.tasks import HUB_TASKS
+from thex_hf.tasks import TASKS
 
 logger = logging.get_logger(__name__)
-STOCK_TASKS = (
-    "text-classification",
-    "sentiment-analysis",
-    "token-classification",
-    "ner",
-    "zero-shot-classification",
-)
+STOCK_TASKS = {name for task in TASKS for name in task.stock}
 """Of stock pipelines that a classifier can be in."""
 
 STOCK = "transformers.pipelines"
@@ -71,7 +66,7 @@ def check_head(saved_as: str | None, tasks: Sequence[str]) -> None:
     Raises:
         ConversionError: the checkpoint has another classifier, or none.
     """
-    task = TASKS.get(saved_as or "")
+    task = HUB_TASKS.get(saved_as or "")
     if task is None or task in tasks:
         return
     advice = (
@@ -175,14 +170,14 @@ def tell_if_stock(model: Any) -> None:
         if frame is None:
             return
         if str(frame.f_globals.get("__name__", "")).startswith(STOCK):
-            own, kind = frame.f_locals.get("self"), "token" if model.every_token else "text"
-            named = getattr(own, "task", "") or frame.f_locals.get("task", "")
-            task = str(named or f"{kind}-classification")
-            if task in STOCK_TASKS and not _is_ours(own):
+            pipeline = frame.f_locals.get("self")
+            named = getattr(pipeline, "task", "") or frame.f_locals.get("task", "")
+            task = str(named or model.task.name)
+            if task in STOCK_TASKS and not _is_ours(pipeline):
                 model.told_clear = True
                 logger.warning(
                     f"nothing is encrypted: pipeline({task!r}) runs this THE-X model in clear. For "
-                    f"encrypted inference use pipeline('thex-{kind}-classification', model=...)."
+                    f"encrypted inference use pipeline({model.task.pipeline!r}, model=...)."
                 )
             return
         frame = frame.f_back

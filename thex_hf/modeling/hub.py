@@ -22,6 +22,7 @@ from thex_hf.hub import fetch_files, push_folder, refuse_keys
 from thex_hf.modeling.adapters import refuse_unsaved_adapter
 from thex_hf.modeling.cards.card import README, TAGS, is_ours, write_card
 from thex_hf.modeling.cards.measures import RECORDS, carry_records
+from thex_hf.tasks import TASKS
 
 PUSH_OPTIONS = (
     "repo_id",
@@ -51,16 +52,10 @@ class Head:
 
 HEADS = {
     "ThexBertModel": Head("AutoModel"),
-    "ThexBertForSequenceClassification": Head(
-        "AutoModelForSequenceClassification",
-        "thex-text-classification",
-        "ThexTextClassificationPipeline",
-    ),
-    "ThexBertForTokenClassification": Head(
-        "AutoModelForTokenClassification",
-        "thex-token-classification",
-        "ThexTokenClassificationPipeline",
-    ),
+    **{
+        task.model_class: Head(task.auto_class, task.pipeline, task.pipeline_class)
+        for task in TASKS
+    },
 }
 """Model classes by name."""
 

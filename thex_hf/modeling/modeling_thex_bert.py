@@ -5,13 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any, ClassVar
 
+import transformers
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
-)
+from transformers import AutoConfig, AutoModel
 from transformers.modeling_outputs import (
     BaseModelOutput,
     ModelOutput,
@@ -34,9 +30,11 @@ from thex_hf.modeling.export import (
 from thex_hf.modeling.guards import misfit, refuse_misfit, tell_if_stock
 from thex_hf.modeling.layers import Attention, make_softmax
 from thex_hf.modeling.tasks import pool, problem_type, task_loss, token_loss
+from thex_hf.tasks import TEXT, TOKEN, Task
 from thex_hf.weights import EncoderWeights
 
 __all__ = [
+    "CLASSIFIERS",
     "ThexBertClassifier",
     "ThexBertForSequenceClassification",
     "ThexBertForTokenClassification",
@@ -46,9 +44,12 @@ __all__ = [
 
 
 class ThexBertClassifier(ThexBertPreTrainedModel):
-    """The encoder with a linear classifier; its two kinds differ in what the classifier reads."""
+    """The encoder with a linear classifier; each task has a class of its own."""
 
+    task: ClassVar[Task]
+    """What it is for."""
     every_token: ClassVar[bool] = False
+    """Whether each token is classified, not the text: the task says so."""
     output_class: ClassVar[type[ModelOutput]]
     accepts_loss_kwargs: ClassVar[bool] = False
     """Tells a Trainer that the loss is a mean over the batch, which it must divide by itself."""
@@ -58,6 +59,10 @@ class ThexBertClassifier(ThexBertPreTrainedModel):
     """What was wrong with the weights that it was loaded from, if they were another model's."""
     told_clear: bool = False
     """Whether it was said that a stock pipeline encrypts nothing."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.every_token = cls.task.every_token
 
     def __init__(self, config: ThexBertConfig) -> None:
         super().__init__(config)
@@ -236,6 +241,7 @@ class ThexBertClassifier(ThexBertPreTrainedModel):
 class ThexBertForSequenceClassification(ThexBertClassifier):
     """One answer a text, from the ``[CLS]`` row or the mean row of the last layer."""
 
+    task: ClassVar[Task] = TEXT
     output_class: ClassVar[type[ModelOutput]] = SequenceClassifierOutput
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -247,11 +253,18 @@ class ThexBertForSequenceClassification(ThexBertClassifier):
 class ThexBertForTokenClassification(ThexBertClassifier):
     """One answer a token, from its own row of the last layer."""
 
-    every_token: ClassVar[bool] = True
+    task: ClassVar[Task] = TOKEN
     output_class: ClassVar[type[ModelOutput]] = TokenClassifierOutput
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return token_loss(logits, labels)
+
+
+CLASSIFIERS: dict[str, type[ThexBertClassifier]] = {
+    kind.task.name: kind
+    for kind in (ThexBertForSequenceClassification, ThexBertForTokenClassification)
+}
+"""Our classifiers, by the Hub's name of their task."""
 
 
 def set_softmax(model: ThexBertClassifier, kind: str) -> None:
@@ -278,9 +291,6 @@ def register_auto_classes() -> None:
     """
     AutoConfig.register(ThexBertConfig.model_type, ThexBertConfig, exist_ok=True)
     AutoModel.register(ThexBertConfig, ThexBertModel, exist_ok=True)
-    AutoModelForSequenceClassification.register(
-        ThexBertConfig, ThexBertForSequenceClassification, exist_ok=True
-    )
-    AutoModelForTokenClassification.register(
-        ThexBertConfig, ThexBertForTokenClassification, exist_ok=True
-    )
+    for kind in CLASSIFIERS.values():
+        auto = getattr(transformers, kind.task.auto_class)
+        auto.register(ThexBertConfig, kind, exist_ok=True)

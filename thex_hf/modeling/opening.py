@@ -18,18 +18,8 @@ from thex_hf.errors import ConversionError
 from thex_hf.modeling.adapters import adapter_base
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
 from thex_hf.modeling.guards import check_head, refuse_misfit, unloadable
-from thex_hf.modeling.modeling_thex_bert import (
-    ThexBertClassifier,
-    ThexBertForSequenceClassification,
-    ThexBertForTokenClassification,
-)
+from thex_hf.modeling.modeling_thex_bert import CLASSIFIERS, ThexBertClassifier
 from thex_hf.modeling.tasks import task_of
-
-KINDS: dict[str, type[ThexBertClassifier]] = {
-    "text-classification": ThexBertForSequenceClassification,
-    "token-classification": ThexBertForTokenClassification,
-}
-"""Our classifiers, by the Hub's name of their task."""
 
 
 def open_model(name: str | os.PathLike[str]) -> ThexBertClassifier:
@@ -46,8 +36,8 @@ def open_model(name: str | os.PathLike[str]) -> ThexBertClassifier:
         alone = not os.path.isfile(os.path.join(name, "config.json"))
         base = adapter_base(name) if alone else None
         config = ThexBertConfig.from_pretrained(base or name)
-        check_head(next(iter(config.architectures or []), None), tuple(KINDS))
-        model: ThexBertClassifier = KINDS[task_of(config)].from_pretrained(name).eval()
+        check_head(next(iter(config.architectures or []), None), tuple(CLASSIFIERS))
+        model: ThexBertClassifier = CLASSIFIERS[task_of(config)].from_pretrained(name).eval()
         refuse_misfit(model)
         return model
     except OSError as error:

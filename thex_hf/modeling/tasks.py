@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from thex_hf.errors import ConversionError
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
 from thex_hf.modeling.layers import first_true
+from thex_hf.tasks import TASKS, TEXT
 
 REGRESSION = "regression"
 PROBLEM_TYPES = (REGRESSION, "single_label_classification", "multi_label_classification")
@@ -85,10 +86,9 @@ def token_loss(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor
     )
 
 
-TASKS = {
+HUB_TASKS = {
     "ThexBertModel": "feature-extraction",
-    "ThexBertForSequenceClassification": "text-classification",
-    "ThexBertForTokenClassification": "token-classification",
+    **{task.model_class: task.name for task in TASKS},
 }
 """The Hub's task by model class."""
 
@@ -106,13 +106,13 @@ _METRICS = {
 
 def task_of(config: ThexBertConfig) -> str:
     """The Hub's name of the task of a model, from its architecture."""
-    names = config.architectures or ["ThexBertForSequenceClassification"]
-    return TASKS.get(str(names[0]), "text-classification")
+    names = config.architectures or [TEXT.model_class]
+    return HUB_TASKS.get(str(names[0]), TEXT.name)
 
 
 def is_regression(config: ThexBertConfig) -> bool:
     """Whether the model gives a number and not a class."""
-    if task_of(config) != "text-classification":
+    if task_of(config) != TEXT.name:
         return False
     return bool(config.problem_type == "regression" or config.num_labels == 1)
 

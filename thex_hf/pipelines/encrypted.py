@@ -16,7 +16,7 @@ from thex_hf.errors import ConversionError, InputError, TextError
 from thex_hf.modeling.adapters import unwrapped
 from thex_hf.modeling.guards import check_dtype, check_head, refuse_misfit
 from thex_hf.modeling.modeling_thex_bert import ThexBertClassifier, set_softmax
-from thex_hf.modeling.opening import KINDS, check_tokenizer
+from thex_hf.modeling.opening import check_tokenizer
 from thex_hf.options import RunOptions
 from thex_hf.pipelines.call import Answers, Call, Given, read_given
 from thex_hf.pipelines.call_options import (
@@ -81,8 +81,7 @@ class EncryptedMixin:
         args, kwargs = self._fitting(wanted.protocol, args[1:], {**kwargs, "model": given})
         model = kwargs["model"]
         if isinstance(model, ThexBertClassifier):
-            tasks = [task for task, kind in KINDS.items() if issubclass(self.model_class, kind)]
-            check_head(model.saved_as, tasks)
+            check_head(model.saved_as, [self.model_class.task.name])
         if not isinstance(model, self.model_class):
             raise ConversionError(
                 f"expected a THE-X model ({self.model_class.__name__}), got "

@@ -12,13 +12,14 @@ from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel
 
 from thex_hf._extras import require
-from thex_hf.conversion.sources.families import HEADLESS, SEQUENCE, TOKENS
+from thex_hf.conversion.sources.families import HEADLESS
 from thex_hf.conversion.sources.reading import optional_file
 from thex_hf.errors import BackendUnavailable, ConversionError
+from thex_hf.tasks import TASKS
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 WHOLE = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
-TASKS = {"SEQ_CLS": SEQUENCE, "TOKEN_CLS": TOKENS}
+ADAPTER_TASKS = {task.adapter: task.source for task in TASKS if task.adapter}
 ADVICE = (
     "Merge the adapter into its base model (merge_and_unload() of peft), save the result with its "
     "tokenizer and convert that."
@@ -116,7 +117,7 @@ def find_adapter(source: str | Path) -> Adapter | None:
         ) from error
     if config.get("megatron_config"):  # peft would import a module that the file names
         raise ConversionError(f"{name!r} is an adapter for Megatron, not supported. {ADVICE}")
-    return Adapter(name, base, TASKS.get(str(config.get("task_type"))), _shapes(source))
+    return Adapter(name, base, ADAPTER_TASKS.get(str(config.get("task_type"))), _shapes(source))
 
 
 def _shapes(source: str | Path) -> dict[str, tuple[int, ...]]:

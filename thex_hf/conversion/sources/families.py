@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from thex_hf.errors import ConversionError
+from thex_hf.tasks import TASKS, TEXT, TOKEN
 
 Table = tuple[tuple[str, str], ...]
-SEQUENCE, TOKENS, HEADLESS = "sequence", "tokens", "headless"
+SEQUENCE, TOKENS, HEADLESS = TEXT.source, TOKEN.source, "headless"
 SIZES = {
     name: name
     for name in (
@@ -47,18 +48,18 @@ class Family:
         prefix: the encoder's name inside a classifier, without the dot.
         encoder: prefixes of the encoder's tensors, the family's to the left; ``#`` stands
             for a layer number. The first match counts, in both directions.
-        classes: architecture to ``sequence``, ``tokens`` or ``headless``, for each
-            ``model_type``.
+        classes: architecture to the ``source`` of a :class:`thex_hf.tasks.Task` (``sequence``,
+            ``tokens``) or ``headless``, for each ``model_type``.
         lost: prefixes of tensors without counterpart: poolers, dense layers of heads.
-        sequence_head: prefix of the linear classifier of texts; that of tokens is always
-            ``classifier.``.
+        sequence_head: prefix of the linear classifier of texts.
+        heads: likewise for further tasks; ``classifier.`` where nothing is said.
         sizes: our configuration's fields, and what the family calls them.
         constants: fields of ours that the family's configuration does not have.
         activation: what the family's configuration calls ``hidden_act``.
         position_offset: rows of the position table before that of the first token.
         segments: whether there is a table of segment embeddings.
         pooler: whether the bare encoder takes ``add_pooling_layer``.
-        task: which head the table is for, ``sequence`` or ``tokens``.
+        task: which head the table is for, the ``source`` of a task.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Family:
     classes: Mapping[str, Mapping[str, str]]
     lost: tuple[str, ...] = ()
     sequence_head: str = "classifier."
+    heads: Mapping[str, str] = field(default_factory=dict)
     sizes: Mapping[str, str] = field(default_factory=lambda: SIZES)
     constants: Mapping[str, Any] = field(default_factory=dict)
     activation: str = "hidden_act"
@@ -78,7 +80,7 @@ class Family:
     @property
     def table(self) -> Table:
         """The encoder's table and the classifier's row."""
-        head = self.sequence_head if self.task == SEQUENCE else "classifier."
+        head = {SEQUENCE: self.sequence_head, **self.heads}.get(self.task, "classifier.")
         return (*self.encoder, (head, "classifier."))
 
     def drops(self, key: str) -> bool:
@@ -131,8 +133,7 @@ def classes_of(stem: str, *bare: str) -> dict[str, str]:
         *bare: endings of further architectures whose head is not a classifier.
     """
     return {
-        f"{stem}ForSequenceClassification": SEQUENCE,
-        f"{stem}ForTokenClassification": TOKENS,
+        **{f"{stem}{task.ending}": task.source for task in TASKS if task.common},
         **{f"{stem}{ending}": HEADLESS for ending in ("Model", "ForMaskedLM", *bare)},
     }
 

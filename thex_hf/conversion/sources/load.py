@@ -32,6 +32,7 @@ from thex_hf.conversion.sources.start import fresh_model
 from thex_hf.errors import ConversionError
 from thex_hf.modeling.guards import refuse_pickle
 from thex_hf.modeling.opening import check_name, open_tokenizer
+from thex_hf.tasks import SOURCES
 
 logger = logging.get_logger(__name__)
 
@@ -123,7 +124,7 @@ def load_source(
         model = load_model(source, HEADLESS, family)
     if headless and head != HEADLESS:
         logger.warning("the classifier of %s is for other labels; a fresh one is made", source)
-    if pooling is None and task == SEQUENCE and head == HEADLESS:
+    if pooling is None and not SOURCES[task].every_token and head == HEADLESS:
         pooling = read_pooling(source)
     pooling = pooling or "cls"
     if not headless:

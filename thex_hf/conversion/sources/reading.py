@@ -8,19 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    AutoModel,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
-    PretrainedConfig,
-    PreTrainedModel,
-)
+import transformers
+from transformers import AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.utils import cached_file
 
-from thex_hf.conversion.sources.families import HEADLESS, SEQUENCE, TOKENS, Family
+from thex_hf.conversion.sources.families import HEADLESS, Family
 from thex_hf.conversion.sources.registry import supported
 from thex_hf.errors import ConversionError
 from thex_hf.modeling.opening import check_name
+from thex_hf.tasks import TASKS
 
 POOLING_FILE = "1_Pooling/config.json"
 
@@ -92,8 +88,7 @@ def optional_file(source: str | Path, name: str) -> Path | None:
 
 
 LOADERS = {
-    SEQUENCE: AutoModelForSequenceClassification,
-    TOKENS: AutoModelForTokenClassification,
+    **{task.source: getattr(transformers, task.auto_class) for task in TASKS},
     HEADLESS: AutoModel,
 }
 

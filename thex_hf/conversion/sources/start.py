@@ -11,21 +11,15 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from thex_hf.approximations.softmax import load_reciprocal
 from thex_hf.conversion.sources.adapter import refuse_unmerged
-from thex_hf.conversion.sources.families import SEQUENCE, TOKENS, Family, to_thex
+from thex_hf.conversion.sources.families import SEQUENCE, Family, to_thex
 from thex_hf.conversion.sources.registry import family_of, label_fields
 from thex_hf.errors import ConversionError
-from thex_hf.modeling import (
-    ThexBertClassifier,
-    ThexBertConfig,
-    ThexBertForSequenceClassification,
-    ThexBertForTokenClassification,
-)
+from thex_hf.modeling import ThexBertClassifier, ThexBertConfig
+from thex_hf.modeling.modeling_thex_bert import CLASSIFIERS
+from thex_hf.tasks import SOURCES
 
-Model = ThexBertForSequenceClassification | ThexBertForTokenClassification
-CLASSES: dict[str, type[Model]] = {
-    SEQUENCE: ThexBertForSequenceClassification,
-    TOKENS: ThexBertForTokenClassification,
-}
+CLASSES = {source: CLASSIFIERS[task.name] for source, task in SOURCES.items()}
+"""Our classifiers, by what conversions call their task."""
 
 
 def start_model(
@@ -36,7 +30,7 @@ def start_model(
     activation: str = "relu",
     softmax: str = "estimate",
     norm: str = "layernorm",
-) -> Model:
+) -> ThexBertClassifier:
     """Copy a classifier to a model of ours, without anything between pooling and classifier.
 
     A classifier of tokens is copied as it is. One of texts has lost its pooler or dense layer
@@ -72,7 +66,7 @@ def start_model(
     return fill(CLASSES[task](config), state)
 
 
-def fill(model: Model, state: dict[str, Tensor]) -> Model:
+def fill(model: ThexBertClassifier, state: dict[str, Tensor]) -> ThexBertClassifier:
     """Load tensors into a model and put it in evaluation mode."""
     model.load_state_dict(state)
     model.eval()
@@ -87,7 +81,7 @@ def check_task(model: PreTrainedModel, task: str) -> None:
     """
     if task not in CLASSES:
         raise ConversionError(f"task should be {' or '.join(CLASSES)}; got {task!r}.")
-    ending = CLASSES[task].__name__.removeprefix("ThexBert")
+    ending = SOURCES[task].ending
     if not type(model).__name__.endswith(ending):
         raise ConversionError(
             f"task {task!r} needs a model whose class ends in {ending}; got "
@@ -142,7 +136,7 @@ def _changed(config: ThexBertConfig, kinds: dict[str, str]) -> ThexBertConfig:
 @torch.no_grad()
 def fresh_model(
     encoder: PreTrainedModel, *, task: str, pooling: str, labels: dict[str, Any]
-) -> Model:
+) -> ThexBertClassifier:
     """Put a fresh classifier on a bare encoder, as an unconverted model of ours.
 
     Its function is the encoder's: exact activation, softmax and norms. The classifier's

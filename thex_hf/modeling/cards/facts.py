@@ -9,6 +9,7 @@ from thex_hf.modeling.cards.checklist import NOT_MEASURED, checklist, machine_wo
 from thex_hf.modeling.cards.measures import STAGES
 from thex_hf.modeling.configuration_thex_bert import RANGE_KEYS, ThexBertConfig
 from thex_hf.modeling.tasks import is_regression, task_of
+from thex_hf.tasks import TASKS
 
 PROTOCOLS: dict[str, tuple[str, ...]] = {
     "the-x": ("client-aided",),
@@ -104,11 +105,7 @@ def _learns(protocol: str, measured: Mapping[str, Any]) -> list[str]:
 
 
 def _intro(config: ThexBertConfig, report: Mapping[str, Any] | None) -> str:
-    kind = {
-        "token-classification": "token classifier",
-        "text-classification": "text classifier",
-        "feature-extraction": "encoder",
-    }[task_of(config)]
+    kind = {task.name: task.words for task in TASKS}.get(task_of(config), "encoder")
     if is_regression(config):
         kind = "text regression model"
     source = (report or {}).get("source", "a fine-tuned BERT")
@@ -132,7 +129,7 @@ def _intro(config: ThexBertConfig, report: Mapping[str, Any] | None) -> str:
 
 
 def _reads(config: ThexBertConfig) -> str:
-    if task_of(config) == "token-classification":
+    if task_of(config) in {task.name for task in TASKS if task.every_token}:
         return "the row of every token"
     return {"cls": "the `[CLS]` row", "mean": "the mean over the rows of true tokens"}[
         config.pooling

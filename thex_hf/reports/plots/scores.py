@@ -204,7 +204,7 @@ def open_source(folder: str | Path, converted: ThexBertClassifier) -> tuple[Any,
     Raises:
         ConversionError: it cannot be read, or is not what can be converted.
     """
-    task = "tokens" if converted.every_token else "sequence"
+    task = converted.task.source
     source = load_source(folder, task=task, num_labels=converted.config.num_labels)
     kinds = {"activation": "gelu", "softmax": "exact", "norm": "layernorm"}
     pooling = str(converted.config.pooling)
