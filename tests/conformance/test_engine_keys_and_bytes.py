@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thex_hf.backends.base import EvaluationKeys, KeyLevels, KeyRequest, SecretKeys
+from thex_hf.backends.clear.backend import ClearBackend
 from thex_hf.ckks.engine import Vector
 from thex_hf.ckks.parameters import Parameters
 from thex_hf.errors import PlanError, SecurityError, WireError
@@ -246,7 +247,7 @@ def test_evaluation_keys_are_checked(world: World, x: Vector) -> None:
 
 
 def test_damaged_secret_is_refused_without_showing_it(world: World) -> None:
-    if world.backend.name == "clear":
+    if isinstance(world.backend, ClearBackend):
         pytest.skip("any bytes are a key of the clear engine")
     secret = world.secret.reveal()
     with pytest.raises(WireError) as caught:
