@@ -6,8 +6,7 @@ import pytest
 from reference import random_polynomial_weights, random_weights
 
 from thex_hf.circuits.dispatch import plan_for
-from thex_hf.circuits.protocols import CIRCUITS, FORMS
-from thex_hf.circuits.protocols import PlanOptions
+from thex_hf.circuits.protocols import CIRCUITS, FORMS, PlanOptions
 from thex_hf.reports.plots.plan import (
     KINDS,
     OTHERS,
