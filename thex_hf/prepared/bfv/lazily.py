@@ -17,6 +17,8 @@ Signed = NDArray[np.int64]
 
 _CUT = 30
 _MASK = np.int64((1 << _CUT) - 1)
+_ROUND = 1.5 * 2.0**52
+_ROUND_BITS = np.float64(_ROUND).view(np.int64)
 
 
 class Factors:
@@ -41,10 +43,14 @@ class Factors:
         """``values`` times the factors, between ``-q/2`` and ``q/2`` (and 2**-18 of that more)."""
         high = values >> _CUT
         low = values & _MASK
-        quotient = high * self._high_share
-        quotient += low * self._low_share
-        np.rint(quotient, out=quotient)
-        multiples = quotient.astype(np.int64)
+        quotient = high.astype(np.float64)
+        quotient *= self._high_share
+        other = low.astype(np.float64)
+        other *= self._low_share
+        quotient += other
+        quotient += _ROUND  # leaves the nearest whole number in the low bits of the mantissa
+        multiples = quotient.view(np.int64)
+        multiples -= _ROUND_BITS
         multiples *= self._prime
         high *= self._high
         low *= self._low
@@ -109,11 +115,12 @@ class LazyTransform:
             first, second = parts[:, 0], parts[:, 1]
             difference = first - second
             first += second
-            second[:] = self._inverses[count : 2 * count].times(difference)
-            count, most = count // 2, 2 * most
-            if most > 3:
-                centred(values, self.prime)
+            most *= 2  # in units of q, sums; products have half a unit
+            if most > 2:
+                first[...] = centred(first, self.prime)
                 most = 1
+            second[...] = self._inverses[count : 2 * count].times(difference)
+            count //= 2
         values[:] = self._share.times(values)
         return values
 

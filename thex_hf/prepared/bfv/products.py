@@ -14,11 +14,13 @@ import numpy as np
 
 from thex_hf.backends.numerics.modular import Reals, Words, product
 from thex_hf.errors import PlanError
-from thex_hf.prepared.bfv.lazily import Signed
+from thex_hf.prepared.bfv.lazily import Signed, lowered
 
 MOST_WEIGHT = 1 << 15
 _EXACT_BITS = 53
 _HALF, _THIRD = 30, 20  # bits of a digit, of two or of three
+_COLUMNS = 1 << 10  # words of a polynomial that are done at a time
+_AT_A_TIME = 1 << 14
 _MOST_PRODUCTS = 1 << 11  # terms: sums of two digits are below 2**21, their products 2**42
 
 
@@ -37,21 +39,38 @@ def digits(values: Words | Signed, width: int, count: int) -> list[Reals]:
 
 
 def joined(sums: Sequence[Reals], width: int, prime: int) -> Words:
-    """``sum(sums[i] * 2**(width * i))`` modulo ``prime``, each a whole number below 2**53."""
-    step, divisor = float(1 << width) / prime, np.int64(prime)
-    *rest, real = sums
-    total: Signed = real.astype(np.int64)
-    while rest:
-        quotient = np.rint(real * step).astype(np.int64)
-        with np.errstate(over="ignore"):  # only the difference counts, and it is small
-            quotient *= divisor
-            total <<= np.int64(width)
-            total -= quotient
-        total += rest.pop().astype(np.int64)
-        if rest:
-            real = total.astype(np.float64)
-    total += divisor & (total >> np.int64(63))
-    return total.view(np.uint64)
+    """``sum(sums[i] * 2**(width * i))`` modulo ``prime``, each a whole number below 2**53.
+
+    Contiguous and of one shape; a few words at a time, so that they stay in the cache.
+    """
+    if len(sums) == 1:
+        return lowered(sums[0].astype(np.int64), prime)
+    shape = sums[0].shape
+    flat, out = [one.reshape(-1) for one in sums], np.empty(shape, np.int64)
+    results, step, divisor = out.reshape(-1), float(1 << width) / prime, np.int64(prime)
+    size = min(_AT_A_TIME, results.size)
+    real, whole, shift = np.empty(size), np.empty(size, np.int64), np.int64(width)
+    for start in range(0, results.size, size):
+        total = results[start : start + size]
+        guess, multiples = real[: total.size], whole[: total.size]
+        *rest, top = (one[start : start + size] for one in flat)
+        np.copyto(total, top, casting="unsafe")
+        np.multiply(top, step, out=guess)
+        while True:  # only the difference of the two that wrap counts, and it is small
+            np.rint(guess, out=guess)
+            np.copyto(multiples, guess, casting="unsafe")
+            multiples *= divisor
+            total <<= shift
+            total -= multiples
+            np.copyto(multiples, rest.pop(), casting="unsafe")
+            total += multiples
+            if not rest:
+                break
+            np.multiply(total, step, out=guess)
+        np.right_shift(total, 63, out=multiples)
+        multiples &= divisor
+        total += multiples
+    return out.view(np.uint64)
 
 
 def linear(weights: Signed, inputs: Words, primes: Sequence[int]) -> Words:
@@ -69,22 +88,22 @@ def linear(weights: Signed, inputs: Words, primes: Sequence[int]) -> Words:
     if most >= MOST_WEIGHT:
         raise PlanError(f"linear takes weights below {MOST_WEIGHT}, got {most}")
     terms = 1 << (_EXACT_BITS - _HALF - max(1, most.bit_length()))
-    factors, out = (
-        weights.astype(np.float64),
-        np.empty((len(weights), *inputs.shape[1:]), np.uint64),
-    )
-    for part in range(inputs.shape[1]):
-        for limb, prime in enumerate(primes):
-            sums: list[Reals] = []
-            for start in range(0, max(1, len(inputs)), terms):
-                rows = slice(start, start + terms)
-                low, high = digits(inputs[rows, part, limb], _HALF, 2)
-                made = [product(factors[:, rows], low), product(factors[:, rows], high)]
-                sums = [*sums, *made]
-            total = joined(sums[:2], _HALF, prime)
-            for i in range(2, len(sums), 2):
-                total = (total + joined(sums[i : i + 2], _HALF, prime)) % np.uint64(prime)
-            out[:, part, limb] = total
+    factors = weights.astype(np.float64)
+    out = np.zeros((len(weights), *inputs.shape[1:]), np.uint64)
+    for limb, prime in enumerate(primes):
+        count = -(-prime.bit_length() // _HALF)
+        for start in range(0, len(inputs), terms):
+            rows = slice(start, start + terms)
+            for part in range(inputs.shape[1]):
+                for column in range(0, inputs.shape[3], _COLUMNS):
+                    columns = slice(column, column + _COLUMNS)
+                    parts = digits(inputs[rows, part, limb, columns], _HALF, count)
+                    made = joined([product(factors[:, rows], d) for d in parts], _HALF, prime)
+                    total = out[:, part, limb, columns]
+                    if start:
+                        made += total
+                        made -= np.uint64(prime) * (made >= np.uint64(prime))
+                    total[...] = made
     return out
 
 
