@@ -14,13 +14,14 @@ import numpy as np
 
 from thex_hf.backends.numerics.modular import Reals, Words, product
 from thex_hf.errors import PlanError
-from thex_hf.prepared.bfv.lazily import Signed, lowered
+from thex_hf.prepared.bfv.lazily import Signed, centred, lowered
 
 MOST_WEIGHT = 1 << 15
 _EXACT_BITS = 53
 _HALF, _THIRD = 30, 20  # bits of a digit, of two or of three
 _COLUMNS = 1 << 10  # words of a polynomial that are done at a time
 _AT_A_TIME = 1 << 14
+_WORDS = 1 << 16  # words that go into a product at a time
 _MOST_PRODUCTS = 1 << 11  # terms: sums of two digits are below 2**21, their products 2**42
 
 
@@ -50,6 +51,7 @@ def joined(sums: Sequence[Reals], width: int, prime: int) -> Words:
     results, step, divisor = out.reshape(-1), float(1 << width) / prime, np.int64(prime)
     size = min(_AT_A_TIME, results.size)
     real, whole, shift = np.empty(size), np.empty(size, np.int64), np.int64(width)
+    small = prime.bit_length() <= _EXACT_BITS + 1  # half of it and a sum may exceed it
     for start in range(0, results.size, size):
         total = results[start : start + size]
         guess, multiples = real[: total.size], whole[: total.size]
@@ -67,6 +69,8 @@ def joined(sums: Sequence[Reals], width: int, prime: int) -> Words:
             if not rest:
                 break
             np.multiply(total, step, out=guess)
+        if small:
+            centred(total, prime)
         np.right_shift(total, 63, out=multiples)
         multiples &= divisor
         total += multiples
@@ -104,6 +108,31 @@ def linear(weights: Signed, inputs: Words, primes: Sequence[int]) -> Words:
                         made += total
                         made -= np.uint64(prime) * (made >= np.uint64(prime))
                     total[...] = made
+    return out
+
+
+def cross(factors: Signed, inputs: Words, primes: Sequence[int]) -> Words:
+    """For each of B instances and each prime, a matrix product.
+
+    Shape:
+        factors: ``(L, B, O, K)`` from ``-q/2`` to ``q/2``, as :meth:`.InstancePlaintexts.encode`
+        has them; inputs: ``(K, 2, L, N)``; result ``(O, 2, L, N)``.
+    """
+    _, instances, outputs, terms = factors.shape
+    degree = inputs.shape[3]
+    width = degree // instances
+    out = np.empty((outputs, *inputs.shape[1:]), np.uint64)
+    sources = inputs.reshape(*inputs.shape[:3], instances, width)
+    targets = out.reshape(*out.shape[:3], instances, width)
+    step = max(1, _WORDS // (terms * (outputs + 2 * width)))
+    for limb, prime in enumerate(primes):
+        for start in range(0, instances, step):
+            some = slice(start, start + step)
+            right = np.ascontiguousarray(sources[:, :, limb, some].transpose(2, 0, 1, 3))
+            right = right.reshape(len(right), terms, 2 * width)
+            made = batched(factors[limb, some], right.view(np.int64), prime)
+            made = made.reshape(len(right), outputs, 2, width)
+            targets[:, :, limb, some] = made.transpose(1, 2, 0, 3)
     return out
 
 

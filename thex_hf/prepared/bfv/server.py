@@ -19,7 +19,7 @@ from thex_hf.prepared.bfv.lazily import Factors, Signed, lowered
 from thex_hf.prepared.bfv.noise import check_bits, flood_bits
 from thex_hf.prepared.bfv.parameters import REPLY_LIMBS, BfvParameters
 from thex_hf.prepared.bfv.plaintexts import InstancePlaintexts
-from thex_hf.prepared.bfv.products import batched, linear
+from thex_hf.prepared.bfv.products import cross, linear
 from thex_hf.prepared.bfv.slots import check_slots
 
 
@@ -116,17 +116,8 @@ class BfvServer:
             raise PlanError(f"cross: plain numbers {plain.shape} do not fit {inputs.shape}")
         if plain.size and int(plain.max()) >= modulus:
             raise PlanError(f"cross takes numbers below {modulus}, got {int(plain.max())}")
-        outputs, terms, instances = plain.shape
-        width = degree // instances
-        factors = self._encoder(width).encode(plain)  # (L, B, O, K)
-        out = np.empty((outputs, *self.shape), np.uint64)
-        for limb, prime in enumerate(self._seal.primes):
-            parts = inputs[:, :, limb].reshape(terms, 2, instances, width)
-            right = parts.transpose(2, 0, 1, 3).reshape(instances, terms, 2 * width)
-            made = batched(factors[limb], right.view(np.int64), prime)
-            made = made.reshape(instances, outputs, 2, width)
-            out[:, :, limb] = made.transpose(1, 2, 0, 3).reshape(outputs, 2, degree)
-        return out
+        factors = self._encoder(degree // plain.shape[2]).encode(plain)
+        return cross(factors, inputs, self._seal.primes)
 
     def times(self, plain: Words, inputs: Words) -> Words:
         """Slot by slot, ``plain[i] * inputs[i]`` modulo t.
