@@ -49,7 +49,7 @@ def test_products_slot_by_slot():
 def test_an_encryption_of_zero_has_less_than_was_counted():
     seal = server()._context.seal
     budget = client()._decryptor.invariant_noise_budget(server()._zero())
-    assert seal.modulus_bits(1) - PARAMETERS.plain_bits - 1 - budget <= 12
+    assert seal.modulus_bits(1) - PARAMETERS.plain_bits - 1 - budget <= 9
 
 
 @pytest.mark.parametrize("bits", [1, noise.most_bits(PARAMETERS)])

@@ -16,9 +16,9 @@ with ``r_t(q) = q mod t``: where a sum leaves 0..t-1 by ``k t``, ``(q/t) k t = k
   deviations 4e-22. ``sum v^2`` is of K B numbers with a mean of 10.6; twice that is taken, and for
   less than MANY numbers the largest that they can be.
 * switching to the primes of an answer divides by the others, and adds ``r_0 + r_1 s``, the
-  rounding of both polynomials: (1 + N)/2 at most.
+  rounding of both polynomials: as ``r_1`` is uniform, TAIL deviations of ``sqrt(N/12)``.
 * an encryption of zero under the public key, made at the primes of an answer, has noise
-  ``(u e_p + e_0 + e_1 s) / prime`` and such a rounding: less than N together.
+  ``(u e_p + e_0 + e_1 s) / prime``, which is below 1, and such a rounding.
 * flooding, uniform on ``+-2**f``, brings a coefficient to a statistical distance of
   ``bound / 2**(f + 1)`` from what the weights have no part in. It is as much as fits, whatever
   the noise (:func:`flood_bits`), and must exceed the bound by FLOOD_BITS.
@@ -29,8 +29,8 @@ Mask, zero and flooding are added *after* the switch, where they are cheap. All 
 have a part in is then the second polynomial ``d_1`` and the noise ``v/prime + r_0 + r_1 s``, a
 function of the sums alone. The client sees ``d_1 + z_1``, uniform to it as long as its public key
 hides the server's ``u`` (it knows ``s``, and of the zero's noise only what the flooding shows), a
-message under a uniform mask, and the flooding. Nothing else comes of adding them before: then
-the roundings come last, but hide nothing.
+message under a uniform mask, and the flooding. Added before, they would hide the rounding as
+well; that is ``2**9`` at most, and the flooding ``2**58``.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def flood_bits(parameters: BfvParameters) -> int:
     kept = math.prod(parameters.primes[:REPLY_LIMBS])
     room = kept // (2 * parameters.plain_modulus) - int(lost) - 4 * degree
     bits = max(0, room).bit_length() - 2  # a bit is left over, so that SEAL's budget is positive
-    if bits <= FLOOD_BITS + _rounding_bits(parameters):
+    if bits < 0 or 1 << bits <= _rounding(parameters) << FLOOD_BITS:
         raise PlanError(f"no room for flooding under {parameters}; use larger primes")
     return min(bits, MOST_FLOODING)
 
@@ -97,7 +97,7 @@ def most_bits(parameters: BfvParameters) -> int:
     """Bits of noise that flooding hides. Raises PlanError as :func:`flood_bits`."""
     hidden = flood_bits(parameters) - FLOOD_BITS
     switched = math.prod(parameters.primes[REPLY_LIMBS:])
-    return (((1 << hidden) - (1 << _rounding_bits(parameters))) * switched).bit_length() - 1
+    return (((1 << hidden) - _rounding(parameters)) * switched).bit_length() - 1
 
 
 def check_bits(parameters: BfvParameters, noise_bits: int) -> None:
@@ -110,9 +110,9 @@ def check_bits(parameters: BfvParameters, noise_bits: int) -> None:
         )
 
 
-def _rounding_bits(parameters: BfvParameters) -> int:
-    """Bits of the noise of switching and of an encryption of zero, together."""
-    return (2 * parameters.ring_degree).bit_length() - 1
+def _rounding(parameters: BfvParameters) -> int:
+    """The noise of switching and of an encryption of zero, together."""
+    return 2 * math.ceil(TAIL * math.sqrt(parameters.ring_degree / 12) + 2)
 
 
 def _bits(largest: float) -> int:
