@@ -214,6 +214,12 @@ def test_the_server_reaches_nothing_that_holds_a_secret_key():
     assert not {name for name in names if room_of(name) in {"backends", "modeling", "pipelines"}}
 
 
+def test_the_server_of_a_preparation_reaches_nothing_that_holds_a_secret_key():
+    names = reached("prepared.bfv.server")
+    assert not names & {"prepared.bfv.client", "backends.seal.client", "backends.seal.backend"}
+    assert not {name for name in names if room_of(name) in {"protocol", "client", "modeling"}}
+
+
 def test_what_serves_clients_reaches_no_secret_key():
     """A worker can neither make keys nor decrypt by anything that it imports by itself."""
     for module in ("serving.fork_server", "serving.http.app"):

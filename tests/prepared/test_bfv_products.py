@@ -88,7 +88,8 @@ def test_cross(terms, width):
         assert np.array_equal(made[:, :, limb].astype(object), exact % prime)
 
 
-def test_weights_have_a_limit():
+@pytest.mark.parametrize("weight", [32768, -32768, -(2**63), 1.0])
+def test_weights_have_a_limit(weight):
     words = np.zeros((1, 2, 3, 8), np.uint64)
-    with pytest.raises(PlanError, match="below 32768"):
-        linear(np.array([[-32768]]), words, PRIMES)
+    with pytest.raises(PlanError, match="linear takes"):
+        linear(np.array([[weight]]), words, PRIMES)

@@ -84,11 +84,14 @@ def linear(weights: Signed, inputs: Words, primes: Sequence[int]) -> Words:
         weights: ``(m, n)``; inputs: ``(n, 2, L, N)``; result ``(m, 2, L, N)``.
 
     Raises:
-        PlanError: shapes that do not belong together, or a weight of more than 15 bits.
+        PlanError: shapes that do not belong together, other numbers than int64, or a weight of
+            more than 15 bits.
     """
     if weights.ndim != 2 or inputs.ndim != 4 or weights.shape[1] != len(inputs):
         raise PlanError(f"linear: weights {weights.shape} do not fit inputs {inputs.shape}")
-    most = int(np.abs(weights).max(initial=0))
+    if weights.dtype != np.int64:
+        raise PlanError(f"linear takes whole weights of int64, got {weights.dtype}")
+    most = max(int(weights.max(initial=0)), -int(weights.min(initial=0)))
     if most >= MOST_WEIGHT:
         raise PlanError(f"linear takes weights below {MOST_WEIGHT}, got {most}")
     terms = 1 << (_EXACT_BITS - _HALF - max(1, most.bit_length()))

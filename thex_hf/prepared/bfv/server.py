@@ -108,10 +108,7 @@ class BfvServer:
             PlanError: shapes that do not belong together, B below 4, or numbers not below t.
         """
         self._check(inputs, "cross")
-        degree, modulus = (
-            self._context.parameters.ring_degree,
-            self._context.parameters.plain_modulus,
-        )
+        degree, modulus = self.shape[2], self._context.parameters.plain_modulus
         if plain.ndim != 3 or plain.shape[1] != len(inputs) or degree % max(1, plain.shape[2]):
             raise PlanError(f"cross: plain numbers {plain.shape} do not fit {inputs.shape}")
         if plain.size and int(plain.max()) >= modulus:
