@@ -63,6 +63,17 @@ def test_products_slot_by_slot_are_exact():
     assert np.array_equal(answer, modulo(expected))
 
 
+def test_sums_of_products_are_exact():
+    left, right, masks = (uniform(seed, 1, DEGREE) for seed in range(3))
+    plain = [uniform(seed, 1, 1, DEGREE // 32) for seed in (3, 4)]
+    made = server().add(*map(server().cross, plain, (fresh(left), fresh(right))))
+    answer = client().decrypt(server().finish(made, masks, noise.cross_bits(PARAMETERS, 2, 32)))
+    expected = from_slots(masks, 32).astype(object)
+    for factors, slots in zip(plain, (left, right), strict=True):
+        expected = expected + factors[0, :, :, None].astype(object) * from_slots(slots, 32)
+    assert np.array_equal(from_slots(answer, 32), modulo(expected))
+
+
 @pytest.mark.parametrize("width", [1, 2, 64])
 def test_slots_are_there_and_back(width):
     values = uniform(0, 3, DEGREE // width, width)
@@ -127,6 +138,7 @@ def test_wrong_shapes_and_numbers_are_refused():
         lambda: server().cross(np.zeros((1, 2, 256), np.uint64), one),
         lambda: server().cross(np.zeros((1, 1, 2), np.uint64), one),
         lambda: server().times(over, one),
+        lambda: server().add(one, np.concatenate([one, one])),
         lambda: server().finish(one, over, 10),
         lambda: server().finish(one[:, :, :2], slots, 10),
     ):

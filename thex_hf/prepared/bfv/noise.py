@@ -31,6 +31,9 @@ function of the sums alone. The client sees ``d_1 + z_1``, uniform to it as long
 hides the server's ``u`` (it knows ``s``, and of the zero's noise only what the flooding shows), a
 message under a uniform mask, and the flooding. Added before, they would hide the rounding as
 well; that is ``2**9`` at most, and the flooding ``2**58``.
+
+All of this is for clients that follow the protocol. One that makes its own noise larger on
+purpose reads ``sum w_i v_i`` from an answer, above the flooding; nothing here can tell.
 """
 
 from __future__ import annotations

@@ -136,6 +136,21 @@ class BfvServer:
             out[:, :, limb] = lowered(made, prime)
         return out
 
+    def add(self, first: Words, second: Words) -> Words:
+        """``first + second``, both ``(m, 2, L, N)``; their noise adds up too.
+
+        Raises:
+            PlanError: shapes that do not belong together.
+        """
+        self._check(first, "add")
+        self._check(second, "add")
+        if len(first) != len(second):
+            raise PlanError(f"add: {len(first)} and {len(second)} ciphertexts")
+        primes = np.array(self._seal.primes, np.uint64)[:, None]
+        total = first + second
+        total -= primes * (total >= primes)
+        return total
+
     def finish(self, outputs: Words, masks: Words, noise_bits: int) -> list[bytes]:
         """Hide how outputs came about, and serialise them for the client.
 
