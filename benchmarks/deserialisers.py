@@ -15,7 +15,7 @@ from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.plan_reading import read_plan
 from thex_hf.client.half import ClientHalf
 from thex_hf.errors import ChildError, ThexError
-from thex_hf.processes.channel import error_from_message
+from thex_hf.processes import error_from_message
 from thex_hf.protocol import keyfile
 from thex_hf.protocol.client import ClientRun
 from thex_hf.protocol.keys import key_request

@@ -28,11 +28,16 @@ import torch
 from transformers import AutoTokenizer
 
 import thex_hf
-from thex_hf.backends.base import EvaluationKeys, KeyRequest, SecretKeys
+from thex_hf.backends.base import (
+    EvaluationKeys,
+    KeyRequest,
+    SecretKeys,
+    combine_by_products,
+    dot_by_products,
+)
 from thex_hf.circuits.dispatch import FORMS
 from thex_hf.circuits.protocols import PlanOptions
 from thex_hf.ckks import rules
-from thex_hf.ckks.composed_verbs import combine_by_products, dot_by_products
 from thex_hf.ckks.engine import AnyVector, ComplexVector, Vector
 from thex_hf.ckks.packing.moves import Move
 from thex_hf.ckks.parameters import Parameters

@@ -16,7 +16,7 @@ from thex_hf.circuits.protocols import FORMS, PROTOCOLS, RELU, PlanOptions
 from thex_hf.errors import ConversionError, OptionError, PlanError
 from thex_hf.prepared.plan import PROTOCOL as PREPARED
 from thex_hf.prepared.plan import check_engine as check_prepared_engine
-from thex_hf.processes.pool import check_processes
+from thex_hf.processes import check_processes
 from thex_hf.protocol.engines import capabilities_of
 
 

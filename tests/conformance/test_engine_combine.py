@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conformance.slot_world import SLOTS, World, close
 
-from thex_hf.ckks.composed_verbs import combine_by_products
+from thex_hf.backends.base import combine_by_products
 from thex_hf.errors import PlanError
 
 

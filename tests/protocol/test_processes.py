@@ -16,9 +16,15 @@ from thex_hf.circuits.plan import Facts
 from thex_hf.client.spreading import Children
 from thex_hf.errors import ChildError, InputError, OptionError, WireError
 from thex_hf.local.session import LocalSession, process_count
-from thex_hf.processes.channel import Channel, error_from_message, error_to_message
-from thex_hf.processes.child import Child, can_fork
-from thex_hf.processes.pool import map_jobs, usable_cores
+from thex_hf.processes import (
+    Channel,
+    Child,
+    can_fork,
+    error_from_message,
+    error_to_message,
+    map_jobs,
+    usable_cores,
+)
 from thex_hf.protocol.result import Result
 
 pytestmark = [
@@ -170,7 +176,7 @@ def test_children_end_when_their_parent_is_gone():
         channel.send(child.pid)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    from thex_hf.processes import child as module
+    from thex_hf import processes as module
 
     outer = Child(lambda channel: (setattr(module, "_inside", False), parent(channel)))
     orphan = outer.receive()

@@ -280,7 +280,7 @@ def test_a_worker_may_take_so_much_memory_and_no_more(model, tmp_path):
 def test_two_workers_draw_different_randomness(fork_server):
     """They come from one process; nothing random may be copied."""
     from thex_hf.circuits import masks
-    from thex_hf.processes.child import Child
+    from thex_hf.processes import Child
 
     def draw(channel):
         channel.send(masks.uniform(4, 1.0).tolist())

@@ -2,18 +2,22 @@
 
 A backend turns a :class:`KeyRequest` into keys, and keys into the two engines of
 :mod:`thex_hf.ckks.engine`. Secret and evaluation keys are different types, so that
-nothing which needs only the one can be handed the other by mistake.
+nothing which needs only the one can be handed the other by mistake. Last come two verbs made of the
+others, for engines that have nothing faster.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn, Protocol
 
+import numpy as np
+
 from thex_hf.ckks import rules
-from thex_hf.ckks.engine import ClientEngine, ServerEngine
+from thex_hf.ckks.engine import AnyVector, ClientEngine, Handle, Plaintext, ServerEngine
 from thex_hf.ckks.parameters import Parameters
 from thex_hf.errors import KeyMismatch
 
@@ -246,3 +250,37 @@ class SlotBackend(Protocol):
             WireError: the evaluation keys are damaged or of other parameters.
         """
         ...
+
+
+def dot_by_products(
+    engine: ServerEngine, handles: Sequence[Handle], plains: Sequence[Plaintext]
+) -> Handle:
+    """What :meth:`~thex_hf.ckks.engine.ServerEngine.dot_plain` promises.
+
+    Raises:
+        PlanError: numbers, levels or degrees do not fit.
+    """
+    rules.check_dot(handles, plains)
+    products = (engine.mul_plain(a, p) for a, p in zip(handles, plains, strict=True))
+    return functools.reduce(engine.add, products)
+
+
+def combine_by_products(
+    engine: ServerEngine, handles: Sequence[Handle], weights: AnyVector, bias: AnyVector
+) -> list[Handle]:
+    """What :meth:`~thex_hf.ckks.engine.ServerEngine.combine` promises. Levels: 1.
+
+    Raises:
+        PlanError: shapes or levels do not fit.
+    """
+    level = rules.check_combine(handles, weights, bias)
+    out = []
+    for row, number in zip(weights, bias, strict=True):
+        used = np.flatnonzero(row).tolist() or [0]
+        factors = [engine.encode(np.full(engine.slots, row[i]), level, factor=True) for i in used]
+        result = engine.rescale(engine.dot_plain([handles[i] for i in used], factors))
+        if number:
+            shift = engine.encode(np.full(engine.slots, number), level - 1, factor=False)
+            result = engine.add_plain(result, shift)
+        out.append(result)
+    return out

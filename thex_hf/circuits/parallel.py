@@ -15,9 +15,14 @@ from functools import partial
 from typing import Protocol, TypeAlias
 
 from thex_hf.ckks.engine import Handle, ServerEngine
-from thex_hf.processes.channel import Channel, error_from_message, error_to_message
-from thex_hf.processes.child import Child, can_fork
-from thex_hf.processes.pool import check_processes
+from thex_hf.processes import (
+    Channel,
+    Child,
+    can_fork,
+    check_processes,
+    error_from_message,
+    error_to_message,
+)
 
 Task: TypeAlias = Callable[[], list[Handle]]
 

@@ -85,7 +85,7 @@ class ServerEngine(Protocol):
 
         All are of one level. The same as products and sums one by one, and counted so; an
         engine may be faster at it, since only the sum has to fit the modulus. One that has
-        nothing better calls :func:`thex_hf.ckks.composed_verbs.dot_by_products`.
+        nothing better calls :func:`thex_hf.backends.base.dot_by_products`.
         """
         ...
 
@@ -163,7 +163,7 @@ class ServerEngine(Protocol):
         ``weights`` has shape ``(outputs, inputs)``, ``bias`` ``(outputs,)``; both may be
         complex. The handles are of one level (1 or more), size 2 and degree 1. The results
         are rescaled: one level lower, degree 1. An engine that has nothing better calls
-        :func:`thex_hf.ckks.composed_verbs.combine_by_products`.
+        :func:`thex_hf.backends.base.combine_by_products`.
         """
         ...
 

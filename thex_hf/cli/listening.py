@@ -80,7 +80,7 @@ def serve(
     from thex_hf.bundled import bundled_checkpoint
     from thex_hf.endpoint.spec import spec_of
     from thex_hf.modeling.opening import open_model
-    from thex_hf.processes.pool import check_processes, usable_cores
+    from thex_hf.processes import check_processes, usable_cores
     from thex_hf.serving.http.serve import ListenOptions
     from thex_hf.serving.http.serve import serve as run
     from thex_hf.serving.http.settings import Settings

@@ -119,7 +119,7 @@ def check_choices(
             one_of(name, value, offered)
     from thex_hf.backends.registry import find_backend
     from thex_hf.options import RunOptions
-    from thex_hf.processes.pool import check_processes
+    from thex_hf.processes import check_processes
 
     find_backend(backend)
     check_processes(processes)

@@ -17,8 +17,7 @@ import numpy as np
 from thex_hf._progress import progress
 from thex_hf.circuits.plan import Planned
 from thex_hf.errors import OptionError, TextError
-from thex_hf.processes.channel import error_from_message, error_to_message
-from thex_hf.processes.pool import map_jobs
+from thex_hf.processes import error_from_message, error_to_message, map_jobs
 from thex_hf.protocol.result import Outcome, Result
 
 PACKINGS = ("auto", "text", "batch")

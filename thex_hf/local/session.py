@@ -17,8 +17,7 @@ from thex_hf.client.spreading import Children, Classify, Threads
 from thex_hf.local.transport import LocalTransport
 from thex_hf.prepared.plan import PROTOCOL as PREPARED
 from thex_hf.prepared.plan import AnyPlan
-from thex_hf.processes.child import can_fork
-from thex_hf.processes.pool import check_processes, usable_cores
+from thex_hf.processes import can_fork, check_processes, usable_cores
 from thex_hf.protocol.result import Outcome, Result
 from thex_hf.serving.engine_cache import EngineCache
 from thex_hf.serving.server import ThexServer

@@ -17,8 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from thex_hf.processes.channel import Channel, describe_exit, error_to_message
-from thex_hf.processes.child import Child
+from thex_hf.processes import Channel, Child, describe_exit, error_to_message
 from thex_hf.serving.server import ThexServer
 from thex_hf.serving.spec import Spec
 from thex_hf.serving.worker import Worker, serve

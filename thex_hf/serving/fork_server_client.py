@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from thex_hf.errors import ChildError
-from thex_hf.processes.channel import Channel, error_from_message
+from thex_hf.processes import Channel, error_from_message
 from thex_hf.serving.server import Served
 from thex_hf.serving.spec import Spec
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, cast
 
 from thex_hf.errors import TooLargeError
-from thex_hf.processes.channel import Channel, error_to_message
+from thex_hf.processes import Channel, error_to_message
 from thex_hf.serving.keys.repository import KeyRepository
 from thex_hf.serving.runs import RunName
 from thex_hf.serving.server import ThexServer

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from thex_hf.errors import BusyError, ChildError
-from thex_hf.processes.channel import error_from_message
+from thex_hf.processes import error_from_message
 from thex_hf.serving.fairness import FairLock, share_exhausted
 from thex_hf.serving.runs import RunName
 from thex_hf.serving.worker import Job

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from thex_hf.backends.base import combine_by_products
 from thex_hf.backends.numerics.integers import IntegerPolynomial
 from thex_hf.backends.seal.codec import SealCodec
 from thex_hf.backends.seal.combine import ResidueCombiner
@@ -16,7 +17,6 @@ from thex_hf.backends.seal.moves import SealMoves
 from thex_hf.backends.seal.residues import PlaintextFormat
 from thex_hf.backends.seal.serialisation import from_bytes, to_bytes
 from thex_hf.ckks import rules
-from thex_hf.ckks.composed_verbs import combine_by_products
 from thex_hf.ckks.engine import AnyVector
 from thex_hf.ckks.packing.moves import Move
 from thex_hf.ckks.rules import pack_state, unpack_state

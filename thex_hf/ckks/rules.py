@@ -1,15 +1,69 @@
-"""Rules of the verbs by level, degree of scale and size of their operands."""
+"""What a CKKS machine allows, checked the same way by every engine of this package.
+
+The rules are those of SEAL (``evaluator.cpp``), made stricter where SEAL would go on
+and give a wrong scale. A handle is anything with ``level``, ``degree`` and ``size``. First what
+concerns these alone, then the verbs that need a key, then blinding and renewal.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 
 from thex_hf.ckks.engine import AnyVector
+from thex_hf.ckks.packing.moves import Move
 from thex_hf.ckks.parameters import Parameters
-from thex_hf.ckks.rules.state import PlaintextState, State
 from thex_hf.errors import PlanError, WireError
+
+
+class State(Protocol):
+    """The part of a handle that the rules look at."""
+
+    @property
+    def level(self) -> int:
+        """Rescalings left."""
+        ...
+
+    @property
+    def degree(self) -> int:
+        """1, or 2 between a product and its rescale."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """2, or 3 between a ciphertext product and its relinearisation."""
+        ...
+
+
+class PlaintextState(Protocol):
+    """The part of an encoded plaintext that the rules look at."""
+
+    @property
+    def level(self) -> int:
+        """Level it was encoded for."""
+        ...
+
+    @property
+    def factor(self) -> bool:
+        """Whether it is an operand of a product."""
+        ...
+
+
+_STATE = struct.Struct("<HBB")
+
+
+def pack_state(a: State, contents: bytes) -> bytes:
+    """Level, degree and size of ``a``, then ``contents``."""
+    return _STATE.pack(a.level, a.degree, a.size) + contents
+
+
+def unpack_state(data: bytes) -> tuple[int, int, int, bytes]:
+    """Level, degree, size and contents of :func:`pack_state`."""
+    level, degree, size = _STATE.unpack_from(data)
+    return level, degree, size, data[_STATE.size :]
 
 
 def check_degree(a: State, wanted: int, verb: str) -> None:
@@ -149,3 +203,107 @@ def checked_vector(vector: AnyVector, slots: int, verb: str) -> AnyVector:
     if not np.isfinite(values).all():
         raise PlanError(f"{verb} needs finite numbers, got NaN or infinity")
     return values
+
+
+def check_rotation(a: State, step: int, allowed: Mapping[int, int]) -> None:
+    """Rules of ``rotate`` for a ``step`` already reduced modulo the slots.
+
+    ``allowed`` has the level that each step's key reaches.
+    """
+    check_size(a, 2, "rotate")
+    if step not in allowed:
+        raise PlanError(
+            f"no rotation key for step {step}; this server has {len(allowed)} steps: "
+            f"{sorted(allowed)[:12]}; ask for the step when the keys are made"
+        )
+    check_reach(a, allowed[step], f"rotation key for step {step}")
+
+
+def check_relinearisation(a: State, reach: int | None) -> None:
+    """Rules of ``relinearise``; ``reach`` is the level of the key, None without one."""
+    check_size(a, 3, "relinearise")
+    if reach is None:
+        raise PlanError("no relinearisation key; ask for it when the keys are made")
+    check_reach(a, reach, "relinearisation key")
+
+
+def check_conjugation(a: State, reach: int | None) -> None:
+    """Rules of ``conjugate``; ``reach`` is the level of the key, None without one."""
+    check_size(a, 2, "conjugate")
+    if reach is None:
+        raise PlanError(
+            "no conjugation key; ask for it when the keys are made: KeyRequest(conjugation=True)"
+        )
+    check_reach(a, reach, "conjugation key")
+
+
+def check_reach(a: State, reach: int, key: str) -> None:
+    """Refuse a handle above the levels that a key was made for."""
+    if a.level > reach:
+        raise PlanError(
+            f"the {key} was made for levels up to {reach}, got level {a.level}; "
+            f"ask for a higher level when the keys are made, or mod_switch first"
+        )
+
+
+def check_rerandomisation(a: State, *, held: bool, verb: str = "rerandomise") -> None:
+    """Rules of ``rerandomise``; ``held`` says whether the server has the public key."""
+    check_degree(a, 1, verb)
+    check_size(a, 2, verb)
+    if not held:
+        raise PlanError(
+            f"no public key to {verb} with; ask for it when the keys are made: "
+            f"KeyRequest(public=True)"
+        )
+
+
+def reduced_steps(rotations: tuple[int, ...], slots: int) -> tuple[int, ...]:
+    """The distinct non-zero steps, each brought into ``1..slots-1``, in order."""
+    return tuple(sorted({step % slots for step in rotations} - {0}))
+
+
+def check_steps_held(steps: tuple[int, ...], held: Collection[int]) -> None:
+    """Refuse rotation keys that lack a step the server is to use."""
+    missing = [step for step in steps if step not in held]
+    if missing:
+        raise PlanError(
+            f"the rotation keys lack {len(missing)} of {len(steps)} steps, first "
+            f"{missing[:8]}; they were made for another plan: make keys for this one"
+        )
+
+
+def check_blinding(handles: Sequence[State], *, held: bool) -> int:
+    """Rules of ``blind``; returns the level of the handles."""
+    if not handles:
+        raise PlanError("blind needs a handle at least, got none")
+    for a in handles:
+        check_same_level(a.level, handles[0].level, "blind")
+        check_rerandomisation(a, held=held, verb="blind")
+    return handles[0].level
+
+
+def check_unblinding(handles: Sequence[State], sources: int, slots: int, move: Move) -> int:
+    """Rules of ``unblind``; returns the level of the handles."""
+    check_move(move, sources, slots, "unblind")
+    if len(handles) != move.targets or not handles:
+        raise PlanError(f"unblind needs {move.targets} handles for its move, got {len(handles)}")
+    for a in handles:
+        check_same_level(a.level, handles[0].level, "unblind")
+        check_degree(a, 1, "unblind")
+    return handles[0].level
+
+
+def check_renewing(moves: Sequence[tuple[Move, int]], sources: int, parameters: Parameters) -> None:
+    """Rules of ``renew``, but for the level of what came."""
+    for move, level in moves:
+        check_move(move, sources, parameters.slots, "renew")
+        check_level(level, parameters, "renew")
+
+
+def check_move(move: Move, sources: int, slots: int, verb: str) -> None:
+    """Refuse a move between other ciphertexts."""
+    if (move.sources, move.slots) != (sources, slots):
+        raise PlanError(
+            f"{verb} has {sources} ciphertexts of {slots} slots, the move is for "
+            f"{move.sources} of {move.slots}"
+        )
