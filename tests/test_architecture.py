@@ -209,7 +209,6 @@ def test_the_server_reaches_nothing_that_holds_a_secret_key():
         "protocol.keyfile",
         "protocol.result",
         "backends.base",
-        "backends.seal.client",
     }
     assert not {name for name in names if room_of(name) in {"backends", "modeling", "pipelines"}}
 

@@ -5,8 +5,7 @@ import pytest
 
 from thex_hf.backends.base import KeyRequest
 from thex_hf.backends.clear.backend import BACKEND, ClearBackend
-from thex_hf.backends.clear.handles import ClearHandle
-from thex_hf.backends.clear.wire import UnprotectedFormat
+from thex_hf.backends.clear.handles import ClearHandle, UnprotectedFormat
 from thex_hf.backends.numerics.ntt import primes_of
 from thex_hf.ckks.engine import ClientEngine, ServerEngine, Vector
 from thex_hf.ckks.parameters import Parameters

@@ -12,8 +12,7 @@ from thex_hf.backends.base import EvaluationKeys, KeyLevels, KeyRequest, SecretK
 from thex_hf.backends.numerics.ntt import primes_of
 from thex_hf.backends.seal import context as seal_context
 from thex_hf.backends.seal import serialisation as seal_io
-from thex_hf.backends.seal.backend import SealBackend
-from thex_hf.backends.seal.client import SealClient
+from thex_hf.backends.seal.backend import SealBackend, SealClient
 from thex_hf.backends.seal.serialisation import check_frame
 from thex_hf.backends.seal.server import SealServer
 from thex_hf.ckks.parameters import Parameters

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from polynomial_runs import real_halves
 
-from thex_hf.backends.numerics.doubles import Complex, Double
-from thex_hf.backends.numerics.embedding import coefficients_of
+from thex_hf.backends.numerics.embedding import Complex, Double, coefficients_of
 from thex_hf.protocol.client import ClientRun
 from thex_hf.protocol.messages import Message
 from thex_hf.protocol.server import ServerRun

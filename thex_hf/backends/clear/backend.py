@@ -8,16 +8,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from thex_hf.backends.base import EvaluationKeys, KeyRequest, SecretKeys
-from thex_hf.backends.clear.handles import Modulus
-from thex_hf.backends.clear.server import ClearServer
-from thex_hf.backends.clear.wire import (
+from thex_hf.backends.clear.handles import (
     CONJUGATION,
     PUBLIC,
     RELINEARISATION,
+    Modulus,
     UnprotectedFormat,
     key_tag,
     tag_of_keys,
 )
+from thex_hf.backends.clear.server import ClearServer
 from thex_hf.backends.numerics.noise import NoiseModel
 from thex_hf.ckks import rules
 from thex_hf.ckks.engine import AnyVector, ClientEngine, ComplexVector, ServerEngine, Vector

@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from thex_hf.backends.clear.handles import ClearHandle, ClearPlaintext, Modulus
-from thex_hf.backends.clear.wire import UnprotectedFormat
-from thex_hf.backends.numerics.doubles import exact_sum
+from thex_hf.backends.clear.handles import ClearHandle, ClearPlaintext, Modulus, UnprotectedFormat
+from thex_hf.backends.numerics.embedding import exact_sum
 from thex_hf.backends.numerics.noise import NoiseModel
 from thex_hf.ckks import rules
 from thex_hf.ckks.engine import AnyVector

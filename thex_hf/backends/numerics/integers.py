@@ -12,8 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from thex_hf.backends.numerics.doubles import Complex, Double, Reals
-from thex_hf.backends.numerics.embedding import slots_of
+from thex_hf.backends.numerics.embedding import Complex, Double, Reals, slots_of
 from thex_hf.backends.numerics.modular import Words, residues
 from thex_hf.backends.numerics.ntt import differences, products, sums
 
