@@ -4,10 +4,10 @@ import numpy as np
 from exact_engine import ExactEngine
 
 from thex_hf.circuits.client_aided.circuit import client_aided_encoder
-from thex_hf.circuits.client_aided.folding import fold
 from thex_hf.circuits.client_aided.planner import make_plan
+from thex_hf.circuits.client_aided.projections import fold
 from thex_hf.circuits.context import Context
-from thex_hf.circuits.ranges import RangeBits
+from thex_hf.circuits.masks import RangeBits
 from thex_hf.ckks.plaintext_cache import PlaintextCache
 from thex_hf.protocol.client import answer_part
 

@@ -7,10 +7,10 @@ from reference import polynomial_logits, random_polynomial_weights
 from thex_hf.backends.registry import get_backend
 from thex_hf.circuits.dispatch import plan_for
 from thex_hf.circuits.flood import Flood
+from thex_hf.circuits.masks import RangeBits
 from thex_hf.circuits.polynomial.folding import fold_polynomial
 from thex_hf.circuits.protocols import PlanOptions
-from thex_hf.circuits.ranges import RangeBits
-from thex_hf.circuits.schedule import Schedule
+from thex_hf.circuits.shape import Schedule
 from thex_hf.circuits.single.planner import single_circuit
 from thex_hf.ckks.plaintext_cache import PlaintextCache
 from thex_hf.protocol.keys import key_request

@@ -182,7 +182,6 @@ ROOMS = {
         "backends.registry",
         "bounds",
         "bundled",
-        "circuits.client_aided.schedule",
         "circuits.dispatch",
         "circuits.plan",
         "circuits.protocols",

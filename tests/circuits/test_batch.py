@@ -7,8 +7,7 @@ from thex_hf.backends.base import KeyRequest
 from thex_hf.backends.clear.backend import ClearBackend
 from thex_hf.backends.registry import get_backend
 from thex_hf.backends.seal.backend import SealBackend
-from thex_hf.circuits.batched.attention import baby_steps
-from thex_hf.circuits.batched.folding import fold_batch
+from thex_hf.circuits.batched.circuit import baby_steps
 from thex_hf.circuits.batched.layout import BatchLayout
 from thex_hf.circuits.batched.planner import (
     batch_bits,
@@ -16,12 +15,13 @@ from thex_hf.circuits.batched.planner import (
     batching_is_faster,
     make_batch_plan,
 )
-from thex_hf.circuits.batched.refresh_schedule import BatchedRefreshSchedule
 from thex_hf.circuits.dispatch import batch_plan_for, plan_for
 from thex_hf.circuits.flood import Flood
+from thex_hf.circuits.masks import RangeBits
 from thex_hf.circuits.planning import shape_of
+from thex_hf.circuits.polynomial.folding import fold_batch
+from thex_hf.circuits.polynomial.refresh_schedule import BatchedRefreshSchedule
 from thex_hf.circuits.protocols import PlanOptions
-from thex_hf.circuits.ranges import RangeBits
 from thex_hf.ckks.parameters import Parameters
 from thex_hf.ckks.plaintext_cache import PlaintextCache
 from thex_hf.errors import InputError, OptionError, PlanError

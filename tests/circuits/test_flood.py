@@ -15,8 +15,8 @@ from thex_hf.circuits.batched.layout import BatchLayout
 from thex_hf.circuits.dispatch import batch_plan_for, plan_for
 from thex_hf.circuits.flood import DEVIATIONS, LOGIT_BITS, NO_FLOOD, Flood, waste_bits
 from thex_hf.circuits.planning import shape_of
+from thex_hf.circuits.polynomial.refresh_schedule import SingleRefreshSchedule
 from thex_hf.circuits.protocols import PlanOptions
-from thex_hf.circuits.single.refresh_schedule import SingleRefreshSchedule
 from thex_hf.ckks.packing.layout import Geometry, Layout
 from thex_hf.ckks.parameters import Parameters
 from thex_hf.protocol.client import ClientRun

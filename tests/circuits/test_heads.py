@@ -8,11 +8,11 @@ from exact_engine import MASK_ROUNDING, ExactEngine
 from reference import clear_logits, random_polynomial_weights, random_weights
 
 from thex_hf.circuits.flood import NO_FLOOD
+from thex_hf.circuits.masks import RangeBits
 from thex_hf.circuits.planning import shape_of
 from thex_hf.circuits.polynomial.folding import fold_polynomial
-from thex_hf.circuits.ranges import RangeBits
+from thex_hf.circuits.polynomial.refresh_schedule import SingleRefreshSchedule
 from thex_hf.circuits.single.planner import single_circuit
-from thex_hf.circuits.single.refresh_schedule import SingleRefreshSchedule
 from thex_hf.ckks.plaintext_cache import PlaintextCache
 
 HEADS = ("tokens", "mean")

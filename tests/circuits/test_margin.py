@@ -8,10 +8,9 @@ from reference import polynomial_logits, random_polynomial_weights
 
 from thex_hf.backends.registry import get_backend
 from thex_hf.circuits.dispatch import batch_plan_for, plan_for
-from thex_hf.circuits.flood import FLOOD_BITS, STRONG_BITS
+from thex_hf.circuits.flood import FLOOD_BITS, STRONG_BITS, sensitivity
 from thex_hf.circuits.plan_reading import read_plan
 from thex_hf.circuits.polynomial.folding import fold_polynomial
-from thex_hf.circuits.polynomial.margin import sensitivity
 from thex_hf.circuits.protocols import FLOODS, PlanOptions
 from thex_hf.errors import OptionError, PlanError
 from thex_hf.protocol.client import ClientRun

@@ -13,12 +13,12 @@ from reference import random_polynomial_weights
 from thex_hf.backends.base import KeyRequest
 from thex_hf.backends.seal.backend import SealBackend
 from thex_hf.circuits.flood import NO_FLOOD
+from thex_hf.circuits.masks import RangeBits
 from thex_hf.circuits.parallel import SEQUENTIAL, ForkedRunner, runner_for
 from thex_hf.circuits.planning import count_operations, shape_of
 from thex_hf.circuits.polynomial.folding import fold_polynomial
-from thex_hf.circuits.ranges import RangeBits
+from thex_hf.circuits.polynomial.refresh_schedule import SingleRefreshSchedule
 from thex_hf.circuits.single.planner import few_baby_steps, single_circuit
-from thex_hf.circuits.single.refresh_schedule import SingleRefreshSchedule
 from thex_hf.ckks.counting import CountingEngine, SymbolicCiphertext
 from thex_hf.ckks.parameters import Parameters
 from thex_hf.ckks.plaintext_cache import PlaintextCache

@@ -4,9 +4,9 @@ import json
 import pytest
 from reference import random_weights
 
-from thex_hf.circuits.client_aided.folding import fold
 from thex_hf.circuits.client_aided.planner import choose_parameters, make_plan, range_bits
-from thex_hf.circuits.ranges import RangeBits
+from thex_hf.circuits.client_aided.projections import fold
+from thex_hf.circuits.masks import RangeBits
 from thex_hf.circuits.shape import bucket
 from thex_hf.ckks.parameters import Parameters
 from thex_hf.errors import PlanError, SecurityError

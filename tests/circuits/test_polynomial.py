@@ -5,7 +5,7 @@ from polynomial_runs import CASES, run_exactly
 from reference import random_polynomial_weights
 
 from thex_hf.circuits.planning import shape_of
-from thex_hf.circuits.single.refresh_schedule import SingleRefreshSchedule
+from thex_hf.circuits.polynomial.refresh_schedule import SingleRefreshSchedule
 
 
 @pytest.mark.parametrize("rests", [0, 1, 2, 99])

@@ -10,13 +10,12 @@ from reference import random_polynomial_weights, random_weights
 
 from thex_hf.circuits.dispatch import batch_plan_for, plan_for
 from thex_hf.circuits.flood import NO_FLOOD
-from thex_hf.circuits.masks import SPARE_BITS
+from thex_hf.circuits.masks import SPARE_BITS, RangeBits
 from thex_hf.circuits.planning import shape_of
 from thex_hf.circuits.polynomial.folding import fold_polynomial
+from thex_hf.circuits.polynomial.refresh_schedule import SingleRefreshSchedule
 from thex_hf.circuits.protocols import PlanOptions
-from thex_hf.circuits.ranges import RangeBits
 from thex_hf.circuits.single.planner import make_polynomial_plan, single_circuit
-from thex_hf.circuits.single.refresh_schedule import SingleRefreshSchedule
 from thex_hf.ckks.plaintext_cache import PlaintextCache
 from thex_hf.errors import PlanError
 from thex_hf.protocol.client import ClientRun

@@ -11,9 +11,8 @@ import numpy as np
 
 from thex_hf.circuits.affine import Affine
 from thex_hf.circuits.flood import NO_FLOOD, Answer, Flood
-from thex_hf.circuits.masks import Mask, draw
+from thex_hf.circuits.masks import Mask, RangeBits, draw
 from thex_hf.circuits.parallel import SEQUENTIAL, ParallelRunner, Task
-from thex_hf.circuits.ranges import RangeBits
 from thex_hf.circuits.shape import Shape
 from thex_hf.ckks.counting import CountingEngine
 from thex_hf.ckks.engine import AnyVector, Handle, ServerEngine, Vector

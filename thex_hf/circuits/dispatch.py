@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from thex_hf.circuits.batched.folding import BatchLayers, fold_batch
 from thex_hf.circuits.batched.planner import (
     batch_bits,
     batched_circuit,
@@ -14,22 +13,24 @@ from thex_hf.circuits.batched.planner import (
     is_batch,
     make_batch_plan,
 )
-from thex_hf.circuits.batched.refresh_schedule import BatchedRefreshSchedule
-from thex_hf.circuits.client_aided.folding import FoldedLayer, fold
 from thex_hf.circuits.client_aided.planner import client_aided_circuit, make_plan, range_bits
+from thex_hf.circuits.client_aided.projections import FoldedLayer, fold
 from thex_hf.circuits.context import Circuit
 from thex_hf.circuits.flood import Flood
 from thex_hf.circuits.parallel import SEQUENTIAL, ParallelRunner
 from thex_hf.circuits.plan import Plan
-from thex_hf.circuits.polynomial.folding import fold_polynomial
+from thex_hf.circuits.polynomial.folding import BatchLayers, fold_batch, fold_polynomial
 from thex_hf.circuits.polynomial.maps import PolynomialLayers
 from thex_hf.circuits.polynomial.planning import stream_bits
+from thex_hf.circuits.polynomial.refresh_schedule import (
+    BatchedRefreshSchedule,
+    SingleRefreshSchedule,
+)
 from thex_hf.circuits.protocols import FORMS, PROTOCOL_FACTS, RINGS, PlanOptions
 from thex_hf.circuits.single.planner import (
     make_polynomial_plan,
     single_circuit,
 )
-from thex_hf.circuits.single.refresh_schedule import SingleRefreshSchedule
 from thex_hf.errors import PlanError
 from thex_hf.weights import EncoderWeights
 

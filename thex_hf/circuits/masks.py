@@ -1,8 +1,8 @@
-"""Additive masks for ``refresh`` parts, drawn from the operating system's randomness.
+"""How many bits hold the values that a calibration has seen, and additive masks over such values.
 
-Those of ``renew`` parts are the engine's own (:meth:`ServerEngine.blind`): uniform modulo the
-whole modulus. Those here are for ``client-aided``, whose client sees numbers of the same text
-without a mask anyway.
+Masks are for ``refresh`` parts, drawn from the operating system's randomness. Those of ``renew``
+parts are the engine's own (:meth:`ServerEngine.blind`): uniform modulo the whole modulus. Those
+here are for ``client-aided``, whose client sees numbers of the same text without a mask anyway.
 
 A value ``|v| <= 2**value_bits`` is sent as ``v + coarse + fine``. ``coarse`` is uniform on
 ``[-2**c, 2**c)``, ``c = value_bits + HIDING_BITS``: shifting it by ``v`` changes its
@@ -14,11 +14,13 @@ each slot, and every slot of the ciphertext is masked, also those that hold noth
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 
 import numpy as np
 
+from thex_hf.bounds import SAFETY
 from thex_hf.ckks.engine import Vector
 from thex_hf.ckks.packing.layout import Layout
 from thex_hf.ckks.parameters import Parameters
@@ -30,6 +32,22 @@ SPARE_BITS = 32
 """So much the first prime exceeds what the client refreshes: see ``Plan.wrap_probability``."""
 
 FLOAT_BITS = 53
+UNCALIBRATED = 64.0
+"""The largest value that is assumed where none was measured."""
+
+
+@dataclass(frozen=True)
+class RangeBits:
+    """For each layer, ``b`` such that values stay within ``2**b``."""
+
+    value: tuple[int, ...]  # value projection, masked
+    stream: tuple[int, ...]  # stream that enters the layer, masked (not entry 0)
+    shown: tuple[int, ...] = ()  # scores and FFN pre-activations, sent at level 0
+
+
+def bits_of(largest: float) -> int:
+    """Bits that hold twice the largest value seen."""
+    return max(0, math.ceil(math.log2(max(largest, 1e-9) * SAFETY)))
 
 
 def uniform(size: int, bound: float) -> Vector:

@@ -16,10 +16,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
-from thex_hf.circuits.masks import HIDING_BITS
-from thex_hf.circuits.ranges import RangeBits
-from thex_hf.circuits.schedule import Schedule
-from thex_hf.circuits.shape import Shape
+from thex_hf.circuits.masks import HIDING_BITS, RangeBits
+from thex_hf.circuits.shape import Schedule, Shape
 from thex_hf.ckks.counting import CountingEngine, Section
 from thex_hf.ckks.parameters import Parameters
 

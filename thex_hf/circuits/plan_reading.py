@@ -1,38 +1,159 @@
 """A plan from its JSON: how a client gets a plan without the weights.
 
-The shared part of a plan decides all that a client does. What comes here came over a network: every
-value is bounded before it is used, what follows from others is made again and compared, and the id
-is computed again. A plan is refused in milliseconds, before anything large is made of it.
+The shared part of a plan decides all that a client does, and what comes here came over a network.
+First it is read as typed records (:class:`PlanFields` and those in it), where every value is of
+its kind and bounded; fields that are for people are not read. Then what follows from others is
+made again and compared, and the id is computed again. A plan is refused in milliseconds, before
+anything large is made of it.
 """
 
 from __future__ import annotations
 
+import re
+import reprlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any, TypeAlias, TypeVar
 
-from msgspec import to_builtins
+from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert, to_builtins
 from msgspec.structs import astuple
 
+from thex_hf._choices import POWERS
 from thex_hf.circuits.batched.planner import PACKING, choose_for_batch, is_batch
-from thex_hf.circuits.batched.refresh_schedule import BatchedRefreshSchedule
+from thex_hf.circuits.client_aided.circuit import make_schedule
 from thex_hf.circuits.client_aided.planner import choose_parameters
-from thex_hf.circuits.client_aided.schedule import make_schedule
 from thex_hf.circuits.dispatch import FORMS
 from thex_hf.circuits.flood import FLOOD_BITS, waste_bits
+from thex_hf.circuits.masks import RangeBits
 from thex_hf.circuits.plan import FORMAT, KeyNeeds, Plan
-from thex_hf.circuits.plan_fields import OPTIONS, PlanFields, fields_of, shown
 from thex_hf.circuits.polynomial.planning import EXIT_LEVEL
-from thex_hf.circuits.protocols import PROTOCOL_FACTS
-from thex_hf.circuits.ranges import RangeBits
-from thex_hf.circuits.schedule import AnyLayout, Packing, Schedule
-from thex_hf.circuits.shape import Shape
+from thex_hf.circuits.polynomial.refresh_schedule import (
+    BatchedRefreshSchedule,
+    SingleRefreshSchedule,
+)
+from thex_hf.circuits.protocols import CIRCUITS, PROTOCOL_FACTS, RINGS, SOFTMAX
+from thex_hf.circuits.shape import BUCKETS, AnyLayout, Packing, Schedule, Shape
 from thex_hf.circuits.single.planner import choose, few_baby_steps, roomy
-from thex_hf.circuits.single.refresh_schedule import SingleRefreshSchedule
 from thex_hf.ckks.packing.layout import Geometry
 from thex_hf.ckks.parameters import Parameters
 from thex_hf.errors import PlanError, SecurityError, WireError
+from thex_hf.weights import HEADS
+
+T = TypeVar("T")
+_STEPS = re.compile(r"\.(\w+)|\[(\d+)\]")
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = 80
+Bits: TypeAlias = Annotated[int, Meta(ge=1, le=60)]
+NoiseBits: TypeAlias = Annotated[int, Meta(ge=0, le=60)]
+Level: TypeAlias = Annotated[int, Meta(ge=0, le=63)]
+Step: TypeAlias = Annotated[int, Meta(ge=1, lt=max(RINGS) // 2)]
+Stage: TypeAlias = Annotated[int, Meta(ge=0, lt=128)]
+
+OFFERED: dict[str, tuple[Any, ...]] = {
+    "protocol": CIRCUITS,
+    "tokens": BUCKETS,
+    "tile": tuple(2**power for power in range(1, 8)),
+    "ring_degree": RINGS,
+    "head": HEADS,
+    "softmax": SOFTMAX,
+    "power": POWERS,
+}
+"""Fields that are one of a few values."""
+
+
+class KeyFields(Struct, frozen=True, forbid_unknown_fields=True):
+    """The evaluation keys that a plan needs."""
+
+    rotations: Annotated[tuple[tuple[Step, Level], ...], Meta(max_length=64)]
+    relinearisation: Level | None
+    conjugation: Level | None
+    public: bool
+
+
+class PlanFields(Struct, frozen=True):
+    """What plans of every protocol have. Larger models would take a client's memory."""
+
+    id: str
+    protocol: str
+    model: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+    tokens: int
+    tile: int
+    layers: Annotated[int, Meta(ge=1, le=64)]
+    hidden: Annotated[int, Meta(ge=1, le=8192)]
+    heads: Annotated[int, Meta(ge=1, le=256)]
+    intermediate: Annotated[int, Meta(ge=1, le=65536)]
+    labels: Annotated[int, Meta(ge=1, le=8192)]
+    ring_degree: int
+    prime_bits: Annotated[tuple[Bits, ...], Meta(min_length=1, max_length=64)]
+    special_bits: Bits
+    scale_bits: Bits
+    keys: KeyFields
+    head: str = "cls"
+
+
+class AidedOptions(Struct, frozen=True):
+    """Options of ``client-aided``."""
+
+    softmax: str
+
+
+class PolynomialOptions(Struct, frozen=True):
+    """Options of the other protocols; the last two are those of a batch."""
+
+    power: int
+    rests: Annotated[list[Stage], Meta(max_length=127)]
+    exit_level: Level
+    stream_bits: Annotated[list[NoiseBits], Meta(max_length=127)]
+    flood_bits: NoiseBits
+    waste_bits: NoiseBits
+    margin_bits: NoiseBits
+    packing: Annotated[str, Meta(max_length=128)] | UnsetType = UNSET
+    sentences: int | UnsetType = UNSET
+
+
+OPTIONS: dict[str, type[Struct]] = {"the-x": AidedOptions, "polynomial": PolynomialOptions}
+"""By form of the model."""
+
+
+def fields_of(data: Mapping[str, Any], kind: type[T]) -> T:
+    """The fields of a plan's JSON that ``kind`` names.
+
+    Raises:
+        PlanError: one is missing, of another type, out of its bounds, or not on offer.
+    """
+    try:
+        fields = convert(data, kind)
+    except ValidationError as error:
+        raise PlanError(_explained(str(error), data)) from None
+    for name, offered in OFFERED.items():
+        value = getattr(fields, name, offered[0])
+        if value not in offered:
+            raise PlanError(f"{name} should be one of {offered}, got {shown(value)}")
+    return fields
+
+
+def shown(value: Any) -> str:
+    """What came, for a message: escaped, and not longer than that deserves."""
+    return _SHORT.repr(value)
+
+
+def _explained(said: str, data: Any) -> str:
+    """A refusal of msgspec's, with the value that it is about."""
+    expected, at, place = said.rpartition(" - at `$")
+    if not at:
+        expected, place = said, ""
+    for name, index in _STEPS.findall(place):
+        data = data[name or int(index)]
+    expected = expected.partition(", got ")[0]
+    if len(expected) > 120 or not expected.isprintable():  # it may quote the name of a field
+        expected = shown(expected)
+    where = place.strip(".`") or "its top"
+    return (
+        f"{expected} at {where}, got {shown(data)}; run the same version of the package on both "
+        f"sides"
+    )
+
 
 SIZES = ("tokens", "layers", "hidden", "heads", "intermediate", "labels", "head")
 

@@ -9,8 +9,7 @@ import numpy as np
 from thex_hf.circuits.context import Circuit
 from thex_hf.circuits.masks import Mask
 from thex_hf.circuits.plan import Plan
-from thex_hf.circuits.schedule import Schedule
-from thex_hf.circuits.shape import Shape
+from thex_hf.circuits.shape import Schedule, Shape
 from thex_hf.ckks.counting import CountingEngine, SymbolicCiphertext
 from thex_hf.ckks.engine import AnyVector, Plaintext, ServerEngine
 from thex_hf.ckks.packing.layout import Geometry, Layout

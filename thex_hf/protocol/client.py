@@ -16,7 +16,7 @@ from thex_hf.approximations.softmax import cubed_relu, estimate, exact, load_rec
 from thex_hf.bounds import check_shown, within
 from thex_hf.circuits.batched.layout import BatchLayout
 from thex_hf.circuits.plan import Plan
-from thex_hf.circuits.schedule import ANSWER_LEVEL, Part
+from thex_hf.circuits.shape import ANSWER_LEVEL, Part
 from thex_hf.ckks.engine import AnyVector, ClientEngine, Vector
 from thex_hf.ckks.packing.layout import Layout
 from thex_hf.errors import InputError, WireError

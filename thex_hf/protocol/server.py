@@ -12,7 +12,7 @@ from thex_hf.circuits.context import CircuitSteps, Handles
 from thex_hf.circuits.dispatch import Folded, circuit_for, fold_weights
 from thex_hf.circuits.parallel import SEQUENTIAL, ParallelRunner
 from thex_hf.circuits.plan import Plan
-from thex_hf.circuits.schedule import Packing
+from thex_hf.circuits.shape import Packing
 from thex_hf.ckks.engine import ServerEngine
 from thex_hf.ckks.plaintext_cache import PlaintextCache
 from thex_hf.errors import PlanMismatch, WireError

@@ -8,11 +8,11 @@ from functools import cached_property
 import numpy as np
 
 from thex_hf.circuits.affine import Affine
-from thex_hf.circuits.batched.folding import both
-from thex_hf.circuits.batched.refresh_schedule import BatchedRefreshSchedule
 from thex_hf.circuits.context import CircuitRun, Handles
 from thex_hf.circuits.flood import NO_FLOOD, Flood
-from thex_hf.circuits.ranges import RangeBits
+from thex_hf.circuits.masks import RangeBits
+from thex_hf.circuits.polynomial.folding import both
+from thex_hf.circuits.polynomial.refresh_schedule import BatchedRefreshSchedule
 from thex_hf.ckks.engine import AnyVector, ComplexVector, Handle, ServerEngine
 
 

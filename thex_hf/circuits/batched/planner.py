@@ -9,15 +9,13 @@ import numpy as np
 
 from thex_hf.circuits.batched.circuit import batched_encoder
 from thex_hf.circuits.batched.context import BatchContext
-from thex_hf.circuits.batched.folding import BatchLayers, fold_batch
-from thex_hf.circuits.batched.refresh_schedule import BatchedRefreshSchedule
 from thex_hf.circuits.context import Circuit, CircuitSteps, Handles
-from thex_hf.circuits.flood import NO_FLOOD, Flood
+from thex_hf.circuits.flood import NO_FLOOD, Flood, flood_options
+from thex_hf.circuits.masks import RangeBits, bits_of
 from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.planning import shape_of
-from thex_hf.circuits.polynomial.folding import fold_polynomial
+from thex_hf.circuits.polynomial.folding import BatchLayers, fold_batch, fold_polynomial
 from thex_hf.circuits.polynomial.maps import terms_of
-from thex_hf.circuits.polynomial.margin import flood_options
 from thex_hf.circuits.polynomial.planning import (
     EXIT_LEVEL,
     Planner,
@@ -27,8 +25,8 @@ from thex_hf.circuits.polynomial.planning import (
     operation_seconds,
     stream_bits,
 )
+from thex_hf.circuits.polynomial.refresh_schedule import BatchedRefreshSchedule
 from thex_hf.circuits.protocols import PlanOptions
-from thex_hf.circuits.ranges import RangeBits, bits_of
 from thex_hf.circuits.single.planner import expected_seconds
 from thex_hf.ckks.engine import ServerEngine
 from thex_hf.ckks.parameters import Parameters

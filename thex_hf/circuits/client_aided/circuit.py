@@ -1,15 +1,85 @@
-"""The server's circuit of the THE-X form: a generator that yields what goes to the client."""
+"""The circuit of the THE-X form.
+
+:func:`make_schedule` says what each layer sends to the client, :func:`client_aided_encoder` is the
+server's side: a generator that yields it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Generator
 
 from thex_hf.circuits.client_aided import attention, projections
-from thex_hf.circuits.client_aided.folding import FoldedLayer
-from thex_hf.circuits.client_aided.reciprocal import normalise
-from thex_hf.circuits.client_aided.schedule import ON_SERVER, stream_packings
+from thex_hf.circuits.client_aided.projections import FoldedLayer
 from thex_hf.circuits.context import CircuitSteps, Context, Handles, Reply
+from thex_hf.circuits.shape import Packing, Part, RoundTrip, Schedule, Shape
 from thex_hf.ckks.packing.matmul import fill_groups
+
+STREAM_LEVEL = 2  # projections, scores
+ATTENTION_LEVEL = 3  # context, output projection, FFN in
+FFN_LEVEL = 2  # FFN out, and one level for the mask of the answer
+TOKENS_LEVEL = 1  # FFN out where it is the answer of every token, which needs no such mask
+RECIPROCAL_LEVEL = 1  # the network's second layer; its third is one level above the context
+ON_SERVER = "estimate-on-server"
+
+
+def stream_packings(shape: Shape, layer: int) -> tuple[Packing, ...]:
+    """How layer ``layer`` wants the residual stream: queries and keys, or [CLS] and keys."""
+    second = "row" if shape.cls_only(layer) else "skew-"
+    return ((shape.stream("dup"), STREAM_LEVEL), (shape.stream(second), STREAM_LEVEL))
+
+
+def make_schedule(shape: Shape, softmax: str = "estimate") -> Schedule:
+    """The schedule of the ``client-aided`` protocol (THE-X, section 3.2 and algorithm 2).
+
+    With ``estimate-on-server`` the client does nothing but ReLU, as published: the server
+    adds up the numerators and runs the reciprocal network, at two more round trips for each layer
+    and one more level. Otherwise the client, who sees the scores anyway and has the
+    network too (it is public), finishes the softmax in the same round trip.
+
+    With the heads ``mean`` and ``tokens`` the last layer is like the others and the answer
+    holds the logits of every token, padding included; the client takes what it needs.
+    """
+    round_trips: list[RoundTrip] = []
+    for layer in range(shape.layers):
+        last = shape.cls_only(layer)
+        if layer:
+            part = Part("refresh", shape.stream("solo"), 1, stream_packings(shape, layer))
+            round_trips.append(RoundTrip(f"layer {layer} stream", (part,)))
+        round_trips.append(_attention(shape, layer, last, softmax))
+        if softmax == ON_SERVER:
+            round_trips += _reciprocal(shape, layer, last)
+        hidden = shape.ffn(last=last)
+        ends = layer == shape.layers - 1 and not last
+        ffn = Part("relu", hidden, 0, ((hidden, TOKENS_LEVEL if ends else FFN_LEVEL),))
+        round_trips.append(RoundTrip(f"layer {layer} ffn", (ffn,)))
+    answer = shape.logits if shape.head == "cls" else shape.token_logits("solo")
+    return Schedule(stream_packings(shape, 0), tuple(round_trips), answer)
+
+
+def _attention(shape: Shape, layer: int, last: bool, softmax: str) -> RoundTrip:
+    scores = shape.attention("row" if last else "minus")
+    weights = shape.attention("row" if last else "plus")
+    values = shape.stream("dup" if last else "skew+")
+    op, level = "softmax", ATTENTION_LEVEL
+    if softmax == ON_SERVER:
+        op, level = "rectify", ATTENTION_LEVEL + 1
+    hidden = shape.stream("back" if last else "solo")
+    return RoundTrip(
+        f"layer {layer} attention",
+        (
+            Part(op, scores, 0, ((weights, level),)),
+            Part("refresh", hidden, 1, ((values, level),)),
+        ),
+    )
+
+
+def _reciprocal(shape: Shape, layer: int, last: bool) -> list[RoundTrip]:
+    units = shape.reciprocal(last=last)
+    levels = (RECIPROCAL_LEVEL, ATTENTION_LEVEL + 1)
+    return [
+        RoundTrip(f"layer {layer} reciprocal {i}", (Part("relu", units, 0, ((units, level),)),))
+        for i, level in enumerate(levels, start=1)
+    ]
 
 
 def client_aided_encoder(
@@ -17,7 +87,7 @@ def client_aided_encoder(
 ) -> CircuitSteps:
     """Run the encoder on an encrypted request.
 
-    Yields the handles of each round trip of :func:`.schedule.make_schedule`, in order, and is sent
+    Yields the handles of each round trip of :func:`make_schedule`, in order, and is sent
     the client's replies. Returns the logits. Levels: see the schedule.
     """
     stream, second = request
@@ -77,7 +147,7 @@ def _every_token(
     weights, value = reply[0][0], run.unmask(reply[1][0], mask, run.shape.stream("skew+"))
     context = attention.context(run, weights, value)
     if run.softmax == ON_SERVER:
-        context = yield from normalise(run, weights, context, last=False)
+        context = yield from attention.normalise(run, weights, context, last=False)
     middle = projections.attended(run, index, layer, context, stream, "solo")
     filled = _filled(run, middle)
     reply = yield [projections.ffn_in(run, index, layer, filled, last=False)]
@@ -106,7 +176,7 @@ def last_layer(
     weights, value = reply[0][0], run.unmask(reply[1][0], mask, run.shape.stream("dup"))
     context = attention.cls_context(run, weights, value)
     if run.softmax == ON_SERVER:
-        context = yield from normalise(run, weights, context, last=True)
+        context = yield from attention.normalise(run, weights, context, last=True)
     middle = projections.attended(run, index, layer, context, cls, "edge")
     row = _filled(run, middle)
     reply = yield [projections.ffn_in(run, index, layer, row, last=True)]

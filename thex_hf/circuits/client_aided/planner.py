@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from thex_hf.circuits.client_aided.circuit import client_aided_encoder
-from thex_hf.circuits.client_aided.folding import FoldedLayer, fold, smallest_scale
-from thex_hf.circuits.client_aided.schedule import make_schedule
+from thex_hf.circuits.client_aided.circuit import client_aided_encoder, make_schedule
+from thex_hf.circuits.client_aided.projections import FoldedLayer, fold, smallest_scale
 from thex_hf.circuits.context import Circuit, CircuitSteps, Context, Handles
-from thex_hf.circuits.masks import Mask, check_room, draw
+from thex_hf.circuits.masks import UNCALIBRATED, Mask, RangeBits, bits_of, check_room, draw
 from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.planning import count_operations, no_mask, shape_of
 from thex_hf.circuits.protocols import RINGS
-from thex_hf.circuits.ranges import UNCALIBRATED, RangeBits, bits_of
 from thex_hf.circuits.shape import Shape
 from thex_hf.ckks.engine import ServerEngine
 from thex_hf.ckks.packing.layout import Layout

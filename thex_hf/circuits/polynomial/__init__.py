@@ -2,6 +2,5 @@
 
 ``folding`` turns weights into as few plaintext maps as there can be, ``powers`` raises real and
 imaginary parts to a power apart, ``refresh_schedule`` says after which stages the client refreshes
-the state, ``planning`` chooses that and the parameters, ``margin`` estimates by how much the flood
-exceeds the error of the answer.
+the state, ``planning`` chooses that and the parameters.
 """

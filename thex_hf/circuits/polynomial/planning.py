@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from thex_hf.circuits.context import Circuit
-from thex_hf.circuits.flood import LOGIT_BITS
-from thex_hf.circuits.masks import SPARE_BITS
+from thex_hf.circuits.flood import LOGIT_BITS, strong_enough, too_weak
+from thex_hf.circuits.masks import SPARE_BITS, UNCALIBRATED, RangeBits, bits_of
 from thex_hf.circuits.plan import KEY_SWITCHES, Plan
 from thex_hf.circuits.planning import count_operations
-from thex_hf.circuits.polynomial.margin import strong_enough, too_weak
 from thex_hf.circuits.polynomial.refresh_schedule import RefreshSchedule
 from thex_hf.circuits.protocols import PlanOptions
-from thex_hf.circuits.ranges import UNCALIBRATED, RangeBits, bits_of
 from thex_hf.ckks.parameters import MAX_MODULUS_BITS_128, Parameters
 from thex_hf.weights import EncoderWeights
 

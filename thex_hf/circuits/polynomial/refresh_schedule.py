@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from typing import Self
@@ -17,15 +17,19 @@ from typing import Self
 from thex_hf.circuits.batched.layout import BatchLayout
 from thex_hf.circuits.context import Handles, Reply
 from thex_hf.circuits.plan import Plan
+from thex_hf.circuits.polynomial.maps import LAST_SHRINK, ROW_SHRINK
 from thex_hf.circuits.polynomial.powers import POWER_LEVELS
-from thex_hf.circuits.schedule import Packing, Part, RoundTrip, Schedule
-from thex_hf.circuits.shape import Shape
+from thex_hf.circuits.shape import Packing, Part, RoundTrip, Schedule, Shape
 from thex_hf.ckks.engine import ServerEngine
 from thex_hf.ckks.packing.layout import Layout
 from thex_hf.errors import PlanError
 
 ATTENTION_LEVELS = 3  # projection, scores and context; and those of the power
 FFN_LEVELS = 3
+ROW_HEAD_LEVELS = 2  # for one text: the head is a form of one row
+BATCHED_HEAD_LEVELS = 3  # form, product, and the mask of the answer
+MASK_LEVELS = 1  # where every token is read, a mask takes the padded ones out
+MEAN_LEVEL, TOKENS_LEVEL = 2, 1  # of those masks: before the last matrix, and after it
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ class RefreshSchedule(ABC):
     @property
     @abstractmethod
     def averaging_masks(self) -> tuple[Packing, ...]:
-        """The encrypted ``mask / n``: see :class:`~thex_hf.circuits.schedule.Schedule`."""
+        """The encrypted ``mask / n``: see :class:`~thex_hf.circuits.shape.Schedule`."""
 
     @property
     @abstractmethod
@@ -139,6 +143,162 @@ class RefreshSchedule(ABC):
             self.averaging_masks,
             self.token_masks,
         )
+
+
+@dataclass(frozen=True)
+class SingleRefreshSchedule(RefreshSchedule):
+    """For one text: after each stage the state is the stream."""
+
+    @cached_property
+    def costs(self) -> tuple[int, ...]:
+        """Levels of each stage."""
+        attention = self.attention_levels
+        costs = [FFN_LEVELS if i % 2 else attention for i in range(self.cls_stage)]
+        if self.shape.head != "cls":
+            return (*costs[:-1], FFN_LEVELS + MASK_LEVELS)
+        return (*costs, attention - int(self.early_query), ROW_HEAD_LEVELS)
+
+    @property
+    def cls_stage(self) -> int:
+        """The first stage for the [CLS] row only; the number of stages if there is none."""
+        return 2 * (self.shape.layers - int(self.shape.head == "cls"))
+
+    @property
+    def early_query(self) -> bool:
+        """Whether the last layer's query is computed by the layer before it."""
+        before_last = self.cls_stage - 1
+        return self.shape.head == "cls" and self.shape.layers > 1 and before_last not in self.points
+
+    def packings(self, stage: int) -> tuple[Packing, ...]:
+        """How a fresh stream comes in at ``stage``."""
+        level, last = self.levels[stage], self.cls_stage
+        if stage > last:
+            return ((replace(self.shape.stream("row"), shrink=ROW_SHRINK), level),)
+        if stage == last:
+            kinds = (self.shape.stream("dup"), self.shape.stream("row"))
+            return tuple((replace(kind, shrink=LAST_SHRINK), level) for kind in kinds)
+        if stage % 2:
+            return ((self.shape.stream("dup"), level),)
+        return ((self.shape.stream("dup"), level), (self.shape.keys, level - 1))
+
+    @cached_property
+    def averaging_masks(self) -> tuple[Packing, ...]:
+        """The encrypted ``mask / n``: for layers of every token, and for [CLS] or the mean."""
+        power, last = POWER_LEVELS[self.power], self.cls_stage
+        full = [self.levels[stage] - 1 - power for stage in range(0, last, 2)]
+        skewed = [(self._mask("skew-"), max(full))] if full else []
+        if self.shape.head == "cls":
+            cls_level = self.levels[last] - power - int(not self.early_query)
+            return (*skewed, (self._mask("solo"), cls_level))
+        mean = [(self._mask("dup"), MEAN_LEVEL)] if self.shape.head == "mean" else []
+        return (*skewed, *mean)
+
+    @cached_property
+    def token_masks(self) -> tuple[Packing, ...]:
+        """The encrypted mask itself, which keeps logits of padding back."""
+        return ((self._mask("solo"), TOKENS_LEVEL),) if self.shape.head == "tokens" else ()
+
+    def _mask(self, kind: str) -> Layout:
+        """A mask's layout: every row holds it."""
+        return Layout(self.shape.geometry, kind, self.shape.tokens, self.shape.geometry.features)
+
+    def sends(self, stage: int) -> Layout:
+        """The stream as it leaves after ``stage``."""
+        last = self.cls_stage
+        if stage >= last:
+            return replace(self.shape.stream("edge"), shrink=ROW_SHRINK)
+        if stage % 2 == 0:
+            return self.shape.stream("dup")
+        return replace(self.shape.stream("solo"), shrink=LAST_SHRINK * (stage + 1 == last))
+
+    @property
+    def answer(self) -> Layout:
+        """How the logits leave."""
+        shape = self.shape
+        layouts = {"cls": shape.bar, "mean": shape.logits, "tokens": shape.token_logits("solo")}
+        return layouts[shape.head]
+
+
+@dataclass(frozen=True)
+class BatchedRefreshSchedule(RefreshSchedule):
+    """For many texts: after attention the *context* is refreshed, before the output projection.
+
+    The stream of before, still at a high level, waits at the server. Of the shape's geometry only
+    the number of slots counts.
+    """
+
+    @property
+    def texts(self) -> int:
+        """Texts in a request (B)."""
+        return self.shape.geometry.slots // self.shape.tokens
+
+    @property
+    def last(self) -> int:
+        """The attention of the last layer, which only [CLS] asks."""
+        return 2 * (self.shape.layers - 1)
+
+    @property
+    def broadcasts_cls(self) -> bool:
+        """Whether the server itself puts [CLS] in the place of every token."""
+        return self.last > 0 and self.last - 1 not in self.points
+
+    @cached_property
+    def costs(self) -> tuple[int, ...]:
+        """Levels of each stage."""
+        attention = self.attention_levels
+        costs = [FFN_LEVELS if i % 2 else attention for i in range(self.last)]
+        return (*costs, attention + int(self.broadcasts_cls), BATCHED_HEAD_LEVELS)
+
+    def start_level(self, stage: int, level: int, following: int) -> int:
+        """Of the stream, or after attention of the context.
+
+        A stream is also used by the stage that follows its attention.
+        """
+        if stage % 2:
+            return level
+        return max(level, following + int(stage == self.last and self.broadcasts_cls))
+
+    def stream(self, kind: str = "pairs") -> BatchLayout:
+        """Layout of the stream; ``kind`` is ``pairs`` or ``row``."""
+        shape = self.shape
+        return BatchLayout(shape.geometry.slots, kind, shape.tokens, shape.hidden)
+
+    @property
+    def context(self) -> BatchLayout:
+        """Layout of the context: heads side by side, each with an even number of features."""
+        shape = self.shape
+        features = shape.heads * (shape.head_size + shape.head_size % 2)
+        return BatchLayout(shape.geometry.slots, "pairs", shape.tokens, features)
+
+    def packings(self, stage: int) -> tuple[Packing, ...]:
+        """How what was encrypted afresh comes in at ``stage``."""
+        level = self.levels[stage]
+        if stage % 2:
+            return ((self.context, level),)
+        if stage == self.last and not self.broadcasts_cls:
+            return ((self.stream(), level), (self.stream("row"), level))
+        return ((self.stream(), level),)
+
+    def sends(self, stage: int) -> BatchLayout:
+        """Stream or context as it leaves after ``stage``."""
+        return self.stream() if stage % 2 else self.context
+
+    def weights_level(self, stage: int) -> int:
+        """Level of the attention weights of ``stage``."""
+        start = self.levels[stage] - int(stage == self.last and self.broadcasts_cls)
+        return start - 2 - POWER_LEVELS[self.power]
+
+    @property
+    def averaging_masks(self) -> tuple[Packing, ...]:
+        """The encrypted ``mask / n`` of every token."""
+        top = max(self.weights_level(stage) for stage in range(0, self.last + 1, 2)) + 2
+        return ((BatchLayout(self.shape.geometry.slots, "plain", self.shape.tokens, 1), top),)
+
+    @property
+    def answer(self) -> BatchLayout:
+        """How the logits leave."""
+        shape = self.shape
+        return BatchLayout(shape.geometry.slots, "answer", shape.tokens, shape.labels)
 
 
 def refresh(

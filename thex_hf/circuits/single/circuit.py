@@ -6,19 +6,17 @@ from collections.abc import Generator
 
 from thex_hf.circuits.context import CircuitSteps, Context, Handles, Reply
 from thex_hf.circuits.polynomial.maps import FeedForward, PolynomialLayers
-from thex_hf.circuits.polynomial.refresh_schedule import refresh
-from thex_hf.circuits.single.attention import attend, queries
-from thex_hf.circuits.single.attention_products import flat, split
-from thex_hf.circuits.single.cls_layer import (
+from thex_hf.circuits.polynomial.refresh_schedule import SingleRefreshSchedule, refresh
+from thex_hf.circuits.single.attention import attend, flat, queries, split
+from thex_hf.circuits.single.feed_forward import next_stream, skew, squares
+from thex_hf.circuits.single.last_layer import (
     attend_cls,
     cls_values,
+    head_logits,
     logits,
     next_query,
     next_query_kept,
 )
-from thex_hf.circuits.single.feed_forward import next_stream, skew, squares
-from thex_hf.circuits.single.refresh_schedule import SingleRefreshSchedule
-from thex_hf.circuits.single.token_head import head_logits
 from thex_hf.ckks.packing.matmul import fill_groups
 
 Streams = list[Handles]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from thex_hf.circuits.context import Circuit, CircuitSteps, Context, Handles
-from thex_hf.circuits.flood import NO_FLOOD, Flood
+from thex_hf.circuits.flood import NO_FLOOD, Flood, flood_options
+from thex_hf.circuits.masks import RangeBits
 from thex_hf.circuits.parallel import SEQUENTIAL, ParallelRunner
 from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.planning import shape_of
 from thex_hf.circuits.polynomial.folding import fold_polynomial
 from thex_hf.circuits.polynomial.maps import PolynomialLayers, terms_of
-from thex_hf.circuits.polynomial.margin import flood_options
 from thex_hf.circuits.polynomial.planning import (
     EXIT_LEVEL,
     Planner,
@@ -20,11 +20,10 @@ from thex_hf.circuits.polynomial.planning import (
     most_points,
     operation_seconds,
 )
+from thex_hf.circuits.polynomial.refresh_schedule import SingleRefreshSchedule
 from thex_hf.circuits.protocols import PlanOptions
-from thex_hf.circuits.ranges import RangeBits
 from thex_hf.circuits.shape import BUCKETS, Shape
 from thex_hf.circuits.single.circuit import single_encoder
-from thex_hf.circuits.single.refresh_schedule import SingleRefreshSchedule
 from thex_hf.ckks.engine import ServerEngine
 from thex_hf.ckks.parameters import Parameters
 from thex_hf.ckks.plaintext_cache import PlaintextCache

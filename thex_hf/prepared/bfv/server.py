@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from thex_hf.backends.numerics.modular import Words, products_are_exact
-from thex_hf.backends.numerics.ntt import sums
 from thex_hf.backends.seal.residues import CiphertextFormat
 from thex_hf.backends.seal.serialisation import from_bytes
 from thex_hf.errors import BackendUnavailable, PlanError
@@ -86,13 +85,6 @@ class BfvServer:
         """
         self._check(inputs, "linear")
         return linear(weights, inputs, self._seal.primes)
-
-    def add(self, one: Words, other: Words) -> Words:
-        """Sums, one by one, of ``(m, 2, L, N)`` words."""
-        out = np.empty_like(one)
-        for limb, prime in enumerate(self._seal.primes):
-            out[:, :, limb] = sums(one[:, :, limb], other[:, :, limb], prime)
-        return out
 
     def cross(self, plain: Words, inputs: Words) -> Words:
         """For each of B instances, the matrix product of its plain and its encrypted numbers.

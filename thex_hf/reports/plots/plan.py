@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from thex_hf.circuits.plan import Plan
-from thex_hf.circuits.schedule import RoundTrip
+from thex_hf.circuits.shape import RoundTrip
 from thex_hf.reports.plots.canvas import (
     BLUE,
     GREEN,
