@@ -6,12 +6,11 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 
 import thex_hf
-from thex_hf.serving.fork_server_client import ForkServerClient
 from thex_hf.serving.http.app import make_app
 from thex_hf.serving.http.serve import HttpServer, ListenOptions
 from thex_hf.serving.http.settings import Settings
 from thex_hf.serving.spec import Spec, weights_to_bytes
-from thex_hf.serving.worker_handles import ForkedWorkerFactory
+from thex_hf.serving.worker_handles import ForkedWorkerFactory, ForkServerClient
 
 
 class Near:

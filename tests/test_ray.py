@@ -26,7 +26,7 @@ def address(tmp_path_factory):
     serve = pytest.importorskip("ray.serve")
     from thex_hf.endpoint.spec import spec_of
     from thex_hf.modeling.opening import open_model
-    from thex_hf.serving.http.bearer_tokens import BearerTokens
+    from thex_hf.serving.http.settings import BearerTokens
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)

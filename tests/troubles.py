@@ -35,8 +35,8 @@ from thex_hf.modeling.guards import refuse_pickle
 from thex_hf.modeling.opening import open_model
 from thex_hf.protocol.keyfile import read_file
 from thex_hf.protocol.keys import KeyStore
-from thex_hf.serving.http.bearer_tokens import BearerTokens
 from thex_hf.serving.http.serve import ListenOptions
+from thex_hf.serving.http.settings import BearerTokens
 from thex_hf.serving.keys.repository import Limits
 from thex_hf.serving.runs import RunName, Runs
 

@@ -26,7 +26,7 @@ from thex_hf.endpoint.spec import spec_of
 from thex_hf.errors import ChildError
 from thex_hf.modeling.opening import open_model
 from thex_hf.serving.http.app import make_app
-from thex_hf.serving.http.bearer_tokens import BearerTokens
+from thex_hf.serving.http.settings import BearerTokens
 from thex_hf.serving.spec import Spec
 from thex_hf.serving.worker import Job, Worker
 

@@ -6,8 +6,7 @@ from served import load, running, spec_of
 from thex_hf.client.client import ThexClient
 from thex_hf.client.half import ClientHalf
 from thex_hf.client.http import HttpTransport
-from thex_hf.serving.http.bearer_tokens import BearerTokens
-from thex_hf.serving.http.settings import Settings
+from thex_hf.serving.http.settings import BearerTokens, Settings
 from thex_hf.serving.keys.repository import Limits
 
 TOKENS = {name: f"{name}'s token, long enough" for name in ("ann", "bob", "eve")}

@@ -21,10 +21,9 @@ import pytest
 
 from thex_hf.errors import OptionError
 from thex_hf.serving.http.app import make_app
-from thex_hf.serving.http.bearer_tokens import BearerTokens, _hash
 from thex_hf.serving.http.connection_limits import ConnectionLimits, listen
 from thex_hf.serving.http.serve import HttpServer, ListenOptions
-from thex_hf.serving.http.settings import Settings
+from thex_hf.serving.http.settings import BearerTokens, Settings, _hash
 from thex_hf.serving.http.telemetry import JsonLines
 from thex_hf.serving.keys.folder import KeyFolder
 from thex_hf.serving.server import Served

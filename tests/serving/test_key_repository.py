@@ -16,8 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from thex_hf.errors import KeyMismatch, KeyStoreError, OptionError, QuotaError, WireError
-from thex_hf.serving.keys.folder import KeyFolder
-from thex_hf.serving.keys.folder_files import Totals
+from thex_hf.serving.keys.folder import KeyFolder, Totals
 from thex_hf.serving.keys.repository import Limits, UptimeClock
 from thex_hf.serving.keys.sql import KeyDatabase
 from thex_hf.serving.spec import open_repository

@@ -30,9 +30,8 @@ from thex_hf.errors import (
     WireError,
 )
 from thex_hf.protocol.client import ClientRun
-from thex_hf.serving.http.bearer_tokens import BearerTokens
 from thex_hf.serving.http.serve import ListenOptions
-from thex_hf.serving.http.settings import Settings
+from thex_hf.serving.http.settings import BearerTokens, Settings
 
 TEXTS = ["A warm, funny film.", "Dull.", "Dreadful, and far too long. 🙄", "Not bad at all!"]
 

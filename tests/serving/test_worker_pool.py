@@ -29,10 +29,9 @@ from thex_hf.errors import (
 )
 from thex_hf.protocol.client import ClientRun
 from thex_hf.protocol.keys import key_request
-from thex_hf.serving.fork_server_client import ForkServerClient
 from thex_hf.serving.spec import Spec, weights_from_bytes, weights_to_bytes
 from thex_hf.serving.worker import Job
-from thex_hf.serving.worker_handles import ForkedWorkerFactory
+from thex_hf.serving.worker_handles import ForkedWorkerFactory, ForkServerClient
 from thex_hf.serving.worker_pool import WorkerPool
 
 TEXT = "A warm, funny film."

@@ -19,12 +19,11 @@ from thex_hf._paths import user_path
 from thex_hf.circuits.protocols import LEARNS
 from thex_hf.errors import ConversionError, ThexError, WireError
 from thex_hf.serving.fairness import ANYONE
-from thex_hf.serving.fork_server_client import ForkServerClient
 from thex_hf.serving.keys.repository import Entry
 from thex_hf.serving.keys.uploads import Uploads
 from thex_hf.serving.spec import Spec
 from thex_hf.serving.worker import Job
-from thex_hf.serving.worker_handles import ForkedWorkerFactory
+from thex_hf.serving.worker_handles import ForkedWorkerFactory, ForkServerClient
 from thex_hf.serving.worker_pool import WorkerPool
 
 PIECE_BYTES = 4 << 20

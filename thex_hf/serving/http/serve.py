@@ -14,15 +14,13 @@ from fastapi import FastAPI
 
 from thex_hf._paths import user_path
 from thex_hf.errors import OptionError, SecurityError
-from thex_hf.serving.fork_server_client import ForkServerClient
 from thex_hf.serving.http.app import make_app
-from thex_hf.serving.http.bearer_tokens import BearerTokens
 from thex_hf.serving.http.connection import Connection
 from thex_hf.serving.http.connection_limits import ConnectionLimits, listen
-from thex_hf.serving.http.settings import Settings
+from thex_hf.serving.http.settings import BearerTokens, Settings
 from thex_hf.serving.http.telemetry import log_to
 from thex_hf.serving.spec import Spec
-from thex_hf.serving.worker_handles import ForkedWorkerFactory
+from thex_hf.serving.worker_handles import ForkedWorkerFactory, ForkServerClient
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 

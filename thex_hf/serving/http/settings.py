@@ -1,10 +1,21 @@
-"""Bounds of the HTTP service."""
+"""Bounds of the HTTP service, and bearer tokens: who an owner of keys is.
+
+Only hashes of the tokens stay in memory.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import hmac
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from thex_hf.errors import OptionError
+from thex_hf._paths import user_path
+from thex_hf.errors import AccessError, OptionError, SecurityError
+from thex_hf.serving.fairness import ANYONE
 
 
 @dataclass(frozen=True)
@@ -64,3 +75,69 @@ class Settings:
         if per_address is None:
             per_address = max(1, most // 4)
         return cls(connections=most, connections_per_address=per_address)
+
+
+SHORTEST = 16
+_OWNER = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
+
+
+@dataclass(frozen=True)
+class BearerTokens:
+    """Owners by the hash of their token; without any owner, everybody is ``anyone``.
+
+    Args:
+        owners: SHA-256 of a token, and the name of its owner.
+    """
+
+    owners: Mapping[bytes, str] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def read(cls, path: Path) -> BearerTokens:
+        """Read a file of lines ``owner token``; empty lines and ``#`` are skipped.
+
+        Raises:
+            SecurityError: others may read the file, a token is short, or a line is no such line.
+        """
+        path = user_path("tokens", path)
+        try:
+            mode, text = path.stat().st_mode, path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SecurityError(f"cannot read the file of tokens {path}: {error}") from error
+        if stat.S_IMODE(mode) & 0o077:
+            raise SecurityError(f"others may read the tokens in {path}: chmod 600 {path}")
+        owners: dict[bytes, str] = {}
+        for number, line in enumerate(text.splitlines(), 1):
+            words = line.split()
+            if not words or line.lstrip().startswith("#"):
+                continue
+            if len(words) != 2 or not _OWNER.fullmatch(words[0]) or len(words[1]) < SHORTEST:
+                raise SecurityError(
+                    f"line {number} of {path} should be an owner (letters, digits, _ . @ -) and a "
+                    f"token of {SHORTEST} characters or more; make one with: openssl rand -hex 32"
+                )
+            if words[0] == ANYONE:
+                raise SecurityError(f"line {number} of {path}: no owner may be called {ANYONE!r}")
+            owners[_hash(words[1])] = words[0]
+        if not owners:
+            raise SecurityError(f"{path} names no owner; leave it out to serve everybody")
+        return cls(owners)
+
+    def owner(self, token: str | None, nobody: str) -> str:
+        """Whose token it is; ``nobody`` where there are no tokens.
+
+        Raises:
+            AccessError: no token, or one that is not known.
+        """
+        if not self.owners:
+            return nobody
+        if token is None:
+            raise AccessError("this server asks for a token: send Authorization: Bearer TOKEN")
+        given = _hash(token)
+        names = [name for known, name in self.owners.items() if hmac.compare_digest(known, given)]
+        if not names:
+            raise AccessError("this token is not known here; ask whoever runs the server for one")
+        return names[0]
+
+
+def _hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()

@@ -1,22 +1,20 @@
-"""Clients' evaluation keys in a folder."""
+"""Clients' evaluation keys in a folder: files that several processes write, whole or not at all."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from thex_hf.serving.keys.folder_files import (
-    TOTALS_FILE,
-    Totals,
-    append,
-    locked,
-    storage_errors,
-    write_whole,
-)
+from filelock import FileLock
+
+from thex_hf.errors import KeyStoreError, ThexError
 from thex_hf.serving.keys.repository import (
     DEFAULT,
     SHA256_HEX,
@@ -31,6 +29,9 @@ from thex_hf.serving.keys.repository import (
 )
 
 PART, WHOLE, FACTS, LOCK = ".part", ".keys", ".json", ".lock"
+LOCK_SECONDS = 60.0
+POLL_SECONDS = 0.005
+TOTALS_FILE = "totals"
 
 
 @dataclass
@@ -172,11 +173,11 @@ class KeyFolder:
         files = (path for path in self.folder.glob("*-*") if path.suffix in kinds)
         return sorted({path.with_suffix("") for path in files})
 
-    def _owner_lock(self, path: Path) -> contextlib.AbstractContextManager[None]:
+    def _owner_lock(self, path: Path) -> AbstractContextManager[None]:
         """Hold the lock of a file's owner."""
         return locked(self.folder / f"{_owner_hash(path)}{LOCK}")
 
-    @contextlib.contextmanager
+    @contextmanager
     def _totals(self) -> Iterator[Totals]:
         """What all files take, to change; counted if that is not known."""
         with locked(self.folder / LOCK):
@@ -227,7 +228,7 @@ class KeyFolder:
     def _remove(self, path: Path, entry: Entry | None) -> None:
         """Remove what there is of a file; ``entry`` is what the totals know of it."""
         for suffix in (FACTS, PART, WHOLE):
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 path.with_suffix(suffix).unlink()
         if entry is not None:
             with self._totals() as totals:
@@ -237,3 +238,114 @@ class KeyFolder:
 def _owner_hash(path: Path) -> str:
     """The hashed owner of a file."""
     return path.name.partition("-")[0]
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock against threads and other processes.
+
+    Raises:
+        KeyStoreError: somebody else holds it for a minute.
+    """
+    try:
+        with FileLock(path, timeout=LOCK_SECONDS, mode=0o600, poll_interval=POLL_SECONDS):
+            yield
+    except TimeoutError as error:
+        raise KeyStoreError(f"the keys' folder is locked: {error}; try again later") from error
+
+
+@contextmanager
+def storage_errors(what: str) -> Iterator[None]:
+    """Turn errors of the system into ones that say what could not be done.
+
+    Raises:
+        KeyStoreError: for any error of the system.
+    """
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, ThexError):  # some of ours are errors of the system too
+            raise
+        raise KeyStoreError(f"cannot {what}: {error.strerror or error}; try again later") from error
+
+
+def append(path: Path, offset: int, data: bytes) -> None:
+    """Write a piece; on failure the file ends where it did."""
+    with path.open("r+b") as file:
+        try:
+            file.seek(offset)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(file.fileno(), offset)
+            raise
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file, whole or not at all."""
+    temporary = path.with_name(path.name + f".{os.getpid()}.{threading.get_ident()}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        temporary.rename(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@dataclass
+class Totals:
+    """Files and bytes of each owner, and the repository's clock.
+
+    Args:
+        clock: the repository's own seconds; begins at some time since 1970, and stops with the
+            servers.
+        swept: when it was last moved on, by the wall clock.
+        owners: files and bytes by owner, hashed.
+    """
+
+    clock: float
+    swept: float
+    owners: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+        return sum(size for _, size in self.owners.values())
+
+    def of(self, owner: str) -> tuple[int, int]:
+        """Files and bytes of one owner."""
+        return self.owners.get(owner, (0, 0))
+
+    def add(self, owner: str, files: int, size: int) -> None:
+        """Count files, or with numbers below zero no longer count them."""
+        old_files, old_size = self.of(owner)
+        self.owners[owner] = (max(0, old_files + files), max(0, old_size + size))
+        if self.owners[owner] == (0, 0):
+            del self.owners[owner]
+
+    def count(self, entries: Iterable[tuple[str, int]]) -> None:
+        """Count everything anew, of owners and sizes."""
+        self.owners.clear()
+        for owner, size in entries:
+            self.add(owner, 1, size)
+
+    def to_bytes(self) -> bytes:
+        """The file."""
+        return json.dumps(vars(self)).encode()
+
+    @classmethod
+    def read(cls, folder: Path) -> Totals | None:
+        """What the file of a folder says; None if it says nothing.
+
+        Raises:
+            OSError: it is there and cannot be read.
+        """
+        with suppress(FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
+            facts: dict[str, Any] = json.loads((folder / TOTALS_FILE).read_bytes())
+            owners = {str(name): (int(a), int(b)) for name, (a, b) in facts["owners"].items()}
+            return cls(float(facts["clock"]), float(facts["swept"]), owners)
+        return None
