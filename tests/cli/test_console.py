@@ -7,8 +7,8 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from thex_hf.cli.console import check_arguments
 from thex_hf.cli.main import commands
+from thex_hf.cli.options import check_arguments
 from thex_hf.errors import InputError
 
 COMMAND = [sys.executable, "-c", "from thex_hf.cli.main import app; app()"]

@@ -22,7 +22,7 @@ from thex_hf.modeling import (
     ThexBertForTokenClassification,
 )
 from thex_hf.modeling.tasks import IGNORED
-from thex_hf.pipelines.rows import embed_row
+from thex_hf.pipelines.runner import embed_row
 
 LETTERS = "abeilnrsAZé漢🙂,.-'\u0301\u200b\u200d\u00a0ﬁ"
 WORDS = st.lists(

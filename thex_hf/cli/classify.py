@@ -11,11 +11,11 @@ import typer
 from thex_hf._choices import FHE_MODES, one_of
 from thex_hf._shown import printable
 from thex_hf.circuits.protocols import FORMS, PROTOCOLS
-from thex_hf.cli.console import Json, megabytes, show_json
 from thex_hf.cli.elsewhere import Token, Url, Verify, classify_with_half, server_of
 from thex_hf.cli.options import (
     Backend,
     Flood,
+    Json,
     Keys,
     Processes,
     Protocol,
@@ -26,6 +26,8 @@ from thex_hf.cli.options import (
     complete_fhe,
     complete_on_error,
     listed,
+    megabytes,
+    show_json,
 )
 from thex_hf.cli.texts import Found, Text, read_texts
 from thex_hf.errors import OptionError, TextError

@@ -17,8 +17,7 @@ from thex_hf._choices import (
     check_conversion,
     check_source,
 )
-from thex_hf.cli.console import Json, show_json
-from thex_hf.cli.options import check_data, listed, offer
+from thex_hf.cli.options import Json, check_data, listed, offer, show_json
 from thex_hf.tasks import SOURCES
 
 

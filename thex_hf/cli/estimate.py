@@ -10,8 +10,16 @@ import typer
 
 from thex_hf._choices import one_of
 from thex_hf.circuits.protocols import CIRCUITS, FORMS, LEARNS, PROTOCOLS, PlanOptions
-from thex_hf.cli.console import Json, megabytes, show_json
-from thex_hf.cli.options import Flood, Protocols, Relu, Ring, offer_backends
+from thex_hf.cli.options import (
+    Flood,
+    Json,
+    Protocols,
+    Relu,
+    Ring,
+    megabytes,
+    offer_backends,
+    show_json,
+)
 
 if TYPE_CHECKING:
     from thex_hf.backends.base import SlotBackend

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from thex_hf._choices import FHE_MODES, check_on_error, one_of
-from thex_hf.cli.console import Json, megabytes, show_json
 from thex_hf.cli.elsewhere import Token, Url, Verify, server_of
 from thex_hf.cli.options import (
     Backend,
     Flood,
+    Json,
     Keys,
     Processes,
     Protocol,
@@ -23,6 +23,8 @@ from thex_hf.cli.options import (
     complete_fhe,
     complete_on_error,
     listed,
+    megabytes,
+    show_json,
 )
 from thex_hf.errors import InputError
 

@@ -10,16 +10,18 @@ import typer
 
 from thex_hf._choices import FHE_MODES, one_of
 from thex_hf.circuits.protocols import PROTOCOLS
-from thex_hf.cli.console import Json, megabytes, show_json
 from thex_hf.cli.options import (
+    Json,
     Processes,
     Ring,
     check_choices,
     check_data,
     complete_fhe,
     listed,
+    megabytes,
     offer,
     offer_backends,
+    show_json,
 )
 
 
@@ -157,7 +159,7 @@ def client_half(
 
     The encoder's weights stay out, and the folder is read without torch.
     """
-    from thex_hf.cli.console import model_folder
+    from thex_hf.cli.options import model_folder
     from thex_hf.client.half import ClientHalf, is_half
 
     folder = model_folder(model)

@@ -9,8 +9,17 @@ import typer
 
 from thex_hf._choices import one_of
 from thex_hf.circuits.protocols import FORMS, LEARNS, PROTOCOLS, UNSERVED
-from thex_hf.cli.console import Json, megabytes, show_json
-from thex_hf.cli.options import Flood, Protocol, Ring, Softmax, check_choices, offer_backends
+from thex_hf.cli.options import (
+    Flood,
+    Json,
+    Protocol,
+    Ring,
+    Softmax,
+    check_choices,
+    megabytes,
+    offer_backends,
+    show_json,
+)
 
 
 def serve(
@@ -148,7 +157,7 @@ def demo(
 
     for library in ("gradio", "PIL.Image"):
         require(library, install="'thex_hf[demo]'", purpose="the page to try")
-    from thex_hf.cli.console import model_folder
+    from thex_hf.cli.options import model_folder
     from thex_hf.demo.page import make_page
     from thex_hf.modeling.opening import open_model
 

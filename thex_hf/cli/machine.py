@@ -10,8 +10,7 @@ import typer
 
 from thex_hf._choices import one_of
 from thex_hf.circuits.protocols import LEARNS
-from thex_hf.cli.console import Json, show_json
-from thex_hf.cli.options import offer
+from thex_hf.cli.options import Json, offer, show_json
 
 PACKAGES = (
     "thex_hf", "torch", "transformers", "huggingface_hub", "accelerate", "numpy", "tenseal",

@@ -9,13 +9,13 @@ import typer
 
 from thex_hf._shown import printable
 from thex_hf.cli.classify import classify
-from thex_hf.cli.console import check_arguments, speak_plainly
 from thex_hf.cli.convert import convert
 from thex_hf.cli.estimate import estimate
 from thex_hf.cli.evaluate import evaluate
 from thex_hf.cli.folders import calibrate, card, client_half, endpoint_handler
 from thex_hf.cli.listening import demo, serve
 from thex_hf.cli.machine import backend, info
+from thex_hf.cli.options import check_arguments, speak_plainly
 from thex_hf.cli.plot import plot
 from thex_hf.errors import ThexError
 

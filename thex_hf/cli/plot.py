@@ -13,8 +13,7 @@ import typer
 from thex_hf._choices import one_of
 from thex_hf._paths import user_path
 from thex_hf.circuits.protocols import FORMS, PROTOCOLS
-from thex_hf.cli.console import Json, show_json
-from thex_hf.cli.options import Protocol, Ring, check_data, listed, offer
+from thex_hf.cli.options import Json, Protocol, Ring, check_data, listed, offer, show_json
 from thex_hf.errors import InputError, OptionError
 
 TAKES = {
@@ -175,7 +174,7 @@ def _levels(wanted: Wanted) -> Drawn:
 
 
 def _stages(wanted: Wanted) -> Drawn:
-    from thex_hf.cli.console import model_folder
+    from thex_hf.cli.options import model_folder
     from thex_hf.reports.plots.stages import draw_stages, read_stages
 
     return [read_stages(model_folder(name)) for name in _names(wanted)], draw_stages

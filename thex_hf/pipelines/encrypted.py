@@ -1,20 +1,25 @@
-"""What the pipelines on encrypted data share: options, the runner, reports, the plan."""
+"""What the pipelines on encrypted data share: options, the runner, reports, the plan, saving."""
 
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
+from huggingface_hub import CommitInfo
 from torch import Tensor
 from transformers.utils import logging
 
 from thex_hf._choices import FHE_MODES, ON_ERROR, one_of
+from thex_hf._paths import user_path
 from thex_hf.errors import ConversionError, InputError, TextError
+from thex_hf.hub import push_folder
 from thex_hf.modeling.adapters import unwrapped
 from thex_hf.modeling.guards import check_dtype, check_head, refuse_misfit
+from thex_hf.modeling.hub import PUSH_OPTIONS
 from thex_hf.modeling.modeling_thex_bert import ThexBertClassifier, set_softmax
 from thex_hf.modeling.opening import check_tokenizer
 from thex_hf.options import RunOptions
@@ -26,9 +31,8 @@ from thex_hf.pipelines.call_options import (
     whole_number,
     yes_or_no,
 )
-from thex_hf.pipelines.report import Report
-from thex_hf.pipelines.runner import Runner, remote_client
-from thex_hf.pipelines.turns import TOKENISING, LastReports, Turn
+from thex_hf.pipelines.report import LastReports, Report
+from thex_hf.pipelines.runner import TOKENISING, Runner, Turn, remote_client
 from thex_hf.tokens.options import CUT, TokenOptions, limit_of
 from thex_hf.tokens.tokenise import PLAIN, Tokens, tokenise
 
@@ -288,3 +292,47 @@ class EncryptedMixin:
         """
         whole_number("tokens", tokens)
         return self.runner.session("execute").plan(tokens).to_json()
+
+
+class SharingMixin:
+    """Replaces ``save_pretrained`` and ``push_to_hub`` of :class:`transformers.Pipeline`.
+
+    Those copy the pipeline's code into the folder, and put a card of their own over ours.
+    """
+
+    model: Any
+    tokenizer: Any
+
+    def save_pretrained(
+        self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any
+    ) -> None:
+        """Save model, card and tokenizer; keys are never saved with a model.
+
+        Args:
+            save_directory: made if need be.
+            push_to_hub: upload the folder afterwards; options as in
+                :func:`thex_hf.hub.push_folder`, and ``repo_id`` is the folder's name by default.
+            **kwargs: as for the model, ``include_remote_code`` among them.
+
+        Raises:
+            KeyStoreError: the folder holds keys; nothing was written.
+        """
+        folder = user_path("save_directory", save_directory)
+        pushing = {name: kwargs.pop(name) for name in PUSH_OPTIONS if name in kwargs}
+        self.model.save_pretrained(folder, **kwargs)
+        self.tokenizer.save_pretrained(folder)
+        if push_to_hub:
+            push_folder(folder, str(pushing.pop("repo_id", folder.name)), **pushing)
+
+    def push_to_hub(self, repo_id: str, **kwargs: Any) -> CommitInfo:
+        """Upload model, card and tokenizer in one commit.
+
+        Args:
+            repo_id: ``"organisation/name"``, or ``"name"`` for one's own.
+            **kwargs: as for the model's ``push_to_hub``.
+
+        Raises:
+            HfHubHTTPError: the Hub refused.
+        """
+        commit: CommitInfo = self.model.push_to_hub(repo_id, tokenizer=self.tokenizer, **kwargs)
+        return commit

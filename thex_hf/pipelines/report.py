@@ -1,7 +1,11 @@
-"""What one classified text cost, and how its answer compares with the clear model's."""
+"""What one classified text cost, and how its answer compares with the clear model's.
+
+:class:`LastReports` keeps those of each thread's last call.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -97,6 +101,29 @@ class Report:
             if fields[name] is None:
                 del fields[name]
         return fields
+
+
+class LastReports:
+    """The reports of each thread's last call; no thread sees those of another."""
+
+    def __init__(self) -> None:
+        self._own = threading.local()
+
+    def begin(self) -> list[Report]:
+        """A new call of this thread: the list that its reports will go to."""
+        self._own.reports = []  # not emptied: who holds the old list keeps it
+        return self.last()
+
+    def last(self) -> list[Report]:
+        """Of this thread's last call; empty if there was none."""
+        if not hasattr(self._own, "reports"):
+            self._own.reports = []
+        reports: list[Report] = self._own.reports
+        return reports
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy has no reports yet."""
+        return type(self), ()
 
 
 SEVERAL = "multi_label_classification"

@@ -1,14 +1,22 @@
-"""Runs tokenised texts in one of the three modes, here or elsewhere, and writes their reports."""
+"""Runs tokenised texts in one of the three modes, here or elsewhere, and writes their reports.
+
+A text goes to the model as a :data:`Row`, without padding: no answer depends on what it is batched
+with. Threads that share a pipeline take a :class:`Turn` each.
+"""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from types import TracebackType
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from thex_hf.backends.registry import find_backend, get_backend
 from thex_hf.bounds import check_logits, check_room
@@ -25,15 +33,83 @@ from thex_hf.local.simulation import PreparedSimulation
 from thex_hf.modeling.modeling_thex_bert import ThexBertClassifier
 from thex_hf.options import RunOptions
 from thex_hf.pipelines.report import Agreement, Bytes, Report, Seconds, compare
-from thex_hf.pipelines.rows import Row, embed_row
-from thex_hf.pipelines.turns import Turn
 from thex_hf.prepared.plan import PROTOCOL as PREPARED
 from thex_hf.protocol.engines import CircuitBackend, Session
 from thex_hf.protocol.keys import KeyStore
 from thex_hf.protocol.result import Outcome, Result
 from thex_hf.tokens.options import LONGEST
+from thex_hf.tokens.tokenise import Tokens, embed_rows
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+Row = Mapping[str, Tensor]
+"""Tensors ``(1, n, ...)`` of one text's true tokens."""
+
+
+def inputs_of(tokens: Tokens) -> dict[str, Tensor]:
+    """A model's inputs, ``(1, n)`` each."""
+    return {
+        "input_ids": torch.tensor([tokens.ids]),
+        "token_type_ids": torch.tensor([tokens.segments]),
+        "attention_mask": torch.ones((1, len(tokens)), dtype=torch.long),
+    }
+
+
+@torch.no_grad()
+def embed_row(model: ThexBertClassifier, row: Row) -> Vector:
+    """Exact embeddings of a text's tokens, ``(n, d)``: the client's own work.
+
+    The same numbers as :meth:`thex_hf.client.half.ClientHalf.embed` gives without torch.
+    """
+    block = model.thex_bert.embeddings
+    block.check_length(row["input_ids"])
+    ids = row["input_ids"][0].to(model.device)
+    types = row.get("token_type_ids")
+    tables = block.token_type_embeddings, block.position_embeddings
+    if types is None or tables[0].num_embeddings == 1:
+        kinds = torch.zeros_like(ids)
+    else:
+        kinds = types[0].to(model.device)
+    project = block.embeddings_project
+    return embed_rows(
+        _array(block.word_embeddings.weight[ids]),
+        _array(tables[0].weight[kinds]),
+        _array(tables[1].weight[: len(ids)]),
+        (_array(block.norm.weight), _array(block.norm.bias), block.norm.eps),
+        None if project is None else (_array(project.weight), _array(project.bias)),
+    )
+
+
+def _array(values: Tensor) -> Any:
+    return values.detach().float().cpu().numpy()
+
+
+class Turn:
+    """A lock, for use with ``with``; a copy of its owner gets one of its own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        """Wait for one's turn."""
+        self._lock.acquire()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave it to the next."""
+        self._lock.release()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy is a new lock."""
+        return type(self), ()
+
+
+TOKENISING = Turn()
+"""Of all tokenizers, which several pipelines may share: they change their state as they work."""
 
 
 class Runner:

@@ -18,10 +18,9 @@ from thex_hf.modeling.modeling_thex_bert import (
     ThexBertForSequenceClassification,
 )
 from thex_hf.pipelines.call_options import CALL_OPTIONS, check_text_options
-from thex_hf.pipelines.encrypted import EncryptedMixin
+from thex_hf.pipelines.encrypted import EncryptedMixin, SharingMixin
 from thex_hf.pipelines.report import Report
-from thex_hf.pipelines.rows import inputs_of
-from thex_hf.pipelines.sharing import SharingMixin
+from thex_hf.pipelines.runner import inputs_of
 from thex_hf.tokens.options import LONGEST, TokenOptions
 from thex_hf.tokens.texts import text_and_pair
 

@@ -12,10 +12,9 @@ from thex_hf._choices import one_of
 from thex_hf.errors import InputError, OptionError
 from thex_hf.modeling.modeling_thex_bert import ThexBertClassifier, ThexBertForTokenClassification
 from thex_hf.pipelines.call_options import TOKEN_OPTIONS, check_token_options
-from thex_hf.pipelines.encrypted import EncryptedMixin
+from thex_hf.pipelines.encrypted import EncryptedMixin, SharingMixin
 from thex_hf.pipelines.report import Report
-from thex_hf.pipelines.rows import inputs_of
-from thex_hf.pipelines.sharing import SharingMixin
+from thex_hf.pipelines.runner import inputs_of
 from thex_hf.tokens.options import TokenOptions
 from thex_hf.tokens.texts import check_text, join_words, moved
 
