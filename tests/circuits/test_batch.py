@@ -8,7 +8,6 @@ from thex_hf.backends.clear.backend import ClearBackend
 from thex_hf.backends.registry import get_backend
 from thex_hf.backends.seal.backend import SealBackend
 from thex_hf.circuits.batched.circuit import baby_steps
-from thex_hf.circuits.batched.layout import BatchLayout
 from thex_hf.circuits.batched.planner import (
     batch_bits,
     batched_circuit,
@@ -22,6 +21,7 @@ from thex_hf.circuits.planning import shape_of
 from thex_hf.circuits.polynomial.folding import fold_batch
 from thex_hf.circuits.polynomial.refresh_schedule import BatchedRefreshSchedule
 from thex_hf.circuits.protocols import PlanOptions
+from thex_hf.circuits.shape import BatchLayout
 from thex_hf.ckks.parameters import Parameters
 from thex_hf.ckks.plaintext_cache import PlaintextCache
 from thex_hf.errors import InputError, OptionError, PlanError

@@ -11,12 +11,12 @@ from reference import polynomial_logits, random_polynomial_weights
 
 from thex_hf.backends.numerics.embedding import largest_coefficient
 from thex_hf.backends.registry import get_backend
-from thex_hf.circuits.batched.layout import BatchLayout
 from thex_hf.circuits.dispatch import batch_plan_for, plan_for
 from thex_hf.circuits.flood import DEVIATIONS, LOGIT_BITS, NO_FLOOD, Flood, waste_bits
 from thex_hf.circuits.planning import shape_of
 from thex_hf.circuits.polynomial.refresh_schedule import SingleRefreshSchedule
 from thex_hf.circuits.protocols import PlanOptions
+from thex_hf.circuits.shape import BatchLayout
 from thex_hf.ckks.packing.layout import Geometry, Layout
 from thex_hf.ckks.parameters import Parameters
 from thex_hf.protocol.client import ClientRun

@@ -14,9 +14,8 @@ import numpy as np
 from thex_hf.approximations.activation import relu
 from thex_hf.approximations.softmax import cubed_relu, estimate, exact, load_reciprocal
 from thex_hf.bounds import check_shown, within
-from thex_hf.circuits.batched.layout import BatchLayout
 from thex_hf.circuits.plan import Plan
-from thex_hf.circuits.shape import ANSWER_LEVEL, Part
+from thex_hf.circuits.shape import ANSWER_LEVEL, BatchLayout, Part
 from thex_hf.ckks.engine import AnyVector, ClientEngine, Vector
 from thex_hf.ckks.packing.layout import Layout
 from thex_hf.errors import InputError, WireError

@@ -10,10 +10,9 @@ import numpy as np
 from thex_hf.backends.base import combine_by_products
 from thex_hf.backends.numerics.integers import IntegerPolynomial
 from thex_hf.backends.seal.codec import SealCodec, SealMoves
-from thex_hf.backends.seal.combine import ResidueCombiner
 from thex_hf.backends.seal.context import SealContext, SealHandle, SealPlaintext
 from thex_hf.backends.seal.keys import SwitchingKey
-from thex_hf.backends.seal.residues import PlaintextFormat
+from thex_hf.backends.seal.residues import PlaintextFormat, ResidueCombiner
 from thex_hf.backends.seal.serialisation import from_bytes, to_bytes
 from thex_hf.ckks import rules
 from thex_hf.ckks.engine import AnyVector

@@ -14,12 +14,11 @@ from functools import cached_property
 from itertools import combinations
 from typing import Self
 
-from thex_hf.circuits.batched.layout import BatchLayout
 from thex_hf.circuits.context import Handles, Reply
 from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.polynomial.maps import LAST_SHRINK, ROW_SHRINK
 from thex_hf.circuits.polynomial.powers import POWER_LEVELS
-from thex_hf.circuits.shape import Packing, Part, RoundTrip, Schedule, Shape
+from thex_hf.circuits.shape import BatchLayout, Packing, Part, RoundTrip, Schedule, Shape
 from thex_hf.ckks.engine import ServerEngine
 from thex_hf.ckks.packing.layout import Layout
 from thex_hf.errors import PlanError

@@ -7,8 +7,6 @@ from collections.abc import Generator
 from thex_hf.circuits.context import CircuitSteps, Context, Handles, Reply
 from thex_hf.circuits.polynomial.maps import FeedForward, PolynomialLayers
 from thex_hf.circuits.polynomial.refresh_schedule import SingleRefreshSchedule, refresh
-from thex_hf.circuits.single.attention import attend, flat, queries, split
-from thex_hf.circuits.single.feed_forward import next_stream, skew, squares
 from thex_hf.circuits.single.last_layer import (
     attend_cls,
     cls_values,
@@ -17,6 +15,7 @@ from thex_hf.circuits.single.last_layer import (
     next_query,
     next_query_kept,
 )
+from thex_hf.circuits.single.layer import attend, flat, next_stream, queries, skew, split, squares
 from thex_hf.ckks.packing.matmul import fill_groups
 
 Streams = list[Handles]

@@ -15,10 +15,11 @@ from thex_hf.circuits.affine import Affine
 from thex_hf.circuits.context import Context, Handles, Target
 from thex_hf.circuits.polynomial.maps import AttentionMaps, FeedForward, Head
 from thex_hf.circuits.polynomial.powers import double_real
-from thex_hf.circuits.single.attention import attention_weights, masked_values
-from thex_hf.circuits.single.feed_forward import (
+from thex_hf.circuits.single.layer import (
     SQUARES_LEVELS,
+    attention_weights,
     hidden_layout,
+    masked_values,
     squares,
     squares_gain,
 )
