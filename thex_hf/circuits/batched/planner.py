@@ -10,7 +10,7 @@ import numpy as np
 from thex_hf.circuits.batched.circuit import batched_encoder
 from thex_hf.circuits.batched.context import BatchContext
 from thex_hf.circuits.context import Circuit, CircuitSteps, Handles
-from thex_hf.circuits.flood import NO_FLOOD, Flood, flood_options
+from thex_hf.circuits.flood import NO_FLOOD, Flood
 from thex_hf.circuits.masks import RangeBits, bits_of
 from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.planning import shape_of
@@ -19,7 +19,6 @@ from thex_hf.circuits.polynomial.maps import terms_of
 from thex_hf.circuits.polynomial.planning import (
     EXIT_LEVEL,
     Planner,
-    candidates,
     largest_scale,
     most_points,
     operation_seconds,
@@ -93,32 +92,27 @@ def make_batch_plan(
         PlanError: the form does not fit, no parameter set carries the circuit, or none carries
             a strong flood.
     """
-    layers, single = fold_batch(weights), fold_polynomial(weights)
-    protocol, power = options.protocol, terms_of(weights.layers[0]).power
-    planner = Planner(weights, bits, options)
-
-    def plans_of(ring: int) -> list[Plan]:
-        shape = shape_of(weights, tokens, ring)
-        choices = BatchedRefreshSchedule.best(shape, power, EXIT_LEVEL, most_points(bits, protocol))
-        return [
-            planner.plan(
-                batched_circuit(refreshes, bits, layers, NO_FLOOD),
-                refreshes,
-                parameters,
-                {"packing": PACKING, "sentences": refreshes.texts},
-                flood_options(single, parameters, bits, options.flood),
-            )
-            for refreshes, parameters in candidates(
-                choices, bits, protocol, lambda refreshes: choose_for_batch(ring, refreshes, bits)
-            )
-        ]
-
-    plan = planner.cheapest(plans_of, expected_batch_seconds)
+    layers, power = fold_batch(weights), terms_of(weights.layers[0]).power
+    points = most_points(bits, options.protocol)
+    planner = Planner(
+        weights,
+        fold_polynomial(weights),
+        bits,
+        options,
+        choices=lambda ring: BatchedRefreshSchedule.best(
+            shape_of(weights, tokens, ring), power, EXIT_LEVEL, points
+        ),
+        parameters=choose_for_batch,
+        circuit=lambda refreshes: batched_circuit(refreshes, bits, layers, NO_FLOOD),
+        packing=lambda refreshes: {"packing": PACKING, "sentences": refreshes.texts},
+    )
+    plan = planner.cheapest(expected_batch_seconds)
     if plan is not None:
         return plan
     raise PlanError(
-        f"{protocol}: no ring of {options.rings} carries a batch of {tokens} tokens at 128-bit "
-        f"security and a usable precision; classify the texts one by one, or use a larger ring"
+        f"{options.protocol}: no ring of {options.rings} carries a batch of {tokens} tokens at "
+        f"128-bit security and a usable precision; classify the texts one by one, or use a "
+        f"larger ring"
     )
 
 

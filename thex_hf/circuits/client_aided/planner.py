@@ -20,9 +20,7 @@ from thex_hf.errors import PlanError
 from thex_hf.weights import EncoderWeights
 
 VALUE_ROOM_BITS = 12  # at level 0 a value must stay below 2**(VALUE_ROOM_BITS - 1)
-SCALE_BITS = range(
-    36, 41
-)  # below: the reciprocal network gets too noisy; above: float64 is the limit
+SCALE_BITS = range(36, 41)  # below: the reciprocal network gets noisy; above: float64's limit
 
 
 def choose_parameters(top_level: int) -> Parameters:

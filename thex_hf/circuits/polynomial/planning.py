@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from thex_hf.circuits.context import Circuit
-from thex_hf.circuits.flood import LOGIT_BITS, strong_enough, too_weak
+from thex_hf.circuits.flood import LOGIT_BITS, flood_options, strong_enough, too_weak
 from thex_hf.circuits.masks import SPARE_BITS, UNCALIBRATED, RangeBits, bits_of
 from thex_hf.circuits.plan import KEY_SWITCHES, Plan
 from thex_hf.circuits.planning import count_operations
+from thex_hf.circuits.polynomial.maps import PolynomialLayers
 from thex_hf.circuits.polynomial.refresh_schedule import RefreshSchedule
 from thex_hf.circuits.protocols import PlanOptions
 from thex_hf.ckks.parameters import MAX_MODULUS_BITS_128, Parameters
@@ -45,21 +46,6 @@ def most_points(bits: RangeBits, protocol: str) -> int:
     return 0 if protocol == "one-shot" else len(bits.stream)
 
 
-def candidates(
-    choices: Iterable[Kind],
-    bits: RangeBits,
-    protocol: str,
-    parameters_for: Callable[[Kind], Parameters | None],
-) -> Iterator[tuple[Kind, Parameters]]:
-    """The choices of refresh points that suit the protocol and that a ring carries."""
-    for refreshes in choices:
-        if protocol == "refresh" and not refreshes.points and len(bits.stream):
-            continue
-        parameters = parameters_for(refreshes)
-        if parameters is not None:
-            yield refreshes, parameters
-
-
 def largest_scale(
     ring: int,
     refreshes: RefreshSchedule,
@@ -85,47 +71,30 @@ def largest_scale(
 
 
 @dataclass(frozen=True)
-class Planner:
-    """What the plans of one model and bucket under the same options have in common."""
+class Planner(Generic[Kind]):
+    """Finds the cheapest plan of one model and bucket.
+
+    Args:
+        weights: the converted encoder.
+        layers: its maps for one text, by which the flood is sized.
+        bits: of what may be refreshed.
+        options: the protocol, and the rings and the flood to choose among.
+        choices: of refresh points, in a ring.
+        parameters: of a ring for a choice; None where it is too small.
+        circuit: of a choice.
+        packing: further options of the plan.
+    """
 
     weights: EncoderWeights
+    layers: PolynomialLayers
     bits: RangeBits
     options: PlanOptions
+    choices: Callable[[int], list[Kind]]
+    parameters: Callable[[int, Kind, RangeBits], Parameters | None]
+    circuit: Callable[[Kind], Circuit]
+    packing: Callable[[Kind], dict[str, Any]] = lambda _: {}
 
-    def plan(
-        self,
-        circuit: Circuit,
-        refreshes: RefreshSchedule,
-        parameters: Parameters,
-        packing: Mapping[str, Any],
-        noise: Mapping[str, int],
-    ) -> Plan:
-        """Count a circuit; ``packing`` and ``noise`` are further options of the plan."""
-        schedule = refreshes.schedule
-        options = {
-            **packing,
-            "power": refreshes.power,
-            "rests": list(refreshes.points),
-            "exit_level": refreshes.exit_level,
-            "stream_bits": list(self.bits.stream),
-            **noise,
-        }
-        return Plan.of(
-            count_operations(circuit, schedule, refreshes.shape.geometry.slots),
-            shape=refreshes.shape,
-            parameters=parameters,
-            bits=self.bits,
-            protocol=self.options.protocol,
-            options=options,
-            model=self.weights.fingerprint(),
-            schedule=schedule,
-        )
-
-    def cheapest(
-        self,
-        plans_of: Callable[[int], list[Plan]],
-        cost: Callable[[Plan], float],
-    ) -> Plan | None:
+    def cheapest(self, cost: Callable[[Plan], float]) -> Plan | None:
         """The cheapest plan of the first ring that carries the circuit and the flood.
 
         Returns:
@@ -136,12 +105,42 @@ class Planner:
         """
         most = None
         for ring in self.options.rings:
-            most, plans = strong_enough(plans_of(ring), self.options.flood, most)
+            most, plans = strong_enough(list(self._plans(ring)), self.options.flood, most)
             if plans:
                 return min(plans, key=cost)
         if most is not None:
             raise too_weak(self.options, most)
         return None
+
+    def _plans(self, ring: int) -> Iterator[Plan]:
+        """Plans of the choices that suit the protocol and that a ring carries."""
+        for refreshes in self.choices(ring):
+            if self.options.protocol == "refresh" and not refreshes.points and self.bits.stream:
+                continue
+            parameters = self.parameters(ring, refreshes, self.bits)
+            if parameters is not None:
+                yield self._plan(refreshes, parameters)
+
+    def _plan(self, refreshes: Kind, parameters: Parameters) -> Plan:
+        schedule = refreshes.schedule
+        options = {
+            **self.packing(refreshes),
+            "power": refreshes.power,
+            "rests": list(refreshes.points),
+            "exit_level": refreshes.exit_level,
+            "stream_bits": list(self.bits.stream),
+            **flood_options(self.layers, parameters, self.bits, self.options.flood),
+        }
+        return Plan.of(
+            count_operations(self.circuit(refreshes), schedule, refreshes.shape.geometry.slots),
+            shape=refreshes.shape,
+            parameters=parameters,
+            bits=self.bits,
+            protocol=self.options.protocol,
+            options=options,
+            model=self.weights.fingerprint(),
+            schedule=schedule,
+        )
 
 
 def operation_seconds(plan: Plan, others: Mapping[str, float]) -> float:

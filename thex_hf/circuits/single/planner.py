@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from thex_hf.circuits.context import Circuit, CircuitSteps, Context, Handles
-from thex_hf.circuits.flood import NO_FLOOD, Flood, flood_options
+from thex_hf.circuits.flood import NO_FLOOD, Flood
 from thex_hf.circuits.masks import RangeBits
 from thex_hf.circuits.parallel import SEQUENTIAL, ParallelRunner
 from thex_hf.circuits.plan import Plan
@@ -15,7 +15,6 @@ from thex_hf.circuits.polynomial.maps import PolynomialLayers, terms_of
 from thex_hf.circuits.polynomial.planning import (
     EXIT_LEVEL,
     Planner,
-    candidates,
     largest_scale,
     most_points,
     operation_seconds,
@@ -82,24 +81,16 @@ def make_polynomial_plan(
     """
     layers = fold_polynomial(weights)
     protocol, rings = options.protocol, options.rings
-    planner = Planner(weights, bits, options)
-
-    def plans_of(ring: int) -> list[Plan]:
-        choices = refresh_schedules(weights, tokens, bits, ring, protocol)
-        return [
-            planner.plan(
-                single_circuit(refreshes, bits, layers, NO_FLOOD),
-                refreshes,
-                parameters,
-                {},
-                flood_options(layers, parameters, bits, options.flood),
-            )
-            for refreshes, parameters in candidates(
-                choices, bits, protocol, lambda refreshes: choose(ring, refreshes, bits)
-            )
-        ]
-
-    plan = planner.cheapest(plans_of, expected_seconds)
+    planner = Planner(
+        weights,
+        layers,
+        bits,
+        options,
+        choices=lambda ring: refresh_schedules(weights, tokens, bits, ring, protocol),
+        parameters=choose,
+        circuit=lambda refreshes: single_circuit(refreshes, bits, layers, NO_FLOOD),
+    )
+    plan = planner.cheapest(expected_seconds)
     if plan is not None:
         return plan
     choices = refresh_schedules(weights, tokens, bits, rings[-1], protocol)
@@ -115,17 +106,12 @@ def refresh_schedules(
     weights: EncoderWeights, tokens: int, bits: RangeBits, ring: int, protocol: str
 ) -> list[SingleRefreshSchedule]:
     """The best choice for each number of refresh points that the protocol allows."""
-    shape, power = roomy_shape(weights, tokens, ring), terms_of(weights.layers[0]).power
+    shape, power = roomy(shape_of(weights, tokens, ring)), terms_of(weights.layers[0]).power
     return SingleRefreshSchedule.best(shape, power, EXIT_LEVEL, most_points(bits, protocol))
 
 
-def roomy_shape(weights: EncoderWeights, tokens: int, ring: int) -> Shape:
-    """The shape for ``tokens`` tokens, or for more where that fills feature rows to spare."""
-    return roomy(shape_of(weights, tokens, ring))
-
-
 def roomy(shape: Shape) -> Shape:
-    """A shape, or that of a larger bucket where it fills feature rows to spare."""
+    """A shape, or that of more tokens where this fills feature rows to spare."""
     while shape.geometry.features > shape.hidden and 2 * shape.tokens in BUCKETS:
         larger = shape.for_tokens(2 * shape.tokens)
         if larger.geometry.tile == shape.geometry.tile:
