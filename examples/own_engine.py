@@ -38,8 +38,7 @@ from thex_hf.backends.base import (
 from thex_hf.circuits.dispatch import FORMS
 from thex_hf.circuits.protocols import PlanOptions
 from thex_hf.ckks import rules
-from thex_hf.ckks.engine import AnyVector, ComplexVector, Vector
-from thex_hf.ckks.packing.moves import Move
+from thex_hf.ckks.engine import AnyVector, ComplexVector, Move, Vector
 from thex_hf.ckks.parameters import Parameters
 from thex_hf.ckks.rules import pack_state, unpack_state
 from thex_hf.errors import WireError

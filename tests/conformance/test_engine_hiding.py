@@ -9,8 +9,7 @@ from example_counts import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from thex_hf.ckks.engine import ComplexVector, Vector
-from thex_hf.ckks.packing.moves import Move
+from thex_hf.ckks.engine import ComplexVector, Move, Vector
 from thex_hf.errors import PlanError, WireError
 
 STILL = Move(1, np.arange(SLOTS)[None])

@@ -24,10 +24,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from thex_hf.ckks.engine import AnyVector, ComplexVector, Vector
+from thex_hf.ckks.engine import AnyVector, ComplexVector, Move, Vector
 from thex_hf.ckks.packing.attention import AttentionLayout
 from thex_hf.ckks.packing.layout import FeatureMap, Geometry, Layout
-from thex_hf.ckks.packing.moves import Move
 from thex_hf.errors import PlanError
 
 BUCKETS = (16, 32, 64, 128)

@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from thex_hf.ckks import rules
-from thex_hf.ckks.engine import AnyVector
-from thex_hf.ckks.packing.moves import Move
+from thex_hf.ckks.engine import AnyVector, Move
 from thex_hf.ckks.rules import pack_state, unpack_state
 from thex_hf.errors import PlanError
 

@@ -13,8 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from thex_hf.ckks.engine import AnyVector
-from thex_hf.ckks.packing.moves import Move
+from thex_hf.ckks.engine import AnyVector, Move
 from thex_hf.ckks.parameters import Parameters
 from thex_hf.errors import PlanError, WireError
 

@@ -14,8 +14,15 @@ from typing import Any
 
 from thex_hf.backends.base import EvaluationKeys, KeyRequest, SecretKeys, SlotBackend
 from thex_hf.circuits.plan import Plan
-from thex_hf.ckks.engine import AnyVector, Blinding, ClientEngine, Handle, Plaintext, ServerEngine
-from thex_hf.ckks.packing.moves import Move
+from thex_hf.ckks.engine import (
+    AnyVector,
+    Blinding,
+    ClientEngine,
+    Handle,
+    Move,
+    Plaintext,
+    ServerEngine,
+)
 from thex_hf.ckks.parameters import Parameters
 from thex_hf.demo.view import KEYS, Update, WireMessage
 from thex_hf.serving.server import ThexServer

@@ -15,8 +15,7 @@ import numpy as np
 
 from thex_hf.backends.base import KeyRequest, SlotBackend, key_share
 from thex_hf.circuits.plan import Plan
-from thex_hf.ckks.engine import ClientEngine, ServerEngine
-from thex_hf.ckks.packing.moves import Move
+from thex_hf.ckks.engine import ClientEngine, Move, ServerEngine
 
 REPEATS = 3
 WIRE = ("load", "dump")

@@ -20,8 +20,7 @@ from thex_hf.backends.clear.handles import (
 from thex_hf.backends.clear.server import ClearServer
 from thex_hf.backends.numerics.noise import NoiseModel
 from thex_hf.ckks import rules
-from thex_hf.ckks.engine import AnyVector, ClientEngine, ComplexVector, ServerEngine, Vector
-from thex_hf.ckks.packing.moves import Move
+from thex_hf.ckks.engine import AnyVector, ClientEngine, ComplexVector, Move, ServerEngine, Vector
 from thex_hf.ckks.parameters import Parameters
 
 

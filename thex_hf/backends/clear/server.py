@@ -14,8 +14,7 @@ from thex_hf.backends.clear.handles import ClearHandle, ClearPlaintext, Modulus,
 from thex_hf.backends.numerics.embedding import exact_sum
 from thex_hf.backends.numerics.noise import NoiseModel
 from thex_hf.ckks import rules
-from thex_hf.ckks.engine import AnyVector
-from thex_hf.ckks.packing.moves import Move
+from thex_hf.ckks.engine import AnyVector, Move
 from thex_hf.ckks.parameters import Parameters
 from thex_hf.ckks.rules import pack_state, unpack_state
 

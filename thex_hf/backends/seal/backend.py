@@ -26,8 +26,7 @@ from thex_hf.backends.seal.residues import PlaintextFormat
 from thex_hf.backends.seal.serialisation import to_bytes
 from thex_hf.backends.seal.server import SealServer
 from thex_hf.ckks import rules
-from thex_hf.ckks.engine import AnyVector, ClientEngine, ComplexVector, ServerEngine, Vector
-from thex_hf.ckks.packing.moves import Move
+from thex_hf.ckks.engine import AnyVector, ClientEngine, ComplexVector, Move, ServerEngine, Vector
 from thex_hf.ckks.parameters import Parameters
 from thex_hf.errors import BackendUnavailable
 

@@ -27,8 +27,7 @@ from thex_hf.backends.numerics.ntt import Transform
 from thex_hf.backends.seal.context import SealContext, SealHandle
 from thex_hf.backends.seal.serialisation import from_bytes
 from thex_hf.ckks import rules
-from thex_hf.ckks.engine import AnyVector, ComplexVector, Vector
-from thex_hf.ckks.packing.moves import Move
+from thex_hf.ckks.engine import AnyVector, ComplexVector, Move, Vector
 from thex_hf.errors import PlanError, WireError
 
 Polynomials: TypeAlias = Sequence[IntegerPolynomial]

@@ -15,8 +15,7 @@ from thex_hf.backends.seal.keys import SwitchingKey
 from thex_hf.backends.seal.residues import PlaintextFormat, ResidueCombiner
 from thex_hf.backends.seal.serialisation import from_bytes, to_bytes
 from thex_hf.ckks import rules
-from thex_hf.ckks.engine import AnyVector
-from thex_hf.ckks.packing.moves import Move
+from thex_hf.ckks.engine import AnyVector, Move
 from thex_hf.ckks.rules import pack_state, unpack_state
 from thex_hf.errors import PlanError
 

@@ -28,8 +28,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from thex_hf.ckks.engine import Vector
-from thex_hf.ckks.packing.moves import Move
+from thex_hf.ckks.engine import Move, Vector
 from thex_hf.errors import PlanError
 
 FeatureMap = NDArray[np.int64]
