@@ -40,6 +40,13 @@ from thex_hf.ckks.parameters import Parameters
 from thex_hf.errors import PlanError, SecurityError, WireError
 from thex_hf.weights import HEADS
 
+SIZES = ("tokens", "layers", "hidden", "heads", "intermediate", "labels", "head")
+WORD = 8
+MOST_MESSAGE = 512 << 20
+"""Bytes of a message: what the wire takes."""
+MOST_KEYS = 4 << 30
+"""Bytes of all evaluation keys together; those of the largest ring have about 2 GB."""
+
 T = TypeVar("T")
 _STEPS = re.compile(r"\.(\w+)|\[(\d+)\]")
 _SHORT = reprlib.Repr()
@@ -155,9 +162,6 @@ def _explained(said: str, data: Any) -> str:
     )
 
 
-SIZES = ("tokens", "layers", "hidden", "heads", "intermediate", "labels", "head")
-
-
 def read_plan(data: Mapping[str, Any]) -> Plan:
     """The plan whose :meth:`~thex_hf.circuits.plan.Plan.to_json` is ``data``, for a client.
 
@@ -224,18 +228,8 @@ def _read(data: Mapping[str, Any]) -> Plan:
 def _schedule(plan: Plan) -> Schedule:
     if plan.protocol == "client-aided":
         return make_schedule(plan.shape, plan.options["softmax"])
-    return (
-        BatchedRefreshSchedule.of(plan).schedule
-        if is_batch(plan)
-        else SingleRefreshSchedule.of(plan).schedule
-    )
-
-
-WORD = 8
-MOST_MESSAGE = 512 << 20
-"""Bytes of a message: what the wire takes."""
-MOST_KEYS = 4 << 30
-"""Bytes of all evaluation keys together; those of the largest ring have about 2 GB."""
+    kind = BatchedRefreshSchedule if is_batch(plan) else SingleRefreshSchedule
+    return kind.of(plan).schedule
 
 
 def check_sizes(shape: Shape, *, aided: bool, batch: bool) -> None:
@@ -326,7 +320,11 @@ def _check_amounts(plan: Plan) -> None:
     degree = plan.parameters.ring_degree
 
     def size(packings: list[Packing], parts: int) -> int:
-        return sum(parts * own.ciphertexts * (level + 1) for own, level in packings) * degree * WORD
+        return (
+            sum(parts * layout.ciphertexts * (level + 1) for layout, level in packings)
+            * degree
+            * WORD
+        )
 
     schedule = plan.schedule
     answer: AnyLayout = schedule.answer

@@ -154,28 +154,20 @@ class ClearBackend:
     ) -> ServerEngine:
         """The engine that computes; refuses steps the "keys" do not hold."""
         self._check(parameters)
-        if not (rotations or evaluation.size):  # nobody's: it encodes, and loads nothing
-            noise = self._noise(parameters, role=1)
-            tag = key_tag(secrets.token_bytes(32))
-            return ClearServer(
-                parameters,
-                {},
-                relinearisation=None,
-                conjugation=None,
-                public=False,
-                tag=tag,
-                noise=noise,
-            )
-        tag = tag_of_keys(evaluation.rotations)
-        written = UnprotectedFormat(parameters, tag)
-        relinearisation = None
-        if evaluation.relinearisation:
-            relinearisation = written.unpack_token(RELINEARISATION, evaluation.relinearisation)
-        if evaluation.public:
-            written.unpack_token(PUBLIC, evaluation.public)
-        held = written.unpack_steps(evaluation.rotations)
         steps = rules.reduced_steps(rotations, parameters.slots)
-        rules.check_steps_held(steps, held)
+        held: dict[int, int] = {}
+        relinearisation = None
+        if rotations or evaluation.size:
+            tag = tag_of_keys(evaluation.rotations)
+            written = UnprotectedFormat(parameters, tag)
+            if evaluation.relinearisation:
+                relinearisation = written.unpack_token(RELINEARISATION, evaluation.relinearisation)
+            if evaluation.public:
+                written.unpack_token(PUBLIC, evaluation.public)
+            held = written.unpack_steps(evaluation.rotations)
+            rules.check_steps_held(steps, held)
+        else:  # nobody's: it encodes, and loads nothing
+            tag = key_tag(secrets.token_bytes(32))
         return ClearServer(
             parameters,
             {step: held[step] for step in steps},

@@ -167,9 +167,9 @@ class AttentionLayout:
     One ciphertext for each head, query tile and key tile, in that order.
 
     * ``minus``: slot ``(f, i)`` of group 0 holds ``[i, (i - f) mod T]``: what
-      :func:`thex_hf.ckks.packing.attention.finish_scores` leaves.
+      :func:`finish_scores` leaves.
     * ``plus``: slot ``(f, i)`` of group 0 holds ``[i, (i + f) mod T]``: what
-      products with :func:`thex_hf.ckks.packing.attention.value_rotations` expect. Group 1 is zero.
+      products with :func:`value_rotations` expect. Group 1 is zero.
     * ``row``: one query; slot ``(f, c)`` holds ``[0, c mod T]`` in every row and group; only
       group 0 is read.
     """

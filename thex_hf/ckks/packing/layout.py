@@ -33,6 +33,7 @@ from thex_hf.errors import PlanError
 
 FeatureMap = NDArray[np.int64]
 KINDS = ("dup", "solo", "back", "skew-", "skew+", "split", "row", "edge", "fan", "cell", "bar")
+GROUPS = 2
 ONE_TOKEN = ("row", "edge", "fan", "cell", "bar")
 
 
@@ -97,9 +98,8 @@ class Layout:
                 f"layout expects shape {(self.tokens, self.features)}, got {matrix.shape}"
             )
         padded = np.zeros((self.tiles * self.geometry.tile, self.features + 1))
-        padded[: self.tokens, : self.features] = (
-            matrix / 2**self.shrink
-        )  # last column stays zero: map -1
+        # the last column stays zero, for -1 in a map
+        padded[: self.tokens, : self.features] = matrix / 2**self.shrink
         token = self.token_map()
         out = []
         for tile in range(self.tiles):
@@ -187,9 +187,6 @@ def first_group(geometry: Geometry) -> FeatureMap:
     """A map of shape ``(F, C)``: 0 in group 0, -1 in group 1."""
     columns = np.where(np.arange(geometry.columns) < geometry.tile, 0, -1)
     return np.broadcast_to(columns, (geometry.features, geometry.columns)).copy()
-
-
-GROUPS = 2
 
 
 @dataclass(frozen=True)
