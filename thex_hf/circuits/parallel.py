@@ -5,7 +5,7 @@ weights with its parent without a copy, so a closure works in it as it does here
 handles it makes come back, as bytes. Fork where a piece takes far longer than that: some
 hundredths of a second for each gigabyte in memory, and half a rotation for each handle.
 
-Weights that a child encodes are lost with it: encode them before (see :mod:`.encode_weights`).
+Weights that a child encodes are lost with it: encode them before (:func:`.encode_weights`).
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ class LocalSession:
         backend: the slot backend to run on.
         options: of the plans, as :class:`~thex_hf.serving.server.ThexServer` takes them.
         ranges: calibrated ranges of the checkpoint, see
-            :func:`thex_hf.circuits.masks.range_bits`.
+            :func:`thex_hf.circuits.client_aided.planner.range_bits`.
         keys: directory to keep keys in; None keeps them in memory.
         processes: how many to use, this one included, where the backend allows it; None: as
             many as there are usable cores.

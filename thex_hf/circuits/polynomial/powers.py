@@ -51,7 +51,7 @@ def power(
         z: what to raise.
         exponent: 2, 4 or 6.
         product: :func:`multiply`, or :func:`multiply_parts` for both parts apart, which
-            multiplies the result by ``PARTS_GAIN[exponent]`` of :mod:`.folding`.
+            multiplies the result by ``PARTS_GAIN[exponent]`` of :mod:`.maps`.
 
     Returns:
         The handle, and what the scale ratios multiplied it by. Levels: 1, 2 or 3.
