@@ -13,8 +13,7 @@ from thex_hf.client.keys import Keys
 from thex_hf.client.tickets import OpenBatch, TicketStock
 from thex_hf.client.transport import InMemory, Transport
 from thex_hf.prepared.plan import PreparedPlan
-from thex_hf.processes.child import can_fork
-from thex_hf.processes.pool import map_jobs, usable_cores
+from thex_hf.processes import can_fork, map_jobs, usable_cores
 from thex_hf.protocol.prepared_client import Preparing
 
 AT_ONCE = 2
