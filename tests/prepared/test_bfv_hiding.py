@@ -7,7 +7,7 @@ from scipy import stats
 
 from thex_hf.errors import WireError
 from thex_hf.prepared.bfv import noise
-from thex_hf.prepared.bfv.answers import AnswerFormat, _flooded
+from thex_hf.prepared.bfv.answers import AnswerFormat, cell, flooded
 from thex_hf.prepared.bfv.client import BfvClient
 from thex_hf.prepared.bfv.parameters import BfvParameters
 
@@ -54,18 +54,39 @@ def test_answers_to_equal_inputs_have_nothing_in_common(inputs, weights):
             assert stats.kstest(values.ravel(), "uniform").pvalue > LEAST
 
 
-def test_flooding_is_uniform():
-    prime, bits = PARAMETERS.primes[0], 20
+def test_flooding_is_uniform_on_a_cell():
     zeros = np.zeros((2, 1 << 16), np.uint64)
-    drawn = _flooded(zeros, bits, PARAMETERS.primes[:2])
-    signed = drawn.astype(np.int64) - np.array(PARAMETERS.primes[:2])[:, None] * (
-        drawn > prime // 2
-    )
-    assert np.array_equal(*signed)
-    assert -(2**bits) <= signed.min() < -0.9 * 2**bits
-    assert 0.9 * 2**bits < signed.max() < 2**bits
-    counts = np.histogram(signed[0], 64, (-(2**bits), 2**bits))[0]
+    drawn = flooded(zeros, PARAMETERS)
+    primes = np.array(PARAMETERS.primes[:2], np.float64)
+    first, second = PARAMETERS.primes[:2]
+    inverse, size = pow(first, -1, second), cell(PARAMETERS)
+    whole = [
+        int(low) + first * ((int(high) - int(low)) * inverse % second) for low, high in drawn.T
+    ]
+    signed = np.array([n - first * second if n > first * second // 2 else n for n in whole])
+    assert primes.prod() / PARAMETERS.plain_modulus == pytest.approx(size)
+    assert -size // 2 <= signed.min() < -0.49 * size
+    assert 0.49 * size < signed.max() <= size // 2
+    counts = np.histogram(signed.astype(np.float64), 64, (-size / 2, size / 2))[0]
     assert stats.chisquare(counts).pvalue > LEAST
+
+
+def test_what_a_deviating_client_puts_into_its_noise_comes_back_as_nothing():
+    """Its ciphertext holds a large polynomial where noise should be; both halves stay uniform."""
+    seal = server()._context.seal
+    words = fresh(np.zeros((1, DEGREE), np.uint64))
+    evil = words[0].copy()
+    for limb, prime in enumerate(seal.primes):  # a constant of half a cell, in NTT form
+        evil[0, limb] = (evil[0, limb].astype(object) + (1 << 115)) % prime
+    weights = np.array([[1], [2], [3], [5]])
+    made = server().linear(weights, evil[None])
+    data = server().finish(made, uniform(9, 4, DEGREE), 20)
+    read = np.stack([client()._answers.read(one) for one in data])
+    secret = [client()._decryptor.invariant_noise_budget(client()._form.write(w)) for w in read]
+    assert max(secret) <= 1
+    for part in range(2):
+        counts = np.histogram(shares(read)[:, part], 64, (0.0, 1.0))[0]
+        assert stats.chisquare(counts).pvalue > LEAST
 
 
 def test_two_encryptions_and_two_answers_differ():
@@ -120,25 +141,10 @@ def test_a_client_refuses_what_is_no_answer():
         other.decrypt([data])
 
 
-def test_answers_come_back_but_for_the_bits_that_were_dropped():
+def test_answers_come_back():
     form = AnswerFormat(PARAMETERS)
-    first, second = PARAMETERS.primes[:2]
-    modulus = first * second
-    rng = np.random.default_rng(1)
-    numbers = [[0, modulus - 1, modulus // 2], [modulus - 1, 1, first]]
-    words = rng.integers(0, second, (2, 2, DEGREE), dtype=np.uint64)
-    words[:, 0] %= np.uint64(first)
-    for part, row in enumerate(numbers):
-        for place, number in enumerate(row):
-            words[part, :, place] = [number % first, number % second]
-    back = form.read(form.write(words, 1))
-    inverse = pow(first, -1, second)
-
-    def number(residues):
-        low, high = map(int, residues)
-        return low + first * ((high - low) * inverse % second)
-
-    for part, drop in enumerate((56, 48)):
-        for place in range(64):
-            lost = (number(words[part, :, place]) - number(back[part, :, place])) % modulus
-            assert min(lost, modulus - lost) <= 2 ** (drop - 1) + 2
+    words = np.random.default_rng(1).integers(0, PARAMETERS.primes[0], (2, 2, DEGREE), np.uint64)
+    words[:, :, 0], words[:, :, 1] = 0, np.array(PARAMETERS.primes[:2]) - 1
+    data = form.write(words % np.array(PARAMETERS.primes[:2], np.uint64)[:, None])
+    assert len(data) == form.size == 16 + 4 * DEGREE * 15 // 2
+    assert (form.read(data) == words % np.array(PARAMETERS.primes[:2], np.uint64)[:, None]).all()

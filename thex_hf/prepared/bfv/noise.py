@@ -1,4 +1,4 @@
-r"""How much noise BFV ciphertexts have, and how much flooding fits on top.
+r"""How much noise BFV ciphertexts have, and how much likely flooding spoils an answer.
 
 SEAL encrypts a polynomial ``m`` of integers from 0 to t-1 as ``c`` with
 ``c0 + c1 s = round(q m / t) + e`` modulo ``q``; the coefficients of ``e`` are 21 coins less 21
@@ -19,21 +19,18 @@ with ``r_t(q) = q mod t``: where a sum leaves 0..t-1 by ``k t``, ``(q/t) k t = k
   rounding of both polynomials: as ``r_1`` is uniform, TAIL deviations of ``sqrt(N/12)``.
 * an encryption of zero under the public key, made at the primes of an answer, has noise
   ``(u e_p + e_0 + e_1 s) / prime``, which is below 1, and such a rounding.
-* flooding, uniform on ``+-2**f``, brings a coefficient to a statistical distance of
-  ``bound / 2**(f + 1)`` from what the weights have no part in. It is as much as fits, whatever
-  the noise (:func:`flood_bits`), and must exceed the bound by FLOOD_BITS.
-* dropped bits (see :mod:`.answers`) leave an error of ``2**(d - 1)`` in the first polynomial and
-  in the second one that the key multiplies: TAIL deviations of ``2**d sqrt(N/12)``.
+* flooding is uniform on a whole cell, the ``q/t`` integers that decrypt to one number. With a mask
+  that is uniform modulo t the sum of both is uniform modulo q in every coefficient (up to
+  ``t/q``, 2**-61), whatever it is added to: no honest and no other client learns anything from
+  what it decrypts, however large the noise that it has put into its ciphertexts. The price: noise
+  moves the sum into the next cell with the probability of its size by that of a cell, and then all
+  slots of that ciphertext are wrong (:func:`failure_probability`, 2**-35 for one answer).
 
 Mask, zero and flooding are added *after* the switch, where they are cheap. All that the weights
-have a part in is then the second polynomial ``d_1`` and the noise ``v/prime + r_0 + r_1 s``, a
-function of the sums alone. The client sees ``d_1 + z_1``, uniform to it as long as its public key
-hides the server's ``u`` (it knows ``s``, and of the zero's noise only what the flooding shows), a
-message under a uniform mask, and the flooding. Added before, they would hide the rounding as
-well; that is ``2**9`` at most, and the flooding ``2**58``.
-
-All of this is for clients that follow the protocol. One that makes its own noise larger on
-purpose reads ``sum w_i v_i`` from an answer, above the flooding; nothing here can tell.
+have a part in is then the second polynomial ``d_1``, and the first. The client sees ``d_1 + z_1``,
+``z_1`` being pseudorandom to it by the assumption behind all of this (its public key has a uniform
+half that a seed makes, ``u`` is the server's, and of the zero's first polynomial the flooding shows
+nothing); and a first polynomial that is uniform.
 """
 
 from __future__ import annotations
@@ -44,11 +41,12 @@ import numpy as np
 
 from thex_hf.backends.numerics.noise import ERROR_STD
 from thex_hf.errors import PlanError
-from thex_hf.prepared.bfv.answers import MOST_FLOODING, dropped_bits
+from thex_hf.prepared.bfv.answers import cell
 from thex_hf.prepared.bfv.lazily import Signed
 from thex_hf.prepared.bfv.parameters import REPLY_LIMBS, BfvParameters
 
-FLOOD_BITS = 40  # by how many bits flooding exceeds the noise, at least
+MOST_FAILURES = 2.0**-28
+"""Of an answer that decrypts to something else; a batch has some ten thousand answers."""
 LARGEST_ERROR = 21.5  # of 21 coins less 21 others, and the rounding of q m / t
 TAIL = 10.0  # standard deviations
 MANY = 1024  # numbers whose squares have no more than twice their mean
@@ -79,37 +77,30 @@ def cross_bits(parameters: BfvParameters, terms: int, width: int) -> int:
     return _bits(TAIL * 2.0**parameters.plain_bits * math.sqrt(count * square / 12))
 
 
-def flood_bits(parameters: BfvParameters) -> int:
-    """The bits of the flooding: as many as every answer can take.
+def failure_probability(parameters: BfvParameters, noise_bits: int) -> float:
+    """At most how likely an answer is to decrypt to other numbers than its own.
 
-    Raises:
-        PlanError: the primes that an answer keeps leave no room for it.
+    Args:
+        parameters: the BFV parameters.
+        noise_bits: of what is sent, before its modulus is switched.
     """
-    degree = parameters.ring_degree
-    first, second = dropped_bits(parameters)
-    lost = 2.0 ** (first - 1) + TAIL * 2.0**second * math.sqrt(degree / 12)
-    kept = math.prod(parameters.primes[:REPLY_LIMBS])
-    room = kept // (2 * parameters.plain_modulus) - int(lost) - 4 * degree
-    bits = max(0, room).bit_length() - 2  # a bit is left over, so that SEAL's budget is positive
-    if bits < 0 or 1 << bits <= _rounding(parameters) << FLOOD_BITS:
-        raise PlanError(f"no room for flooding under {parameters}; use larger primes")
-    return min(bits, MOST_FLOODING)
-
-
-def most_bits(parameters: BfvParameters) -> int:
-    """Bits of noise that flooding hides. Raises PlanError as :func:`flood_bits`."""
-    hidden = flood_bits(parameters) - FLOOD_BITS
     switched = math.prod(parameters.primes[REPLY_LIMBS:])
-    return (((1 << hidden) - _rounding(parameters)) * switched).bit_length() - 1
+    largest = 2.0**noise_bits / switched + _rounding(parameters)
+    return 2 * parameters.ring_degree * largest / cell(parameters)
 
 
 def check_bits(parameters: BfvParameters, noise_bits: int) -> None:
-    """Raises PlanError when flooding under these parameters does not hide so much noise."""
-    most = most_bits(parameters)
-    if not 0 < noise_bits <= most:
+    """Refuse parameters under which so much noise spoils answers too often.
+
+    Raises:
+        PlanError: an answer fails with more than :data:`MOST_FAILURES`.
+    """
+    if noise_bits < 1 or failure_probability(parameters, noise_bits) > MOST_FAILURES:
         raise PlanError(
-            f"noise of {noise_bits} bits and {FLOOD_BITS} bits of flooding over it do not fit: "
-            f"these primes leave room for {most} bits; sum fewer terms, or use larger primes"
+            f"noise of {noise_bits} bits does not fit: answers should fail with a probability of "
+            f"{MOST_FAILURES:.1g} at most, these parameters make it "
+            f"{failure_probability(parameters, noise_bits):.1g}; sum fewer terms, or use larger "
+            f"primes"
         )
 
 

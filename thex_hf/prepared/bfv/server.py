@@ -11,11 +11,11 @@ from thex_hf.backends.numerics.modular import Words, products_are_exact
 from thex_hf.backends.seal.residues import CiphertextFormat
 from thex_hf.backends.seal.serialisation import from_bytes
 from thex_hf.errors import BackendUnavailable, PlanError
-from thex_hf.prepared.bfv.answers import AnswerFormat
+from thex_hf.prepared.bfv.answers import AnswerFormat, flooded
 from thex_hf.prepared.bfv.context import bfv_context
 from thex_hf.prepared.bfv.keys import read_public, require_residues
 from thex_hf.prepared.bfv.lazily import Factors, Signed, lowered
-from thex_hf.prepared.bfv.noise import check_bits, flood_bits
+from thex_hf.prepared.bfv.noise import check_bits
 from thex_hf.prepared.bfv.parameters import REPLY_LIMBS, BfvParameters
 from thex_hf.prepared.bfv.plaintexts import InstancePlaintexts
 from thex_hf.prepared.bfv.products import cross, linear
@@ -46,7 +46,7 @@ class BfvServer:
         self._zeros = seal.api.Encryptor(seal.context, read_public(context, public_key))
         zero = self._zero()
         self._answer_form = CiphertextFormat(seal, REPLY_LIMBS, zero)
-        self._answers, self._flooding = AnswerFormat(parameters), flood_bits(parameters)
+        self._answers = AnswerFormat(parameters)
         whole = seal.api.Ciphertext()
         self._zeros.encrypt_zero(whole)
         seal.evaluator.transform_to_ntt_inplace(whole)
@@ -147,8 +147,7 @@ class BfvServer:
         """Hide how outputs came about, and serialise them for the client.
 
         The modulus of each is switched to two primes; then its mask, a fresh encryption of
-        zero under the public key and flooding are added, at least ``2**40`` times as large as
-        the noise. See :mod:`.noise` for why in this order.
+        zero under the public key and flooding are added. See :mod:`.noise` for why in this order.
 
         Args:
             outputs: ``(m, 2, L, N)`` words.
@@ -156,7 +155,7 @@ class BfvServer:
             noise_bits: what :mod:`.noise` says of the outputs.
 
         Raises:
-            PlanError: the flooding does not fit these parameters, or shapes do not.
+            PlanError: so much noise does not fit these parameters, or shapes do not.
         """
         parameters, seal = self._context.parameters, self._seal
         check_bits(parameters, noise_bits)
@@ -176,7 +175,8 @@ class BfvServer:
             self._context.encoder.encode(mask.tolist(), plaintext)
             evaluator.add_plain_inplace(ciphertext, plaintext)
             hidden = self._answer_form.read(ciphertext)
-            out.append(self._answers.write(hidden, self._flooding))
+            first = flooded(hidden[0], parameters)
+            out.append(self._answers.write(np.stack([first, hidden[1]])))
         return out
 
     def _check(self, words: Words, verb: str) -> None:
