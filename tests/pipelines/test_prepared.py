@@ -86,6 +86,13 @@ def test_other_heads_and_powers():
     assert np.abs(result.logits - polynomial_logits(weights, text(7))).max() < 0.02
 
 
+def test_texts_longer_than_circuits_take():
+    session, x = session_of(), text(300, 3)
+    result = session.run(x)
+    assert result.plan.facts.bucket == 512
+    assert np.abs(result.logits - polynomial_logits(WEIGHTS, x)).max() < 0.01
+
+
 def test_a_text_that_runs_away_is_refused_twice_over(session):
     session.run(text(5))
     left = stock_of(session).left()

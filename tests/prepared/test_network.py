@@ -50,6 +50,20 @@ def test_a_ticket_gives_the_clear_network_bit_for_bit(case):
         assert (logits[:true] == clear[:true]).all()
 
 
+def test_two_hundred_texts_bit_for_bit():
+    """Of every length, some with values far from those of ordinary texts."""
+    weights = weights_of({"layers": 2, "power": 2, "centred": True})
+    network, rng = fold_network(weights, 16), np.random.default_rng(200)
+    for batch in range(4):
+        client_seeds, server_seeds, rows = prepare(network, 50)
+        for ticket in range(50):
+            x = rng.normal(size=(rng.integers(1, 17), 16)) * rng.choice([0.0, 0.1, 1.0, 4.0])
+            about = client_seeds[ticket], server_seeds[ticket], rows[ticket], x
+            logits, seen, *_ = run(network, *about)
+            clear = ClearRun(network, NUMBERS, hats=seen)
+            assert (logits == clear.run(x)).all(), (batch, ticket)
+
+
 def test_round_trips_and_numbers_are_counted():
     network = fold_network(weights_of({"layers": 3, "power": 2}), 16)
     assert [len(products) for products in network.rounds] == [2, 1, 1, 1] * 3

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from thex_hf._choices import one_of
 from thex_hf.errors import OptionError
 
+BUCKETS = (16, 32, 64, 128)
+"""Padded lengths of circuits, in tokens."""
+
 
 @dataclass(frozen=True)
 class ProtocolFacts:
@@ -24,6 +27,7 @@ class ProtocolFacts:
             large enough.
         circuit: whether a text runs as a circuit on the slots of CKKS ciphertexts, which has
             levels and key switches.
+        buckets: padded lengths, in tokens.
     """
 
     form: str
@@ -31,6 +35,7 @@ class ProtocolFacts:
     protects_model: bool
     batches: bool
     circuit: bool = True
+    buckets: tuple[int, ...] = BUCKETS
 
 
 PROTOCOL_FACTS = {
@@ -65,6 +70,7 @@ PROTOCOL_FACTS = {
         protects_model=True,
         batches=False,
         circuit=False,
+        buckets=(*BUCKETS, 256, 512),
     ),
 }
 """The one table of protocols, by name."""

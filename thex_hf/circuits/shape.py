@@ -24,12 +24,12 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from thex_hf.circuits.protocols import BUCKETS as BUCKETS
 from thex_hf.ckks.engine import AnyVector, ComplexVector, Move, Vector
 from thex_hf.ckks.packing.attention import AttentionLayout
 from thex_hf.ckks.packing.layout import FeatureMap, Geometry, Layout
 from thex_hf.errors import PlanError
 
-BUCKETS = (16, 32, 64, 128)
 RECIPROCAL_UNITS = 16
 KEY_SHRINK = 4
 ANSWER_LEVEL = 0
@@ -134,17 +134,17 @@ def _pair(real: Vector, imaginary: Vector) -> ComplexVector:
     return paired
 
 
-def bucket(tokens: int) -> int:
+def bucket(tokens: int, buckets: Sequence[int] = BUCKETS) -> int:
     """The padded length for ``tokens`` tokens; all the server learns of the length.
 
     Raises:
         PlanError: more tokens than the largest bucket.
     """
-    for size in BUCKETS:
+    for size in buckets:
         if tokens <= size:
             return size
     raise PlanError(
-        f"{tokens} tokens do not fit the largest bucket of {BUCKETS[-1]}; "
+        f"{tokens} tokens do not fit the largest bucket of {buckets[-1]}; "
         f"shorten the text or pass truncation=True"
     )
 

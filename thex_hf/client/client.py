@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,8 @@ class ThexClient:
         self.client = Client(self.server, self.keys, self.backend, wanted=self.protocol)
         if isinstance(self.client.plans, ServerPlans):
             self.client.plans.check(self.half.facts)
+            longest = max(self.half.longest, self.client.plans.longest)
+            self.half = replace(self.half, longest=longest)
 
     def check(self, text: str, pair: str | None = None) -> None:
         """Refuse a text that cannot be classified; nothing is sent.

@@ -25,6 +25,7 @@ from thex_hf.client.plans import ModelFacts
 from thex_hf.errors import ConversionError, InputError
 from thex_hf.tokens.options import (
     CONFIG_NAME,
+    LONGEST,
     SEGMENTS,
     check_consistent,
     check_length,
@@ -77,6 +78,7 @@ class ClientHalf:
         tokenizer: of the ``tokenizers`` library.
         folder: where it came from.
         settings: of the tokenizer, as JSON values.
+        longest: tokens that the server's circuit takes.
     """
 
     config: Mapping[str, Any] = field(repr=False)
@@ -84,6 +86,7 @@ class ClientHalf:
     tokenizer: Tokenizer = field(repr=False)
     folder: Path
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    longest: int = LONGEST
 
     @classmethod
     def open(cls, folder: str | Path) -> ClientHalf:
@@ -164,7 +167,8 @@ class ClientHalf:
     @property
     def limit(self) -> int:
         """The most tokens of a text: the circuit's, the model's and the tokenizer's."""
-        return limit_of(len(self._table(REQUIRED[1])), most_tokens(self.settings))
+        positions = len(self._table(REQUIRED[1]))
+        return limit_of(positions, most_tokens(self.settings), self.longest)
 
     def tokenise(self, text: str, pair: str | None = None) -> tuple[Ids, Ids]:
         """Token ids and segment numbers of a text or pair, ``(n,)`` each, special tokens included.

@@ -6,11 +6,12 @@ import time
 from collections.abc import Sequence
 
 from thex_hf._progress import progress
+from thex_hf.circuits.protocols import PROTOCOL_FACTS
 from thex_hf.circuits.shape import bucket
 from thex_hf.ckks.engine import Vector
 from thex_hf.errors import TextError
 from thex_hf.prepared.clear import ClearRun
-from thex_hf.prepared.plan import PreparedPlan, prepared_plan
+from thex_hf.prepared.plan import PROTOCOL, PreparedPlan, prepared_plan
 from thex_hf.protocol.client import check_embeddings
 from thex_hf.protocol.prepared_client import check_wrapped, read_rows
 from thex_hf.protocol.result import Outcome, Result
@@ -33,7 +34,7 @@ class PreparedSimulation:
 
     def plan(self, tokens: int) -> PreparedPlan:
         """The plan for a text of ``tokens`` tokens. Raises PlanError: too many."""
-        size = bucket(tokens)
+        size = bucket(tokens, PROTOCOL_FACTS[PROTOCOL].buckets)
         if size not in self._plans:
             self._plans[size] = prepared_plan(self._weights, size)
         return self._plans[size]

@@ -11,6 +11,7 @@ from thex_hf._progress import progress
 from thex_hf.backends.base import EvaluationKeys
 from thex_hf.circuits.dispatch import batching_is_faster
 from thex_hf.circuits.plan import Plan
+from thex_hf.circuits.protocols import PROTOCOL_FACTS
 from thex_hf.circuits.shape import bucket
 from thex_hf.prepared.plan import AnyPlan
 from thex_hf.serving.engine_cache import KeysName
@@ -36,15 +37,15 @@ class LocalPlans:
 
     def size(self, tokens: int) -> int:
         """The bucket. Raises PlanError: too many tokens."""
-        return bucket(tokens)
+        return bucket(tokens, PROTOCOL_FACTS[self.protocol].buckets)
 
     def single(self, tokens: int) -> AnyPlan:
         """For one text. Raises PlanError: too many tokens, or no parameters carry the model."""
-        return self.server.plan(bucket(tokens))
+        return self.server.plan(self.size(tokens))
 
     def batch(self, tokens: int) -> Plan | None:
         """For many texts in one request, where the model allows it. Raises as :meth:`single`."""
-        return self.server.batch_plan(bucket(tokens))
+        return self.server.batch_plan(self.size(tokens))
 
     def pays(self, tokens: int, texts: int, processes: int) -> bool:
         """Whether so many texts are expected sooner in batches, by what the circuits cost."""

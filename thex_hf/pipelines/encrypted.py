@@ -33,7 +33,7 @@ from thex_hf.pipelines.call_options import (
 )
 from thex_hf.pipelines.report import LastReports, Report
 from thex_hf.pipelines.runner import TOKENISING, Runner, Turn, remote_client
-from thex_hf.tokens.options import CUT, TokenOptions, limit_of
+from thex_hf.tokens.options import CUT, LONGEST, TokenOptions, limit_of
 from thex_hf.tokens.tokenise import PLAIN, Tokens, tokenise
 
 logger = logging.get_logger(__name__)
@@ -144,7 +144,8 @@ class EncryptedMixin:
 
     def _own_limit(self) -> int:
         positions = self.runner.model.config.max_position_embeddings
-        return limit_of(positions, self.tokenizer.model_max_length)
+        longest = max(LONGEST, self.runner.longest)
+        return limit_of(positions, self.tokenizer.model_max_length, longest)
 
     def _tokenise(
         self, text: str, pair: str | None = None, options: TokenOptions = PLAIN

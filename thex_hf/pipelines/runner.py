@@ -20,7 +20,7 @@ from torch import Tensor
 
 from thex_hf.backends.registry import find_backend, get_backend
 from thex_hf.bounds import check_logits, check_room
-from thex_hf.circuits.protocols import LEARNS
+from thex_hf.circuits.protocols import LEARNS, PROTOCOL_FACTS
 from thex_hf.circuits.shape import bucket
 from thex_hf.ckks.engine import Vector
 from thex_hf.ckks.parameters import Parameters
@@ -37,7 +37,6 @@ from thex_hf.prepared.plan import PROTOCOL as PREPARED
 from thex_hf.protocol.engines import CircuitBackend, Session
 from thex_hf.protocol.keys import KeyStore
 from thex_hf.protocol.result import Outcome, Result
-from thex_hf.tokens.options import LONGEST
 from thex_hf.tokens.tokenise import Tokens, embed_rows
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -194,7 +193,7 @@ class Runner:
     def longest(self) -> int:
         """The most tokens that the circuit takes, or the server elsewhere."""
         if self._remote is None:
-            return LONGEST
+            return PROTOCOL_FACTS[self._plan_options.protocol].buckets[-1]
         plans = self._remote.plans
         assert isinstance(plans, ServerPlans)
         return plans.longest
@@ -314,7 +313,7 @@ class Runner:
         return Report(
             logits=logits.tolist(),
             tokens=tokens,
-            bucket=bucket(tokens),
+            bucket=bucket(tokens, PROTOCOL_FACTS[self._plan_options.protocol].buckets),
             protocol=self._plan_options.protocol,
             backend=self._engine("disable"),
             fhe="disable",

@@ -69,7 +69,7 @@ class ThexTextClassificationPipeline(
         **options: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         run_options = self._own_options(options, fhe, agreement, on_error)
-        check_text_options(options, LONGEST)
+        check_text_options(options, max(LONGEST, self.runner.longest))
         pre, forward, post = super()._sanitize_parameters(**options)
         TokenOptions(**pre)
         return pre, {**forward, **run_options}, post

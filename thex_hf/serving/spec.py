@@ -12,7 +12,7 @@ from safetensors.numpy import load, save
 
 from thex_hf._paths import user_path
 from thex_hf.backends.registry import get_backend
-from thex_hf.circuits.protocols import DEFAULT_OPTIONS, PlanOptions
+from thex_hf.circuits.protocols import DEFAULT_OPTIONS, PROTOCOL_FACTS, PlanOptions
 from thex_hf.circuits.shape import BUCKETS
 from thex_hf.errors import ConversionError, OptionError
 from thex_hf.serving.engine_cache import EngineCache
@@ -65,8 +65,9 @@ class Spec:
 
     def __post_init__(self) -> None:
         """Check the bounds."""
-        if not self.buckets or not set(self.buckets) <= set(BUCKETS):
-            raise OptionError(f"buckets should be some of {BUCKETS}, got {tuple(self.buckets)}")
+        offered = PROTOCOL_FACTS[self.options.protocol].buckets
+        if not self.buckets or not set(self.buckets) <= set(offered):
+            raise OptionError(f"buckets should be some of {offered}, got {tuple(self.buckets)}")
         if (
             min(self.runs, self.runs_of_keys, self.run_seconds) <= 0
             or min(self.keys_in_memory, self.keys_seconds, self.memory) <= 0

@@ -90,15 +90,16 @@ class TokenOptions:
         return str(getattr(self.truncation, "value", self.truncation))
 
 
-def limit_of(positions: int, most: float | None = None) -> int:
+def limit_of(positions: int, most: float | None = None, longest: int = LONGEST) -> int:
     """The most tokens that circuit, model and tokenizer take.
 
     Args:
         positions: rows of the model's position table.
         most: the tokenizer's ``model_max_length``; it has none if that is None or not positive.
+        longest: tokens that the circuit takes.
     """
-    own = most if most is not None and most >= 1 else LONGEST
-    return int(min(LONGEST, positions, own))
+    own = most if most is not None and most >= 1 else longest
+    return int(min(longest, positions, own))
 
 
 def check_length(count: int, limit: int, cure: str = CUT) -> None:
