@@ -1,7 +1,6 @@
 """BFV by SEAL: what comes out is exact, and what goes in is checked."""
 
 import copy
-import json
 import pickle
 
 import numpy as np
@@ -12,6 +11,7 @@ from thex_hf.errors import PlanError, SecurityError, WireError
 from thex_hf.prepared.bfv import noise
 from thex_hf.prepared.bfv.client import BfvClient
 from thex_hf.prepared.bfv.parameters import BfvParameters
+from thex_hf.prepared.bfv.plaintexts import InstancePlaintexts
 from thex_hf.prepared.bfv.server import BfvServer
 from thex_hf.prepared.bfv.slots import from_slots, to_slots
 
@@ -100,9 +100,25 @@ def test_insecure_parameters_are_refused():
 
 
 def test_parameters_are_json():
-    again = json.loads(PARAMETERS.to_json())
-    assert BfvParameters(**{**again, "prime_bits": tuple(again["prime_bits"])}) == PARAMETERS
+    assert BfvParameters.from_json(PARAMETERS.to_json()) == PARAMETERS
     assert PLAIN % (2 * DEGREE) == 1
+    for text in ("", "[]", '{"ring_degree": "8192"}', '{"prime_bits": [1.5]}'):
+        with pytest.raises(WireError):
+            BfvParameters.from_json(text)
+
+
+@pytest.mark.parametrize("width", [1, 32, DEGREE // 4])
+def test_plaintexts_of_instances_are_those_of_seal(width):
+    context = server()._context
+    values = uniform(7, 1, DEGREE // width)
+    repeated = np.repeat(values[:, :, None], width, axis=2)
+    plaintext = context.seal.api.Plaintext()
+    context.encoder.encode(to_slots(repeated)[0].tolist(), plaintext)
+    context.seal.evaluator.transform_to_ntt_inplace(plaintext, context.seal.ids[-1])
+    made = InstancePlaintexts(context, width).encode(values)
+    for limb, prime in enumerate(context.seal.primes):
+        words = [plaintext.data(limb * DEGREE + n) for n in range(DEGREE)]
+        assert (np.repeat(made[limb, :, 0], width) % prime).tolist() == words
 
 
 def test_the_client_shows_and_gives_away_nothing():

@@ -6,8 +6,11 @@ import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
+import msgspec
+
 from thex_hf.backends.numerics.ntt import primes_of
 from thex_hf.ckks.parameters import Parameters
+from thex_hf.errors import WireError
 
 REPLY_LIMBS = 2  # primes that are left when an answer is sent
 
@@ -54,3 +57,11 @@ class BfvParameters:
     def to_json(self) -> str:
         """The fields, in alphabetical order: equal parameters give equal texts."""
         return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> BfvParameters:
+        """What :meth:`to_json` wrote. Raises WireError for anything else."""
+        try:
+            return msgspec.json.decode(text, type=cls)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise WireError(f"these are no BFV parameters: {error}") from None
