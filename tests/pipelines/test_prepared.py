@@ -86,6 +86,7 @@ def test_other_heads_and_powers():
     assert np.abs(result.logits - polynomial_logits(weights, text(7))).max() < 0.02
 
 
+@pytest.mark.slow
 def test_texts_longer_than_circuits_take():
     session, x = session_of(), text(300, 3)
     result = session.run(x)
