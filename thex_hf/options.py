@@ -64,7 +64,10 @@ class RunOptions:
             the circuit: ``light`` (the default), or ``strong``, by at least 20 bits, which needs
             a larger ring.
         processes: how many the server's work is spread over; all usable cores by default.
-        keys: directory to keep keys in; in memory when None. Never a model folder.
+        keys: directory to keep keys in, and tickets; in memory when None. Never a model folder.
+        refill: for ``prepared``: when fewer tickets are left, a thread prepares the next batch;
+            with 0 none are prepared while texts come, and a text without a ticket is refused. By
+            default a text that finds no ticket waits until a batch is prepared.
         url: of a server that ``thex-hf serve`` runs, for backend ``remote``.
         server_token: that this server asks for; ``token`` is the Hub's.
         verify: file of certificates to trust for that server, instead of the usual ones.
@@ -78,6 +81,7 @@ class RunOptions:
     flood: str | None = None
     processes: int | None = None
     keys: str | os.PathLike[str] | None = None
+    refill: int | None = None
     url: str | None = None
     server_token: str | None = field(default=None, repr=False)
     verify: str | None = None
@@ -193,6 +197,9 @@ class RunOptions:
             raise OptionError(f"flood is for refresh and one-shot; {protocol} floods always")
         if protocol == PREPARED:
             check_prepared_engine(backend)
+        elif self.refill is not None:
+            raise refill_without_tickets(protocol)
+        self._check_refill()
         self.plan()
 
     def _check_remote(self) -> None:
@@ -204,6 +211,21 @@ class RunOptions:
                 raise OptionError(
                     f"{name} is the server's choice with backend='remote': leave it out"
                 )
+        self._check_refill()
+
+    def _check_refill(self) -> None:
+        if self.refill is not None and (type(self.refill) is not int or self.refill < 0):
+            raise OptionError(
+                f"refill must be a whole number of tickets, 0 or more, got {self.refill!r}"
+            )
+
+
+def refill_without_tickets(protocol: str | None) -> OptionError:
+    """``refill`` was given for a protocol that has none."""
+    return OptionError(
+        f"refill is a number of tickets, which protocol 'prepared' has and {protocol!r} has not: "
+        f"leave it out"
+    )
 
 
 RINGED = ("refresh", "one-shot")

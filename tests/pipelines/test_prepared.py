@@ -12,6 +12,7 @@ from thex_hf.errors import InputError, OptionError, RangeError, TicketError
 from thex_hf.local.session import LocalSession
 from thex_hf.local.simulation import PreparedSimulation
 from thex_hf.options import RunOptions
+from thex_hf.protocol.prepared_client import Preparing
 
 SIZES = {"layers": 1, "hidden": 16, "heads": 2, "intermediate": 16}
 WEIGHTS = random_polynomial_weights(**SIZES)
@@ -46,6 +47,11 @@ def test_answers_are_the_models(session, caplog):
     again = session.run(text(16, 1))
     assert np.abs(again.logits - polynomial_logits(WEIGHTS, text(16, 1))).max() < 0.01
     assert again.prepare_seconds == 0
+    assert result.tickets_left == 511
+    assert again.tickets_left == 510
+    for one in (result, again):  # what the ticket cost, whenever that was
+        assert one.prepare_bytes_up * 512 > 512 * 1000
+        assert one.prepare_bytes_down > 1000
 
 
 def test_a_text_spends_a_ticket_and_a_refused_one_does_not(session):
@@ -102,6 +108,59 @@ def test_a_text_that_runs_away_is_refused_twice_over(session):
     assert stock_of(session).left() == left - 2
 
 
+def test_tickets_are_prepared_ahead_of_need(caplog):
+    session = session_of(refill=64)
+    client = session.client
+    client.prepare_tickets(session.plan(128))
+    with caplog.at_level(logging.WARNING):
+        result = session.run(text(128))
+        client.wait_for_tickets()
+        assert session.run(text(100)).tickets_left == 126
+    assert result.tickets_left == 63
+    assert result.prepare_seconds == 0
+    assert not caplog.records
+
+
+def test_a_preparation_ahead_of_need_that_fails_is_told(caplog, monkeypatch):
+    session = session_of(refill=1000)
+    client = session.client
+    client.prepare_tickets(session.plan(128))
+    monkeypatch.setattr(
+        "thex_hf.client.supply.prepare_batch", lambda *_: (_ for _ in ()).throw(OSError("full"))
+    )
+    session.run(text(128))
+    client.wait_for_tickets()
+    assert "could not be prepared ahead of need" in caplog.text
+    assert "full" in caplog.text
+    assert session.run(text(128)).tickets_left == 62
+
+
+def test_with_refill_0_no_text_waits_for_a_preparation():
+    session = session_of(refill=0)
+    with pytest.raises(TicketError, match="thex-hf prepare"):
+        session.run(text(128))
+    session.client.prepare_tickets(session.plan(128))
+    assert session.run(text(128)).tickets_left == 63
+
+
+def test_ctrl_c_leaves_no_half_batch(tmp_path, monkeypatch):
+    session = session_of(keys=tmp_path, processes=1)
+    plan, done = session.plan(128), []
+
+    def interrupted(half, *arguments):
+        if done:
+            raise KeyboardInterrupt
+        done.append(arguments)
+        return run(half, *arguments)
+
+    run = Preparing.run
+    monkeypatch.setattr(Preparing, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        session.client.prepare_tickets(plan)
+    assert session.client.stock(plan).left() == 0
+    assert not [path for path in tmp_path.rglob("*") if path.name == "rows"]
+
+
 def test_simulation_computes_the_same():
     simulated = PreparedSimulation(WEIGHTS)
     result = simulated.run(text(5))
@@ -119,6 +178,20 @@ def test_simulation_computes_the_same():
 def test_options_that_do_not_go_with_it_are_refused(options):
     with pytest.raises(OptionError):
         RunOptions(protocol="prepared", **options).resolved("polynomial")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"protocol": "prepared", "refill": -1}, "0 or more, got -1"),
+        ({"protocol": "prepared", "refill": True}, "0 or more, got True"),
+        ({"protocol": "refresh", "refill": 5}, "'refresh' has not"),
+    ],
+    ids=str,
+)
+def test_a_refill_that_means_nothing_is_refused(options, words):
+    with pytest.raises(OptionError, match=words):
+        RunOptions(**options).resolved("polynomial")
 
 
 def test_models_of_the_the_x_form_are_refused():

@@ -44,7 +44,7 @@ class Answer:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         result, facts = self.result, self.result.plan.facts
-        return {
+        told = {
             "label": self.label,
             "score": self.score,
             "logits": result.logits.tolist(),
@@ -58,12 +58,19 @@ class Answer:
             "rounds": result.rounds,
             "seconds": {
                 "keygen": result.keygen_seconds,
-                "prepare": 0.0,
+                "prepare": result.prepare_seconds,
                 "client": result.client_seconds,
                 "server": result.server_seconds,
             },
             "bytes": {"keys": result.key_bytes, "up": result.bytes_up, "down": result.bytes_down},
         }
+        if result.tickets_left is not None:
+            told["tickets"] = result.tickets_left
+            told["bytes"] |= {
+                "prepare_up": result.prepare_bytes_up,
+                "prepare_down": result.prepare_bytes_down,
+            }
+        return told
 
 
 @dataclass(eq=False)

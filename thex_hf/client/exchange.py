@@ -19,9 +19,10 @@ from thex_hf.circuits.plan import Plan
 from thex_hf.ckks.engine import Vector
 from thex_hf.client.keys import Keys, client_engine, generated
 from thex_hf.client.plans import Plans, ServerPlans
-from thex_hf.client.preparation import Prepared, prepare_batch
+from thex_hf.client.preparation import Prepared
 from thex_hf.client.spreading import AT_ONCE, Spread, Threads, check_packing
-from thex_hf.client.tickets import FolderStock, MemoryStock, TicketStock
+from thex_hf.client.supply import TicketSupply
+from thex_hf.client.tickets import TicketStock
 from thex_hf.client.transport import InMemory, Transport
 from thex_hf.errors import (
     ChildError,
@@ -82,6 +83,7 @@ class Client:
         spread: how requests go side by side.
         processes: that prepare tickets, where the server is in this process; None: as many as there
             are usable cores.
+        refill: of tickets, see :class:`~thex_hf.client.supply.TicketSupply`.
 
     Raises:
         WireError: the server's plans are none, or are of another version.
@@ -99,6 +101,7 @@ class Client:
     packing: str = "auto"
     spread: Spread = field(default_factory=lambda: Threads(AT_ONCE), repr=False)
     processes: int | None = None
+    refill: int | None = None
     info: Mapping[str, Any] = field(init=False, repr=False)
     plans: Plans = field(init=False, repr=False)
     made: dict[str, Keys] = field(init=False, default_factory=dict, repr=False)
@@ -108,7 +111,8 @@ class Client:
         check_packing(self.packing)
         self._engines = get_backend(self.backend) if isinstance(self.backend, str) else self.backend
         self._store = None if self.keys is None else KeyStore(self.keys)
-        self._lock, self._stocks = threading.Lock(), dict[str, TicketStock]()
+        self._lock = threading.Lock()
+        self._tickets = TicketSupply(self.server, self.keys, self.processes, self.refill)
         if isinstance(self.server, InMemory):
             self.info, self.plans = {}, self.server.plans
             return
@@ -250,6 +254,10 @@ class Client:
                     made = self.made.get(plan.key_set)
                     if made is None or attempt + 1 == self.tries:
                         raise  # None: the keys' folder on this side is to blame
+                    if isinstance(plan, PreparedPlan) and self._tickets.out_of_tickets(
+                        plan, made.key_id
+                    ):
+                        raise
                     if isinstance(error, KEYS_LOST):
                         made.name = ""
                 time.sleep(self.pause * 2**attempt)
@@ -257,36 +265,22 @@ class Client:
 
     def stock(self, plan: PreparedPlan) -> TicketStock:
         """The tickets for a plan. Raises as :meth:`run`."""
-        keys = self.keys_for(plan)
-        with self._lock:
-            if plan.id not in self._stocks:
-                folder = None if self.keys is None else self.keys
-                self._stocks[plan.id] = (
-                    MemoryStock(plan)
-                    if folder is None
-                    else FolderStock(
-                        folder / f"tickets.{plan.id[:8]}.{keys.key_id[:8]}", plan, keys.key_id
-                    )
-                )
-            return self._stocks[plan.id]
+        return self._tickets.stock(plan, self.keys_for(plan).key_id)
 
     def prepare_tickets(self, plan: PreparedPlan, processes: int | None = None) -> Prepared:
         """Prepare a batch of tickets. Raises as :func:`.preparation.prepare_batch`."""
-        keys, stock = self.keys_for(plan), self.stock(plan)
-        return prepare_batch(plan, keys, self.server, stock, processes or self.processes)
+        return self._tickets.prepare(plan, self.keys_for(plan), processes)
+
+    def wait_for_tickets(self) -> None:
+        """Wait for those that are being prepared ahead of need."""
+        self._tickets.wait()
 
     def _with_ticket(self, plan: PreparedPlan, keys: Keys, text: Vector) -> Result:
         """One text by a ticket; where a number wraps around, once more by another."""
-        stock, prepared = self.stock(plan), None
+        stock, spent = self._tickets.stock(plan, keys.key_id), 0.0
         for last in (False, True):
-            if not stock.left():
-                logger.warning(
-                    "no ticket is left for texts of up to %d tokens: preparing %d",
-                    plan.tokens,
-                    plan.batch.tickets,
-                )
-                prepared = self.prepare_tickets(plan)
-            ticket = stock.take()
+            ticket, seconds = self._tickets.take(plan, keys)
+            spent += seconds
             try:
                 result = self._exchange(PreparedClientRun(plan, keys.key_id, ticket, text), keys)
             except TicketError:
@@ -297,8 +291,13 @@ class Client:
                     raise
                 logger.info("a number wrapped around: taking another ticket")
                 continue
-            spent = 0.0 if prepared is None else prepared.seconds
-            return replace(result, prepare_seconds=result.prepare_seconds + spent)
+            return replace(
+                result,
+                prepare_seconds=result.prepare_seconds + spent,
+                prepare_bytes_up=ticket.bytes_up,
+                prepare_bytes_down=ticket.bytes_down,
+                tickets_left=stock.left(),
+            )
         raise AssertionError("unreachable")
 
     def _exchange(self, conversation: Talk, keys: Keys) -> Result:

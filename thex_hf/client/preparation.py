@@ -86,9 +86,10 @@ def prepare_batch(
             else:
                 with ThreadPoolExecutor(AT_ONCE) as pool:
                     sizes += pool.map(lambda job: run(job, bar.update), part)
-    up, down = (sum(size[side] for size in sizes) for side in (0, 1))
+        batch.bytes_up = opening.bytes_up + sum(up for up, _ in sizes)
+        batch.bytes_down = opening.bytes_down + sum(down for _, down in sizes)
     seconds = time.perf_counter() - begin
-    return Prepared(plan.batch.tickets, seconds, up + opening.bytes_up, down + opening.bytes_down)
+    return Prepared(plan.batch.tickets, seconds, batch.bytes_up, batch.bytes_down)
 
 
 def _job(

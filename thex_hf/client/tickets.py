@@ -43,11 +43,15 @@ class OpenBatch:
         name: the server's, once it has one.
         seed: of the client's masks.
         rows: ``(tickets, numbers)``, shared with forked children.
+        bytes_up: sent to prepare it, once that is known.
+        bytes_down: received.
     """
 
     name: bytes
     seed: bytes = field(repr=False)
     rows: Words = field(repr=False)
+    bytes_up: int = 0
+    bytes_down: int = 0
 
 
 class TicketStock(ABC):
@@ -70,7 +74,8 @@ class TicketStock(ABC):
         """A place for a new batch: it joins the stock if the block ends without an error."""
 
 
-def _none_left() -> TicketError:
+def none_left() -> TicketError:
+    """What is raised where a ticket is wanted and there is none."""
     return TicketError("no ticket is left for texts of this length: prepare some, thex-hf prepare")
 
 
@@ -102,7 +107,7 @@ class MemoryStock(TicketStock):
             while self._batches and self._batches[0].next == len(self._batches[0].batch.rows):
                 self._batches.pop(0)
             if not self._batches:
-                raise _none_left()
+                raise none_left()
             held = self._batches[0]
             number, held.next = held.next, held.next + 1
             return _ticket(held.batch, number)
@@ -135,6 +140,8 @@ class _About(Struct, frozen=True, forbid_unknown_fields=True):
     seed: bytes
     tickets: int
     numbers: int
+    bytes_up: int = 0
+    bytes_down: int = 0
 
     def __repr__(self) -> str:
         return "<about a batch of tickets>"  # the seed is secret
@@ -174,8 +181,15 @@ class FolderStock(TicketStock):
                     shutil.rmtree(path, ignore_errors=True)
                     continue
                 row = self._cut_out(path, about, number)
-                return Ticket(about.batch, number, ticket_seed(about.seed, number), row)
-        raise _none_left()
+                return Ticket(
+                    about.batch,
+                    number,
+                    ticket_seed(about.seed, number),
+                    row,
+                    about.bytes_up // about.tickets,
+                    about.bytes_down // about.tickets,
+                )
+        raise none_left()
 
     def drop(self, batch: bytes) -> None:
         """Forget a batch."""
@@ -208,7 +222,16 @@ class FolderStock(TicketStock):
                 yield batch
             rows.flush()
             about = _About(
-                FORMAT, VERSION, self.plan.id, self.key_id, batch.name, batch.seed, count, numbers
+                FORMAT,
+                VERSION,
+                self.plan.id,
+                self.key_id,
+                batch.name,
+                batch.seed,
+                count,
+                numbers,
+                batch.bytes_up,
+                batch.bytes_down,
             )
             _write(made / ABOUT, msgpack.encode(about))
             with self._alone():
@@ -288,7 +311,8 @@ class FolderStock(TicketStock):
 def _ticket(batch: OpenBatch, number: int) -> Ticket:
     row = batch.rows[number].copy()
     batch.rows[number] = 0
-    return Ticket(batch.name, number, ticket_seed(batch.seed, number), row)
+    up, down = (total // len(batch.rows) for total in (batch.bytes_up, batch.bytes_down))
+    return Ticket(batch.name, number, ticket_seed(batch.seed, number), row, up, down)
 
 
 def _write(path: Path, data: bytes) -> None:

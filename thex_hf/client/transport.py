@@ -65,6 +65,10 @@ class InMemory(Transport, Protocol):
         """Have the plan's weights encoded; the seconds it took, 0 if that was done before."""
         ...
 
+    def beside(self) -> InMemory:
+        """The same server for another thread: with runs of its own, the same keys and tickets."""
+        ...
+
     def note_jobs(self, batch: bytes, jobs: Sequence[int]) -> None:
         """Tell of jobs of a batch of tickets that were run by forked copies of the server."""
         ...

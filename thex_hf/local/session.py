@@ -70,6 +70,7 @@ class LocalSession:
         packing: ``text`` sends every text in a request of its own, ``batch`` puts many into
             one where protocol and model allow it (:func:`thex_hf.circuits.dispatch.can_batch`;
             else it is as ``text``), ``auto`` does what is expected to be faster.
+        refill: of tickets, see :class:`~thex_hf.client.supply.TicketSupply`.
 
     Raises:
         PlanError: the model's form does not fit the protocol.
@@ -86,6 +87,7 @@ class LocalSession:
         keys: Path | None = None,
         processes: int | None = None,
         packing: str = "auto",
+        refill: int | None = None,
     ) -> None:
         self.backend = backend
         self._processes = check_processes(processes)
@@ -104,6 +106,7 @@ class LocalSession:
             tries=1,
             packing=packing,
             processes=self._processes,
+            refill=refill,
         )
 
     def plan(self, tokens: int) -> AnyPlan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from thex_hf.circuits.shape import bucket
 from thex_hf.prepared.plan import AnyPlan
 from thex_hf.serving.engine_cache import KeysName
 from thex_hf.serving.fairness import ANYONE
-from thex_hf.serving.runs import RunName
+from thex_hf.serving.runs import RunName, Runs
 from thex_hf.serving.server import ThexServer
 
 
@@ -92,6 +93,12 @@ class LocalTransport:
     def give_up(self, keys: str, run: str) -> None:
         """Have a run forgotten."""
         self.server.runs.drop(RunName(ANYONE, keys, run))
+
+    def beside(self) -> LocalTransport:
+        """The same server with runs of its own, which two threads must not share."""
+        server = copy.copy(self.server)
+        server.runs = Runs()
+        return LocalTransport(server)
 
     def note_jobs(self, batch: bytes, jobs: Sequence[int]) -> None:
         """Count jobs that children have begun."""

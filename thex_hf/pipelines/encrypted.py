@@ -46,10 +46,10 @@ class EncryptedMixin:
         *args: of the stock pipeline.
         **kwargs: of :class:`~thex_hf.options.RunOptions`, which has the words of
             all: ``backend``, ``protocol``, ``softmax``, ``relu``, ``ring``, ``flood``,
-            ``processes``, ``keys``, and ``url``, ``server_token``, ``verify`` of a server
-            elsewhere; and of the stock pipeline. ``fhe`` is ``execute`` (ciphertexts), ``simulate``
-            (the same circuit on numbers, with modelled noise) or ``disable`` (the clear torch
-            model), ``agreement`` also runs the clear model and reports the difference;
+            ``processes``, ``keys``, ``refill``, and ``url``, ``server_token``, ``verify`` of a
+            server elsewhere; and of the stock pipeline. ``fhe`` is ``execute`` (ciphertexts),
+            ``simulate`` (the same circuit on numbers, with modelled noise) or ``disable`` (the
+            clear torch model), ``agreement`` also runs the clear model and reports the difference;
             ``on_error`` is ``raise`` (the default) or ``skip``, which answers None for a text
             that cannot be served. These three can be given at each call too.
 

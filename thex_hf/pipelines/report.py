@@ -17,7 +17,10 @@ from thex_hf.ckks.engine import Vector
 
 @dataclass(frozen=True)
 class Seconds:
-    """Wall-clock seconds. ``keygen`` and ``prepare`` are one-time costs: 0 when paid before."""
+    """Wall-clock seconds. ``keygen`` and ``prepare`` are one-time costs: 0 when paid before.
+
+    ``prepare`` is of the encoding of weights, or under ``prepared`` of a batch of tickets.
+    """
 
     keygen: float = 0.0
     prepare: float = 0.0
@@ -29,12 +32,19 @@ class Seconds:
 class Bytes:
     """``keys``: evaluation keys, uploaded once; ``up`` and ``down``: this text's messages.
 
-    All 0 unless ``fhe="execute"``: nothing else makes ciphertexts.
+    All 0 unless ``fhe="execute"``: nothing else makes ciphertexts. ``prepare_up`` and
+    ``prepare_down`` are of the text's ticket, sent when it was prepared; None where there is none.
     """
 
     keys: int = 0
     up: int = 0
     down: int = 0
+    prepare_up: int | None = None
+    prepare_down: int | None = None
+
+    def to_json(self) -> dict[str, int]:
+        """Plain JSON values; those of a ticket only where there is one."""
+        return {name: count for name, count in asdict(self).items() if count is not None}
 
 
 @dataclass(frozen=True)
@@ -62,7 +72,7 @@ class Report:
             token, special ones included.
         tokens: true tokens, known to the client only.
         bucket: padded length, all that the server learns of it.
-        protocol: ``client-aided``, ``refresh`` or ``one-shot``.
+        protocol: ``client-aided``, ``refresh``, ``one-shot`` or ``prepared``.
         backend: engine that ran; ``torch`` with ``fhe="disable"``.
         fhe: ``disable``, ``simulate`` or ``execute``.
         seconds: see :class:`Seconds`.
@@ -73,6 +83,7 @@ class Report:
         batch: texts in the same request; seconds and bytes are this text's share.
         ring_degree: N; 0 when no circuit ran.
         modulus_bits: bits of the whole modulus, within the 128-bit limit of N.
+        tickets: left for texts of this padded length, under ``prepared``; else None.
         agreement: see :class:`Agreement`.
         error: why the text has no answer; its logits are empty then, and the numbers 0.
     """
@@ -91,16 +102,14 @@ class Report:
     batch: int = 1
     ring_degree: int = 0
     modulus_bits: int = 0
+    tickets: int | None = None
     agreement: Agreement | None = None
     error: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; ``agreement`` and ``error`` only where there is one."""
-        fields = asdict(self)
-        for name in ("agreement", "error"):
-            if fields[name] is None:
-                del fields[name]
-        return fields
+        """Plain JSON values; what may be None only where it is not."""
+        fields = {**asdict(self), "bytes": self.bytes.to_json()}
+        return {name: value for name, value in fields.items() if value is not None}
 
 
 class LastReports:

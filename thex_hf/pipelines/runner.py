@@ -31,7 +31,7 @@ from thex_hf.errors import OptionError, TextError
 from thex_hf.local.session import LocalSession
 from thex_hf.local.simulation import PreparedSimulation
 from thex_hf.modeling.modeling_thex_bert import ThexBertClassifier
-from thex_hf.options import RunOptions
+from thex_hf.options import RunOptions, refill_without_tickets
 from thex_hf.pipelines.report import Agreement, Bytes, Report, Seconds, compare
 from thex_hf.prepared.plan import PROTOCOL as PREPARED
 from thex_hf.protocol.engines import CircuitBackend, Session
@@ -187,6 +187,7 @@ class Runner:
             ranges=config.ranges,
             keys=None if simulate else self._keys,
             processes=self._options.processes,
+            refill=self._options.refill,
         )
 
     @property
@@ -298,12 +299,19 @@ class Runner:
             rounds=result.rounds,
             bytes=Bytes()
             if fhe == "simulate"
-            else Bytes(result.key_bytes, result.bytes_up, result.bytes_down),
+            else Bytes(
+                result.key_bytes,
+                result.bytes_up,
+                result.bytes_down,
+                result.prepare_bytes_up,
+                result.prepare_bytes_down,
+            ),
             levels=facts.levels,
             key_switches=facts.key_switches,
             batch=result.batch,
             ring_degree=facts.ring_degree,
             modulus_bits=facts.modulus_bits,
+            tickets=result.tickets_left,
         )
 
     def _clear_report(self, row: Row) -> Report:
@@ -341,7 +349,9 @@ def remote_client(options: RunOptions, model: ThexBertClassifier) -> Client:
     """
     verify = True if options.verify is None else options.verify
     transport = open_transport(str(options.url), options.server_token, verify=verify)
-    client = Client(transport, options.key_folder, wanted=options.protocol)
+    client = Client(transport, options.key_folder, wanted=options.protocol, refill=options.refill)
+    if options.refill is not None and client.protocol != PREPARED:
+        raise refill_without_tickets(client.protocol)
     check_model(client, model)
     return client
 

@@ -33,12 +33,16 @@ class Ticket:
         number: in the batch.
         seed: of the masks that the client draws.
         row: see :class:`~thex_hf.prepared.rows.RowLayout`.
+        bytes_up: sent when it was prepared: its share of the batch's.
+        bytes_down: received.
     """
 
     batch: bytes
     number: int
     seed: bytes = field(repr=False)
     row: Words = field(repr=False)
+    bytes_up: int = 0
+    bytes_down: int = 0
 
 
 @dataclass

@@ -26,8 +26,11 @@ class Result:
         server_seconds: waited for the server, the way there and back included.
         key_bytes: of the evaluation keys, which are sent once.
         keygen_seconds: of making and sending keys; 0 when that was done before.
-        prepare_seconds: of encoding weights, where the server is in this process; 0 when that was
-            done before.
+        prepare_seconds: of encoding weights, where the server is in this process, or of preparing
+            tickets; 0 when that was done before.
+        prepare_bytes_up: sent when the text's ticket was prepared; None: it had none.
+        prepare_bytes_down: received then.
+        tickets_left: for texts of this padded length.
         batch: texts in the same request, each with an equal share of its seconds and bytes.
     """
 
@@ -41,6 +44,9 @@ class Result:
     key_bytes: int = 0
     keygen_seconds: float = 0.0
     prepare_seconds: float = 0.0
+    prepare_bytes_up: int | None = None
+    prepare_bytes_down: int | None = None
+    tickets_left: int | None = None
     batch: int = 1
 
     def divided(self) -> list[Result]:

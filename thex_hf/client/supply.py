@@ -1,0 +1,118 @@
+"""A client's tickets of all plans: prepared when there are none, or ahead of need."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from thex_hf.client.keys import Keys
+from thex_hf.client.preparation import Prepared, prepare_batch
+from thex_hf.client.tickets import FolderStock, MemoryStock, TicketStock, none_left
+from thex_hf.client.transport import InMemory, Transport
+from thex_hf.prepared.plan import PreparedPlan
+from thex_hf.protocol.prepared_client import Ticket
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class TicketSupply:
+    """Stocks of tickets, one for each plan and key pair. Any thread may use it.
+
+    One batch is prepared at a time. Ahead of need that is done in a thread, which forks nothing:
+    children of a process whose other threads compute may inherit locks that nobody opens.
+
+    Args:
+        server: that prepares its half.
+        folder: of the keys, where tickets are kept too; in memory if None.
+        processes: that prepare a batch, where the server is in this process; None: as many as
+            there are usable cores.
+        refill: a batch is prepared ahead of need when fewer tickets are left; None: only when none
+            is left; 0: not at all, so that no text waits for a preparation.
+    """
+
+    server: Transport
+    folder: Path | None = None
+    processes: int | None = None
+    refill: int | None = None
+    _stocks: dict[str, TicketStock] = field(init=False, default_factory=dict, repr=False)
+    _table: threading.Lock = field(init=False, default_factory=threading.Lock, repr=False)
+    _preparing: threading.Lock = field(init=False, default_factory=threading.Lock, repr=False)
+    _thread: threading.Thread | None = field(init=False, default=None, repr=False)
+
+    def stock(self, plan: PreparedPlan, key_id: str) -> TicketStock:
+        """The tickets of a plan under a key pair."""
+        with self._table:
+            name = f"tickets.{plan.id[:8]}.{key_id[:8]}"
+            if name not in self._stocks:
+                self._stocks[name] = (
+                    MemoryStock(plan)
+                    if self.folder is None
+                    else FolderStock(self.folder / name, plan, key_id)
+                )
+            return self._stocks[name]
+
+    def prepare(self, plan: PreparedPlan, keys: Keys, processes: int | None = None) -> Prepared:
+        """Prepare a batch. Raises as :func:`.preparation.prepare_batch`."""
+        with self._preparing:
+            return self._batch(plan, keys, self.server, processes or self.processes)
+
+    def take(self, plan: PreparedPlan, keys: Keys) -> tuple[Ticket, float]:
+        """A ticket, and the seconds that this call spent on preparing.
+
+        Raises:
+            TicketError: there is none, and none may be prepared now.
+            ThexError: as :meth:`prepare`.
+        """
+        stock, seconds = self.stock(plan, keys.key_id), 0.0
+        if not stock.left():
+            if self.refill == 0:
+                raise none_left()
+            with self._preparing:
+                if not stock.left():  # a thread may have been at it
+                    logger.warning(
+                        "no ticket is left for texts of up to %d tokens: preparing %d",
+                        plan.tokens,
+                        plan.batch.tickets,
+                    )
+                    seconds = self._batch(plan, keys, self.server, self.processes).seconds
+        ticket = stock.take()
+        if self.refill and stock.left() < self.refill:
+            self._prepare_ahead(plan, keys, self.refill)
+        return ticket, seconds
+
+    def out_of_tickets(self, plan: PreparedPlan, key_id: str) -> bool:
+        """Whether no text can be served before somebody prepares tickets."""
+        return self.refill == 0 and not self.stock(plan, key_id).left()
+
+    def wait(self) -> None:
+        """Wait for what is being prepared ahead of need."""
+        with self._table:
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+
+    def _prepare_ahead(self, plan: PreparedPlan, keys: Keys, wanted: int) -> None:
+        stock = self.stock(plan, keys.key_id)
+
+        def work() -> None:
+            try:
+                server = self.server.beside() if isinstance(self.server, InMemory) else self.server
+                while stock.left() < wanted:
+                    with self._preparing:
+                        if stock.left() < wanted:
+                            self._batch(plan, keys, server, 1)
+            except Exception:  # nobody waits for it: the next text without a ticket will raise
+                logger.exception("tickets could not be prepared ahead of need")
+
+        with self._table:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=work, name="tickets", daemon=True)
+                self._thread.start()
+
+    def _batch(
+        self, plan: PreparedPlan, keys: Keys, server: Transport, processes: int | None
+    ) -> Prepared:
+        return prepare_batch(plan, keys, server, self.stock(plan, keys.key_id), processes)
