@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -60,8 +60,8 @@ def prepare_batch(
     """
     begin = time.perf_counter()
     jobs = plan.batch.jobs
-    first = range(len(plan.batch.linear_jobs))
-    second = range(len(first), len(jobs))
+    first = list(range(len(plan.batch.linear_jobs)))
+    second = sorted(range(len(first), len(jobs)), key=lambda job: -jobs[job].ciphertexts)
 
     def preparing() -> Preparing:
         def answer(message: bytes, run: str) -> bytes:
@@ -107,13 +107,13 @@ def _job(
 
 def _in_children(
     plan: PreparedPlan,
-    part: range,
+    part: Sequence[int],
     run: Callable[[int, Callable[[int], object]], tuple[int, int]],
     processes: int,
     tick: Callable[[float], object],
 ) -> list[tuple[int, int]]:
     """Jobs in forked children, which share the rows."""
-    done = sum(chunk.up + chunk.down for job in part for chunk in plan.batch.jobs[job].chunks)
+    done = sum(plan.batch.jobs[job].ciphertexts for job in part)
 
     def work(number: int) -> list[int]:
         return list(run(part[number], lambda _: None))

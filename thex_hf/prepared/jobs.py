@@ -37,8 +37,22 @@ class Chunk:
     down: int
 
 
+class _Job:
+    """What every job has."""
+
+    @property
+    def chunks(self) -> tuple[Chunk, ...]:
+        """What crosses, in order."""
+        raise NotImplementedError
+
+    @property
+    def ciphertexts(self) -> int:
+        """Up and down together."""
+        return sum(chunk.up + chunk.down for chunk in self.chunks)
+
+
 @dataclass(frozen=True)
-class LinearJob:
+class LinearJob(_Job):
     """Linear maps that share inputs: first all inputs go up, then all results come down.
 
     One ciphertext holds one feature of every row of every ticket. Parts are the values, then the
@@ -90,7 +104,7 @@ class TermLayout:
 
 
 @dataclass(frozen=True)
-class ProductJob:
+class ProductJob(_Job):
     """The cross terms of one product. Parts are the terms; what of them: groups."""
 
     step: Product
