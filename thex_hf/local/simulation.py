@@ -28,8 +28,11 @@ class PreparedSimulation:
         PlanError: the model's form does not fit the protocol.
     """
 
+    wrap_probability: float
+    """Of all texts so far, the sum of the probabilities that a number wraps around."""
+
     def __init__(self, weights: EncoderWeights) -> None:
-        self._weights = weights
+        self._weights, self.wrap_probability = weights, 0.0
         self._plans: dict[int, PreparedPlan] = {}
 
     def plan(self, tokens: int) -> PreparedPlan:
@@ -49,8 +52,9 @@ class PreparedSimulation:
         begin = time.perf_counter()
         plan = self.plan(len(embeddings))
         check_embeddings(plan, embeddings)
-        rows = ClearRun(plan.network, plan.numbers).run(embeddings)
-        logits = read_rows(plan, rows, len(embeddings))
+        network = ClearRun(plan.network, plan.numbers)
+        logits = read_rows(plan, network.run(embeddings), len(embeddings))
+        self.wrap_probability += network.wrap_probability
         check_wrapped(logits)
         return Result(
             logits, plan, plan.rounds, 0, 0, 0.0, server_seconds=time.perf_counter() - begin
