@@ -54,6 +54,8 @@ ROOMS = {
         "circuits.polynomial",
         "errors",
         "weights",
+        "approximations",
+        "bounds",
     },
     "protocol": {
         "_paths",

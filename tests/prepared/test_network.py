@@ -5,7 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from prepared.tickets import NUMBERS, prepare, run
-from reference import polynomial_logits, random_polynomial_weights, random_weights
+from reference import (
+    clear_logits,
+    polynomial_logits,
+    random_polynomial_weights,
+    random_weights,
+)
 
 from thex_hf.errors import PlanError
 from thex_hf.prepared.clear import ClearRun
@@ -88,9 +93,49 @@ def test_extreme_weights_are_carried_or_refused(which):
     assert np.abs(logits[0] - polynomial_logits(tiny_weights, x)).max() < 0.02
 
 
-def test_the_the_x_form_is_refused():
-    with pytest.raises(PlanError, match="polynomial"):
-        fold_network(random_weights(layers=1, hidden=16, intermediate=16), 16)
+THE_X = [
+    ({"layers": 2, "head": "cls"}, "estimate"),
+    ({"layers": 1, "head": "tokens", "labels": 3}, "exact"),
+    ({"layers": 2, "head": "mean"}, "estimate"),
+]
+
+
+@pytest.mark.parametrize(("case", "softmax"), THE_X, ids=str)
+def test_the_the_x_form_bit_for_bit_and_as_published(case, softmax):
+    weights = random_weights(hidden=16, heads=2, intermediate=24, **case)
+    network = fold_network(weights, 16, softmax=softmax)
+    assert network.shows
+    client_seeds, server_seeds, rows = prepare(network)
+    for ticket, tokens in enumerate((16, 5)):
+        x = text(tokens, ticket)
+        about = client_seeds[ticket], server_seeds[ticket], rows[ticket], x
+        logits, seen, *_ = run(network, *about)
+        clear = ClearRun(network, NUMBERS, hats=seen)
+        true = tokens if weights.head == "tokens" else 1
+        assert (logits[:true] == clear.run(x)[:true]).all()
+        expected = np.atleast_2d(clear_logits(weights, x, np.ones(tokens), softmax))
+        assert np.abs(logits[:true] - expected).max() < 0.01
+
+
+def test_the_the_x_form_takes_two_round_trips_a_layer():
+    weights = random_weights(hidden=16, heads=2, intermediate=24, layers=3)
+    network = fold_network(weights, 16)
+    assert [len(steps) for steps in network.rounds] == [2, 1] * 3
+    assert len(network.products) == 6
+    assert not fold_network(weights_of({"layers": 1}), 16).shows
+
+
+def test_a_softmax_that_the_server_finishes_is_refused():
+    weights = random_weights(hidden=16, heads=2, intermediate=24, layers=1)
+    with pytest.raises(PlanError, match="client finishes"):
+        fold_network(weights, 16, softmax="estimate-on-server")
+
+
+def test_what_the_client_computes_is_cut_where_it_does_not_fit():
+    weights = random_weights(hidden=16, heads=2, intermediate=24, layers=1)
+    run_of = ClearRun(fold_network(weights, 16), NUMBERS)
+    run_of.run(1e6 * text(4))
+    assert run_of.overflown
 
 
 def test_a_value_that_wraps_is_counted():

@@ -4,7 +4,7 @@ import copy
 import json
 
 import pytest
-from reference import random_polynomial_weights
+from reference import random_polynomial_weights, random_weights
 
 from thex_hf.errors import PlanError, WireError
 from thex_hf.prepared.plan import prepared_plan
@@ -24,6 +24,33 @@ def test_a_network_comes_back_from_its_json():
     assert [[p.out for p in r] for r in network.rounds] == [
         [p.out for p in r] for r in PLAN.network.rounds
     ]
+
+
+def test_a_network_that_shows_comes_back_too():
+    weights = random_weights(layers=2, hidden=16, heads=2, intermediate=24)
+    data = json.loads(json.dumps(network_json(prepared_plan(weights, 32).network)))
+    network = read_network(data)
+    assert network_json(network) == data
+    assert network.shows
+
+
+def test_what_is_shown_is_checked():
+    weights = random_weights(layers=1, hidden=16, heads=2, intermediate=24)
+    original = network_json(prepared_plan(weights, 32).network)
+    relu = next(n for n, step in enumerate(original["steps"]) if step["kind"] == "shown")
+    scores = next(n for n, step in enumerate(original["steps"]) if step["kind"] == "scores")
+    context = next(n for n, step in enumerate(original["steps"]) if step["kind"] == "context")
+    for place, fields in (
+        (relu, {"function": "print"}),
+        (relu, {"function": "softmax"}),
+        (scores, {"function": "relu"}),
+        (scores, {"function": ""}),
+        (context, {"known": False}),
+    ):
+        data = json.loads(json.dumps(original))
+        data["steps"][place].update(fields)
+        with pytest.raises(WireError, match="network of the prepared protocol"):
+            read_network(data)
 
 
 def test_ids_depend_on_all_that_is_shared():

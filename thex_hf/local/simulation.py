@@ -55,7 +55,7 @@ class PreparedSimulation:
         network = ClearRun(plan.network, plan.numbers)
         logits = read_rows(plan, network.run(embeddings), len(embeddings))
         self.wrap_probability += network.wrap_probability
-        check_wrapped(logits)
+        check_wrapped(logits, overflown=network.overflown)
         return Result(
             logits, plan, plan.rounds, 0, 0, 0.0, server_seconds=time.perf_counter() - begin
         )

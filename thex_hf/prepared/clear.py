@@ -6,14 +6,17 @@ decide is which way a cut number is rounded. Without them, they are drawn.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from thex_hf.approximations.activation import relu
+from thex_hf.approximations.softmax import estimate, exact, load_reciprocal
 from thex_hf.backends.numerics.modular import Words
+from thex_hf.bounds import within
 from thex_hf.prepared.field import Field, Integers, Reals
-from thex_hf.prepared.network import Linear, Network, Product, Remask, Step
+from thex_hf.prepared.network import Linear, Network, Product, Remask, Shown, Step, Value
 
 
 def inputs(network: Network, numbers: Field, embeddings: Reals) -> tuple[Words, Words]:
@@ -41,6 +44,8 @@ class ClearRun:
         wrap_probability: set by :meth:`run`: the sum, over all cut numbers, of how likely they are
             to wrap around.
         largest: set by :meth:`run`: the largest absolute value of each step, as a real number.
+        overflown: set by :meth:`run`: whether a function that the client computes gave a number
+            too large to be carried.
     """
 
     network: Network
@@ -48,6 +53,7 @@ class ClearRun:
     hats: Mapping[str, Words] = field(default_factory=dict)
     wrap_probability: float = field(init=False, default=0.0)
     largest: dict[str, float] = field(init=False, default_factory=dict)
+    overflown: bool = field(init=False, default=False)
 
     def run(self, embeddings: Reals) -> Reals:
         """The logits ``(rows, labels)`` of a text's embeddings ``(n, d)``."""
@@ -69,12 +75,22 @@ class ClearRun:
                 self._cut(total, step.out.name, step.shift),
                 np.broadcast_to(numbers.of(step.bias), step.out.shape),
             )
+        share = held[self.network.mask.name]
+        if isinstance(step, Shown):
+            return self._shown(step.function, held[step.source.name], step.source, step.out, share)
         if isinstance(step, Product):
             total = step.form.apply(numbers, held[step.left.name], held[step.right.name])
+            if step.function:
+                return self._shown(step.function, total, step.shown, step.out, share)
             return with_constant(numbers, step, self._cut(total, step.out.name, step.shift))
         if isinstance(step, Remask):
             return held[step.source.name]
         return row_sum(numbers, held[step.source.name])
+
+    def _shown(self, name: str, held: Words, source: Value, out: Value, share: Words) -> Words:
+        words, fits = shown(self.numbers, name, held, (source, out), share)
+        self.overflown |= not fits
+        return words
 
     def _cut(self, total: Words, name: str, shift: int) -> Words:
         """What both sides' shares of ``total`` give when each is cut."""
@@ -83,6 +99,53 @@ class ClearRun:
         hat = self.hats[name] if name in self.hats else numbers.uniform(total.shape)
         r = numbers.subtract(total, hat)
         return numbers.add(numbers.truncate_hat(hat, shift), numbers.truncate_mask(r, shift))
+
+
+def _relu(values: Reals, mask: Reals) -> Reals:
+    return relu(values) * mask[: len(values), None]
+
+
+def _softmax(kind: str) -> Callable[[Reals, Reals], Reals]:
+    def apply(scores: Reals, mask: Reals) -> Reals:
+        weights = (
+            exact(scores, mask) if kind == "exact" else estimate(scores, mask, load_reciprocal())
+        )
+        return weights * mask[: scores.shape[-2], None]
+
+    return apply
+
+
+FUNCTIONS: Mapping[str, Callable[[Reals, Reals], Reals]] = {
+    "relu": _relu,
+    "softmax": _softmax("exact"),
+    "estimate": _softmax("estimate"),
+}
+"""What a client computes of what it is shown, given the 0/1 mask of true tokens: rows of padding
+become 0."""
+
+
+def shown(
+    numbers: Field, function: str, held: Words, values: tuple[Value, Value], share: Words
+) -> tuple[Words, bool]:
+    """What the client makes of a value.
+
+    Args:
+        numbers: modulo which prime.
+        function: one of :data:`FUNCTIONS`.
+        held: the value's integers.
+        values: the value, and what becomes of it.
+        share: one over the number of true tokens at each of these, 0 at padding.
+
+    Returns:
+        The result's integers, and whether all of them fit; those that do not are cut.
+    """
+    source, out = values
+    mask = (share > 0).astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        result = FUNCTIONS[function](numbers.decode(held, source.bits), mask)
+    most = 2.0 ** (numbers.bits - 3 - out.bits)
+    cut, largest = within(result, most)
+    return numbers.encode(cut, out.bits), largest <= most
 
 
 def linear(numbers: Field, step: Linear, held: Mapping[str, Words]) -> Words:

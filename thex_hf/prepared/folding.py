@@ -1,4 +1,4 @@
-"""An encoder of the polynomial form as a :class:`~thex_hf.prepared.network.Network`.
+"""An encoder as a :class:`~thex_hf.prepared.network.Network`.
 
 With ``y = N1 (x + O c) + const`` after attention and ``u = U y + const`` before the activation,
 everything between two products is one linear map of what these products gave:
@@ -9,6 +9,10 @@ where the square is completed, as in :mod:`thex_hf.circuits.polynomial.folding_f
 layer takes four round trips with a power of two: scores and masked values, their square, contexts,
 ``u^2``; and one more for each further product of a higher power. The last layer computes the
 [CLS] row alone where no other is read.
+
+In the THE-X form the client sees attention scores and what enters ReLU, and computes both softmax
+and ReLU: two round trips a layer, since attention weights that the client knows meet the values in
+the same message.
 """
 
 from __future__ import annotations
@@ -24,9 +28,11 @@ from thex_hf.circuits.polynomial.maps import terms_of
 from thex_hf.errors import PlanError
 from thex_hf.prepared.field import MOST_WEIGHT_BITS, Reals
 from thex_hf.prepared.forms import Context, Form, Masked, Scores, Square, Times
-from thex_hf.prepared.network import Linear, Network, Product, Remask, RowSum, Step, Value
+from thex_hf.prepared.network import Linear, Network, Product, Remask, RowSum, Shown, Step, Value
 from thex_hf.weights import EncoderWeights, LayerWeights
 
+SOFTMAX = {"estimate": "estimate", "exact": "softmax"}
+"""Of the THE-X form: what a client may finish, and what a network calls it."""
 BITS = 13
 """After the binary point of most values."""
 WEIGHT_BITS = 14
@@ -35,18 +41,26 @@ LEAST_BITS = 10
 """After the point of squares, which weights make small again."""
 
 
-def fold_network(weights: EncoderWeights, tokens: int, bits: int = BITS) -> Network:
-    """The network of an encoder for texts of up to ``tokens`` tokens.
+def fold_network(
+    weights: EncoderWeights, tokens: int, bits: int = BITS, softmax: str = "estimate"
+) -> Network:
+    """The network of an encoder of either form for texts of up to ``tokens`` tokens.
+
+    Args:
+        weights: of the encoder.
+        tokens: padded length.
+        bits: after the binary point of most values.
+        softmax: of the THE-X form: ``estimate`` or ``exact``; the client finishes it.
 
     Raises:
-        PlanError: the weights are not of the polynomial form, or too large.
+        PlanError: weights too large, or another softmax.
     """
-    if weights.form != "polynomial":
+    if weights.form != "polynomial" and softmax not in SOFTMAX:
         raise PlanError(
-            f"protocol 'prepared' needs weights of the polynomial form, these are of form "
-            f"{weights.form!r}; convert the model with thex-hf convert --form polynomial"
+            f"under protocol 'prepared' the client finishes the softmax: it may be "
+            f"{' or '.join(SOFTMAX)}, not {softmax!r}"
         )
-    return _Folder(weights, tokens, bits).network()
+    return _Folder(weights, tokens, bits, softmax).network()
 
 
 @dataclass
@@ -54,6 +68,7 @@ class _Folder:
     weights: EncoderWeights
     tokens: int
     bits: int
+    softmax: str
     steps: list[Step] = field(init=False, default_factory=list)
 
     def network(self) -> Network:
@@ -74,8 +89,7 @@ class _Folder:
     ) -> Value:
         rows = 1 if last and self.weights.head == "cls" else self.tokens
         context = self._attention(f"{number}.", layer, x, mask, rows)
-        first, second = norms(layer)
-        up, down = pre_square(layer, first)
+        first, second, up, down = self._affine(layer)
         to_up = up.weight @ layer.output
         inner = self._linear(
             f"{number}.up",
@@ -88,9 +102,7 @@ class _Folder:
         through = after @ first.weight
         squares = after @ down.weight
         bias = through @ layer.output_bias + after @ (down.bias + first.bias)
-        square = self._product(
-            f"{number}.square", Square((rows, len(up.bias))), inner, inner, self._bits_for(squares)
-        )
+        square = self._activated(f"{number}.", inner, self._bits_for(squares))
         return self._linear(
             f"{number}.out",
             rows,
@@ -98,13 +110,36 @@ class _Folder:
             bias + reader.weight @ second.bias + reader.bias,
         )
 
+    @property
+    def _polynomial(self) -> bool:
+        return self.weights.form == "polynomial"
+
+    def _affine(self, layer: LayerWeights) -> tuple[Affine, Affine, Affine, Affine]:
+        """Both norms, and the maps before and after what is not linear in the feed-forward part."""
+        if self._polynomial:
+            first, second = norms(layer)
+            return first, second, *pre_square(layer, first)
+        first = Affine(np.diag(layer.attention_scale), layer.attention_shift)
+        second = Affine(np.diag(layer.output_scale), layer.output_shift)
+        up = Affine(layer.up @ first.weight, layer.up @ first.bias + layer.up_bias)
+        return first, second, up, Affine(layer.down, layer.down_bias)
+
+    def _activated(self, name: str, inner: Value, bits: int) -> Value:
+        if self._polynomial:
+            return self._product(name + "square", Square(inner.shape), inner, inner, bits)
+        out = Value(name + "relu", inner.shape, self.bits)
+        self.steps.append(Shown(out, inner, "relu"))
+        return out
+
     def _reader(self) -> Affine:
         return Affine(self.weights.classifier, self.weights.classifier_bias)
 
     def _attention(self, name: str, layer: LayerWeights, x: Value, mask: Value, rows: int) -> Value:
-        terms, heads = terms_of(layer), self.weights.heads
-        hidden = self.weights.hidden
-        gains = terms.score_scale ** (1 / terms.power)
+        heads, hidden = self.weights.heads, self.weights.hidden
+        gains = np.ones(heads)
+        if self._polynomial:
+            terms = terms_of(layer)
+            gains = terms.score_scale ** (1 / terms.power)
         factor = np.repeat(gains / math.sqrt(hidden // heads), hidden // heads)
         zero = np.zeros(hidden)
         finer = round(-math.log2(float(np.median(factor))))  # queries are small by that
@@ -117,6 +152,8 @@ class _Folder:
         )
         keys = self._linear(name + "key", self.tokens, [(x, layer.key)], zero)
         values = self._linear(name + "value", self.tokens, [(x, layer.value)], zero)
+        if not self._polynomial:
+            return self._softmax_attention(name, queries, keys, values)
         over_n = self.bits + -(-_log(self.tokens) // 2)  # values over n are small
         shared = self._product(name + "shared", Masked(hidden), mask, values, over_n)
         shift = np.rint(terms.score_shift * gains * 2.0**self.bits).astype(np.int64)
@@ -125,6 +162,16 @@ class _Folder:
         )
         power = self._power(name, scores, terms.power)
         return self._product(name + "context", Context(heads), power, shared)
+
+    def _softmax_attention(self, name: str, queries: Value, keys: Value, values: Value) -> Value:
+        """The client sees the scores and finishes the softmax (THE-X, figure 1)."""
+        heads = self.weights.heads
+        bits = self.bits + -(-_log(self.tokens) // 2)  # weights sum to one
+        shape = (heads, queries.shape[0], self.tokens)
+        weights = Value(name + "weights", shape, bits)
+        function = SOFTMAX[self.softmax]
+        self.steps.append(Product(weights, Scores(heads), queries, keys, 0, function=function))
+        return self._product(name + "context", Context(heads, known=True), weights, values)
 
     def _power(self, name: str, scores: Value, power: int) -> Value:
         square = self._product(name + "power2", Square(scores.shape), scores, scores)

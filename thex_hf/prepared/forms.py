@@ -72,7 +72,11 @@ class Form(ABC):
     """A bilinear map of two arrays, with any number of leading axes."""
 
     symmetric = False  # of one factor with itself
-    left_is_clients = False  # the client knows the left factor, which the server holds masked
+
+    @property
+    def left_is_clients(self) -> bool:
+        """Whether the client knows the left factor, which the server holds masked."""
+        return False
 
     @abstractmethod
     def shape(self, left: Shape, right: Shape) -> Shape:
@@ -134,9 +138,20 @@ class Scores(Form):
 
 @dataclass(frozen=True)
 class Context(Form):
-    """Attention weights ``(heads, q, n)`` and values ``(n, d)`` to contexts ``(q, d)``."""
+    """Attention weights ``(heads, q, n)`` and values ``(n, d)`` to contexts ``(q, d)``.
+
+    Args:
+        heads: of attention.
+        known: the client knows the weights.
+    """
 
     heads: int
+    known: bool = False
+
+    @property
+    def left_is_clients(self) -> bool:
+        """Whether the client knows the weights."""
+        return self.known
 
     def shape(self, left: Shape, right: Shape) -> Shape:
         """``(q, d)``."""
@@ -149,15 +164,14 @@ class Context(Form):
     def terms(self) -> tuple[CrossTerm, ...]:
         """``A_p @ r_v``, whose slots go over features, and ``A_v.T @ r_p.T``, over queries."""
         heads = self.heads
-        return (
-            CrossTerm("left", lambda p: p, lambda v: _heads(v, heads), _joined),
-            CrossTerm(
-                "right",
-                lambda v: _turned(_heads(v, heads)),
-                _turned,
-                lambda out: _joined(_turned(out)),
-            ),
+        over_features = CrossTerm("left", lambda p: p, lambda v: _heads(v, heads), _joined)
+        over_queries = CrossTerm(
+            "right",
+            lambda v: _turned(_heads(v, heads)),
+            _turned,
+            lambda out: _joined(_turned(out)),
         )
+        return (over_queries,) if self.known else (over_features, over_queries)
 
 
 def _single(x: Words) -> Words:
@@ -206,7 +220,11 @@ class Masked(Form):
     """A number for each row, which the client knows, times the rows of an array ``(n, d)``."""
 
     features: int
-    left_is_clients = True
+
+    @property
+    def left_is_clients(self) -> bool:
+        """Always."""
+        return True
 
     def shape(self, left: Shape, right: Shape) -> Shape:
         """As the array's."""

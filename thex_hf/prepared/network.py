@@ -99,6 +99,8 @@ class Product:
         left, right: its factors, the same one for a square.
         shift: bits that are cut off.
         constant: integers at the bits of ``out``, of a shape that numpy spreads; None: none.
+        function: what the client makes of the product, which is shown to it: ``out`` is that, and
+            nothing is cut. Empty: nothing is shown.
     """
 
     out: Value
@@ -107,6 +109,12 @@ class Product:
     right: Value
     shift: int
     constant: Integers | None = None
+    function: str = ""
+
+    @property
+    def shown(self) -> Value:
+        """The product before it is cut."""
+        return Value(self.out.name + ".shown", self.out.shape, self.left.bits + self.right.bits)
 
     @property
     def inputs(self) -> tuple[Value, ...]:
@@ -138,7 +146,29 @@ class Product:
         )
 
 
-Step: TypeAlias = Linear | Remask | RowSum | Product
+@dataclass(frozen=True)
+class Shown:
+    """``out = function(source)``, by the client, to which the source is shown: one round trip.
+
+    Args:
+        out: under a new uniform mask.
+        source: what the client gets to see.
+        function: one of :data:`thex_hf.prepared.clear.FUNCTIONS`.
+    """
+
+    out: Value
+    source: Value
+    function: str
+
+    @property
+    def inputs(self) -> tuple[Value, ...]:
+        """What it reads."""
+        return (self.source,)
+
+
+Exchanged: TypeAlias = Product | Shown
+"""Steps that take a message each way."""
+Step: TypeAlias = Linear | Remask | RowSum | Product | Shown
 
 
 @dataclass(frozen=True)
@@ -176,17 +206,22 @@ class Network:
     @property
     def fresh(self) -> list[Value]:
         """The values whose masks the client draws."""
-        made = [step.out for step in self.steps if isinstance(step, Remask | Product)]
+        made = [step.out for step in self.steps if isinstance(step, Remask | Product | Shown)]
         return [self.embeddings, self.mask, *made]
 
     @cached_property
-    def rounds(self) -> tuple[tuple[Product, ...], ...]:
-        """The products of each round trip: as many side by side as there can be."""
+    def rounds(self) -> tuple[tuple[Exchanged, ...], ...]:
+        """The steps of each round trip: as many side by side as there can be.
+
+        A product with a factor that the client comes to know goes with the step that shows it.
+        """
         depth = {self.embeddings.name: 0, self.mask.name: 0}
-        rounds: list[list[Product]] = []
+        rounds: list[list[Exchanged]] = []
         for step in self.steps:
             at = max(depth[value.name] for value in step.inputs)
-            if isinstance(step, Product):
+            if isinstance(step, Product) and step.form.left_is_clients:
+                at = max(depth[step.right.name], depth[step.left.name] - 1)
+            if isinstance(step, Product | Shown):
                 rounds += [[] for _ in range(at + 1 - len(rounds))]
                 rounds[at].append(step)
                 at += 1
@@ -199,14 +234,25 @@ class Network:
         return [self.embeddings, self.mask, *(step.out for step in self.remasks)]
 
     def revealed(self, number: int) -> list[Value]:
-        """The factors that the server reveals in a round, from 0."""
-        return [value for step in self.rounds[number] for value in step.revealed.values()]
+        """What the server reveals in a round, from 0: values of the shapes that cross."""
+        out: list[Value] = []
+        for step in self.rounds[number]:
+            if isinstance(step, Shown):
+                out.append(step.source)
+            else:
+                out += [*step.revealed.values(), *([step.shown] if step.function else [])]
+        return out
+
+    @property
+    def shows(self) -> bool:
+        """Whether the client sees more than its logits."""
+        return any(isinstance(step, Shown) or step.function for r in self.rounds for step in r)
 
     @property
     def numbers_up(self) -> int:
         """Numbers from client to server for one text."""
-        products = [step.out for step in self.products]
-        return sum(value.size for value in self.requested + products)
+        answered = [step.out for steps in self.rounds for step in steps]
+        return sum(value.size for value in self.requested + answered)
 
     @property
     def numbers_down(self) -> int:

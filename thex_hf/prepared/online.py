@@ -7,16 +7,26 @@ All that either side ever sees is uniform.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from thex_hf.backends.numerics.modular import Words
-from thex_hf.prepared.clear import inputs, linear, row_sum, with_constant
+from thex_hf.prepared.clear import inputs, linear, row_sum, shown, with_constant
 from thex_hf.prepared.field import Field, Reals
 from thex_hf.prepared.masks import ClientMasks, ServerMasks
-from thex_hf.prepared.network import Linear, Network, Product, Remask, RowSum, Step, Value
+from thex_hf.prepared.network import (
+    Exchanged,
+    Linear,
+    Network,
+    Product,
+    Remask,
+    RowSum,
+    Shown,
+    Step,
+    Value,
+)
 from thex_hf.prepared.rows import RowLayout
 
 Arrays = list[Words]
@@ -68,6 +78,9 @@ class ServerShares:
     def take(self, shares: Sequence[Words]) -> Arrays:
         """Take the client's shares of a round's products; what is revealed next, or the answer."""
         for step, share in zip(self.network.rounds[self._round], shares, strict=True):
+            if isinstance(step, Shown) or step.function:
+                self._hats[step.out.name] = share
+                continue
             mine = self._product(step)
             total = self.numbers.add(self.cut(step.out.name, mine, step.shift), share)
             self._hats[step.out.name] = with_constant(self.numbers, step, total)
@@ -96,19 +109,25 @@ class ServerShares:
                 self._hats[step.out.name] = self.numbers.add(
                     self._hats[step.source.name], self._hats["difference of " + step.out.name]
                 )
-            elif not isinstance(step, Product):
+            elif isinstance(step, RowSum):
                 self._hats[step.out.name] = row_sum(self.numbers, self._hats[step.source.name])
         self._steps = waiting
         if self.finished:
             return [self._hats[self.network.logits.name]]
-        return [
+        return [a for step in self.network.rounds[self._round] for a in self._revealed(step)]
+
+    def _revealed(self, step: Exchanged) -> Arrays:
+        """Factors under masks; where the product is shown, the server's share of it too."""
+        if isinstance(step, Shown):
+            return [self._hats[step.source.name]]
+        out = [
             self.numbers.subtract(self._hats[value.name], self._masks.of_factor(step, side)[0])
-            for step in self.network.rounds[self._round]
             for side, value in step.revealed.items()
         ]
+        return [*out, self._product(step)] if step.function else out
 
     def _ready(self, step: Step) -> bool:
-        if isinstance(step, Product):
+        if isinstance(step, Product | Shown):
             return False
         return all(value.name in self._hats for value in step.inputs)
 
@@ -141,14 +160,16 @@ class ClientShares:
         self._masks = ClientMasks(self.numbers, [self.seed])
         self._fresh = {value.name: value for value in self.network.fresh}
         self._sums = {s.out.name: s for s in self.network.steps if isinstance(s, RowSum)}
-        self._mask = np.empty(0, np.uint64)
+        self._known: dict[str, Words] = {}
+        self.overflown = False
 
     def start(self, embeddings: Reals) -> Arrays:
         """The request for a text's embeddings ``(n, d)``."""
-        padded, self._mask = inputs(self.network, self.numbers, embeddings)
+        padded, share = inputs(self.network, self.numbers, embeddings)
+        self._known[self.network.mask.name] = share
         return [
             self.numbers.subtract(padded, self.mask_of(self.network.embeddings.name)),
-            self.numbers.subtract(self._mask, self.mask_of(self.network.mask.name)),
+            self.numbers.subtract(share, self.mask_of(self.network.mask.name)),
             *(self._held("delta", step.out.name) for step in self.network.remasks),
         ]
 
@@ -164,11 +185,28 @@ class ClientShares:
         incoming = iter(revealed)
         out = []
         for step in self.network.rounds[self._round]:
-            share = self._product(step, [next(incoming) for _ in step.revealed])
-            cut = self.numbers.truncate_mask(share, step.shift)
-            out.append(self.numbers.subtract(cut, self.mask_of(step.out.name)))
+            mine = self._share(step, incoming)
+            out.append(self.numbers.subtract(mine, self.mask_of(step.out.name)))
         self._round += 1
         return out
+
+    def _share(self, step: Exchanged, incoming: Iterator[Words]) -> Words:
+        """What goes to the server under a new mask: a share, or what was made of what is shown."""
+        if isinstance(step, Shown):
+            whole = self.numbers.add(next(incoming), self.mask_of(step.source.name))
+            return self._made(step.function, whole, step.source, step.out)
+        share = self._product(step, [next(incoming) for _ in step.revealed])
+        if step.function:
+            whole = self.numbers.add(next(incoming), share)
+            return self._made(step.function, whole, step.shown, step.out)
+        return self.numbers.truncate_mask(share, step.shift)
+
+    def _made(self, function: str, whole: Words, source: Value, out: Value) -> Words:
+        share = self._known[self.network.mask.name]
+        words, fits = shown(self.numbers, function, whole, (source, out), share)
+        self.overflown |= not fits
+        self._known[out.name] = words
+        return words
 
     def read(self, answer: Sequence[Words]) -> Reals:
         """The logits ``(rows, labels)``."""
@@ -195,7 +233,7 @@ class ClientShares:
         known = self._held("cross", step.out.name)
         if form.left_is_clients:
             (other,) = revealed
-            known = numbers.add(known, form.apply(numbers, self._mask, right))
+            known = numbers.add(known, form.apply(numbers, self._known[step.left.name], right))
             return numbers.add(known, form.apply(numbers, left, other))
         if form.symmetric:
             (other,) = revealed

@@ -13,7 +13,7 @@ from functools import cached_property
 
 from thex_hf.backends.numerics.modular import Words
 from thex_hf.prepared.forms import Shape
-from thex_hf.prepared.network import Linear, Network
+from thex_hf.prepared.network import Linear, Network, Product, Shown
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class RowLayout:
     def places(self) -> dict[tuple[str, str], tuple[int, Shape]]:
         """Offset and shape of each array."""
         network = self.network
-        factors = {value.name for step in network.products for value in (step.left, step.right)}
+        read = (step.inputs for step in network.steps if isinstance(step, Product | Shown))
+        factors = {value.name for values in read for value in values}
         wanted: list[tuple[tuple[str, str], Shape]] = []
         for step in network.steps:
             if isinstance(step, Linear) and (

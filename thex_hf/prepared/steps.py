@@ -14,8 +14,9 @@ import numpy as np
 from msgspec import Meta, Struct, ValidationError, convert
 
 from thex_hf.errors import WireError
+from thex_hf.prepared.clear import FUNCTIONS
 from thex_hf.prepared.forms import Context, Form, Masked, Scores, Square, Times
-from thex_hf.prepared.network import Linear, Network, Product, Remask, RowSum, Step, Value
+from thex_hf.prepared.network import Linear, Network, Product, Remask, RowSum, Shown, Step, Value
 
 MOST_NUMBERS = 1 << 28
 """In all values of one text."""
@@ -45,6 +46,8 @@ class StepFields(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
     inputs: Annotated[tuple[Name, ...], Meta(min_length=1, max_length=16)]
     shift: Bits = 0
     heads: Annotated[int, Meta(ge=0, le=1024)] = 0
+    known: bool = False
+    function: str = ""
 
 
 class NetworkFields(Struct, frozen=True, forbid_unknown_fields=True):
@@ -92,6 +95,10 @@ def _step_json(step: Step) -> dict[str, Any]:
         data["kind"] = next(name for name, form in PRODUCTS.items() if type(step.form) is form)
         if isinstance(step.form, Scores | Context):
             data["heads"] = step.form.heads
+        if isinstance(step.form, Context) and step.form.known:
+            data["known"] = True
+    if isinstance(step, Product | Shown) and step.function:
+        data["function"] = step.function
     return data
 
 
@@ -135,8 +142,13 @@ def _step(fields: StepFields, inputs: list[Value]) -> Step:
         )
         none = np.zeros((0, 0), np.int64)
         return Linear(out, tuple((value, none) for value in inputs), none.ravel(), fields.shift)
-    if kind in ("remask", "rowsum"):
+    _require(fields.function in ("", *FUNCTIONS), f"what a client makes of {out.name!r}")
+    if kind in ("remask", "rowsum", "shown"):
         (source,) = _some(inputs, 1, out)
+        if kind == "shown":
+            fits = source.shape == out.shape and len(out.shape) == 2 and fields.function == "relu"
+            _require(fits, f"shape of {out.name!r}")
+            return Shown(out, source, fields.function)
         if kind == "remask":
             _require((out.shape, out.bits) == (source.shape, source.bits), f"shape of {out.name!r}")
             return Remask(out, source)
@@ -145,20 +157,24 @@ def _step(fields: StepFields, inputs: list[Value]) -> Step:
         )
         return RowSum(out, source)
     left, right = _some(inputs, 2, out)
-    form = _form(kind, fields.heads, left, right, out)
+    form = _form(fields, left, right)
     _require(form.shape(left.shape, right.shape) == out.shape, f"shape of {out.name!r}")
+    if fields.function:
+        _require(kind == "scores" and fields.function != "relu", f"what becomes of {out.name!r}")
+        return Product(out, form, left, right, 0, function=fields.function)
     _require(left.bits + right.bits - fields.shift == out.bits, f"bits of {out.name!r}")
     return Product(out, form, left, right, fields.shift)
 
 
-def _form(kind: str, heads: int, left: Value, right: Value, out: Value) -> Form:
+def _form(fields: StepFields, left: Value, right: Value) -> Form:
+    kind, heads, out = fields.kind, fields.heads, fields.out
     a, b = left.shape, right.shape
     if kind in ("scores", "context"):
         ranks = (2, 2) if kind == "scores" else (3, 2)
         fits = (len(a), len(b)) == ranks and heads > 0 and b[1] % heads == 0
         inner = a[1] == b[1] if kind == "scores" else a[0] == heads and a[2] == b[0]
         _require(fits and inner, f"factors of {out.name!r}")
-        return Scores(heads) if kind == "scores" else Context(heads)
+        return Scores(heads) if kind == "scores" else Context(heads, fields.known)
     if kind == "masked":
         _require(len(b) == 2 and a == b[:1], f"factors of {out.name!r}")
         return Masked(b[1])
@@ -176,9 +192,17 @@ def _check_masks(network: Network) -> None:
     fresh = {value.name for value in network.fresh}
     for step in network.linears:
         _require(all(value.name in fresh for value in step.inputs), f"inputs of {step.out.name!r}")
+    known: dict[str, type[Form]] = {network.mask.name: Masked}
+    for exchanged in (one for steps in network.rounds for one in steps):
+        if exchanged.function:
+            known[exchanged.out.name] = Context
     for product in network.products:
-        known = product.left == network.mask
-        _require(product.form.left_is_clients == known, f"factors of {product.out.name!r}")
+        kind = known.get(product.left.name)
+        fits = isinstance(product.form, kind) if kind else True
+        _require(
+            fits and product.form.left_is_clients == (kind is not None),
+            f"factors of {product.out.name!r}",
+        )
     sources = [step.source.name for step in network.remasks]
     _require(len(set(sources)) == len(sources), "a value gets one new mask")
     linears = {step.out.name for step in network.linears}

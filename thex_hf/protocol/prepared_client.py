@@ -104,7 +104,7 @@ class PreparedClientRun:
             RangeError: one did, or the text is unlike all that the model knows.
         """
         assert self.logits is not None
-        check_wrapped(self.logits)
+        check_wrapped(self.logits, overflown=self._shares.overflown)
 
     def _message(self, kind: str, parts: list[list[bytes]], step: int) -> bytes:
         return Message(kind, self.plan.id, self.key_id, self.run, step, parts).to_bytes()
@@ -115,13 +115,17 @@ def read_rows(plan: PreparedPlan, rows: Vector, tokens: int) -> Vector:
     return rows[:tokens] if plan.sizes.head == "tokens" else rows[0]
 
 
-def check_wrapped(logits: Vector) -> None:
+def check_wrapped(logits: Vector, *, overflown: bool = False) -> None:
     """Refuse logits that no calibrated model has.
+
+    Args:
+        logits: of a text.
+        overflown: whether something that the client computed on the way was cut.
 
     Raises:
         RangeError: a number wrapped around, or the text is unlike all that the model knows.
     """
-    largest = float(np.abs(logits).max())
+    largest = float(np.abs(logits).max()) if not overflown else float("inf")
     if largest > MOST_LOGIT:
         raise RangeError(
             f"logits should stay below {MOST_LOGIT:.0f}, and one of {largest:.2g} came: a number "
