@@ -139,6 +139,7 @@ ROOMS = {
     },
     "serving": {
         "_extras",
+        "_machine",
         "_paths",
         "backends.base",
         "backends.registry",

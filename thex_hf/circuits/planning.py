@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Sequence
+from statistics import median
 
 import numpy as np
 
@@ -10,12 +13,14 @@ from thex_hf.circuits.context import Circuit
 from thex_hf.circuits.masks import Mask
 from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.shape import Schedule, Shape
-from thex_hf.ckks.counting import CountingEngine, SymbolicCiphertext
+from thex_hf.ckks.counting import CountingEngine, SymbolicCiphertext, SymbolicPlaintext
 from thex_hf.ckks.engine import AnyVector, Plaintext, ServerEngine
 from thex_hf.ckks.packing.layout import Geometry, Layout
-from thex_hf.ckks.plaintext_cache import PlaintextCache
+from thex_hf.ckks.plaintext_cache import MemoryBound, PlaintextCache
 from thex_hf.errors import PlanError
 from thex_hf.weights import EncoderWeights
+
+logger = logging.getLogger(__name__)
 
 
 def shape_of(weights: EncoderWeights, tokens: int, ring_degree: int) -> Shape:
@@ -96,20 +101,37 @@ def run_symbolically(
 
 
 class _Encoder(CountingEngine):
-    """Encodes for real; all else is symbolic."""
+    """Encodes for real as long as plaintexts are kept; all else is symbolic."""
 
-    def __init__(self, real: ServerEngine, tick: Callable[[], None]) -> None:
+    def __init__(self, real: ServerEngine, bound: MemoryBound, tick: Callable[[], None]) -> None:
         super().__init__(real.slots)
         self._real = real
+        self._bound = bound
         self._tick = tick
+        self._sample: tuple[AnyVector, int, bool] | None = None
+
+    def seconds(self) -> float:
+        """How long the last plaintext that was encoded takes: the middle of three tries."""
+        if self._sample is None:
+            return 0.0
+        vector, level, factor = self._sample
+        spent = []
+        for _ in range(3):
+            begin = time.perf_counter()
+            self._real.encode(vector, level, factor=factor)
+            spent.append(time.perf_counter() - begin)
+        return median(spent)
 
     def scale_ratio(self, level: int) -> float:
         """That of the real engine: weights are divided by it."""
         return self._real.scale_ratio(level)
 
     def encode(self, vector: AnyVector, level: int, *, factor: bool) -> Plaintext:
-        """Encode with the real engine."""
+        """Encode with the real engine, unless it would not be kept."""
         self._tick()
+        if self._bound.full:
+            return SymbolicPlaintext(level, factor)
+        self._sample = vector, level, factor
         return self._real.encode(vector, level, factor=factor)
 
     def add_plain(self, a: SymbolicCiphertext, p: Plaintext) -> SymbolicCiphertext:
@@ -134,5 +156,23 @@ def encode_weights(
     circuit: Circuit,
     tick: Callable[[], None] = lambda: None,
 ) -> None:
-    """Fill ``cache`` with the plaintexts of ``plan``; ``tick`` is called for each one."""
-    run_symbolically(circuit, _Encoder(engine, tick), cache, plan.schedule, check=False)
+    """Fill ``cache`` with the plaintexts of ``plan``, as many as its bound allows.
+
+    ``tick`` is called for each one. The log says if some are left to be encoded for each text.
+    """
+    encoder = _Encoder(engine, cache.bound, tick)
+    dropped, dropped_bytes = cache.dropped, cache.dropped_bytes
+    run_symbolically(circuit, encoder, cache, plan.schedule, check=False)
+    dropped, dropped_bytes = cache.dropped - dropped, cache.dropped_bytes - dropped_bytes
+    if dropped:
+        logger.warning(
+            "%d tokens under %s: the %.1f GB that encoded weights may take hold %.1f GB of this "
+            "plan; the other %.1f GB are encoded anew for every text, which takes about %.0f s of "
+            "one core each time; weights_memory allows more",
+            plan.shape.tokens,
+            plan.protocol,
+            cache.bound.most / 1e9,
+            cache.held_bytes / 1e9,
+            dropped_bytes / 1e9,
+            dropped * encoder.seconds(),
+        )

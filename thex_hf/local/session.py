@@ -71,6 +71,8 @@ class LocalSession:
             one where protocol and model allow it (:func:`thex_hf.circuits.dispatch.can_batch`;
             else it is as ``text``), ``auto`` does what is expected to be faster.
         refill: of tickets, see :class:`~thex_hf.client.supply.TicketSupply`.
+        plaintext_bytes: that encoded weights may take, see
+            :class:`~thex_hf.serving.server.ThexServer`.
 
     Raises:
         PlanError: the model's form does not fit the protocol.
@@ -88,6 +90,7 @@ class LocalSession:
         processes: int | None = None,
         packing: str = "auto",
         refill: int | None = None,
+        plaintext_bytes: float | None = None,
     ) -> None:
         self.backend = backend
         self._processes = check_processes(processes)
@@ -98,6 +101,7 @@ class LocalSession:
             options,
             buckets=(),
             engines=EngineCache(most_bytes=math.inf),
+            plaintext_bytes=plaintext_bytes,
         )
         self.client = Client(
             LocalTransport(self.server),

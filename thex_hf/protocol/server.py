@@ -14,7 +14,7 @@ from thex_hf.circuits.parallel import SEQUENTIAL, ParallelRunner
 from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.shape import Packing
 from thex_hf.ckks.engine import ServerEngine
-from thex_hf.ckks.plaintext_cache import PlaintextCache
+from thex_hf.ckks.plaintext_cache import MemoryBound, PlaintextCache
 from thex_hf.errors import PlanMismatch, WireError
 from thex_hf.protocol.messages import Message
 from thex_hf.weights import EncoderWeights
@@ -22,9 +22,15 @@ from thex_hf.weights import EncoderWeights
 
 @dataclass
 class ServedModel:
-    """Folded weights, and their encoded diagonals shared by all runs of one key set."""
+    """Folded weights, and their encoded diagonals shared by all runs of one key set.
+
+    Args:
+        weights: of the model.
+        bound: of all encoded diagonals together.
+    """
 
     weights: EncoderWeights
+    bound: MemoryBound = field(default_factory=MemoryBound)
     folded: Folded = field(init=False)
     _stores: dict[str, PlaintextCache] = field(init=False, default_factory=dict)
 
@@ -35,7 +41,8 @@ class ServedModel:
     def store(self, plan: Plan) -> PlaintextCache:
         """The plaintext store for the plan's parameters, geometry and levels."""
         shared = plan.protocol == "client-aided"  # its weights do not depend on the levels
-        return self._stores.setdefault(plan.key_set if shared else plan.id, PlaintextCache())
+        name = plan.key_set if shared else plan.id
+        return self._stores.setdefault(name, PlaintextCache(self.bound))
 
     def require(self, plan: Plan) -> None:
         """Check that ``plan`` was made for these weights.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from thex_hf._machine import free_memory
 from thex_hf.backends.base import EvaluationKeys, SlotBackend
 from thex_hf.circuits.dispatch import (
     batch_plan_for,
@@ -21,6 +22,7 @@ from thex_hf.circuits.plan import Plan
 from thex_hf.circuits.planning import encode_weights
 from thex_hf.circuits.protocols import DEFAULT_OPTIONS, PlanOptions
 from thex_hf.circuits.shape import BUCKETS
+from thex_hf.ckks.plaintext_cache import MemoryBound
 from thex_hf.errors import KeyMismatch, PlanMismatch, ThexError, WireError
 from thex_hf.prepared.bfv.server import BfvServer
 from thex_hf.prepared.plan import PROTOCOL as PREPARED
@@ -73,6 +75,9 @@ class ThexServer:
         engines: of the keys in memory, and their bounds.
         runner: runs what is independent within one text.
         tickets: of protocol ``prepared``: where its batches are kept.
+        plaintext_bytes: that encoded weights may take, of all plans and in all processes that are
+            forked from this one; what does not fit is encoded for each text. None: half of the
+            memory that is free now.
 
     Raises:
         PlanError: the model's form does not fit the protocol, or no plan for a bucket.
@@ -88,6 +93,7 @@ class ThexServer:
     engines: EngineCache = field(default_factory=EngineCache)
     runner: ParallelRunner = field(default=SEQUENTIAL, repr=False)
     tickets: TicketLedger = field(default_factory=MemoryLedger)
+    plaintext_bytes: float | None = None
     _plans: dict[str, AnyPlan] = field(init=False, default_factory=dict, repr=False)
     _singles: dict[int, AnyPlan] = field(init=False, default_factory=dict, repr=False)
     _batches: dict[int, Plan] = field(init=False, default_factory=dict, repr=False)
@@ -95,7 +101,8 @@ class ThexServer:
     def __post_init__(self) -> None:
         """Plan every bucket."""
         check_form(self.weights.form, self.options.protocol)
-        self._model = ServedModel(self.weights)
+        most = free_memory() / 2 if self.plaintext_bytes is None else self.plaintext_bytes
+        self._model = ServedModel(self.weights, MemoryBound(most))
         if self.options.protocol == PREPARED:
             check_engine(self.backend.name)
         for size in self.buckets:
@@ -149,7 +156,7 @@ class ThexServer:
         plan: str | None = None,
         keys: str | None = None,
     ) -> None:
-        """Encode the weights of every plan for one text, or of one plan.
+        """Encode the weights of every plan for one text, or of one plan, as far as they fit.
 
         Args:
             tick: called after each plaintext.

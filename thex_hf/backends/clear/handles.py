@@ -64,6 +64,11 @@ class ClearPlaintext:
     level: int
     factor: bool
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return self.values.nbytes
+
 
 class Modulus:
     """The primes and bits of each level, and the check that a value does not wrap around."""

@@ -45,6 +45,11 @@ class SealPlaintext:
     level: int
     factor: bool
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return 8 * int(self.plaintext.coeff_count())
+
 
 @dataclass(frozen=True)
 class SealContext:
