@@ -55,6 +55,23 @@ class IssuedBatch:
         return self.tickets - len(self.spent)
 
 
+@dataclass(frozen=True)
+class TicketCounts:
+    """What a ledger keeps.
+
+    Args:
+        batches: of all owners.
+        left: tickets that are not spent.
+        spent: tickets that are.
+        jobs: of preparation that were begun.
+    """
+
+    batches: int
+    left: int
+    spent: int
+    jobs: int
+
+
 class TicketLedger(Protocol):
     """Where a server keeps the batches of its clients. What it returns has been written down."""
 
@@ -72,6 +89,18 @@ class TicketLedger(Protocol):
 
     def spend(self, owner: str, batch: bytes, ticket: int) -> IssuedBatch:
         """Mark a ticket as spent, for good. Raises TicketError: unknown, or spent before."""
+        ...
+
+    def forget(self, owner: str, key_id: str) -> int:
+        """Drop an owner's batches under a key pair; how many."""
+        ...
+
+    def sweep(self) -> int:
+        """Drop what has expired; how many batches."""
+        ...
+
+    def counts(self) -> TicketCounts:
+        """What is kept."""
         ...
 
 
@@ -116,6 +145,25 @@ class MemoryLedger:
             raise spent(batch, ticket)
         issued.spent.add(ticket)
         return issued
+
+    def forget(self, owner: str, key_id: str) -> int:
+        """Drop batches."""
+        held = self._batches.items()
+        old = [key for key, batch in held if key[0] == owner and batch.key_id == key_id]
+        for key in old:
+            del self._batches[key]
+        return len(old)
+
+    def sweep(self) -> int:
+        """Nothing expires."""
+        return 0
+
+    def counts(self) -> TicketCounts:
+        """What is kept."""
+        kept = list(self._batches.values())
+        left, used = sum(batch.left for batch in kept), sum(len(batch.spent) for batch in kept)
+        jobs = sum(sum(batch.attempts.values()) for batch in kept)
+        return TicketCounts(len(kept), left, used, jobs)
 
 
 def new_batch(plan: str, key_id: str, tickets: int, now: float) -> IssuedBatch:
@@ -279,11 +327,12 @@ class PreparationRun(_Run):
             raise WireError(f"expected one of {len(jobs)} jobs, got number {number + 1}")
         job = jobs[number]
         self._check(job, message.parts[1])
-        self.ledger.begin(self.owner, name, number)
-        issued = self._batch(name)
+        attempt = self.ledger.begin(self.owner, name, number)
         seeds = [ticket_seed(issued.seed, ticket) for ticket in range(issued.tickets)]
+        # this attempt and no later one: two runs of one job must not share a mask
+        attempts = {step: attempt for step, of in self.plan.batch.job_of.items() if of == number}
         self._preparation = ServerPreparation(
-            self.plan.batch, self.plan.numbers, self.cipher, seeds, self._attempts(issued)
+            self.plan.batch, self.plan.numbers, self.cipher, seeds, attempts
         )
         self._job, self._run = job, message.run
         return self._advance(message.parts[1])
