@@ -1,6 +1,7 @@
 """Protocol ``prepared`` by the pipeline's session: real ciphertexts, real tickets."""
 
 import logging
+import shutil
 
 import numpy as np
 import pytest
@@ -83,6 +84,30 @@ def test_keys_and_tickets_stay_in_the_keys_folder(tmp_path):
     first.run(text(4))
     left = stock_of(first).left()
     assert stock_of(session_of(keys=tmp_path)).left() == left
+
+
+def test_tickets_of_an_earlier_process_are_good_in_a_later_one(tmp_path):
+    first = session_of(keys=tmp_path, refill=0)
+    first.client.prepare_tickets(first.plan(128), processes=2)
+    first.run(text(128))
+    later = session_of(keys=tmp_path, refill=0)
+    result = later.run(text(90, 1))
+    assert np.abs(result.logits - polynomial_logits(WEIGHTS, text(90, 1))).max() < 0.01
+    assert result.tickets_left == 62
+    files = [path for path in (tmp_path / "server").iterdir() if path.is_file()]
+    assert files
+    assert all(path.stat().st_mode & 0o077 == 0 for path in files)
+
+
+def test_what_the_server_lost_is_not_used(tmp_path):
+    first = session_of(keys=tmp_path)
+    plan = first.plan(128)
+    first.client.prepare_tickets(plan, processes=1)
+    shutil.rmtree(tmp_path / "server")
+    later = session_of(keys=tmp_path)
+    with pytest.raises(TicketError, match="prepare new tickets"):
+        later.run(text(128))
+    assert later.client.stock(plan).left() == 0
 
 
 def test_other_heads_and_powers():

@@ -18,13 +18,21 @@ from thex_hf.local.transport import LocalTransport
 from thex_hf.prepared.plan import PROTOCOL as PREPARED
 from thex_hf.prepared.plan import AnyPlan
 from thex_hf.processes import can_fork, check_processes, usable_cores
+from thex_hf.protocol.prepared_server import MemoryLedger, TicketLedger
 from thex_hf.protocol.result import Outcome, Result
 from thex_hf.serving.engine_cache import EngineCache
 from thex_hf.serving.server import ThexServer
+from thex_hf.serving.ticket_places import FolderLedger
+from thex_hf.serving.tickets import TicketLimits
 from thex_hf.weights import EncoderWeights
 
 NEVER, TEXTS, PIECES = "never", "texts", "pieces"
 """What a backend's attribute ``forks`` may say; see ``docs/adding_a_backend.md``."""
+
+SERVER = "server"
+"""Folder beside the client's keys, for what a server elsewhere would keep."""
+MOST_KEPT = 1 << 16
+"""Batches of tickets on this machine: the disk is the user's own."""
 
 
 def process_count(backend: SlotBackend, processes: int | None, *, pieces: bool) -> int:
@@ -55,6 +63,14 @@ class _Side:
         return Children(self.processes).run(plans, classify)
 
 
+def _ledger(keys: Path | None, protocol: str) -> TicketLedger:
+    """Where the server's half of the tickets is kept: as long as the client's."""
+    if keys is None or protocol != PREPARED:
+        return MemoryLedger()
+    limits = TicketLimits(keys=MOST_KEPT, total=MOST_KEPT, seconds=math.inf)
+    return FolderLedger(keys / SERVER, limits=limits)
+
+
 class LocalSession:
     """Runs texts through the protocol in this process, by a :attr:`client` and a :attr:`server`.
 
@@ -64,7 +80,8 @@ class LocalSession:
         options: of the plans, as :class:`~thex_hf.serving.server.ThexServer` takes them.
         ranges: calibrated ranges of the checkpoint, see
             :func:`thex_hf.circuits.client_aided.planner.range_bits`.
-        keys: directory to keep keys in; None keeps them in memory.
+        keys: directory to keep keys in, and tickets with the server's half of them, in a folder
+            ``server``; None keeps them in memory.
         processes: how many to use, this one included, where the backend allows it; None: as
             many as there are usable cores.
         packing: ``text`` sends every text in a request of its own, ``batch`` puts many into
@@ -102,6 +119,7 @@ class LocalSession:
             buckets=(),
             engines=EngineCache(most_bytes=math.inf),
             plaintext_bytes=plaintext_bytes,
+            tickets=_ledger(keys, options.protocol),
         )
         self.client = Client(
             LocalTransport(self.server),
