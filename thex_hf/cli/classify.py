@@ -204,14 +204,20 @@ def _show(text: str, record: Mapping[str, Any]) -> None:
         f"{record['tokens']} tokens padded to {record['bucket']}, {record['rounds']} rounds"
         + (spent if record["key_switches"] else "")
     )
+    once = "tickets" if "tickets" in record else "encoding"
     typer.echo(
-        f"  seconds: keys {seconds['keygen']:.2f} and encoding {seconds['prepare']:.2f} (once), "
+        f"  seconds: keys {seconds['keygen']:.2f} and {once} {seconds['prepare']:.2f} (once), "
         f"client {seconds['client']:.2f}, server {seconds['server']:.2f}"
     )
     typer.echo(
         f"  bytes: keys {megabytes(sizes['keys'])} (once), up {megabytes(sizes['up'])}, "
         f"down {megabytes(sizes['down'])}"
     )
+    if "tickets" in record:
+        typer.echo(
+            f"  its ticket, before: up {megabytes(sizes['prepare_up'])}, down "
+            f"{megabytes(sizes['prepare_down'])}; {record['tickets']} tickets left"
+        )
     if "agreement" in record:
         compared = record["agreement"]
         same = "same label" if compared["same_label"] else f"clear label {compared['label']}"

@@ -21,6 +21,8 @@ from thex_hf.cli.options import (
     show_json,
 )
 
+PREPARED = "prepared"
+
 if TYPE_CHECKING:
     from thex_hf.backends.base import SlotBackend
     from thex_hf.protocol.engines import CircuitBackend
@@ -51,11 +53,13 @@ def estimate(
     """
     from thex_hf.backends.registry import find_backend, get_backend
     from thex_hf.circuits.shape import BUCKETS
-    from thex_hf.options import RunOptions
+    from thex_hf.options import RINGED, RunOptions
+    from thex_hf.prepared.plan import ENGINE as PREPARED_ENGINE
     from thex_hf.protocol.engines import CircuitBackend
 
     engine = find_backend(backend)
-    wanted = [one_of("protocol", name, PROTOCOLS) for name in protocol or CIRCUITS]
+    offered = PROTOCOLS if backend == PREPARED_ENGINE else CIRCUITS
+    wanted = [one_of("protocol", name, PROTOCOLS) for name in protocol or offered]
     learns: dict[str, str] = dict(LEARNS)
     refused: list[str] = []
     for name in protocol or ["client-aided"]:
@@ -63,7 +67,7 @@ def estimate(
     if (
         ring is not None or flood is not None
     ):  # protocols without a choice are estimated beside those that have one
-        able = [name for name in wanted if name != "client-aided"] or wanted
+        able = [name for name in wanted if name in RINGED] or wanted
         first = wanted[0] if isinstance(engine, CircuitBackend) else able[0]
         RunOptions(backend, first, relu=relu, ring=ring, flood=flood).check_engine()
     if isinstance(engine, CircuitBackend):
@@ -78,6 +82,9 @@ def estimate(
             show_json({**row, "backend": backend, "learns": learns[row["protocol"]]})
         return
     _table(rows)
+    for row in rows:
+        if "ticket_seconds" in row:
+            _ticket(row)
     for name in dict.fromkeys(row["protocol"] for row in rows):
         typer.echo(learns[name])
     for reason in refused:
@@ -113,17 +120,22 @@ def _slots(
     """Estimates of an engine that computes on slots, and why some protocols have none."""
     from thex_hf.protocol.costs import estimate as add_up
     from thex_hf.protocol.costs import measure_costs
+    from thex_hf.protocol.prepared_costs import estimate_prepared, measure_preparation
 
     plans, refused = _plans(model, choices, sizes)
     groups: dict[Any, dict[str, Any]] = {}
     for _, plan in plans:
         groups.setdefault(plan.parameters, {})[plan.id] = plan
-    costs = {
-        parameters: measure_costs(engine, list(group.values()))
-        for parameters, group in groups.items()
-    }
-    rows = [(size, add_up(plan, costs[plan.parameters]).to_json()) for size, plan in plans]
-    return _joined(rows), refused
+    estimates: dict[str, Any] = {}
+    for group in groups.values():
+        some = list(group.values())
+        if some[0].protocol == PREPARED:
+            times = measure_preparation(some)
+            estimates |= {plan.id: estimate_prepared(plan, times) for plan in some}
+        else:
+            costs = measure_costs(engine, some)
+            estimates |= {plan.id: add_up(plan, costs) for plan in some}
+    return _joined((size, estimates[plan.id].to_json()) for size, plan in plans), refused
 
 
 def _plans(
@@ -135,6 +147,7 @@ def _plans(
     from thex_hf.circuits.shape import bucket
     from thex_hf.errors import PlanError
     from thex_hf.modeling.opening import open_model
+    from thex_hf.prepared.plan import prepared_plan
 
     models: dict[str, Any] = {}
     plans, refused = [], []
@@ -147,7 +160,12 @@ def _plans(
         options = replace(choice, softmax=config.softmax)
         for size in sizes:
             try:
-                plans.append((size, plan_for(weights, bucket(size), config.ranges, options)))
+                plan = (
+                    prepared_plan(weights, bucket(size))
+                    if choice.protocol == PREPARED
+                    else plan_for(weights, bucket(size), config.ranges, options)
+                )
+                plans.append((size, plan))
             except PlanError as error:
                 refused.append(f"{choice.protocol}, {size} tokens: {error}")
                 break
@@ -168,11 +186,21 @@ def _table(rows: list[dict[str, Any]]) -> None:
         f"{'keys, once':>12}{'encoding, once':>22}{'levels':>7}{'key sw.':>8}{'N':>7}{'bits':>5}"
     )
     for row in rows:
+        digits = 3 if row["server_seconds"] < 0.1 else 1
         encoding = f"{row['prepare_seconds']:.1f} s, {megabytes(row['plaintext_bytes'])}"
         typer.echo(
             f"{row['protocol']:13}{_lengths(row):>{wide}}{row['tokens']:>8}{row['rounds']:>7}"
-            f"{row['server_seconds']:>9.1f}{megabytes(row['up_bytes']):>11}"
+            f"{row['server_seconds']:>9.{digits}f}{megabytes(row['up_bytes']):>11}"
             f"{megabytes(row['down_bytes']):>11}{megabytes(row['key_bytes']):>12}"
             f"{encoding:>22}{row['levels']:>7}{row['key_switches']:>8}{row['ring_degree']:>7}"
             f"{row['modulus_bits']:>5}"
         )
+
+
+def _ticket(row: dict[str, Any]) -> None:
+    """What a row's ticket costs, before there is a text."""
+    typer.echo(
+        f"{row['protocol']}, {row['tokens']} tokens, a ticket before: {row['ticket_seconds']:.2f} "
+        f"s, {megabytes(row['ticket_up_bytes'])} up, {megabytes(row['ticket_down_bytes'])} down, "
+        f"{megabytes(row['ticket_disk_bytes'])} of disk; {row['batch_tickets']} at a time"
+    )

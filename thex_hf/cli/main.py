@@ -17,6 +17,7 @@ from thex_hf.cli.listening import demo, serve
 from thex_hf.cli.machine import backend, info
 from thex_hf.cli.options import check_arguments, speak_plainly
 from thex_hf.cli.plot import plot
+from thex_hf.cli.prepare import prepare
 from thex_hf.errors import ThexError
 
 HEAVY = ("torch", "transformers")
@@ -41,6 +42,7 @@ commands.command()(estimate)
 commands.command()(evaluate)
 commands.command()(info)
 commands.command()(plot)
+commands.command()(prepare)
 commands.command()(serve)
 
 

@@ -12,7 +12,7 @@ import typer
 
 from thex_hf._choices import one_of
 from thex_hf._paths import user_path
-from thex_hf.circuits.protocols import FORMS, PROTOCOLS
+from thex_hf.circuits.protocols import CIRCUITS, FORMS, PROTOCOLS
 from thex_hf.cli.options import Json, Protocol, Ring, check_data, listed, offer, show_json
 from thex_hf.errors import InputError, OptionError
 
@@ -155,6 +155,11 @@ def _plan(wanted: Wanted) -> tuple[Plan, str]:
     model = open_model(name)
     weights, config = model.float().encoder_weights(), model.config
     protocol = choose_protocol(wanted.protocol, config.form)
+    if protocol not in CIRCUITS:
+        raise OptionError(
+            f"protocol {protocol!r} runs no circuit on ciphertexts, so there are no levels and "
+            f"stages to draw; take one of {', '.join(CIRCUITS)}"
+        )
     options = RunOptions(protocol=protocol, ring=wanted.ring)
     options.check_engine()
     tokens = bucket(wanted.tokens or 32)

@@ -335,6 +335,23 @@ class Runner:
         return compare(self._clear(row), encrypted, self.model.config, marks)
 
 
+def ticket_client(model: ThexBertClassifier, options: RunOptions) -> Client:
+    """The client that prepares tickets for a model, of a server elsewhere or in this process.
+
+    Args:
+        model: the whole model, of the polynomial form.
+        options: resolved for it, with protocol ``prepared``.
+
+    Raises:
+        ThexError: as :class:`Runner`, and as :func:`remote_client` for a server elsewhere.
+    """
+    if options.remote:
+        return remote_client(options, model)
+    session = Runner(model, options).session("execute")
+    assert isinstance(session, LocalSession)
+    return session.client
+
+
 def remote_client(options: RunOptions, model: ThexBertClassifier) -> Client:
     """The client of a server elsewhere.
 
