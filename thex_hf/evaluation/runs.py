@@ -212,14 +212,23 @@ def count_cut(pipe: Any, inputs: Sequence[Any], most: int) -> int:
     return cut
 
 
+def _of_tickets(reports: Sequence[Report]) -> dict[str, int]:
+    """Bytes of preparing a ticket on average, where texts had any."""
+    sizes = [r.bytes for r in reports if r.bytes.prepare_up is not None]
+    if not sizes:
+        return {}
+    up, down = (sum(s.prepare_up or 0 for s in sizes), sum(s.prepare_down or 0 for s in sizes))
+    return {"prepare_up": round(up / len(sizes)), "prepare_down": round(down / len(sizes))}
+
+
 def costs(reports: Sequence[Report]) -> dict[str, Any]:
     """What the texts cost, as JSON values.
 
     Returns:
         ``fhe``, ``protocol``, ``backend``, ``texts``; ``seconds``: ``keygen`` and ``prepare``
         in all, ``client`` and ``server`` a text on average; ``bytes``: ``keys`` of all key sets
-        met, ``up`` and ``down`` a text on average; ``rounds``, ``levels``, ``ring_degree``,
-        ``modulus_bits`` and ``key_switches`` of the most costly text; ``buckets``: texts by
+        met, ``up`` and ``down`` a text on average, ``prepare_up`` and ``prepare_down`` a ticket;
+        ``rounds``, ``levels``, ``ring_degree``, ``modulus_bits`` and ``key_switches`` of the most costly text; ``buckets``: texts by
         padded length; ``batch``: texts in the largest request.
     """
     first, count = reports[0], len(reports)
@@ -238,6 +247,7 @@ def costs(reports: Sequence[Report]) -> dict[str, Any]:
             "keys": sum({r.bytes.keys for r in reports}),  # one size for each key set
             "up": round(sum(r.bytes.up for r in reports) / count),
             "down": round(sum(r.bytes.down for r in reports) / count),
+            **_of_tickets(reports),
         },
         **{
             name: max(getattr(r, name) for r in reports)

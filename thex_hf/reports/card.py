@@ -76,7 +76,10 @@ def make_card(
     modes = [one_of("fhe", mode, FHE_MODES) for mode in fhe]
     _check_folder(place)
     model = open_model(place)
-    wanted = [choose_protocol(p, model.config.form) for p in protocols or protocols_of(model)]
+    wanted = [
+        choose_protocol(p, model.config.form)
+        for p in protocols or protocols_of(model, backend, ring)
+    ]
     for name in wanted:
         RunOptions(backend, name, ring=ring, processes=processes).check_engine()
     measures: dict[str, Any] = {

@@ -9,19 +9,23 @@ from typing import TYPE_CHECKING, Any
 from thex_hf.backends.registry import find_backend, get_backend
 from thex_hf.circuits.dispatch import plan_for
 from thex_hf.circuits.plan import Plan
-from thex_hf.circuits.protocols import CIRCUITS, FORMS, PlanOptions
+from thex_hf.circuits.protocols import CIRCUITS, FORMS, PROTOCOLS, PlanOptions
 from thex_hf.circuits.shape import bucket
 from thex_hf.ckks.parameters import MAX_MODULUS_BITS_128
 from thex_hf.errors import PlanError
 from thex_hf.modeling.cards.measures import REPORT_NAME
 from thex_hf.modeling.modeling_thex_bert import ThexBertClassifier
+from thex_hf.prepared.plan import ENGINE, prepared_plan
+from thex_hf.prepared.plan import PROTOCOL as PREPARED
 from thex_hf.protocol.costs import estimate, measure_costs
 from thex_hf.protocol.engines import CircuitBackend
+from thex_hf.protocol.prepared_costs import estimate_prepared, measure_preparation
 from thex_hf.reports.plots.canvas import save
 from thex_hf.reports.plots.plan import draw_cost, draw_levels, read_cost, read_levels
 from thex_hf.reports.plots.stages import draw_stages, read_stages
 
 if TYPE_CHECKING:
+    from thex_hf.backends.base import SlotBackend
     from thex_hf.evaluation.score import Scores
 
 FOLDER = "figures"
@@ -124,9 +128,12 @@ def texts_of(data: str | Path, split: str, available: int) -> dict[str, Any]:
     return {"name": name, **found, "split": split, "available": available}
 
 
-def protocols_of(model: ThexBertClassifier) -> list[str]:
-    """The protocols that serve a model's form."""
-    return [name for name in CIRCUITS if FORMS[name] == model.config.form]
+def protocols_of(
+    model: ThexBertClassifier, backend: str = ENGINE, ring: int | None = None
+) -> list[str]:
+    """The protocols that serve a model's form, on that backend and with a ring of one's own."""
+    names = PROTOCOLS if backend == ENGINE and ring is None else CIRCUITS
+    return [name for name in names if FORMS[name] == model.config.form]
 
 
 def estimated_costs(
@@ -147,7 +154,8 @@ def estimated_costs(
         backend: engine to time, some seconds a protocol.
 
     Returns:
-        For each protocol the fields of :class:`thex_hf.protocol.costs.Estimate`, and
+        For each protocol the fields of :class:`thex_hf.protocol.costs.Estimate`, under ``prepared``
+        those of :class:`thex_hf.protocol.prepared_costs.PreparedEstimate`, and
         ``modulus_limit``: the most bits that 128-bit security allows for that ring degree. Where
         ciphertexts have neither, all three are 0.
 
@@ -166,15 +174,29 @@ def estimated_costs(
     rows, refused = [], []
     for name in protocols:
         try:
-            plan = plan_of(name)
+            row = _estimate(model, name, tokens, plan_of, engine)
         except PlanError as error:
             refused.append(f"{name}: {error}")
             continue
-        row = estimate(plan, measure_costs(engine, [plan])).to_json()
         rows.append({**row, "modulus_limit": MAX_MODULUS_BITS_128[row["ring_degree"]]})
     if not rows:
         raise PlanError("; ".join(refused))
     return rows
+
+
+def _estimate(
+    model: ThexBertClassifier,
+    protocol: str,
+    tokens: int,
+    plan_of: Callable[[str], Plan],
+    engine: SlotBackend,
+) -> dict[str, Any]:
+    """Of one protocol. Raises PlanError: no parameters carry the model."""
+    if protocol == PREPARED:
+        prepared = prepared_plan(model.encoder_weights(), bucket(tokens))
+        return estimate_prepared(prepared, measure_preparation([prepared])).to_json()
+    plan = plan_of(protocol)
+    return estimate(plan, measure_costs(engine, [plan])).to_json()
 
 
 def _planner(model: ThexBertClassifier, tokens: int, ring: int | None) -> Callable[[str], Plan]:
@@ -211,7 +233,7 @@ def draw_figures(
     name, plan_of, drawn = place.resolve().name, _planner(model, tokens, ring), {}
     if (place / REPORT_NAME).is_file():
         drawn["stages"] = draw_stages([read_stages(place)]), "score after each stage"
-    for protocol in protocols:
+    for protocol in [name for name in protocols if name in CIRCUITS]:
         plan = plan_of(protocol)
         costs, levels = draw_cost(read_cost(plan, name)), draw_levels(read_levels(plan, name))
         drawn[f"cost-{protocol}"] = costs, f"operations of each stage under {protocol}"

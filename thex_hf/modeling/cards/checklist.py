@@ -16,12 +16,14 @@ PACKING = {
     "client-aided": "one text a request, its tokens and features side by side in the slots",
     "refresh": "one text a request, or many texts side by side with one feature a ciphertext",
     "one-shot": "one text a request, its tokens and features side by side in the slots",
+    "prepared": "a batch of tickets, one feature of all their tokens a ciphertext; texts are not",
 }
 VISITS = "client finishes softmax and ReLU, and re-encrypts masked values, between requests"
 INTERACTIVITY = {
     "client-aided": VISITS,
     "refresh": "client re-encrypts masked values between requests",
     "one-shot": "one request, one reply",
+    "prepared": "client and server exchange masked numbers; ciphertexts cross before, in tickets",
 }
 
 

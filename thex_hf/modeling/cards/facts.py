@@ -13,7 +13,7 @@ from thex_hf.tasks import TASKS
 
 PROTOCOLS: dict[str, tuple[str, ...]] = {
     "the-x": ("client-aided",),
-    "polynomial": ("refresh", "one-shot"),
+    "polynomial": ("refresh", "one-shot", "prepared"),
     "unconverted": (),
 }
 """Protocols that models of each form serve."""
@@ -42,6 +42,11 @@ LEARNS = {
     "one-shot": (
         "the padded length; the number of true tokens is encrypted",
         "the logits and nothing from inside: it sends one message and gets one",
+        "text and model",
+    ),
+    "prepared": (
+        "the padded length, and numbers under masks that are uniform modulo a prime",
+        "the logits, and numbers under such masks; before a text is known, ciphertexts cross",
         "text and model",
     ),
 }
@@ -217,7 +222,7 @@ def cost_rows(measured: Mapping[str, Any], protocols: Sequence[str]) -> list[lis
 
 
 def _cost_row(row: Mapping[str, Any]) -> list[str]:
-    client = row.get("client_seconds")
+    client, how = row.get("client_seconds"), "" if row.get("executed") else " (estimated)"
     return [
         f"`{row['protocol']}`",
         str(row["tokens"]),
@@ -227,8 +232,8 @@ def _cost_row(row: Mapping[str, Any]) -> list[str]:
         str(row["rounds"]),
         str(row["key_switches"]),
         *(_megabytes(row[name]) for name in ("key_bytes", "up_bytes", "down_bytes")),
-        f"{row['server_seconds']:.2f} s" + ("" if row.get("executed") else " (estimated)"),
-        NOT_MEASURED if client is None else f"{client:.2f} s",
+        f"{row['server_seconds']:.2f} s{how}",
+        NOT_MEASURED if client is None else f"{client:.2f} s{how}",
     ]
 
 
@@ -238,6 +243,7 @@ def _megabytes(count: int) -> str:
 
 def costs_note(measured: Mapping[str, Any]) -> str:
     """Where the costs come from, or how to get them."""
+    tickets = "".join(map(_ticket_words, measured.get("costs") or []))
     if not measured.get("costs"):
         return (
             "`thex-hf card FOLDER` fills this table in: parameters and rounds follow from the "
@@ -247,5 +253,17 @@ def costs_note(measured: Mapping[str, Any]) -> str:
         f"On {machine_words(measured)}. Parameters, rounds and key switches follow from the plan. "
         "Bytes are those of keys and ciphertexts made there. Estimated seconds are the "
         "primitives' times added up, for one thread; the others are means over texts that were "
-        "encrypted one at a time. Network time comes on top."
+        f"encrypted one at a time. Network time comes on top.{tickets}"
+    )
+
+
+def _ticket_words(row: Mapping[str, Any]) -> str:
+    """What preparing a ticket costs, where a row of costs says so."""
+    if "ticket_seconds" not in row:
+        return ""
+    crossing = row["ticket_up_bytes"] + row["ticket_down_bytes"]
+    return (
+        f" Under `{row['protocol']}` a ticket for {row['tokens']} tokens is prepared before, "
+        f"{row['batch_tickets']} at a time: {row['ticket_seconds']:.2f} s of one thread (estimated), "
+        f"{_megabytes(crossing)} of traffic, {_megabytes(row['ticket_disk_bytes'])} of disk each."
     )
