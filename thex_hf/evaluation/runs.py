@@ -228,8 +228,9 @@ def costs(reports: Sequence[Report]) -> dict[str, Any]:
         ``fhe``, ``protocol``, ``backend``, ``texts``; ``seconds``: ``keygen`` and ``prepare``
         in all, ``client`` and ``server`` a text on average; ``bytes``: ``keys`` of all key sets
         met, ``up`` and ``down`` a text on average, ``prepare_up`` and ``prepare_down`` a ticket;
-        ``rounds``, ``levels``, ``ring_degree``, ``modulus_bits`` and ``key_switches`` of the most costly text; ``buckets``: texts by
-        padded length; ``batch``: texts in the largest request.
+        ``rounds``, ``levels``, ``ring_degree``, ``modulus_bits`` and ``key_switches`` of
+        the most costly text; ``buckets``: texts by padded length; ``batch``: texts in the largest
+        request.
     """
     first, count = reports[0], len(reports)
     return {

@@ -264,6 +264,6 @@ def _ticket_words(row: Mapping[str, Any]) -> str:
     crossing = row["ticket_up_bytes"] + row["ticket_down_bytes"]
     return (
         f" Under `{row['protocol']}` a ticket for {row['tokens']} tokens is prepared before, "
-        f"{row['batch_tickets']} at a time: {row['ticket_seconds']:.2f} s of one thread (estimated), "
+        f"{row['batch_tickets']} at a time: {row['ticket_seconds']:.2f} s (estimated), "
         f"{_megabytes(crossing)} of traffic, {_megabytes(row['ticket_disk_bytes'])} of disk each."
     )
