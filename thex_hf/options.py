@@ -128,6 +128,11 @@ class RunOptions:
                 raise OptionError(f"{name} goes with backend='remote', not {self.backend!r}")
         chosen = replace(self, protocol=choose_protocol(self.protocol, form))
         chosen.check_engine()
+        if chosen.softmax is not None and form != "the-x":
+            raise OptionError(
+                f"softmax is an option of models of the THE-X form, this one is {form}: leave it "
+                f"out"
+            )
         return chosen
 
     def plan(self, softmax: str = "estimate") -> PlanOptions:
@@ -162,7 +167,7 @@ class RunOptions:
                 f"backend {backend!r} the client rectifies, or polynomials take the place of ReLU"
             )
         aided = protocol == "client-aided"
-        if self.softmax is not None and not aided:
+        if self.softmax is not None and not (aided or protocol == PREPARED):
             raise OptionError(f"softmax is an option of client-aided, not of {protocol}")
         if self.softmax == "estimate-on-server" and self.softmax not in can.softmax:
             raise OptionError(

@@ -94,7 +94,7 @@ ERRORS = [
 COMPLETED = [
     ("thex-hf cl", {"classify", "client-half"}),
     ("thex-hf classify --prot", {"--protocol"}),
-    ("thex-hf classify --protocol ", {"client-aided", "refresh", "one-shot"}),
+    ("thex-hf classify --protocol ", {"client-aided", "refresh", "one-shot", "prepared"}),
     ("thex-hf classify --fhe e", {"execute"}),
     ("thex-hf classify --backend ", {"clear", "concrete", "seal", "remote"}),
     ("thex-hf estimate --ring ", {"8192", "16384", "32768"}),

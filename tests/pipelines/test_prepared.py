@@ -5,11 +5,16 @@ import shutil
 
 import numpy as np
 import pytest
-from reference import polynomial_logits, random_polynomial_weights
+from reference import (
+    clear_logits,
+    polynomial_logits,
+    random_polynomial_weights,
+    random_weights,
+)
 
 from thex_hf.backends.registry import get_backend
-from thex_hf.circuits.protocols import PlanOptions
-from thex_hf.errors import InputError, OptionError, RangeError, TicketError
+from thex_hf.circuits.protocols import PlanOptions, learns_of
+from thex_hf.errors import InputError, OptionError, PlanError, RangeError, TicketError
 from thex_hf.local.session import LocalSession
 from thex_hf.local.simulation import PreparedSimulation
 from thex_hf.options import RunOptions
@@ -20,8 +25,8 @@ WEIGHTS = random_polynomial_weights(**SIZES)
 OPTIONS = PlanOptions("prepared")
 
 
-def session_of(weights=WEIGHTS, **options):
-    return LocalSession(weights, get_backend("seal"), OPTIONS, **options)
+def session_of(weights=WEIGHTS, options=OPTIONS, **further):
+    return LocalSession(weights, get_backend("seal"), options, **further)
 
 
 def text(tokens, seed=0):
@@ -219,6 +224,24 @@ def test_a_refill_that_means_nothing_is_refused(options, words):
         RunOptions(**options).resolved("polynomial")
 
 
-def test_models_of_the_the_x_form_are_refused():
-    with pytest.raises(OptionError, match="polynomial"):
-        RunOptions(protocol="prepared").resolved("the-x")
+def test_models_of_the_the_x_form_run_with_the_warning_of_client_aided():
+    weights = random_weights(layers=1, hidden=16, heads=2, intermediate=16)
+    session, x = session_of(weights), text(6)
+    result = session.run(x)
+    assert result.rounds == 3
+    assert np.abs(result.logits - clear_logits(weights, x, np.ones(6))).max() < 0.01
+    simulated = PreparedSimulation(weights).run(x)
+    assert np.abs(result.logits - simulated.logits).max() < 0.01
+    assert "the model is not" in learns_of("prepared", "the-x")
+    assert "the model is not" not in learns_of("prepared", "polynomial")
+
+
+def test_softmax_is_for_the_the_x_form():
+    assert RunOptions(protocol="prepared", softmax="exact").resolved("the-x").softmax == "exact"
+    with pytest.raises(OptionError, match="THE-X form"):
+        RunOptions(protocol="prepared", softmax="exact").resolved("polynomial")
+    with pytest.raises(PlanError, match="client finishes"):
+        session_of(
+            random_weights(layers=1, hidden=16, heads=2, intermediate=16),
+            options=PlanOptions("prepared", "estimate-on-server"),
+        ).run(text(3))

@@ -26,7 +26,7 @@ from thex_hf.circuits.polynomial.refresh_schedule import (
     BatchedRefreshSchedule,
     SingleRefreshSchedule,
 )
-from thex_hf.circuits.protocols import FORMS, PROTOCOL_FACTS, RINGS, PlanOptions
+from thex_hf.circuits.protocols import FORMS, PROTOCOL_FACTS, RINGS, PlanOptions, serves
 from thex_hf.circuits.single.planner import (
     make_polynomial_plan,
     single_circuit,
@@ -72,8 +72,8 @@ def check_form(form: str, protocol: str) -> None:
         PlanError: says which protocols serve the form, and how to get the other form.
     """
     wanted = FORMS[protocol]
-    if form != wanted:
-        fitting = [name for name, served in FORMS.items() if served == form]
+    if not serves(protocol, form):
+        fitting = [name for name in FORMS if serves(name, form)]
         raise PlanError(
             f"protocol {protocol!r} needs a model of the {wanted} form, this one is of the "
             f"{form} form; use protocol {' or '.join(map(repr, fitting))}, or convert the "

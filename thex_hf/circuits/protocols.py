@@ -28,6 +28,8 @@ class ProtocolFacts:
         circuit: whether a text runs as a circuit on the slots of CKKS ciphertexts, which has
             levels and key switches.
         buckets: padded lengths, in tokens.
+        also: another form that it serves, under which the client learns what :attr:`shows` says.
+        shows: what each side learns then.
     """
 
     form: str
@@ -36,6 +38,8 @@ class ProtocolFacts:
     batches: bool
     circuit: bool = True
     buckets: tuple[int, ...] = BUCKETS
+    also: str = ""
+    shows: str = ""
 
 
 PROTOCOL_FACTS = {
@@ -71,6 +75,11 @@ PROTOCOL_FACTS = {
         batches=False,
         circuit=False,
         buckets=(*BUCKETS, 256, 512),
+        also="the-x",
+        shows="prepared protocol, THE-X form: everything encrypted is computed before the text is "
+        "known; then the server sees uniform numbers and the padded length only; the client sees "
+        "attention scores and FFN activations, from which the weights could be rebuilt: the text "
+        "is protected, the model is not.",
     ),
 }
 """The one table of protocols, by name."""
@@ -82,6 +91,19 @@ CIRCUITS = tuple(name for name, facts in PROTOCOL_FACTS.items() if facts.circuit
 """Protocols whose texts run as circuits on CKKS ciphertexts."""
 LEARNS = {name: facts.learns for name, facts in PROTOCOL_FACTS.items()}
 """Protocols, and what each side learns."""
+
+
+def serves(protocol: str, form: str) -> bool:
+    """Whether a protocol runs models of a form."""
+    facts = PROTOCOL_FACTS[protocol]
+    return form in (facts.form, facts.also)
+
+
+def learns_of(protocol: str, form: str) -> str:
+    """What each side learns when a model of that form runs."""
+    facts = PROTOCOL_FACTS[protocol]
+    return facts.shows if form == facts.also else facts.learns
+
 
 SOFTMAX = ("estimate", "exact", "estimate-on-server")
 """For ``client-aided``: who finishes the estimate, or the exact one."""
@@ -104,7 +126,7 @@ class PlanOptions:
 
     Args:
         protocol: one of :data:`PROTOCOLS`.
-        softmax: one of :data:`SOFTMAX`, for ``client-aided``.
+        softmax: one of :data:`SOFTMAX`, for models of the THE-X form.
         ring: ring degree N, one of :data:`RINGS`, for ``refresh`` and ``one-shot``; the cheapest
             if None.
         flood: one of :data:`FLOODS`, for ``refresh`` and ``one-shot``; ``light`` if None.

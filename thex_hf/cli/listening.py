@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from thex_hf._choices import one_of
-from thex_hf.circuits.protocols import FORMS, LEARNS, PROTOCOLS, UNSERVED
+from thex_hf.circuits.protocols import FORMS, PROTOCOLS, UNSERVED, learns_of
 from thex_hf.cli.options import (
     Flood,
     Json,
@@ -98,8 +98,9 @@ def serve(
     listening = ListenOptions(host, port, tokens, everybody, certificate, private_key)
     check_processes(workers)
     form = FORMS[one_of("protocol", protocol, PROTOCOLS)] if protocol else "the-x"
+    opened = open_model(model or bundled_checkpoint(form))
     spec = spec_of(
-        open_model(model or bundled_checkpoint(form)),
+        opened,
         keys or str(_default_place()),
         protocol=protocol,
         backend=backend,
@@ -117,7 +118,7 @@ def serve(
         if as_json:
             show_json({"url": url, "protocol": spec.options.protocol, "workers": count})
             return
-        typer.echo(LEARNS[spec.options.protocol])
+        typer.echo(learns_of(spec.options.protocol, opened.config.form))
         typer.echo(f"serving at {url} with {count} workers; stop with Ctrl-C")
 
     if not as_json:

@@ -224,7 +224,7 @@ def _facts(plan: AnyPlan) -> dict[str, Any]:
     names = ("layers", "heads", "intermediate", "labels", "head")
     return {
         "model": plan.model,
-        "form": FORMS[plan.protocol],
+        "form": plan.form if isinstance(plan, PreparedPlan) else FORMS[plan.protocol],
         "hidden": plan.hidden,
         **{name: getattr(sizes, name) for name in names},
     }

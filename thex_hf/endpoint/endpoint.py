@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from thex_hf._paths import user_path
-from thex_hf.circuits.protocols import LEARNS
+from thex_hf.circuits.protocols import learns_of
 from thex_hf.errors import ConversionError, ThexError, WireError
 from thex_hf.serving.fairness import ANYONE
 from thex_hf.serving.keys.repository import Entry
@@ -73,7 +73,7 @@ class Endpoint:
     async def _answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
         op = request.get("op")
         if op == "info":
-            learns = LEARNS[self._served.info["protocol"]]
+            learns = learns_of(self._served.info["protocol"], self._served.info["form"])
             return {**self._served.info, "learns": learns, "piece_bytes": PIECE_BYTES}
         if op == "begin":
             name, size = _text(request, "name"), request.get("size")

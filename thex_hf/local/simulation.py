@@ -23,23 +23,24 @@ class PreparedSimulation:
 
     Args:
         weights: the converted encoder.
+        softmax: of a model of the THE-X form.
 
     Raises:
-        PlanError: the model's form does not fit the protocol.
+        PlanError: another softmax than the client finishes.
     """
 
     wrap_probability: float
     """Of all texts so far, the sum of the probabilities that a number wraps around."""
 
-    def __init__(self, weights: EncoderWeights) -> None:
-        self._weights, self.wrap_probability = weights, 0.0
+    def __init__(self, weights: EncoderWeights, softmax: str = "estimate") -> None:
+        self._weights, self._softmax, self.wrap_probability = weights, softmax, 0.0
         self._plans: dict[int, PreparedPlan] = {}
 
     def plan(self, tokens: int) -> PreparedPlan:
         """The plan for a text of ``tokens`` tokens. Raises PlanError: too many."""
         size = bucket(tokens, PROTOCOL_FACTS[PROTOCOL].buckets)
         if size not in self._plans:
-            self._plans[size] = prepared_plan(self._weights, size)
+            self._plans[size] = prepared_plan(self._weights, size, softmax=self._softmax)
         return self._plans[size]
 
     def run(self, embeddings: Vector) -> Result:

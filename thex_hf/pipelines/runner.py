@@ -20,7 +20,7 @@ from torch import Tensor
 
 from thex_hf.backends.registry import find_backend, get_backend
 from thex_hf.bounds import check_logits, check_room
-from thex_hf.circuits.protocols import LEARNS, PROTOCOL_FACTS
+from thex_hf.circuits.protocols import PROTOCOL_FACTS, learns_of
 from thex_hf.circuits.shape import bucket
 from thex_hf.ckks.engine import Vector
 from thex_hf.ckks.parameters import Parameters
@@ -179,7 +179,8 @@ class Runner:
                 "backend 'clear' encrypts nothing; use fhe='simulate' for it, or another backend"
             )
         if simulate and self._plan_options.protocol == PREPARED:
-            return PreparedSimulation(self.model.encoder_weights())
+            weights = self.model.encoder_weights()
+            return PreparedSimulation(weights, self._plan_options.softmax)
         return LocalSession(
             self.model.encoder_weights(),
             get_backend("clear") if simulate else self._backend,
@@ -204,7 +205,7 @@ class Runner:
         """What each side learns."""
         if isinstance(self._backend, CircuitBackend):
             return self._backend.learns
-        return LEARNS[self._plan_options.protocol]
+        return learns_of(self._plan_options.protocol, self.model.config.form)
 
     def _engine(self, fhe: str) -> str:
         """Name of the engine that runs a mode."""

@@ -67,6 +67,11 @@ class PreparedPlan:
         return self.network.embeddings.shape[1]
 
     @property
+    def form(self) -> str:
+        """Of the model: ``the-x`` if the client sees more than logits, or ``polynomial``."""
+        return "the-x" if self.network.shows else "polynomial"
+
+    @property
     def options(self) -> Mapping[str, Any]:
         """What else decides the computation: nothing."""
         return {}
@@ -154,20 +159,24 @@ AnyPlan: TypeAlias = Plan | PreparedPlan
 
 
 def prepared_plan(
-    weights: EncoderWeights, tokens: int, parameters: BfvParameters | None = None
+    weights: EncoderWeights,
+    tokens: int,
+    parameters: BfvParameters | None = None,
+    softmax: str = "estimate",
 ) -> PreparedPlan:
     """Plan the prepared protocol for one bucket.
 
     Args:
-        weights: the converted encoder, of the polynomial form.
+        weights: the converted encoder, of either form.
         tokens: padded length, a power of two.
         parameters: of the preparation; None: of 128-bit security.
+        softmax: of the THE-X form, ``estimate`` or ``exact``.
 
     Raises:
-        PlanError: weights of another form, or too large.
+        PlanError: weights that are too large, or another softmax.
     """
     return PreparedPlan(
-        fold_network(weights, tokens),
+        fold_network(weights, tokens, softmax=softmax),
         parameters or BfvParameters(),
         Sizes(
             len(weights.layers), weights.heads, weights.intermediate, weights.labels, weights.head

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from thex_hf.backends.numerics.modular import Words
 from thex_hf.prepared.bfv.client import BfvClient
 from thex_hf.prepared.bfv.noise import linear_bits
 from thex_hf.prepared.bfv.server import BfvServer
@@ -172,7 +173,8 @@ def online_seconds(plan: PreparedPlan) -> tuple[float, float]:
     client = ClientShares(plan.network, numbers, seed, numbers.uniform((plan.layout.numbers,)))
     begin = time.perf_counter()
     message = client.start(np.zeros((plan.tokens, plan.hidden)))
-    spent, waited, step = time.perf_counter() - begin, 0.0, server.start
+    spent, waited = time.perf_counter() - begin, 0.0
+    step: Callable[[Sequence[Words]], list[Words]] = server.start
     while True:
         begin = time.perf_counter()
         revealed = step(message)

@@ -128,7 +128,7 @@ class ThexServer:
 
     def _planned(self, tokens: int) -> AnyPlan:
         if self.options.protocol == PREPARED:
-            return prepared_plan(self.weights, tokens)
+            return prepared_plan(self.weights, tokens, softmax=self.options.softmax)
         return plan_for(self.weights, tokens, self.ranges, self.options)
 
     def batch_plan(self, tokens: int) -> Plan | None:
@@ -180,6 +180,7 @@ class ThexServer:
             "format": VERSION,
             "backend": self.backend.name,
             "protocol": self.options.protocol,
+            "form": self.weights.form,
             "model": self.weights.fingerprint(),
             "plans": {str(plan.tokens): plan.to_json() for plan in self._singles.values()},
         }

@@ -23,7 +23,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from thex_hf import errors
-from thex_hf.circuits.protocols import LEARNS
+from thex_hf.circuits.protocols import learns_of
 from thex_hf.errors import KeyStoreError, ThexError
 from thex_hf.serving.http import routes
 from thex_hf.serving.http.connection_limits import ConnectionLimits
@@ -153,7 +153,7 @@ def _info(
 ) -> dict[str, Any]:
     return {
         **served.info,
-        "learns": LEARNS[served.info["protocol"]],
+        "learns": learns_of(served.info["protocol"], served.info["form"]),
         "version": version,
         "tokens": tokens,
         "piece_bytes": bounds.piece_bytes,
