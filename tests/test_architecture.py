@@ -161,6 +161,7 @@ def test_imports_by_name_are_few():
         ("demo.view", "PIL.Image"),
         ("reports.plots.canvas", "matplotlib.figure"),
         ("serving.keys.sql", "sqlalchemy"),
+        ("serving.ticket_places", "sqlalchemy"),
         ("conversion.data.reading", "datasets"),
         ("conversion.sources.adapter", "peft"),
         ("evaluation.base", "datasets"),

@@ -40,6 +40,8 @@ class Encoder:
         server = spec.server()
         server.prepare()
         self.served = server.served()
+        if (tickets := spec.open_tickets()) is not None:
+            server.tickets = tickets
         self.worker = Worker(server, spec.open_repository())
 
     def what(self) -> Any:
@@ -100,6 +102,7 @@ def gate(spec: Spec, workers: int, tokens: BearerTokens) -> Any:
             served,
             RayWorkerFactory(message),
             spec.open_repository(),
+            tickets=spec.open_tickets(),
             workers=workers,
             tokens=tokens,
         )

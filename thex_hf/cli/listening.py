@@ -74,6 +74,15 @@ def serve(
     worker_memory: Annotated[
         float, typer.Option(min=0.001, help="GB that a worker may take beside the shared weights.")
     ] = 4.0,
+    ticket_days: Annotated[
+        float, typer.Option(min=0.001, help="Days after which tickets expire, under prepared.")
+    ] = 7.0,
+    forget_tickets: Annotated[
+        bool,
+        typer.Option(
+            "--forget-tickets", help="Drop all tickets first: after a backup was brought back."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Serve MODEL over HTTP. The server never sees a text, nor a key that decrypts."""
@@ -93,6 +102,7 @@ def serve(
     from thex_hf.serving.http.serve import ListenOptions
     from thex_hf.serving.http.serve import serve as run
     from thex_hf.serving.http.settings import Settings
+    from thex_hf.serving.tickets import TicketLimits
 
     logging.disable_progress_bar()  # standard error is the log
     listening = ListenOptions(host, port, tokens, everybody, certificate, private_key)
@@ -111,6 +121,7 @@ def serve(
         batches=batches,
         run_seconds=run_seconds,
         memory=int(worker_memory * 1e9),
+        tickets=TicketLimits(seconds=86400 * ticket_days),
     )
     count = workers or usable_cores()
 
@@ -130,6 +141,7 @@ def serve(
         seconds=step_seconds,
         version=__version__,
         settings=Settings.of_connections(connections, connections_per_address),
+        forget_tickets=forget_tickets,
         ready=ready,
     )
 

@@ -46,7 +46,7 @@ class Endpoint:
         self._served = self._fork_server.start()
         factory = ForkedWorkerFactory(self._fork_server)
         self._pool = WorkerPool(factory, workers, run_seconds=spec.run_seconds)
-        self._uploads = Uploads(repository, self._pool)
+        self._uploads = Uploads(repository, self._pool, spec.open_tickets())
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
         self._wait(self._pool.start())

@@ -33,7 +33,7 @@ class IssuedBatch:
     Args:
         id: 16 bytes that name it.
         plan: id of the plan.
-        key_id: of the client's keys.
+        keys: of the client, as the server names them.
         tickets: how many.
         seed: of all masks.
         attempts: how often each job was begun, by its number.
@@ -42,7 +42,7 @@ class IssuedBatch:
 
     id: bytes
     plan: str
-    key_id: str
+    keys: str
     tickets: int
     seed: bytes = field(repr=False)
     attempts: dict[int, int] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class TicketCounts:
 class TicketLedger(Protocol):
     """Where a server keeps the batches of its clients. What it returns has been written down."""
 
-    def open(self, owner: str, plan: str, key_id: str, tickets: int) -> IssuedBatch:
+    def open(self, owner: str, plan: str, keys: str, tickets: int) -> IssuedBatch:
         """A new batch."""
         ...
 
@@ -91,8 +91,8 @@ class TicketLedger(Protocol):
         """Mark a ticket as spent, for good. Raises TicketError: unknown, or spent before."""
         ...
 
-    def forget(self, owner: str, key_id: str) -> int:
-        """Drop an owner's batches under a key pair; how many."""
+    def forget(self, owner: str, keys: str) -> int:
+        """Drop an owner's batches under some keys; how many."""
         ...
 
     def sweep(self) -> int:
@@ -117,12 +117,12 @@ class MemoryLedger:
     clock: Callable[[], float] = time.time
     _batches: dict[tuple[str, bytes], IssuedBatch] = field(default_factory=dict, repr=False)
 
-    def open(self, owner: str, plan: str, key_id: str, tickets: int) -> IssuedBatch:
+    def open(self, owner: str, plan: str, keys: str, tickets: int) -> IssuedBatch:
         """A new batch; the owner's oldest one goes if there are too many."""
         owned = [key for key in self._batches if key[0] == owner]
         while len(owned) >= self.most:
             del self._batches[owned.pop(0)]
-        batch = new_batch(plan, key_id, tickets, self.clock())
+        batch = new_batch(plan, keys, tickets, self.clock())
         self._batches[owner, batch.id] = batch
         return batch
 
@@ -146,10 +146,10 @@ class MemoryLedger:
         issued.spent.add(ticket)
         return issued
 
-    def forget(self, owner: str, key_id: str) -> int:
+    def forget(self, owner: str, keys: str) -> int:
         """Drop batches."""
         held = self._batches.items()
-        old = [key for key, batch in held if key[0] == owner and batch.key_id == key_id]
+        old = [key for key, batch in held if key[0] == owner and batch.keys == keys]
         for key in old:
             del self._batches[key]
         return len(old)
@@ -166,10 +166,10 @@ class MemoryLedger:
         return TicketCounts(len(kept), left, used, jobs)
 
 
-def new_batch(plan: str, key_id: str, tickets: int, now: float) -> IssuedBatch:
+def new_batch(plan: str, keys: str, tickets: int, now: float) -> IssuedBatch:
     """A batch with a name and a seed of its own."""
     name, seed = secrets.token_bytes(BATCH_BYTES), secrets.token_bytes(SEED_BYTES)
-    return IssuedBatch(name, plan, key_id, tickets, seed, made=now)
+    return IssuedBatch(name, plan, keys, tickets, seed, made=now)
 
 
 def no_batch(batch: bytes) -> TicketError:
@@ -195,12 +195,14 @@ class _Run:
         plan: of the protocol.
         ledger: of the tickets.
         owner: of the keys.
-        key_id: of the client's keys.
+        keys: of the client, as the server names them.
+        key_id: of the same, as messages name it.
     """
 
     plan: PreparedPlan
     ledger: TicketLedger
     owner: str
+    keys: str
     key_id: str
     finished: bool = field(init=False, default=False)
     _run: str = field(init=False, default="")
@@ -231,7 +233,7 @@ class _Run:
 
     def _batch(self, batch: bytes) -> IssuedBatch:
         issued = self.ledger.get(self.owner, batch)
-        if (issued.plan, issued.key_id) != (self.plan.id, self.key_id):
+        if (issued.plan, issued.keys) != (self.plan.id, self.keys):
             raise PlanMismatch(
                 f"batch {batch.hex()} of tickets was prepared for another plan or other keys; "
                 f"take tickets of plan {self.plan.id}"
@@ -317,7 +319,7 @@ class PreparationRun(_Run):
         if not message.parts:
             self._run, self.finished = message.run, True
             batch = self.plan.batch
-            issued = self.ledger.open(self.owner, self.plan.id, self.key_id, batch.tickets)
+            issued = self.ledger.open(self.owner, self.plan.id, self.keys, batch.tickets)
             return self._send(self._plan_id, [issued.id])
         message.require_lists(2)
         name, number = read_name(message.parts[0])

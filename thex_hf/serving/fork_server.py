@@ -42,6 +42,7 @@ class ForkServer:
             server = spec.server()
             server.prepare()
             spec.open_repository()
+            spec.open_tickets()
         except Exception as error:
             self._channel.send({"error": error_to_message(error)})
             return
@@ -79,6 +80,8 @@ class ForkServer:
         """The whole life of a worker."""
         self._link.close()
         _bound_memory(spec.memory)
+        if (tickets := spec.open_tickets()) is not None:
+            server.tickets = tickets
         serve(Worker(server, spec.open_repository()), Channel(end))
 
 

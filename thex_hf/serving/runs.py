@@ -47,6 +47,7 @@ class Run(Protocol):
 class _Held:
     run: Run
     touched: float
+    preparing: bool
 
 
 @dataclass
@@ -60,6 +61,8 @@ class Runs:
         seconds: that a client may take for a reply.
         quiet_seconds: without a reply, after which a run gives way to a new one of its owner that
             has no room else: its client's connection was cut, most likely.
+        most_preparing: at once, of runs that prepare tickets, which hold many ciphertexts; shared
+            by owners as all runs are.
         clock: seconds that never go back.
     """
 
@@ -67,6 +70,7 @@ class Runs:
     most_of_keys: int = 8
     seconds: float = 600.0
     quiet_seconds: float = 60.0
+    most_preparing: int = 2
     clock: Callable[[], float] = time.monotonic
     _held: dict[RunName, _Held] = field(default_factory=dict, repr=False)
 
@@ -78,8 +82,12 @@ class Runs:
         self._expire()
         return name in self._held
 
-    def check_room(self, name: RunName) -> None:
+    def check_room(self, name: RunName, *, preparing: bool = False) -> None:
         """Refuse a run that may not begin.
+
+        Args:
+            name: of the run.
+            preparing: whether it prepares tickets.
 
         Raises:
             WireError: there is one of that name.
@@ -95,7 +103,11 @@ class Runs:
             if not crowded and not share_exhausted(
                 name.owner, len(owned), len(self._held), self.most
             ):
-                return
+                taken = [held for held in self._held if self._held[held].preparing]
+                owned = [held for held in taken if held.owner == name.owner]
+                most = self.most_preparing
+                if not preparing or not share_exhausted(name.owner, len(owned), len(taken), most):
+                    return
             quietest = min(same if crowded else owned, key=self._touched, default=None)
             if quietest is None or self.clock() - self._touched(quietest) < self.quiet_seconds:
                 raise BusyError(
@@ -104,10 +116,10 @@ class Runs:
                 )
             self.drop(quietest)
 
-    def put(self, name: RunName, run: Run) -> None:
+    def put(self, name: RunName, run: Run, *, preparing: bool = False) -> None:
         """Keep a run that has just begun. Raises as :meth:`check_room`."""
-        self.check_room(name)
-        self._held[name] = _Held(run, self.clock())
+        self.check_room(name, preparing=preparing)
+        self._held[name] = _Held(run, self.clock(), preparing)
 
     def get(self, name: RunName) -> Run:
         """The run that a reply belongs to.

@@ -25,6 +25,7 @@ from thex_hf.circuits.shape import BUCKETS
 from thex_hf.ckks.plaintext_cache import MemoryBound
 from thex_hf.errors import KeyMismatch, PlanMismatch, ThexError, WireError
 from thex_hf.prepared.bfv.server import BfvServer
+from thex_hf.prepared.jobs import LinearJob
 from thex_hf.prepared.plan import PROTOCOL as PREPARED
 from thex_hf.prepared.plan import AnyPlan, PreparedPlan, check_engine, prepared_plan
 from thex_hf.prepared.wire import preparation_id
@@ -242,6 +243,13 @@ class ThexServer:
         )
         self.engines.put(name, CachedEngine(engine, keys.key_id, plan.key_set, size))
 
+    def preparation_bytes(self) -> int:
+        """About what one preparation run holds at most, of any plan; 0 under other protocols."""
+        plans = self._singles.values()
+        return max(
+            (_held_bytes(plan) for plan in plans if isinstance(plan, PreparedPlan)), default=0
+        )
+
     def has_keys(self, name: str, owner: str = ANYONE) -> bool:
         """Whether these keys are in memory."""
         return KeysName(owner, name) in self.engines
@@ -270,10 +278,11 @@ class ThexServer:
             raise WireError(f"the message is of run {message.run}, but was sent as one of {run}")
         name = RunName(owner, keys, message.run)
         if message.type == "request":
-            self.runs.check_room(name)
             own = self._begin(message, name)
+            preparing = isinstance(own, PreparationRun) and bool(message.parts)
+            self.runs.check_room(name, preparing=preparing)
             out = own.start(message)
-            self.runs.put(name, own)
+            self.runs.put(name, own, preparing=preparing)
         elif message.type == "reply":
             own = self.runs.get(name)
             try:
@@ -303,11 +312,21 @@ class ThexServer:
                 f"the evaluation keys {name.keys[:64]!r} of this plan are not here; send them first"
             )
         if isinstance(plan, PreparedPlan):
-            about = (plan, self.tickets, name.owner, held.key_id)
+            about = (plan, self.tickets, name.owner, name.keys, held.key_id)
             if message.plan == plan.id:
                 return PreparedServerRun(*about)
             return PreparationRun(*about, cipher=held.engine)
         return ServerRun(self._model, plan, held.engine, held.key_id, self.runner)
+
+
+def _held_bytes(plan: PreparedPlan) -> int:
+    """Linear maps hold all their inputs; whatever goes down is there twice."""
+    most = max(
+        (sum if isinstance(job, LinearJob) else max)(chunk.up for chunk in job.chunks)
+        + 2 * max(chunk.down for chunk in job.chunks)
+        for job in plan.batch.jobs
+    )
+    return 16 * plan.parameters.ring_degree * len(plan.parameters.prime_bits) * most
 
 
 def _most_bytes(plan: AnyPlan) -> int:

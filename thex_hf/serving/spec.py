@@ -15,13 +15,19 @@ from thex_hf.backends.registry import get_backend
 from thex_hf.circuits.protocols import DEFAULT_OPTIONS, PROTOCOL_FACTS, PlanOptions
 from thex_hf.circuits.shape import BUCKETS
 from thex_hf.errors import ConversionError, OptionError
+from thex_hf.prepared.plan import PROTOCOL as PREPARED
 from thex_hf.serving.engine_cache import EngineCache
 from thex_hf.serving.keys.folder import KeyFolder
 from thex_hf.serving.keys.repository import DEFAULT, KeyRepository, Limits
 from thex_hf.serving.keys.sql import KeyDatabase
 from thex_hf.serving.runs import Runs
 from thex_hf.serving.server import ThexServer
+from thex_hf.serving.ticket_places import DatabaseLedger, FolderLedger
+from thex_hf.serving.tickets import TableLedger, TicketLimits
 from thex_hf.weights import EncoderWeights, LayerWeights, PolynomialTerms
+
+PREPARING_SHARE = 0.75
+"""Of a worker's memory that preparations may hold between their steps."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,11 @@ class Spec:
         keys_in_memory: bytes of key files whose engines a worker keeps.
         keys_seconds: unused, after which a worker reads keys anew from the repository.
         memory: bytes that a worker may take beside the weights that all share.
+        preparations: of tickets at once, in each worker, under protocol ``prepared``; each holds
+            up to 1 GB where the feed-forward layer is 1,536 wide, 2 GB at 3,072. 0: as many as fit
+            into ``memory``.
         limits: of the repository.
+        tickets: bounds of the tickets that are kept beside the keys.
 
     Raises:
         OptionError: bounds that nothing fits, or no such bucket.
@@ -61,7 +71,9 @@ class Spec:
     keys_in_memory: int = 1 << 30
     keys_seconds: float = 3600.0
     memory: int = 4 << 30
+    preparations: int = 0
     limits: Limits = DEFAULT
+    tickets: TicketLimits = field(default_factory=TicketLimits)
 
     def __post_init__(self) -> None:
         """Check the bounds."""
@@ -71,6 +83,7 @@ class Spec:
         if (
             min(self.runs, self.runs_of_keys, self.run_seconds) <= 0
             or min(self.keys_in_memory, self.keys_seconds, self.memory) <= 0
+            or self.preparations < 0
         ):
             raise OptionError("the bounds of a server should be above zero")
 
@@ -85,12 +98,13 @@ class Spec:
             "options": PlanOptions(**message["options"]),
             "buckets": tuple(message["buckets"]),
             "limits": Limits(**message["limits"]),
+            "tickets": TicketLimits(**message["tickets"]),
         }
         return cls(**{**message, **read})
 
     def server(self) -> ThexServer:
         """The model, planned for every bucket. Raises as :class:`ThexServer`."""
-        return ThexServer(
+        server = ThexServer(
             weights_from_bytes(self.weights),
             get_backend(self.backend),
             ranges=self.ranges,
@@ -100,10 +114,25 @@ class Spec:
             runs=Runs(self.runs, self.runs_of_keys, self.run_seconds),
             engines=EngineCache(self.keys_in_memory, self.keys_seconds),
         )
+        fitting = int(PREPARING_SHARE * self.memory) // max(1, server.preparation_bytes())
+        server.runs.most_preparing = self.preparations or max(1, min(fitting, self.runs))
+        return server
 
     def open_repository(self) -> KeyRepository:
         """The repository of keys, opened in this process."""
         return open_repository(self.repository, self.limits)
+
+    def open_tickets(self) -> TableLedger | None:
+        """The tickets beside the keys, opened in this process; None: the protocol has none.
+
+        Raises:
+            KeyStoreError, BackendUnavailable: as :meth:`open_repository`.
+        """
+        if self.options.protocol != PREPARED:
+            return None
+        if "://" in self.repository:
+            return DatabaseLedger(self.repository, limits=self.tickets)
+        return FolderLedger(user_path("keys", self.repository), limits=self.tickets)
 
 
 MATRICES = tuple(f.name for f in fields(LayerWeights) if f.name != "polynomial")

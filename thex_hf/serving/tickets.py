@@ -32,7 +32,7 @@ TRIES = 5
 TABLES = {
     "thex_hf_ticket_batches": (
         "batch VARCHAR(32) PRIMARY KEY, owner VARCHAR(64) NOT NULL, plan_id VARCHAR(64) NOT NULL, "
-        "key_id VARCHAR(256) NOT NULL, tickets INTEGER NOT NULL, seed VARCHAR(64) NOT NULL, "
+        "keys_name VARCHAR(64) NOT NULL, tickets INTEGER NOT NULL, seed VARCHAR(64) NOT NULL, "
         "made DOUBLE PRECISION NOT NULL"
     ),
     "thex_hf_ticket_jobs": (
@@ -51,7 +51,7 @@ class TicketLimits:
     """Bounds of a ledger.
 
     Args:
-        keys: batches under one key pair of an owner; the oldest goes when there is one more.
+        keys: batches under one key file of an owner; the oldest goes when there is one more.
         total: batches in all, shared by :func:`~thex_hf.serving.fairness.share_exhausted`.
         seconds: after which a batch expires.
 
@@ -108,36 +108,37 @@ class TableLedger(ABC):
             KeyStoreError: the place cannot be read or written.
         """
 
-    def open(self, owner: str, plan: str, key_id: str, tickets: int) -> IssuedBatch:
+    def open(self, owner: str, plan: str, keys: str, tickets: int) -> IssuedBatch:
         """A new batch; the oldest under these keys goes if there are too many.
 
         Raises:
             QuotaError: no room for another batch of this owner.
             KeyStoreError: the place cannot be written.
         """
-        batch = new_batch(plan, key_id, tickets, self.clock())
+        batch = new_batch(plan, keys, tickets, self.clock())
         with self.transaction("open a batch of tickets") as tables:
             row = {
                 "batch": batch.id.hex(),
                 "owner": _hashed(owner),
                 "plan": plan,
-                "key_id": key_id,
+                "keys": keys,
                 "tickets": tickets,
                 "seed": batch.seed.hex(),
                 "made": batch.made,
             }
             tables.change(
-                f"INSERT INTO {BATCHES} (batch, owner, plan_id, key_id, tickets, seed, made) "
-                f"VALUES (:batch, :owner, :plan, :key_id, :tickets, :seed, :made)",
+                f"INSERT INTO {BATCHES} (batch, owner, plan_id, keys_name, tickets, seed, made) "
+                f"VALUES (:batch, :owner, :plan, :keys, :tickets, :seed, :made)",
                 row,
             )
             self._drop_expired(tables)
             found = tables.rows(
-                f"SELECT batch, owner, key_id FROM {BATCHES} WHERE batch <> :batch ORDER BY made",
+                f"SELECT batch, owner, keys_name FROM {BATCHES} WHERE batch <> :batch "
+                f"ORDER BY made",
                 row,
             )
             owned = [one for one in found if one[1] == row["owner"]]
-            same = [one[0] for one in owned if one[2] == key_id]
+            same = [one[0] for one in owned if one[2] == keys]
             full = share_exhausted(owner, len(owned), len(found), self.limits.total)
             if full and not same:
                 raise QuotaError(
@@ -192,11 +193,11 @@ class TableLedger(ABC):
             self.get(owner, batch)  # of another owner's nothing is said
             raise spent(batch, ticket) from None
 
-    def forget(self, owner: str, key_id: str) -> int:
-        """Drop the batches under a key pair; how many. Raises KeyStoreError."""
+    def forget(self, owner: str, keys: str) -> int:
+        """Drop an owner's batches under some keys; how many. Raises KeyStoreError."""
         with self.transaction("drop batches of tickets") as tables:
-            row = {"owner": _hashed(owner), "key_id": key_id}
-            return _drop_all(tables, "owner = :owner AND key_id = :key_id", row)
+            row = {"owner": _hashed(owner), "keys": keys}
+            return _drop_all(tables, "owner = :owner AND keys_name = :keys", row)
 
     def sweep(self) -> int:
         """Drop what has expired, and marks of batches that are gone; how many batches."""
@@ -224,19 +225,19 @@ class TableLedger(ABC):
     def _read(self, tables: Transaction, owner: str, batch: bytes) -> IssuedBatch:
         row = {"batch": batch.hex(), "owner": _hashed(owner), "end": self._end()}
         found = tables.rows(
-            f"SELECT plan_id, key_id, tickets, seed, made FROM {BATCHES} "
+            f"SELECT plan_id, keys_name, tickets, seed, made FROM {BATCHES} "
             f"WHERE batch = :batch AND owner = :owner AND made >= :end",
             row,
         )
         if not found:
             raise no_batch(batch)
-        plan, key_id, tickets, seed, made = found[0]
+        plan, keys, tickets, seed, made = found[0]
         attempts = tables.rows(f"SELECT job, attempts FROM {JOBS} WHERE batch = :batch", row)
         used = tables.rows(f"SELECT ticket FROM {SPENT} WHERE batch = :batch", row)
         return IssuedBatch(
             batch,
             plan,
-            key_id,
+            keys,
             int(tickets),
             bytes.fromhex(seed),
             {int(job): int(count) for job, count in attempts},

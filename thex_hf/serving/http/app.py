@@ -33,6 +33,7 @@ from thex_hf.serving.http.telemetry import Metrics, MetricsMiddleware
 from thex_hf.serving.keys.repository import KeyRepository
 from thex_hf.serving.keys.uploads import Uploads
 from thex_hf.serving.server import Served
+from thex_hf.serving.tickets import TableLedger
 from thex_hf.serving.worker_handles import WorkerFactory
 from thex_hf.serving.worker_pool import WorkerPool
 
@@ -44,6 +45,7 @@ def make_app(
     factory: WorkerFactory,
     repository: KeyRepository,
     *,
+    tickets: TableLedger | None = None,
     workers: int = 1,
     tokens: BearerTokens | None = None,
     settings: Settings | None = None,
@@ -57,6 +59,7 @@ def make_app(
         served: what the model says of itself.
         factory: where workers come from.
         repository: of clients' keys.
+        tickets: of the clients, where the protocol has any.
         workers: how many.
         tokens: owners; without, everybody is the same owner.
         settings: bounds.
@@ -86,11 +89,11 @@ def make_app(
         redirect_slashes=False,
     )
     state = app.state
-    state.pool, state.uploads, state.settings = pool, Uploads(repository, pool), bounds
+    state.pool, state.uploads, state.settings = pool, Uploads(repository, pool, tickets), bounds
     state.tokens, state.bodies, state.metrics = (
         tokens or BearerTokens(),
         BodyLimits(bounds),
-        Metrics(),
+        Metrics(tickets=tickets is not None),
     )
     state.connections, state.most_bytes = ConnectionLimits(bounds), served.most_bytes
     state.info = json.dumps(_info(served, bounds, bool(state.tokens.owners), run_seconds, version))
@@ -130,6 +133,9 @@ async def metrics(request: Request) -> Response:
     shown.shed.set(state.connections.shed)
     with suppress(KeyStoreError):
         shown.keys.set(await state.uploads.total_bytes())
+        counts = await state.uploads.ticket_counts()
+        for name, gauge in shown.tickets.items():
+            gauge.set(getattr(counts, name))
     return Response(generate_latest(shown.registry), media_type=CONTENT_TYPE_LATEST)
 
 

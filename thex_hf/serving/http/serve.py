@@ -76,6 +76,7 @@ def serve(
     seconds: float,
     version: str,
     settings: Settings | None = None,
+    forget_tickets: bool = False,
     ready: Callable[[str], object] = lambda line: None,
 ) -> None:
     """Serve until a signal ends it; texts in progress have half a minute to get on.
@@ -87,19 +88,23 @@ def serve(
         seconds: that one step of a text may take.
         version: of this package.
         settings: bounds of the service.
+        forget_tickets: drop all that are kept first, as after a backup was restored.
         ready: called with the address when the service is up.
 
     Raises:
         ThexError: the model cannot be served, the repository not opened, a token file not read.
     """
     tokens = BearerTokens() if listening.tokens is None else BearerTokens.read(listening.tokens)
-    repository = spec.open_repository()
+    repository, tickets = spec.open_repository(), spec.open_tickets()
+    if forget_tickets and tickets is not None:
+        tickets.clear()
     fork_server = ForkServerClient(spec)
     try:
         app = make_app(
             fork_server.start(),
             ForkedWorkerFactory(fork_server),
             repository,
+            tickets=tickets,
             workers=workers,
             tokens=tokens,
             settings=settings,

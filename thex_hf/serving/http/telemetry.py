@@ -15,11 +15,23 @@ logger = logging.getLogger("thex_hf.serving.http")
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
 BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 20, 60, 300)
 
+TICKETS = {
+    "batches": ("ticket_batches", "Batches of tickets that are kept."),
+    "left": ("tickets_left", "Tickets of them that are not spent."),
+    "spent": ("tickets_spent", "Tickets of them that are."),
+    "jobs": ("preparation_jobs", "Jobs of their preparation that were begun."),
+}
+"""By the names of :class:`thex_hf.protocol.prepared_server.TicketCounts`."""
+
 
 class Metrics:
-    """What ``/metrics`` shows, in a registry of its own."""
+    """What ``/metrics`` shows, in a registry of its own.
 
-    def __init__(self) -> None:
+    Args:
+        tickets: whether there are any.
+    """
+
+    def __init__(self, *, tickets: bool = False) -> None:
         self.registry = CollectorRegistry()
         here: dict[str, Any] = {"registry": self.registry}
         self.requests = Counter(
@@ -35,6 +47,10 @@ class Metrics:
         self.keys = Gauge("thex_key_bytes", "Bytes of clients' keys that are kept.", **here)
         self.connections = Gauge("thex_connections", "Open connections.", **here)
         self.shed = Gauge("thex_connections_shed", "Idle ones that made room for others.", **here)
+        self.tickets = {
+            name: Gauge(f"thex_{TICKETS[name][0]}", TICKETS[name][1], **here)
+            for name in (TICKETS if tickets else ())
+        }
 
 
 class MetricsMiddleware:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from thex_hf.errors import KeyMismatch, ThexError
+from thex_hf.protocol.prepared_server import TicketCounts, TicketLedger
 from thex_hf.serving.fairness import ANYONE, FairLock
 from thex_hf.serving.keys.repository import Entry, KeyRepository
 from thex_hf.serving.worker import Job
@@ -29,10 +30,13 @@ class Uploads:
     Args:
         repository: where keys go.
         pool: of the workers that try the ones that are whole.
+        tickets: that go with their keys; None: the protocol has none.
     """
 
-    def __init__(self, repository: KeyRepository, pool: WorkerPool) -> None:
-        self._repository, self._pool = repository, pool
+    def __init__(
+        self, repository: KeyRepository, pool: WorkerPool, tickets: TicketLedger | None = None
+    ) -> None:
+        self._repository, self._pool, self._tickets = repository, pool, tickets
         self._locks: defaultdict[str, FairLock] = defaultdict(FairLock)
         self._total, self._counted = 0, -FRESH_SECONDS
 
@@ -72,13 +76,21 @@ class Uploads:
         return entry
 
     async def forget(self, name: str, owner: str) -> None:
-        """Drop a key file, here and in every worker."""
+        """Drop a key file, here and in every worker, and the tickets under it."""
         await self._step(owner, name, lambda: self._repository.delete(name, owner))
         await self._pool.ask_all(Job("forget", owner, name))
+        if self._tickets is not None:
+            await asyncio.to_thread(self._tickets.forget, owner, name)
 
     async def sweep(self) -> int:
-        """See :meth:`thex_hf.serving.keys.repository.KeyRepository.sweep`."""
+        """See :meth:`thex_hf.serving.keys.repository.KeyRepository.sweep`; tickets expire, too."""
+        if self._tickets is not None:
+            await asyncio.to_thread(self._tickets.sweep)
         return await asyncio.to_thread(self._repository.sweep)
+
+    async def ticket_counts(self) -> TicketCounts | None:
+        """What is kept of tickets; None: the protocol has none. Raises KeyStoreError."""
+        return None if self._tickets is None else await asyncio.to_thread(self._tickets.counts)
 
     async def total_bytes(self) -> int:
         """Bytes of all files, counted at most ten seconds ago. Raises KeyStoreError."""
