@@ -147,6 +147,7 @@ ROOMS = {
         "backends.registry",
         "circuits",
         "ckks.engine",
+        "ckks.plaintext_cache",
         "errors",
         "processes",
         "protocol.keyfile",

@@ -41,6 +41,20 @@ def choose_protocol(value: Any, form: str) -> str:
     return protocol
 
 
+def check_gigabytes(name: str, value: Any) -> float:
+    """Refuse what is no amount of memory.
+
+    Raises:
+        OptionError: no number of 0 or more.
+    """
+    if type(value) in (int, float) and value >= 0:
+        return float(value)
+    raise OptionError(
+        f"{name} must be a number of gigabytes, 0 or more, or None for half of the free memory; "
+        f"got {value!r}"
+    )
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """Options of a pipeline that are set once; the command, scores and services read the same ones.
@@ -68,6 +82,10 @@ class RunOptions:
         refill: for ``prepared``: when fewer tickets are left, a thread prepares the next batch;
             with 0 none are prepared while texts come, and a text without a ticket is refused. By
             default a text that finds no ticket waits until a batch is prepared.
+        weights_memory: gigabytes that the server's encoded weights may take, of all its processes
+            together; half of the memory that is free by default. What does not fit is encoded anew
+            for every text.
+        keys: directory to keep keys in; in memory when None. Never a model folder.
         url: of a server that ``thex-hf serve`` runs, for backend ``remote``.
         server_token: that this server asks for; ``token`` is the Hub's.
         verify: file of certificates to trust for that server, instead of the usual ones.
@@ -80,6 +98,7 @@ class RunOptions:
     ring: int | None = None
     flood: str | None = None
     processes: int | None = None
+    weights_memory: float | None = None
     keys: str | os.PathLike[str] | None = None
     refill: int | None = None
     url: str | None = None
@@ -95,6 +114,13 @@ class RunOptions:
     def remote(self) -> bool:
         """Whether a server elsewhere computes."""
         return self.backend == REMOTE
+
+    @property
+    def plaintext_bytes(self) -> float | None:
+        """Bytes that encoded weights may take. Raises OptionError: no number of gigabytes."""
+        if self.weights_memory is None:
+            return None
+        return 1e9 * check_gigabytes("weights_memory", self.weights_memory)
 
     @property
     def key_folder(self) -> Path | None:
@@ -187,6 +213,13 @@ class RunOptions:
                 raise OptionError(
                     f"backend {backend!r} has processes of its own: leave out processes"
                 )
+        if self.plaintext_bytes is not None:
+            if not can.rings:
+                raise OptionError(
+                    f"backend {backend!r} encodes no weights: leave out weights_memory"
+                )
+            if protocol == PREPARED:
+                raise OptionError("prepared encodes no weights: leave out weights_memory")
         if self.ring is not None and not can.rings:
             raise OptionError(f"backend {backend!r} has no ring to choose: leave out ring")
         if self.ring is not None and protocol not in RINGED:
@@ -211,7 +244,7 @@ class RunOptions:
         """Refuse what the server decides, or what has no server to do it."""
         if self.url is None:
             raise OptionError("backend='remote' needs url='https://host:port' of a thex-hf serve")
-        for name in ("softmax", "ring", "flood", "processes", "relu"):
+        for name in ("softmax", "ring", "flood", "processes", "weights_memory", "relu"):
             if name in self.given():
                 raise OptionError(
                     f"{name} is the server's choice with backend='remote': leave it out"

@@ -47,7 +47,7 @@ def apply(weight, x, source, target, tokens=None):
     for tile in range(inner.tiles):
         part = handles[tile * inner.blocks : (tile + 1) * inner.blocks]
         steps = BabySteps(engine, geometry, part, skew=source == "skew-")
-        out += matmul(PlaintextCache(), matrix, steps)
+        out += matmul(PlaintextCache(), matrix, [steps])[0]
     if source == "skew-":
         out = [fill_groups(engine, geometry, a) for a in out]
     assert all(engine.level(a) == 2 for a in out)

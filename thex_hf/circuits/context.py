@@ -87,7 +87,10 @@ class Context(CircuitRun):
         *,
         skew: bool = False,
     ) -> list[Handles]:
-        """Apply several affine maps to the same input, tile by tile. Consumes one level.
+        """Apply several affine maps to the same input. Consumes one level.
+
+        Tile by tile; where not all plaintexts are kept, to all tiles at once, so that each is
+        encoded once.
 
         Args:
             targets: the maps; they share the input's rotations.
@@ -99,16 +102,17 @@ class Context(CircuitRun):
             For each target, its handles for all tiles.
         """
         results: list[Handles] = [[] for _ in targets]
-        for start in range(0, len(handles), len(inputs)):
-            tile = handles[start : start + len(inputs)]
-            steps = BabySteps(self.engine, self.shape.geometry, tile, skew=skew)
+        width = len(inputs)
+        tiles = [handles[start : start + width] for start in range(0, len(handles), width)]
+        for group in [tiles] if self.cache.bound.full else [[tile] for tile in tiles]:
+            steps = [BabySteps(self.engine, self.shape.geometry, t, skew=skew) for t in group]
             for target, result in zip(targets, results, strict=True):
                 matrix = Matrix(target.name, target.affine.weight, inputs, target.outputs)
-                for block, a in enumerate(matmul(self.cache, matrix, steps)):
-                    feature_map = target.outputs[block]
-                    result.append(
-                        self.add_bias(f"{target.name} {block}", a, target.affine.bias, feature_map)
-                    )
+                for tile in matmul(self.cache, matrix, steps):
+                    result += [
+                        self.add_bias(f"{target.name} {n}", a, target.affine.bias, maps)
+                        for n, (a, maps) in enumerate(zip(tile, target.outputs, strict=True))
+                    ]
         return results
 
     def add_bias(self, name: str, a: Handle, bias: Vector, feature_map: FeatureMap) -> Handle:

@@ -22,6 +22,7 @@ from thex_hf.cli.options import (
     Relu,
     Ring,
     Softmax,
+    WeightsMemory,
     check_choices,
     complete_fhe,
     complete_on_error,
@@ -65,6 +66,7 @@ def classify(
     ring: Ring = None,
     flood: Flood = None,
     processes: Processes = None,
+    weights_memory: WeightsMemory = None,
     keys: Keys = None,
     agreement: Annotated[
         bool, typer.Option("--agreement", help="Compare with the clear model.")
@@ -97,6 +99,7 @@ def classify(
             "ring": ring is not None,
             "flood": flood is not None,
             "processes": processes is not None,
+            "weights-memory": weights_memory is not None,
         }
         answers = classify_with_half(
             model, server, wanted, keys=keys, protocol=protocol, refused=refused, skip=skip
@@ -108,6 +111,7 @@ def classify(
         fhe,
         keys=keys,
         processes=processes,
+        weights_memory=weights_memory if fhe == "disable" else None,
         ring=ring if fhe == "disable" else None,
         flood=flood if fhe == "disable" else None,
     )
@@ -115,7 +119,7 @@ def classify(
     if server is None:
         check_choices(
             backend, protocol, softmax=softmax, relu=relu, ring=ring, flood=flood, keys=keys,
-            processes=processes,
+            processes=processes, weights_memory=weights_memory,
         )  # fmt: skip
     elif not (model or protocol):
         form = server.form()
@@ -141,6 +145,7 @@ def classify(
         ring=ring,
         flood=flood,
         processes=processes,
+        weights_memory=weights_memory,
         **(server.options() if server else {}),
     )
     options = {"fhe": fhe, "agreement": agreement, "truncation": truncation, "on_error": on_error}
@@ -157,7 +162,9 @@ def _refuse_unused(fhe: str, **options: Any) -> None:
     """Refuse what is for ciphertexts only where there will be none."""
     for name, value in options.items():
         if fhe != "execute" and value is not None:
-            raise OptionError(f"--{name} has no use with --fhe {fhe}: leave it out")
+            raise OptionError(
+                f"--{name.replace('_', '-')} has no use with --fhe {fhe}: leave it out"
+            )
 
 
 def _classify(classifier: Any, texts: Sequence[Text], options: dict[str, Any]) -> Iterator[Found]:

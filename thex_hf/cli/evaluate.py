@@ -18,6 +18,7 @@ from thex_hf.cli.options import (
     Relu,
     Ring,
     Softmax,
+    WeightsMemory,
     check_choices,
     check_data,
     complete_fhe,
@@ -56,6 +57,7 @@ def evaluate(
         int | None, typer.Option(min=1, help="Texts at once: more are faster.")
     ] = None,
     processes: Processes = None,
+    weights_memory: WeightsMemory = None,
     keys: Keys = None,
     backend: Backend = "seal",
     url: Url = None,
@@ -87,7 +89,7 @@ def evaluate(
     if server is None:
         check_choices(
             backend, protocol, softmax=softmax, relu=relu, ring=ring, flood=flood, keys=keys,
-            processes=processes,
+            processes=processes, weights_memory=weights_memory,
         )  # fmt: skip
     from thex_hf.evaluation.score import evaluate_model
 
@@ -101,6 +103,7 @@ def evaluate(
         batch_size=batch_size,
         protocol=protocol,
         processes=processes,
+        weights_memory=weights_memory,
         keys=keys,
         backend=backend,
         softmax=softmax,

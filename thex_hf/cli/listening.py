@@ -15,6 +15,7 @@ from thex_hf.cli.options import (
     Protocol,
     Ring,
     Softmax,
+    WeightsMemory,
     check_choices,
     megabytes,
     offer_backends,
@@ -83,11 +84,15 @@ def serve(
             "--forget-tickets", help="Drop all tickets first: after a backup was brought back."
         ),
     ] = False,
+    weights_memory: WeightsMemory = None,
     as_json: Json = False,
 ) -> None:
     """Serve MODEL over HTTP. The server never sees a text, nor a key that decrypts."""
     if backend not in UNSERVED:  # those are refused below
-        check_choices(backend, protocol, softmax=softmax, ring=ring, flood=flood, processes=workers)
+        check_choices(
+            backend, protocol, softmax=softmax, ring=ring, flood=flood, processes=workers,
+            weights_memory=weights_memory,
+        )  # fmt: skip
     from thex_hf._extras import require
 
     for library in ("fastapi", "uvicorn", "prometheus_client"):
@@ -122,6 +127,7 @@ def serve(
         run_seconds=run_seconds,
         memory=int(worker_memory * 1e9),
         tickets=TicketLimits(seconds=86400 * ticket_days),
+        plaintext_bytes=None if weights_memory is None else 1e9 * weights_memory,
     )
     count = workers or usable_cores()
 

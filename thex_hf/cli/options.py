@@ -82,6 +82,12 @@ Flood = Annotated[
 Processes = Annotated[
     int | None, typer.Option(help="Processes of the server; all usable cores if none.")
 ]
+WeightsMemory = Annotated[
+    float | None,
+    typer.Option(
+        min=0, help="GB that encoded weights may take, in all; half of the free memory if none."
+    ),
+]
 Keys = Annotated[Path | None, typer.Option(help="Directory to keep keys in; in memory if none.")]
 Backend = Annotated[
     str,
@@ -105,6 +111,7 @@ def check_choices(
     flood: str | None = None,
     keys: Path | None = None,
     processes: int | None = None,
+    weights_memory: float | None = None,
 ) -> None:
     """Refuse, before any library is loaded, what no model could make right.
 
@@ -130,7 +137,7 @@ def check_choices(
     if protocol is not None:
         RunOptions(
             backend, protocol, softmax=softmax, relu=relu, ring=ring, flood=flood,
-            processes=processes, keys=keys,
+            processes=processes, weights_memory=weights_memory, keys=keys,
         ).check_engine()  # fmt: skip
 
 

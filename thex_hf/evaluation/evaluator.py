@@ -84,7 +84,8 @@ class ThexTextClassificationEvaluator(
             on_error: ``raise`` refuses the data if a text is missing or empty, before anything
                 is computed; ``skip`` scores the other texts.
             **options: of the pipeline, where none is given: ``protocol``, ``backend``,
-                ``keys``, ``softmax``, ``relu``, ``ring``, ``flood``, ``processes``.
+                ``keys``, ``softmax``, ``relu``, ``ring``, ``flood``, ``processes``,
+                ``weights_memory``.
 
         Returns:
             The metrics; ``total_time_in_seconds``, ``samples_per_second`` and

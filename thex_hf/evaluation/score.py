@@ -136,7 +136,7 @@ def evaluate_model(
             computed; ``skip`` leaves out such rows and those that the pipeline refuses, scores
             the others, and says which they were.
         **options: of the pipeline: ``protocol``, ``backend``, ``keys``, ``softmax``, ``relu``,
-            ``ring``, ``flood``, ``processes``.
+            ``ring``, ``flood``, ``processes``, ``weights_memory``.
 
     Raises:
         OptionError: an option or a metric is not on offer, or does not suit the model.

@@ -48,6 +48,8 @@ class EncryptedMixin:
             all: ``backend``, ``protocol``, ``softmax``, ``relu``, ``ring``, ``flood``,
             ``processes``, ``keys``, ``refill``, and ``url``, ``server_token``, ``verify`` of a
             server elsewhere; and of the stock pipeline. ``fhe`` is ``execute`` (ciphertexts),
+            ``processes``, ``weights_memory``, ``keys``, and ``url``, ``server_token``, ``verify``
+            of a server elsewhere; and of the stock pipeline. ``fhe`` is ``execute`` (ciphertexts),
             ``simulate`` (the same circuit on numbers, with modelled noise) or ``disable`` (the
             clear torch model), ``agreement`` also runs the clear model and reports the difference;
             ``on_error`` is ``raise`` (the default) or ``skip``, which answers None for a text

@@ -189,6 +189,7 @@ class Runner:
             keys=None if simulate else self._keys,
             processes=self._options.processes,
             refill=self._options.refill,
+            plaintext_bytes=self._options.plaintext_bytes,
         )
 
     @property

@@ -53,6 +53,8 @@ class Spec:
             into ``memory``.
         limits: of the repository.
         tickets: bounds of the tickets that are kept beside the keys.
+        plaintext_bytes: that encoded weights may take, see
+            :class:`~thex_hf.serving.server.ThexServer`.
 
     Raises:
         OptionError: bounds that nothing fits, or no such bucket.
@@ -74,6 +76,7 @@ class Spec:
     preparations: int = 0
     limits: Limits = DEFAULT
     tickets: TicketLimits = field(default_factory=TicketLimits)
+    plaintext_bytes: float | None = None
 
     def __post_init__(self) -> None:
         """Check the bounds."""
@@ -86,6 +89,8 @@ class Spec:
             or self.preparations < 0
         ):
             raise OptionError("the bounds of a server should be above zero")
+        if self.plaintext_bytes is not None and not self.plaintext_bytes >= 0:
+            raise OptionError("encoded weights cannot take less than nothing")
 
     def to_message(self) -> dict[str, Any]:
         """Plain values."""
@@ -113,6 +118,7 @@ class Spec:
             batches=self.batches,
             runs=Runs(self.runs, self.runs_of_keys, self.run_seconds),
             engines=EngineCache(self.keys_in_memory, self.keys_seconds),
+            plaintext_bytes=self.plaintext_bytes,
         )
         fitting = int(PREPARING_SHARE * self.memory) // max(1, server.preparation_bytes())
         server.runs.most_preparing = self.preparations or max(1, min(fitting, self.runs))

@@ -14,6 +14,7 @@ Levels: 1.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -74,51 +75,61 @@ class Matrix:
         return np.asarray(self._padded[self.outputs[output], source])
 
 
-def matmul(cache: PlaintextCache, matrix: Matrix, x: BabySteps) -> list[Handle]:
-    """Apply ``matrix`` to one tile.
+def matmul(cache: PlaintextCache, matrix: Matrix, tiles: Sequence[BabySteps]) -> list[list[Handle]]:
+    """Apply ``matrix`` to several tiles, of one level; each diagonal is asked for once.
 
-    Returns one handle for each output map, one level lower. Slots whose output map is -1
-    are zero: diagonals are zero there, so no masking level is spent.
+    Returns for each tile one handle for each output map, one level lower. Slots whose output map
+    is -1 are zero: diagonals are zero there, so no masking level is spent.
     """
-    return [_one_output(cache, matrix, output, x) for output in range(len(matrix.outputs))]
+    outputs = [_one_output(cache, matrix, n, tiles) for n in range(len(matrix.outputs))]
+    return [list(handles) for handles in zip(*outputs, strict=True)]
 
 
-def _one_output(cache: PlaintextCache, matrix: Matrix, output: int, x: BabySteps) -> Handle:
+def _one_output(
+    cache: PlaintextCache, matrix: Matrix, output: int, tiles: Sequence[BabySteps]
+) -> list[Handle]:
+    """One output of each tile."""
+    x = tiles[0]
     engine, geometry = x.engine, x.geometry
     baby, columns, skew = geometry.baby_steps, geometry.columns, int(x.skew)
     run = geometry.tile // baby if x.skew else geometry.features // baby
-    total: Handle | None = None
+    totals: list[Handle | None] = [None] * len(tiles)
     for start in reversed(range(0, geometry.features // baby, run)):
-        part: Handle | None = None
+        parts: list[Handle | None] = [None] * len(tiles)
         for giant in reversed(range(start, start + run)):
-            if part is not None:
-                part = engine.rotate(part, (columns + skew) * baby)
-            part = _plus(engine, part, _inner(cache, matrix, output, giant, x))
-        if total is not None:
-            total = engine.rotate(total, columns * geometry.tile)
-        total = _plus(engine, total, part)
-    if total is None:  # the whole block of the matrix is zero: still a valid ciphertext
+            inner = _inner(cache, matrix, output, giant, tiles)
+            parts = _plus(engine, _turned(engine, parts, (columns + skew) * baby), inner)
+        totals = _plus(engine, _turned(engine, totals, columns * geometry.tile), parts)
+    if totals[0] is None:  # the whole block of the matrix is zero: still a valid ciphertext
         zero = cache.get(engine, (matrix.name, "zero"), x.level, np.zeros(geometry.slots))
-        total = engine.rescale(engine.mul_plain(x.get(0, 0), zero))
-    return total
+        return [engine.rescale(engine.mul_plain(tile.get(0, 0), zero)) for tile in tiles]
+    return totals
 
 
-def _plus(engine: ServerEngine, a: Handle | None, b: Handle | None) -> Handle | None:
-    if a is None or b is None:
-        return b if a is None else a
-    return engine.add(a, b)
+def _turned(engine: ServerEngine, parts: list[Handle | None], step: int) -> list[Handle | None]:
+    return [None if a is None else engine.rotate(a, step) for a in parts]
+
+
+def _plus(
+    engine: ServerEngine, left: list[Handle | None], right: list[Handle | None]
+) -> list[Handle | None]:
+    return [
+        engine.add(a, b) if a is not None and b is not None else a if b is None else b
+        for a, b in zip(left, right, strict=True)
+    ]
 
 
 def _inner(
-    cache: PlaintextCache, matrix: Matrix, output: int, giant: int, x: BabySteps
-) -> Handle | None:
-    """Sum over blocks and baby steps of one giant step, rescaled; None when all zero."""
+    cache: PlaintextCache, matrix: Matrix, output: int, giant: int, tiles: Sequence[BabySteps]
+) -> list[Handle | None]:
+    """For each tile the sum over blocks and baby steps of one giant step; None when all zero."""
+    x = tiles[0]
     engine, geometry = x.engine, x.geometry
     baby = geometry.baby_steps
     shift = geometry.columns * baby * giant
     if x.skew:
         shift += (baby * giant) % geometry.tile
-    handles, plains = [], []
+    places, plains = [], []
     for block in range(len(matrix.inputs)):
         for step in range(baby):
             key = (matrix.name, output, block, giant, step)
@@ -129,9 +140,14 @@ def _inner(
 
             plain = cache.get_or_skip(engine, key, x.level, make)
             if plain is not None:
-                handles.append(x.get(block, step))
+                places.append((block, step))
                 plains.append(plain)
-    return engine.rescale(engine.dot_plain(handles, plains)) if handles else None
+    if not plains:
+        return [None] * len(tiles)
+    return [
+        engine.rescale(engine.dot_plain([tile.get(*place) for place in places], plains))
+        for tile in tiles
+    ]
 
 
 def rotate_sum(engine: ServerEngine, a: Handle, step: int, count: int) -> Handle:
