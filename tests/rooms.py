@@ -240,6 +240,7 @@ ROOMS = {
         "pipelines",
         "prepared.plan",
         "protocol",
+        "backends.base",
     },
     "cli": {
         "",
