@@ -2,12 +2,14 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 from reference import random_polynomial_weights, random_weights
 
 from thex_hf.errors import PlanError, WireError
-from thex_hf.prepared.plan import prepared_plan
+from thex_hf.prepared.folding import fold_network
+from thex_hf.prepared.plan import prepared_plan, read_prepared_plan
 from thex_hf.prepared.steps import network_json, read_network
 
 WEIGHTS = random_polynomial_weights(layers=2, hidden=16, heads=2, intermediate=24, power=6)
@@ -140,6 +142,52 @@ def test_a_network_that_does_not_hold_together_is_refused(change):
 def test_what_is_no_network_is_refused(data):
     with pytest.raises(WireError, match="network of the prepared protocol"):
         read_network(data)
+
+
+def resigned(change):
+    """A plan whose network was changed, with the id of what it then is."""
+    data = json.loads(json.dumps(PLAN.to_json()))
+    change(data)
+    changed = replace(PLAN, network=read_network(data["network"]))
+    return {**data, "id": changed.id, "tokens": changed.tokens}
+
+
+def test_a_plan_comes_back_from_its_json():
+    plan = read_prepared_plan(json.loads(json.dumps(PLAN.to_json())))
+    assert (plan.id, plan.key_set, plan.form) == (PLAN.id, PLAN.key_set, "polynomial")
+
+
+def swollen(data):
+    steps = data["network"]["steps"]
+    for n in range(100):
+        steps.append(
+            {"kind": "linear", "out": [f"q{n}", [32, 60000], 13], "inputs": ["embeddings"]}
+        )
+        steps.append(
+            {"kind": "square", "out": [f"s{n}", [32, 60000], 13], "inputs": [f"q{n}", f"q{n}"],
+             "shift": 13}
+        )  # fmt: skip
+
+
+def other_length(data):
+    wide = random_polynomial_weights(layers=1, hidden=16, heads=2, intermediate=24)
+    data["network"] = network_json(fold_network(wide, 48))
+
+
+@pytest.mark.parametrize("change", [swollen, other_length], ids=lambda change: change.__name__)
+def test_a_plan_that_no_server_of_ours_makes_is_refused(change):
+    with pytest.raises(WireError, match=r"more than any|power of two"):
+        read_prepared_plan(resigned(change))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"format": 9}, {"id": "0" * 32}, {"parameters": {}}, {"tokens": 16}, {"model": "x"}],
+    ids=str,
+)
+def test_a_plan_of_another_kind_is_refused(fields):
+    with pytest.raises(WireError):
+        read_prepared_plan({**PLAN.to_json(), **fields})
 
 
 def test_a_batch_has_no_more_tickets_than_slots():

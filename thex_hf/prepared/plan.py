@@ -24,6 +24,8 @@ from thex_hf.weights import HEADS, EncoderWeights
 
 FORMAT = 1
 MOST_TOKENS = 512
+MOST_BATCH_BYTES = 64 << 30
+"""That a client keeps of a batch; 12 layers of 768 take 17 GB for 512 tokens."""
 PROTOCOL = "prepared"
 ENGINE = "seal"
 
@@ -237,6 +239,13 @@ def read_prepared_plan(data: Mapping[str, Any]) -> PreparedPlan:
     plan = PreparedPlan(read_network(fields.network), parameters, fields.sizes, fields.model)
     if plan.tokens != fields.tokens or plan.tokens > MOST_TOKENS:
         raise WireError(f"expected a plan for up to {MOST_TOKENS} tokens, got {fields.tokens}")
+    if plan.tokens & (plan.tokens - 1):
+        raise WireError(f"expected a plan for a power of two of tokens, got {plan.tokens}")
+    if plan.row_bytes * plan.batch.tickets > MOST_BATCH_BYTES:
+        raise WireError(
+            f"a batch of {plan.batch.tickets} tickets of {plan.row_bytes} bytes is more than any "
+            f"model of ours takes, {MOST_BATCH_BYTES} bytes"
+        )
     if fields.id != plan.id:
         raise WireError(
             f"the plan says that its id is {fields.id[:40]!r}, its content makes it {plan.id!r}; "
