@@ -132,7 +132,11 @@ class ClientPreparation:
     def _term_slots(self, job: ProductJob, chunk: Chunk) -> Words:
         layout = job.terms[chunk.part]
         factor = job.step.right if layout.term.server == "left" else job.step.left
-        cipher = layout.term.cipher(self._mask_of(factor))
+        cipher = self._drawn.get(
+            "cipher",
+            f"{job.step.out.name}/{chunk.part}",
+            lambda: layout.term.cipher(self._mask_of(factor)),
+        )
         room = (chunk.stop - chunk.start, layout.batch, layout.k, layout.width)
         groups = _grouped(cipher, chunk, np.zeros(room, np.uint64))
         return to_slots(np.moveaxis(groups, 2, 1)).reshape(chunk.up, -1)
