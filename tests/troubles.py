@@ -22,9 +22,11 @@ import thex_hf
 from thex_hf.backends import KeyRequest, get_backend
 from thex_hf.bounds import check_logits
 from thex_hf.ckks.parameters import Parameters
+from thex_hf.cli.prepare import Work, check_room
 from thex_hf.cli.texts import read_texts as read_given_texts
 from thex_hf.client.half import ClientHalf
 from thex_hf.client.http import open_transport
+from thex_hf.client.tickets import MemoryStock
 from thex_hf.concrete import environment
 from thex_hf.conversion import convert, options_from, scores
 from thex_hf.conversion.checkpoint import Checkpoint
@@ -35,6 +37,8 @@ from thex_hf.modeling.guards import refuse_pickle
 from thex_hf.modeling.opening import open_model
 from thex_hf.protocol.keyfile import read_file
 from thex_hf.protocol.keys import KeyStore
+from thex_hf.protocol.prepared_costs import TicketForecast
+from thex_hf.protocol.prepared_server import MemoryLedger, spent
 from thex_hf.serving.http.serve import ListenOptions
 from thex_hf.serving.http.settings import BearerTokens
 from thex_hf.serving.keys.repository import Limits
@@ -150,6 +154,27 @@ def _():
 @under("The protocol does not fit the model")
 def wrong_form():
     bundled("polynomial", protocol="client-aided")
+
+
+@under("No ticket is left")
+def no_ticket():
+    MemoryStock(None).take()
+
+
+@under("A ticket is spent")
+def spent_ticket():
+    raise spent(bytes(16), 3)
+
+
+@under("The server does not know the tickets")
+def unknown_tickets():
+    MemoryLedger().get("anna", bytes(16))
+
+
+@under("There is no room for tickets")
+def full_disk():
+    ticket = TicketForecast(256, 0.1, 1, 1, 372_656)
+    check_room(Work(1, ticket, 1), 12_000_000, Path("my-keys"))
 
 
 @under("The ring is too small")

@@ -70,11 +70,7 @@ def prepare(
     room = _room(place)
     if not as_json:
         _say(plan.tokens, tickets, work, room, place)
-    if work.disk > room:
-        raise KeyStoreError(
-            f"{batches * batch} tickets take {megabytes(work.disk)} and {place} has "
-            f"{megabytes(room)} free: make room, prepare fewer, or name another directory"
-        )
+    check_room(work, room, place)
     seconds, up, down = 0.0, 0, 0
     for number in range(1, batches + 1):
         made = client.prepare_tickets(plan)
@@ -132,6 +128,19 @@ class Work:
     def disk(self) -> int:
         """Bytes that the client keeps."""
         return self.tickets * self.ticket.disk_bytes
+
+
+def check_room(work: Work, room: int, place: Path) -> None:
+    """Refuse work whose tickets would not fit the disk.
+
+    Raises:
+        KeyStoreError: says how much is wanted and how much there is.
+    """
+    if work.disk > room:
+        raise KeyStoreError(
+            f"{work.tickets} tickets take {megabytes(work.disk)} and {place} has "
+            f"{megabytes(room)} free: make room, prepare fewer, or name another directory"
+        )
 
 
 def _client(model: str | None, server: Server | None, keys: Path, processes: int | None) -> Client:
