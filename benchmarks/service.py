@@ -18,7 +18,12 @@ from thex_hf.client.client import ThexClient
 from thex_hf.client.half import ClientHalf
 from thex_hf.client.http import HttpTransport
 
-MODELS = {"client-aided": "the-x", "refresh": "polynomial", "one-shot": "polynomial"}
+MODELS = {
+    "client-aided": "the-x",
+    "refresh": "polynomial",
+    "one-shot": "polynomial",
+    "prepared": "polynomial",
+}
 
 
 @dataclass

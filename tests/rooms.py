@@ -120,6 +120,7 @@ ROOMS = {
         "prepared",
         "protocol.prepared_client",
         "backends.numerics.modular",
+        "ckks.parameters",
     },
     "local": {
         "_progress",

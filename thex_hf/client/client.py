@@ -9,6 +9,7 @@ from typing import Any
 
 from thex_hf.bounds import check_room
 from thex_hf.ckks.engine import Vector
+from thex_hf.ckks.parameters import Parameters
 from thex_hf.client.exchange import Client
 from thex_hf.client.half import ClientHalf
 from thex_hf.client.plans import ServerPlans
@@ -148,7 +149,7 @@ class ThexClient:
     def _answer(self, result: Result, tokens: int) -> Answer:
         """What the logits say. Raises RangeError: they must not be believed."""
         parameters = getattr(result.plan, "parameters", None)
-        if parameters is not None:
+        if isinstance(parameters, Parameters):  # of a circuit on slots
             check_room(self.half.config.get("calibration"), parameters.room)
         answer = best(result.logits, self.half.config)
         rows = answer.get("tokens", [answer])
