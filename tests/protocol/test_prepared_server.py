@@ -138,7 +138,7 @@ def test_a_replayed_request_is_refused_while_its_run_goes_on_and_after(ann):
     with pytest.raises(WireError, match="in progress"):
         ann.send(request, run.run)
     with pytest.raises(TicketError, match="is spent"):
-        ann.send(changed(run, run="e" * 32))
+        ann.send(changed(ann.run(ticket)))
     while reply is not None:
         reply = run.receive(ann.send(reply, run.run))
     assert good(run.logits)
