@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
+from thex_hf.ckks.counting import CountingEngine
 from thex_hf.ckks.engine import Handle, ServerEngine, Vector
 from thex_hf.ckks.packing.layout import FeatureMap, Geometry
 from thex_hf.ckks.plaintext_cache import PlaintextCache
@@ -73,6 +75,26 @@ class Matrix:
         """Diagonal ``k`` between two ciphertexts, shape ``(F, C)``."""
         source = np.roll(self.inputs[block], -k, axis=0)
         return np.asarray(self._padded[self.outputs[output], source])
+
+    def is_zero(self, output: int, block: int, k: int) -> bool:
+        """Whether :meth:`diagonal` is zero throughout; quicker where it is not."""
+        seen = self._seen.get((output, block))
+        if seen is None:
+            rows, columns = self.outputs[output][:, 0], self.inputs[block][:, 0]
+            turned = (np.arange(len(columns))[:, None] + np.arange(len(columns))) % len(columns)
+            seen = self._padded[rows, columns[turned]].any(axis=1)  # in the first column of slots
+            self._seen[output, block] = seen
+        return not seen[k] and not self.diagonal(output, block, k).any()
+
+    @cached_property
+    def _seen(self) -> dict[tuple[int, int], NDArray[np.bool_]]:
+        return {}
+
+    @cached_property
+    def sample(self) -> Vector:
+        """A vector in place of any diagonal, for an engine that only counts: finite or not."""
+        slots = self.inputs[0].size
+        return np.full(slots, 0.0 if np.isfinite(self.weight).all() else np.nan)
 
 
 def matmul(cache: PlaintextCache, matrix: Matrix, tiles: Sequence[BabySteps]) -> list[list[Handle]]:
@@ -129,12 +151,16 @@ def _inner(
     shift = geometry.columns * baby * giant
     if x.skew:
         shift += (baby * giant) % geometry.tile
+    sample = matrix.sample if type(engine) is CountingEngine else None
     places, plains = [], []
     for block in range(len(matrix.inputs)):
         for step in range(baby):
             key = (matrix.name, output, block, giant, step)
 
             def make(block: int = block, step: int = step) -> Vector | None:
+                if sample is not None:
+                    zero = matrix.is_zero(output, block, baby * giant + step)
+                    return None if zero else sample
                 diagonal = matrix.diagonal(output, block, baby * giant + step).ravel()
                 return np.roll(diagonal, shift) if diagonal.any() else None
 
