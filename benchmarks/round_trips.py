@@ -1,72 +1,110 @@
-"""Seconds of a text by round-trip time and bandwidth, server and client in two namespaces.
+"""Seconds of a text by round-trip time and bandwidth.
 
-    sudo python benchmarks/round_trips.py --protocols prepared refresh
-
-The bundled models are served over TLS; the client has its half only and runs without torch. Delay
-and rate are set on both ends of the cable (``tc netem``), half of the round trip on each. Tickets
-are prepared before, on the bare cable. Writes results/round_trips.json and .md.
+``python benchmarks/round_trips.py [--protocols prepared refresh] [--texts 5]``. The bundled models
+are served by ``thex-hf serve``; between client and server stands a relay that holds every byte back
+by half the round trip and lets through so many bits a second, each way. Connections, keys and
+tickets are made before. Writes results/round_trips.json and .md.
 """
 
 from __future__ import annotations
 
 import argparse
-import subprocess
+import asyncio
 import tempfile
+import threading
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
+from urllib.parse import urlsplit
 
 from common import surroundings, write
 from load import texts
-from service import MODELS, serving
-from two_machines import ADDRESSES, CLIENT, SERVER, cable, certificate, classify
+from service import MODELS, client, serving
 
-import thex_hf
-from thex_hf.client.half import ClientHalf
-
-TOKEN = "a-token-that-is-long-enough"
 DELAYS = (1, 10, 50)
 RATES = (1000, 100, 20)
+CHUNK = 1 << 14
 
 
-def shape(milliseconds: float, megabits: int) -> None:
-    """Delay and rate of the cable from now on."""
-    for name in ADDRESSES:
-        tc = ["tc", "-n", name, "qdisc", "replace", "dev", "v0", "root", "netem"]
-        tc += ["delay", f"{milliseconds / 2}ms", "rate", f"{megabits}mbit", "limit", "100000"]
-        subprocess.run(tc, check=True)
+@dataclass
+class Line:
+    """What the relay does from now on; None: nothing."""
+
+    milliseconds: float | None = None
+    megabits: float = 1e6
+
+
+async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, line: Line) -> None:
+    """One direction of one connection."""
+    loop = asyncio.get_running_loop()
+    waiting: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+
+    async def deliver() -> None:
+        while True:
+            due, data = await waiting.get()
+            await asyncio.sleep(max(0.0, due - loop.time()))
+            if not data:
+                writer.close()
+                return
+            writer.write(data)
+            await writer.drain()
+
+    task, free = asyncio.create_task(deliver()), 0.0
+    while True:
+        data = await reader.read(CHUNK)
+        free = max(free, loop.time()) + 8 * len(data) / (1e6 * line.megabits)
+        waiting.put_nowait((free + (line.milliseconds or 0.0) / 2000, data))
+        if not data:
+            break
+    await task
+
+
+def relay(url: str, line: Line) -> str:
+    """Start a relay before a server, which ends with this process; its address."""
+    parts = urlsplit(url)
+    ready: list[int] = []
+    started = threading.Event()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there = await asyncio.open_connection(parts.hostname, parts.port)
+        await asyncio.gather(_carry(reader, there[1], line), _carry(there[0], writer, line))
+
+    async def serve() -> None:
+        server = await asyncio.start_server(connected, "127.0.0.1", 0)
+        ready.append(server.sockets[0].getsockname()[1])
+        started.set()
+        await asyncio.Event().wait()
+
+    threading.Thread(target=asyncio.run, args=(serve(),), daemon=True).start()
+    started.wait()
+    return f"http://127.0.0.1:{ready[0]}"
 
 
 def one(protocol: str, wanted: list[str], bucket: int) -> list[dict[str, Any]]:
     """Every network under one protocol."""
-    rows = []
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        half = ClientHalf.open(thex_hf.bundled_checkpoint(MODELS[protocol])).save(folder / "half")
-        options = certificate(folder)
-        options += ["--host", ADDRESSES[SERVER], "--port", 8443, "--bucket", bucket]
-        options += ["--keys", folder / "served"]
-        prefix = ("ip", "netns", "exec", SERVER)
-        with serving(*options, protocol=protocol, prefix=prefix) as service:
-            subprocess.run(["tc", "-n", CLIENT, "qdisc", "del", "dev", "v0", "root"], check=False)
-            subprocess.run(["tc", "-n", SERVER, "qdisc", "del", "dev", "v0", "root"], check=False)
-            classify(service.url, half, folder / "keys", wanted[:1], TOKEN)  # keys and tickets
-            for delay in DELAYS:
-                for rate in RATES:
-                    shape(delay, rate)
-                    found = classify(service.url, half, folder / "keys", wanted, TOKEN)
-                    seconds = [r["seconds"]["client"] + r["seconds"]["server"] for r in found]
-                    rows.append(
-                        {
-                            "protocol": protocol,
-                            "milliseconds": delay,
-                            "megabits": rate,
-                            "rounds": found[0]["rounds"],
-                            "bytes": found[0]["bytes"]["up"] + found[0]["bytes"]["down"],
-                            "seconds": median(seconds),
-                            "seconds_all": seconds,
-                        }
-                    )
+    rows, line = [], Line()
+    with (
+        tempfile.TemporaryDirectory() as place,
+        serving("--bucket", bucket, "--keys", Path(place) / "keys", protocol=protocol) as service,
+    ):
+        caller = client(relay(service.url, line), protocol)
+        caller.classify(wanted[0])  # keys, tickets, encoded weights
+        for line.milliseconds in DELAYS:
+            for line.megabits in RATES:
+                found = [caller.classify(text).result for text in wanted]
+                seconds = [one.client_seconds + one.server_seconds for one in found]
+                rows.append(
+                    {
+                        "protocol": protocol,
+                        "milliseconds": line.milliseconds,
+                        "megabits": line.megabits,
+                        "rounds": found[0].rounds,
+                        "bytes": found[0].bytes_up + found[0].bytes_down,
+                        "seconds": median(seconds),
+                        "seconds_all": seconds,
+                    }
+                )
     return rows
 
 
@@ -80,21 +118,12 @@ def main() -> None:
     chosen = parser.parse_args()
     wanted = (texts(chosen.file) * chosen.texts)[: chosen.texts]
     record: dict[str, Any] = {"surroundings": surroundings(), "rows": []}
-    with cable():
-        for protocol in chosen.protocols:
-            record["rows"] += one(protocol, wanted, chosen.bucket)
     table = [["protocol", "rounds", "MB", *(f"{d} ms, {r} Mbit/s" for d in DELAYS for r in RATES)]]
     for protocol in chosen.protocols:
-        rows = [row for row in record["rows"] if row["protocol"] == protocol]
-        first = rows[0]
-        table.append(
-            [
-                protocol,
-                str(first["rounds"]),
-                f"{first['bytes'] / 1e6:.2f}",
-                *(f"{row['seconds']:.2f}" for row in rows),
-            ]
-        )
+        rows = one(protocol, wanted, chosen.bucket)
+        record["rows"] += rows
+        size, rounds = f"{rows[0]['bytes'] / 1e6:.2f}", str(rows[0]["rounds"])
+        table.append([protocol, rounds, size, *(f"{row['seconds']:.2f}" for row in rows)])
     write("round_trips", record, table)
     print("\n".join(" | ".join(row) for row in table))
 
