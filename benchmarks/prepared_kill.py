@@ -36,7 +36,7 @@ from reference import polynomial_logits, random_polynomial_weights
 from thex_hf.backends.registry import get_backend
 from thex_hf.circuits.protocols import PlanOptions
 from thex_hf.client.exchange import Client
-from thex_hf.errors import ConnectionLost, ThexError
+from thex_hf.errors import ConnectionLost, KeyMismatch, ThexError
 from thex_hf.prepared.wire import read_name
 from thex_hf.processes import Channel, error_from_message, error_to_message
 from thex_hf.protocol.messages import Message
@@ -188,6 +188,8 @@ def use(folder: Path) -> None:
         except ThexError as error:
             note(folder, event="error", name=type(error).__name__, text=str(error)[:200])
             time.sleep(0.1)
+            if isinstance(error, KeyMismatch):
+                client = None  # the server has started anew, and keeps no keys here: send them
 
 
 START = {"server": serve, "client": use}
