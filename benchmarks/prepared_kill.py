@@ -31,16 +31,21 @@ import numpy as np
 from common import surroundings, write
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from reference import polynomial_logits, random_polynomial_weights
+from reference import (  # type: ignore[import-not-found]  # of the tests
+    polynomial_logits,
+    random_polynomial_weights,
+)
 
 from thex_hf.backends.registry import get_backend
 from thex_hf.circuits.protocols import PlanOptions
 from thex_hf.client.exchange import Client
 from thex_hf.errors import ConnectionLost, KeyMismatch, ThexError
+from thex_hf.prepared.plan import PreparedPlan
 from thex_hf.prepared.wire import read_name
 from thex_hf.processes import Channel, error_from_message, error_to_message
 from thex_hf.protocol.messages import Message
-from thex_hf.serving.runs import Runs
+from thex_hf.serving.fairness import ANYONE
+from thex_hf.serving.runs import RunName, Runs
 from thex_hf.serving.server import ThexServer
 from thex_hf.serving.ticket_places import FolderLedger
 
@@ -79,21 +84,19 @@ def _answer(server: ThexServer, lock: Any, channel: Channel) -> None:
     try:
         with lock:
             op, rest = asked["op"], asked["rest"]
-            if op == "give_up":
-                server.runs.drop(("anyone", *rest))
-                out: Any = None
+            out: Any = None
+            if op == "info":
+                out = server.info()
+            elif op == "send_keys":
+                out = server.take_keys(*rest)
+            elif op == "answer":
+                out = server.answer(rest[0], rest[1], run=rest[2])
             else:
-                out = {"info": server.info, "send_keys": server.take_keys, "answer": _message}[op](
-                    *([server, *rest] if op == "answer" else rest)
-                )
+                server.runs.drop(RunName(ANYONE, *rest))
         channel.send({"out": out})
     except Exception as error:
         with suppress(OSError):
             channel.send({"error": error_to_message(error)})
-
-
-def _message(server: ThexServer, data: bytes, keys: str, run: str) -> bytes:
-    return server.answer(data, keys, run=run)
 
 
 class Carrier:
@@ -174,10 +177,12 @@ def use(folder: Path) -> None:
         try:
             if client is None:
                 client = Client(Carrier(folder), folder / "client", pause=0.1)
-            stock = client.stock(client.plan(5))
+            plan = client.plan(5)
+            assert isinstance(plan, PreparedPlan)
+            stock = client.stock(plan)
             if (folder / "phase").read_text() == "preparation" or not stock.left():
                 note(folder, event="phase", phase="preparation")
-                client.prepare_tickets(client.plan(5))
+                client.prepare_tickets(plan)
                 note(folder, event="prepared")
                 continue
             note(folder, event="phase", phase="use")
