@@ -1,18 +1,26 @@
 """``thex-hf prepare``: forecast, whole batches, disk, and tickets that ``classify`` then spends."""
 
 import json
-from collections import namedtuple
+from dataclasses import replace
 
+import numpy as np
 import pytest
+from reference import random_polynomial_weights
 from source_models import make_tokenizer
 from typer.testing import CliRunner
 
 from thex_hf.cli.main import commands
+from thex_hf.client.client import Answer
 from thex_hf.errors import KeyStoreError, OptionError
+from thex_hf.evaluation.runs import costs
+from thex_hf.modeling.cards.facts import costs_note
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
 from thex_hf.modeling.modeling_thex_bert import ThexBertForSequenceClassification
-
-Usage = namedtuple("Usage", "total used free")
+from thex_hf.modeling.opening import open_model
+from thex_hf.pipelines.report import Bytes, Report
+from thex_hf.prepared.plan import prepared_plan
+from thex_hf.protocol.result import Result
+from thex_hf.reports.measuring import estimated_costs, protocols_of
 
 
 def run(*arguments):
@@ -39,25 +47,25 @@ def model(tmp_path_factory):
 
 
 def test_tickets_are_prepared_and_spent(model, tmp_path):
-    (row,) = records(run("prepare", model, "--tokens", 100, "--keys", tmp_path, "--json"))
-    assert (row["prepared"], row["tickets"], row["tokens"]) == (64, 64, 128)
+    (row,) = records(run("prepare", model, "--tokens", 9, "--keys", tmp_path, "--json"))
+    assert (row["prepared"], row["tickets"], row["tokens"]) == (512, 512, 16)
     assert row["seconds"]["prepare"] > 0
     assert row["seconds"]["forecast"] > 0
     assert min(row["bytes"].values()) > 1000
-    words = ("classify", "good " * 90, "--model", model, "--protocol", "prepared")
+    words = ("classify", "good film", "--model", model, "--protocol", "prepared")
     (answer,) = records(run(*words, "--keys", tmp_path, "--json"))
-    assert answer["tickets"] == 63
+    assert answer["tickets"] == 511
     assert answer["seconds"]["prepare"] == 0
     for name in ("prepare_up", "prepare_down"):
         assert answer["bytes"][name] == row["bytes"][name]
     told = run(*words, "--keys", tmp_path).stdout
-    assert "62 tickets left" in told
+    assert "510 tickets left" in told
 
 
 def test_batches_are_whole_and_the_forecast_is_called_an_estimate(model, tmp_path, monkeypatch):
     monkeypatch.setattr("thex_hf.cli.prepare._room", lambda _: 1000)
-    result = run("prepare", model, "--tickets", 65, "--tokens", 128, "--keys", tmp_path)
-    assert "batches are whole: 128 tickets instead of 65, 64 a batch" in result.stdout
+    result = run("prepare", model, "--tickets", 513, "--tokens", 16, "--keys", tmp_path)
+    assert "batches are whole: 1024 tickets instead of 513, 512 a batch" in result.stdout
     assert "an estimate: " in result.stdout
     assert "of disk" in result.stdout
     assert isinstance(result.exception, KeyStoreError)
@@ -89,10 +97,49 @@ def test_a_model_of_the_other_form_is_refused(tmp_path):
 
 
 def test_estimate_counts_tickets(model):
-    arguments = ("--tokens", 128, "--protocol", "prepared")
+    arguments = ("--tokens", 16, "--protocol", "prepared")
     (row,) = records(run("estimate", model, *arguments, "--json"))
-    assert row["batch_tickets"] == 64
+    assert row["batch_tickets"] == 512
     assert (row["rounds"], row["key_switches"], row["prepare_seconds"]) == (5, 0, 0)
     for name in ("server_seconds", "ticket_seconds", "ticket_up_bytes", "ticket_disk_bytes"):
         assert row[name] > 0
-    assert "64 at a time" in run("estimate", model, *arguments).stdout
+    assert "512 at a time" in run("estimate", model, *arguments).stdout
+
+
+def test_a_plan_without_a_circuit_is_not_drawn(model):
+    result = run("plot", "levels", model, "--protocol", "prepared", "--json")
+    assert isinstance(result.exception, OptionError)
+    assert "no levels and stages to draw" in str(result.exception)
+
+
+def test_a_model_card_tells_of_tickets(model):
+    loaded = open_model(model)
+    assert protocols_of(loaded) == ["refresh", "one-shot", "prepared"]
+    assert protocols_of(loaded, ring=16384) == ["refresh", "one-shot"]
+    (row,) = estimated_costs(loaded, ["prepared"], tokens=16)
+    assert (row["batch_tickets"], row["levels"], row["rounds"]) == (512, 0, 5)
+    assert "512 at a time" in costs_note({"costs": [row]})
+    assert "512 at a time" not in costs_note({"costs": [{"protocol": "refresh"}]})
+
+
+def test_scores_tell_of_tickets():
+    ticket = Bytes(1, 2, 3, 40, 50)
+    reports = [Report([0.0], 3, 16, "prepared", "seal", "execute", bytes=ticket, tickets=7)]
+    assert reports[0].to_json()["tickets"] == 7
+    assert reports[0].to_json()["bytes"]["prepare_down"] == 50
+    assert costs(reports)["bytes"]["prepare_up"] == 40
+    others = [Report([0.0], 3, 16, "refresh", "seal", "execute")]
+    assert "tickets" not in others[0].to_json()
+    assert "prepare_up" not in {**others[0].to_json()["bytes"], **costs(others)["bytes"]}
+
+
+def test_a_client_without_torch_tells_of_tickets():
+    plan = prepared_plan(random_polynomial_weights(layers=1, hidden=8, heads=2), 16)
+    result = Result(np.zeros(2), plan, 5, 1, 2, 0.1, 0.2, prepare_seconds=3.0)
+    result = replace(result, prepare_bytes_up=40, prepare_bytes_down=50, tickets_left=7)
+    told = Answer("good", 0.5, 3, result, "prepared").to_json()
+    assert (told["tickets"], told["seconds"]["prepare"]) == (7, 3.0)
+    assert (told["bytes"]["prepare_up"], told["bytes"]["prepare_down"]) == (40, 50)
+    assert (
+        "tickets" not in Answer("good", 0.5, 3, replace(result, tickets_left=None), "x").to_json()
+    )

@@ -93,12 +93,12 @@ def test_keys_and_tickets_stay_in_the_keys_folder(tmp_path):
 
 def test_tickets_of_an_earlier_process_are_good_in_a_later_one(tmp_path):
     first = session_of(keys=tmp_path, refill=0)
-    first.client.prepare_tickets(first.plan(128), processes=2)
-    first.run(text(128))
+    first.client.prepare_tickets(first.plan(5), processes=2)
+    first.run(text(5))
     later = session_of(keys=tmp_path, refill=0)
-    result = later.run(text(90, 1))
-    assert np.abs(result.logits - polynomial_logits(WEIGHTS, text(90, 1))).max() < 0.01
-    assert result.tickets_left == 62
+    result = later.run(text(9, 1))
+    assert np.abs(result.logits - polynomial_logits(WEIGHTS, text(9, 1))).max() < 0.01
+    assert result.tickets_left == 510
     files = [path for path in (tmp_path / "server").iterdir() if path.is_file()]
     assert files
     assert all(path.stat().st_mode & 0o077 == 0 for path in files)
@@ -106,12 +106,12 @@ def test_tickets_of_an_earlier_process_are_good_in_a_later_one(tmp_path):
 
 def test_what_the_server_lost_is_not_used(tmp_path):
     first = session_of(keys=tmp_path)
-    plan = first.plan(128)
+    plan = first.plan(5)
     first.client.prepare_tickets(plan, processes=1)
     shutil.rmtree(tmp_path / "server")
     later = session_of(keys=tmp_path)
     with pytest.raises(TicketError, match="prepare new tickets"):
-        later.run(text(128))
+        later.run(text(5))
     assert later.client.stock(plan).left() == 0
 
 
@@ -139,14 +139,14 @@ def test_a_text_that_runs_away_is_refused_twice_over(session):
 
 
 def test_tickets_are_prepared_ahead_of_need(caplog):
-    session = session_of(refill=64)
+    session = session_of(refill=512)
     client = session.client
-    client.prepare_tickets(session.plan(128))
+    client.prepare_tickets(session.plan(5))
     with caplog.at_level(logging.WARNING):
-        result = session.run(text(128))
+        result = session.run(text(5))
         client.wait_for_tickets()
-        assert session.run(text(100)).tickets_left == 126
-    assert result.tickets_left == 63
+        assert session.run(text(9)).tickets_left == 1022
+    assert result.tickets_left == 511
     assert result.prepare_seconds == 0
     assert not caplog.records
 
@@ -154,28 +154,28 @@ def test_tickets_are_prepared_ahead_of_need(caplog):
 def test_a_preparation_ahead_of_need_that_fails_is_told(caplog, monkeypatch):
     session = session_of(refill=1000)
     client = session.client
-    client.prepare_tickets(session.plan(128))
+    client.prepare_tickets(session.plan(5))
     monkeypatch.setattr(
         "thex_hf.client.supply.prepare_batch", lambda *_: (_ for _ in ()).throw(OSError("full"))
     )
-    session.run(text(128))
+    session.run(text(5))
     client.wait_for_tickets()
     assert "could not be prepared ahead of need" in caplog.text
     assert "full" in caplog.text
-    assert session.run(text(128)).tickets_left == 62
+    assert session.run(text(5)).tickets_left == 510
 
 
 def test_with_refill_0_no_text_waits_for_a_preparation():
     session = session_of(refill=0)
     with pytest.raises(TicketError, match="thex-hf prepare"):
-        session.run(text(128))
-    session.client.prepare_tickets(session.plan(128))
-    assert session.run(text(128)).tickets_left == 63
+        session.run(text(5))
+    session.client.prepare_tickets(session.plan(5))
+    assert session.run(text(5)).tickets_left == 511
 
 
 def test_ctrl_c_leaves_no_half_batch(tmp_path, monkeypatch):
     session = session_of(keys=tmp_path, processes=1)
-    plan, done = session.plan(128), []
+    plan, done = session.plan(5), []
 
     def interrupted(half, *arguments):
         if done:
