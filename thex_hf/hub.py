@@ -32,14 +32,16 @@ KEY_FOLDERS = ("pair.*", ".key-*")
 SECRET_NAMES = (
     *KEY_NAMES,
     *("*.key", "*.pem", "*.p12", "*.pfx", "id_rsa*", "id_ed25519*", "id_ecdsa*"),
-    *(".env", ".env.*", ".netrc", ".pypirc", "stored_tokens"),
+    *(".env", ".env.*", ".netrc", ".pypirc", "stored_tokens", "tickets.db"),
 )
 """Names that stand for a secret of some kind."""
 
 NOT_UPLOADED = {".git", ".cache", "__pycache__"}
 """Folders that are neither looked into nor uploaded."""
 
-_KEY_FILE = re.compile(rb"\A[\x80-\x8f]\xa6format\xacthex_hf\.keys")  # a msgpack map
+_KEY_FILE = re.compile(  # a msgpack map
+    rb"\A[\x80-\x8f]\xa6format(?:\xacthex_hf\.keys|\xafthex_hf\.tickets)"
+)
 _SEAL = re.compile(rb"\A\x5e\xa1\x10")  # SEAL's header: magic number, length of the header
 _PRIVATE = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 _TOKEN = re.compile(rb"\bhf_[A-Za-z0-9]{34,}")

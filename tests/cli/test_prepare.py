@@ -140,6 +140,5 @@ def test_a_client_without_torch_tells_of_tickets():
     told = Answer("good", 0.5, 3, result, "prepared").to_json()
     assert (told["tickets"], told["seconds"]["prepare"]) == (7, 3.0)
     assert (told["bytes"]["prepare_up"], told["bytes"]["prepare_down"]) == (40, 50)
-    assert (
-        "tickets" not in Answer("good", 0.5, 3, replace(result, tickets_left=None), "x").to_json()
-    )
+    result = replace(result, tickets_left=None)
+    assert "tickets" not in Answer("good", 0.5, 3, result, "refresh").to_json()

@@ -12,6 +12,7 @@ from reference import random_polynomial_weights
 
 from thex_hf.client.tickets import FolderStock, MemoryStock
 from thex_hf.errors import KeyStoreError, TicketError
+from thex_hf.hub import find_secrets
 from thex_hf.prepared.masks import ticket_seed
 from thex_hf.prepared.plan import prepared_plan
 
@@ -110,6 +111,12 @@ def test_files_are_the_owners_alone(tmp_path):
     for path in (tmp_path / "tickets").rglob("*"):
         mode = stat.S_IMODE(path.stat().st_mode)
         assert mode == (0o700 if path.is_dir() else 0o600)
+
+
+def test_tickets_are_not_uploaded_with_a_model(tmp_path):
+    fill(FolderStock(tmp_path / "tickets", PLAN, KEY))
+    (tmp_path / "tickets.db").write_bytes(b"SQLite format 3")
+    assert {secret.path.name for secret in find_secrets(tmp_path)} == {"about", "tickets.db"}
 
 
 def test_a_stock_outlives_its_process_with_what_was_spent(tmp_path):

@@ -25,6 +25,7 @@ from thex_hf.reports.plots.plan import draw_cost, draw_levels, read_cost, read_l
 from thex_hf.reports.plots.stages import draw_stages, read_stages
 
 if TYPE_CHECKING:
+    from thex_hf.backends.base import SlotBackend
     from thex_hf.evaluation.score import Scores
 
 FOLDER = "figures"
@@ -188,7 +189,7 @@ def _estimate(
     protocol: str,
     tokens: int,
     plan_of: Callable[[str], Plan],
-    engine: Any,
+    engine: SlotBackend,
 ) -> dict[str, Any]:
     """Of one protocol. Raises PlanError: no parameters carry the model."""
     if protocol == PREPARED:
