@@ -247,6 +247,7 @@ ROOMS = {
         "",
         "_choices",
         "_extras",
+        "_machine",
         "_paths",
         "_progress",
         "_shown",
@@ -272,6 +273,7 @@ ROOMS = {
         "serving",
         "serving.http",
         "tasks",
+        "weights",
     },
     "": {  # thex_hf/__init__.py
         "bundled",

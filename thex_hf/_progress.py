@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
 from tqdm.auto import tqdm
 
 DELAY = 2.0  # seconds before a bar shows at all
+T = TypeVar("T")
 
 
 def progress(total: int, what: str) -> Any:
@@ -16,6 +18,14 @@ def progress(total: int, what: str) -> Any:
     switch = os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS", "").upper()
     off = switch in ("1", "ON", "YES", "TRUE") or not _transformers_bars()
     return tqdm(total=total, desc=what, leave=False, delay=DELAY, disable=True if off else None)
+
+
+def steps(items: Sequence[T], what: str) -> Iterator[T]:
+    """The items, with a bar of how many have been dealt with."""
+    with progress(len(items), what) as bar:
+        for item in items:
+            yield item
+            bar.update()
 
 
 def _transformers_bars() -> bool:

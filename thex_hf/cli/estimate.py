@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 def estimate(
     model: Annotated[
         str | None,
-        typer.Argument(help="Folder or Hub name of a THE-X model; the bundled ones if none."),
+        typer.Argument(
+            help="Folder or Hub name of a THE-X model, or of a BERT to convert, or its config.json;"
+            " the bundled ones if none."
+        ),
     ] = None,
     tokens: Annotated[
         list[int] | None,
@@ -49,7 +52,9 @@ def estimate(
     """Compare the protocols for MODEL: rounds, bytes, expected seconds, who learns what.
 
     Primitives are timed on this machine, one thread, with throwaway keys; nothing is kept. Texts
-    are padded: lengths that are padded to the same one share a line, which names them.
+    are padded: lengths that are padded to the same one share a line, which names them. Of a model
+    that is not converted only the sizes are taken. Then: the memory that each protocol needs beside
+    what is free here, and which one to take.
     """
     from thex_hf.backends.registry import find_backend, get_backend
     from thex_hf.circuits.shape import BUCKETS
@@ -77,7 +82,10 @@ def estimate(
         sizes = sorted(set(tokens or BUCKETS))
         choices = [PlanOptions(name, ring=ring, flood=flood) for name in wanted]
         rows, refused = _slots(get_backend(backend), model, choices, sizes)
+    rows, advice = advised(rows, model)
     if as_json:
+        for line in advice:
+            typer.echo(line, err=True)
         for row in rows:
             show_json({**row, "backend": backend, "learns": learns[row["protocol"]]})
         return
@@ -89,6 +97,25 @@ def estimate(
         typer.echo(learns[name])
     for reason in refused:
         typer.echo(reason)
+    for line in advice:
+        typer.echo(line)
+
+
+def advised(
+    rows: list[dict[str, Any]], model: str | None
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The rows with the memory they need, and what to say of it all."""
+    from thex_hf.cli.estimate_advice import Machine, needs, recommendation, with_needs
+    from thex_hf.cli.estimate_models import unconverted
+
+    here = Machine.here()
+    said = needs(rows, here)
+    if model is not None and unconverted(model) is not None:
+        said.append(
+            "the model is not converted: its sizes were taken, with drawn weights and ranges as "
+            "models of ours have; convert it with thex-hf convert"
+        )
+    return with_needs(rows, here), [*said, recommendation(rows, here)]
 
 
 def _joined(rows: Iterable[tuple[int, dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -142,11 +169,11 @@ def _plans(
     model: str | None, choices: list[PlanOptions], sizes: list[int]
 ) -> tuple[list[tuple[int, Any]], list[str]]:
     """Each size with its plan, by protocol, and why some protocols have none."""
-    from thex_hf.bundled import bundled_checkpoint
+    from thex_hf._progress import steps
     from thex_hf.circuits.dispatch import plan_for
     from thex_hf.circuits.shape import bucket
+    from thex_hf.cli.estimate_models import subject_of
     from thex_hf.errors import PlanError
-    from thex_hf.modeling.opening import open_model
     from thex_hf.prepared.plan import prepared_plan
 
     models: dict[str, Any] = {}
@@ -154,11 +181,10 @@ def _plans(
     for choice in choices:
         form = FORMS[choice.protocol]
         if form not in models:
-            models[form] = open_model(model or bundled_checkpoint(form))
-        loaded = models[form]
-        weights, config = loaded.encoder_weights(), loaded.config
+            models[form] = subject_of(model, form)
+        weights, config = models[form].weights, models[form].config
         options = replace(choice, softmax=config.softmax)
-        for size in sizes:
+        for size in steps(sizes, f"planning {choice.protocol}"):
             try:
                 plan = (
                     prepared_plan(weights, bucket(size))

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from thex_hf._progress import steps
 from thex_hf.backends.base import KeyRequest, SlotBackend, key_share
 from thex_hf.circuits.plan import Plan
 from thex_hf.ckks.engine import ClientEngine, Move, ServerEngine
@@ -84,7 +85,7 @@ def measure_costs(backend: SlotBackend, plans: Sequence[Plan]) -> Costs:
     wanted = {pair for plan in plans for pair in plan.operations}
     seconds: dict[tuple[str, int], float] = {}
     up, down = {}, {}
-    for level in range(parameters.top_level + 1):
+    for level in steps(range(parameters.top_level + 1), "timing operations"):
         fresh = client.encrypt(np.ones(parameters.slots), level)
         up[level] = len(fresh)
         down[level] = len(server.dump(server.rotate(server.load(fresh), 1)))
