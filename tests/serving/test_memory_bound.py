@@ -7,11 +7,16 @@ import os
 import numpy as np
 import pytest
 from reference import random_polynomial_weights, random_weights
+from served import load, running, spec_of
 
+import thex_hf
 from thex_hf._machine import free_memory
 from thex_hf.backends.registry import get_backend
 from thex_hf.backends.seal.server import SealServer
 from thex_hf.circuits.protocols import PlanOptions
+from thex_hf.client.client import ThexClient
+from thex_hf.client.half import ClientHalf
+from thex_hf.client.http import HttpTransport
 from thex_hf.errors import OptionError
 from thex_hf.local.session import LocalSession
 from thex_hf.options import RunOptions
@@ -99,6 +104,16 @@ def test_several_tiles_ask_for_each_weight_once_a_text():
     bounded.run(text)
     kept = whole.server._model.store(whole.plan(120)).kept
     assert kept <= cache.dropped - before <= 1.2 * kept + 20
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_workers_that_share_a_bound_answer_over_http(tmp_path):
+    half = ClientHalf.open(thex_hf.bundled_checkpoint())
+    with running(spec_of(load(), tmp_path / "keys", plaintext_bytes=1e6)) as service:
+        client = ThexClient(half, HttpTransport(service.url), backend="clear")
+        assert [client.classify(text).label for text in ("A warm film.", "Fine.")] == [
+            "POSITIVE"
+        ] * 2
 
 
 def test_by_default_half_of_what_is_free():

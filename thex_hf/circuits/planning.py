@@ -111,15 +111,15 @@ class _Encoder(CountingEngine):
         self._sample: tuple[AnyVector, int, bool] | None = None
 
     def seconds(self) -> float:
-        """How long the last plaintext that was encoded takes: the middle of three tries."""
+        """Of one core, for the last plaintext that was encoded: the middle of three tries."""
         if self._sample is None:
             return 0.0
         vector, level, factor = self._sample
         spent = []
         for _ in range(3):
-            begin = time.perf_counter()
+            begin = time.process_time()
             self._real.encode(vector, level, factor=factor)
-            spent.append(time.perf_counter() - begin)
+            spent.append(time.process_time() - begin)
         return median(spent)
 
     def scale_ratio(self, level: int) -> float:
