@@ -73,7 +73,7 @@ class Endpoint:
     async def _answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
         op = request.get("op")
         if op == "info":
-            learns = learns_of(self._served.info["protocol"], self._served.info["form"])
+            learns = learns_of(self._served.info["protocol"], self._served.info.get("form", ""))
             return {**self._served.info, "learns": learns, "piece_bytes": PIECE_BYTES}
         if op == "begin":
             name, size = _text(request, "name"), request.get("size")

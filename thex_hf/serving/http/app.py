@@ -159,7 +159,7 @@ def _info(
 ) -> dict[str, Any]:
     return {
         **served.info,
-        "learns": learns_of(served.info["protocol"], served.info["form"]),
+        "learns": learns_of(served.info["protocol"], served.info.get("form", "")),
         "version": version,
         "tokens": tokens,
         "piece_bytes": bounds.piece_bytes,
