@@ -9,6 +9,7 @@ from reference import random_polynomial_weights
 from source_models import make_tokenizer
 from typer.testing import CliRunner
 
+import thex_hf
 from thex_hf.cli.main import commands
 from thex_hf.client.client import Answer
 from thex_hf.errors import KeyStoreError, OptionError
@@ -19,6 +20,7 @@ from thex_hf.modeling.modeling_thex_bert import ThexBertForSequenceClassificatio
 from thex_hf.modeling.opening import open_model
 from thex_hf.pipelines.report import Bytes, Report
 from thex_hf.prepared.plan import prepared_plan
+from thex_hf.protocol.prepared_costs import TicketForecast
 from thex_hf.protocol.result import Result
 from thex_hf.reports.measuring import estimated_costs, protocols_of
 
@@ -88,12 +90,21 @@ def test_options_that_mean_nothing_are_refused(arguments, words):
     assert words in str(result.exception)
 
 
-def test_a_model_of_the_other_form_is_refused(tmp_path):
-    import thex_hf
+def test_longer_texts_have_tickets_too(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("thex_hf.cli.prepare._room", lambda _: 0)
+    monkeypatch.setattr(
+        "thex_hf.cli.prepare._forecast", lambda plan: TicketForecast(plan.batch.tickets, 1, 1, 1, 1)
+    )
+    result = run("prepare", model, "--tokens", 300, "--keys", tmp_path)
+    assert "16 tickets for texts of up to 512 tokens" in result.stdout
 
-    result = run("prepare", thex_hf.bundled_checkpoint("the-x"), "--keys", tmp_path)
-    assert isinstance(result.exception, OptionError)
-    assert "thex-hf convert --form polynomial" in str(result.exception)
+
+def test_models_of_the_other_form_have_a_forecast_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("thex_hf.cli.prepare._room", lambda _: 1000)
+    model = thex_hf.bundled_checkpoint("the-x")
+    result = run("prepare", model, "--tokens", 16, "--keys", tmp_path)
+    assert "512 tickets for texts of up to 16 tokens, an estimate: " in result.stdout
+    assert isinstance(result.exception, KeyStoreError)
 
 
 def test_estimate_counts_tickets(model):

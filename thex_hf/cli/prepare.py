@@ -26,7 +26,7 @@ def prepare(
     model: Annotated[
         str | None,
         typer.Argument(
-            help="Folder or Hub name of a THE-X model of the polynomial form, or with --url the "
+            help="Folder or Hub name of a THE-X model, or with --url the "
             "client's half of one; the bundled one if none."
         ),
     ] = None,
@@ -35,7 +35,7 @@ def prepare(
         typer.Option(min=1, help="Tickets to prepare; whole batches are. One batch if none."),
     ] = None,
     tokens: Annotated[
-        int, typer.Option(min=1, max=128, help="The longest text that they serve, in tokens.")
+        int, typer.Option(min=1, max=512, help="The longest text that they serve, in tokens.")
     ] = 32,
     keys: Annotated[
         Path | None, typer.Option(help="Directory to keep keys and tickets in; needed.")
