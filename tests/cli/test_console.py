@@ -14,7 +14,8 @@ from thex_hf.errors import InputError
 COMMAND = [sys.executable, "-c", "from thex_hf.cli.main import app; app()"]
 NAMES = (
     "backend", "backend install", "backend remove", "calibrate", "card", "classify", "client-half",
-    "convert", "demo", "endpoint-handler", "estimate", "evaluate", "info", "plot", "serve",
+    "convert", "demo", "endpoint-handler", "estimate", "evaluate", "info", "plot", "prepare",
+    "serve",
 )  # fmt: skip
 
 
