@@ -66,6 +66,13 @@ def test_an_unconverted_model_is_estimated_by_its_sizes(tmp_path, whole):
     assert "are free here" in done.stderr
 
 
+def test_prepared_protects_no_model_of_the_the_x_form():
+    rows = [row("client-aided", 5.0, 1), row("prepared", 0.01, 0, ticket_seconds=2.0)]
+    here = Machine(50 * GB, GB)
+    assert "it protects the text, not the model" in recommendation(rows, here, "the-x")
+    assert "it protects text and model" in recommendation(rows, here)
+
+
 def test_a_converted_model_is_taken_as_it_is():
     done = run(
         "estimate", thex_hf.bundled_checkpoint(), "--tokens", "16", "--protocol", "client-aided"

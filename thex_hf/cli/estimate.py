@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from thex_hf._choices import one_of
-from thex_hf.circuits.protocols import CIRCUITS, FORMS, LEARNS, PROTOCOLS, PlanOptions
+from thex_hf.circuits.protocols import CIRCUITS, FORMS, LEARNS, PROTOCOLS, PlanOptions, learns_of
 from thex_hf.cli.options import (
     Flood,
     Json,
@@ -82,7 +82,7 @@ def estimate(
         sizes = sorted(set(tokens or BUCKETS))
         choices = [PlanOptions(name, ring=ring, flood=flood) for name in wanted]
         rows, refused = _slots(get_backend(backend), model, choices, sizes)
-    rows, advice = advised(rows, model)
+    rows, advice, learns[PREPARED] = advised(rows, model)
     if as_json:
         for line in advice:
             typer.echo(line, err=True)
@@ -103,19 +103,20 @@ def estimate(
 
 def advised(
     rows: list[dict[str, Any]], model: str | None
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """The rows with the memory they need, and what to say of it all."""
+) -> tuple[list[dict[str, Any]], list[str], str]:
+    """The rows with the memory they need, what to say of it all, and what ``prepared`` shows."""
     from thex_hf.cli.estimate_advice import Machine, needs, recommendation, with_needs
-    from thex_hf.cli.estimate_models import unconverted
+    from thex_hf.cli.estimate_models import form_of
 
-    here = Machine.here()
+    here, form = Machine.here(), form_of(model)
     said = needs(rows, here)
-    if model is not None and unconverted(model) is not None:
+    if model is not None and form is None:
         said.append(
             "the model is not converted: its sizes were taken, with drawn weights and ranges as "
             "models of ours have; convert it with thex-hf convert"
         )
-    return with_needs(rows, here), [*said, recommendation(rows, here)]
+    learns = learns_of(PREPARED, form or FORMS[PREPARED])
+    return with_needs(rows, here), [*said, recommendation(rows, here, form)], learns
 
 
 def _joined(rows: Iterable[tuple[int, dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -98,13 +98,19 @@ def needs(rows: Sequence[Row], machine: Machine) -> list[str]:
     return out
 
 
-def recommendation(rows: Sequence[Row], machine: Machine) -> str:
-    """One protocol, and why: model and text protected first, then the server's seconds here."""
+def recommendation(rows: Sequence[Row], machine: Machine, form: str | None = None) -> str:
+    """One protocol, and why: model and text protected first, then the seconds of a text here.
+
+    Args:
+        rows: of the estimate.
+        machine: that would serve.
+        form: of the model; None: each protocol has one of the form that it protects.
+    """
     rows = _longest(rows)
     able = [row for row in rows if least_memory(row) <= machine.memory]
     if not able:
         return "recommended: none, the memory of this machine suffices for no protocol"
-    guarded = [row for row in able if PROTOCOL_FACTS[row["protocol"]].protects_model]
+    guarded = [row for row in able if _protects(row["protocol"], form)]
     best = min(guarded or able, key=lambda row: seconds_of(row, machine))
     others = [row for row in able if row is not best]
     reasons = []
@@ -112,10 +118,10 @@ def recommendation(rows: Sequence[Row], machine: Machine) -> str:
         reasons.append("it protects text and model")
         rivals = [row for row in guarded if row is not best]
         if rivals:
-            nearest = min(rivals, key=lambda row: seconds_of(row, machine))
+            near = min(rivals, key=lambda row: seconds_of(row, machine))
             reasons.append(
-                f"at {_seconds(best, machine)} a text of {best['tokens']} tokens its server needs "
-                f"the least of those that do ({nearest['protocol']}: {_seconds(nearest, machine)})"
+                f"a text of {best['tokens']} tokens takes {_seconds(best, machine)}, the least of "
+                f"those that do ({near['protocol']}: {_seconds(near, machine)})"
             )
         open_ones = [row for row in others if row not in guarded]
         if open_ones:
@@ -124,10 +130,14 @@ def recommendation(rows: Sequence[Row], machine: Machine) -> str:
                 f"numbers from which the weights could be rebuilt"
             )
     else:
-        reasons.append(
-            "no other protocol serves this model here; it protects the text, not the model"
-        )
+        why = "it takes the least time" if others else "no other protocol serves this model here"
+        reasons.append(f"{why}; it protects the text, not the model")
     return f"recommended: {best['protocol']}: {'; '.join(reasons)}"
+
+
+def _protects(protocol: str, form: str | None) -> bool:
+    facts = PROTOCOL_FACTS[protocol]
+    return facts.protects_model and form in (None, facts.form)
 
 
 def _longest(rows: Sequence[Row]) -> list[Row]:
@@ -141,7 +151,8 @@ def _longest(rows: Sequence[Row]) -> list[Row]:
 
 def _seconds(row: Row, machine: Machine) -> str:
     seconds = seconds_of(row, machine)
-    return f"{seconds:.2f} s" if seconds < 0.1 else f"{seconds:.1f} s"
+    shown = f"{seconds:.2f} s" if seconds < 0.1 else f"{seconds:.1f} s"
+    return shown + (" with its ticket" if "ticket_seconds" in row else "")
 
 
 def _gigabytes(count: float) -> str:

@@ -60,6 +60,20 @@ def subject_of(model: str | None, form: str) -> Subject:
     return Subject(loaded.encoder_weights(), loaded.config)
 
 
+def form_of(model: str | None) -> str | None:
+    """The form of a converted model; None where the bundled ones, or sizes, can be of either.
+
+    Raises:
+        ConversionError: as :func:`subject_of`.
+    """
+    from thex_hf.modeling.opening import open_model
+
+    if model is None or unconverted(model) is not None:
+        return None
+    form: str = open_model(model).config.form
+    return form
+
+
 def unconverted(model: str) -> dict[str, Any] | None:
     """The configuration of a model that is not converted; None where it is, or is none.
 
