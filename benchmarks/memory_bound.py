@@ -85,6 +85,24 @@ def measure(gigabytes: float, processes: int) -> dict[str, Any]:
     }
 
 
+def table_of(rows: list[dict[str, Any]]) -> list[list[str]]:
+    """What is shown of the rows, head first."""
+    head = ["bound", "kept", "of", "once, s", "a text, s", "a text, s of CPU", "peak", "load"]
+    return [head] + [
+        [
+            f"{row['bound_gb']:g} GB",
+            f"{row['kept_bytes'] / 1e9:.1f} GB",
+            f"{row['plaintext_bytes'] / 1e9:.1f} GB",
+            f"{row['prepare_seconds']:.0f}",
+            f"{row['server_seconds'] + row['client_seconds']:.0f}",
+            f"{row['cpu_seconds']:.0f}",
+            f"{row['peak_bytes'] / 1e9:.2f} GB",
+            f"{row['load_before']:.0f} to {row['load_after']:.0f}",
+        ]
+        for row in rows
+    ]
+
+
 def main() -> None:
     """Measure each bound in turn."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -107,19 +125,7 @@ def main() -> None:
         row = json.loads(done.stdout.strip().splitlines()[-1])
         rows.append({**row, "load_before": load})
         print(rows[-1], flush=True)
-        head = ["bound", "kept", "of", "once, s", "a text, s", "a text, s of CPU", "peak", "load"]
-        table = [head]
-        table += [
-            [
-                f"{row['bound_gb']:g} GB", f"{row['kept_bytes'] / 1e9:.1f} GB",
-                f"{row['plaintext_bytes'] / 1e9:.1f} GB", f"{row['prepare_seconds']:.0f}",
-                f"{row['server_seconds'] + row['client_seconds']:.0f}",
-                f"{row['cpu_seconds']:.0f}", f"{row['peak_bytes'] / 1e9:.2f} GB",
-                f"{row['load_before']:.0f} to {row['load_after']:.0f}",
-            ]
-            for row in rows
-        ]  # fmt: skip
-        write("memory_bound", {"surroundings": place, "rows": rows}, table)
+        write("memory_bound", {"surroundings": place, "rows": rows}, table_of(rows))
 
 
 if __name__ == "__main__":
