@@ -53,7 +53,7 @@ def test_estimate_agrees_with_a_run():
 @pytest.mark.slow
 def test_estimate_compares_the_protocols():
     rows = records(run("estimate", "--tokens", "10", "--ring", "16384", "--json"))
-    assert [row["protocol"] for row in rows] == ["client-aided", "refresh", "one-shot"]
+    assert [row["protocol"] for row in rows] == ["client-aided", "refresh", "one-shot", "prepared"]
     assert [row["rounds"] for row in rows][::2] == [6, 1]
     assert rows[0]["up_bytes"] < rows[2]["up_bytes"] < 10e6
     assert "scores" in rows[0]["learns"]
