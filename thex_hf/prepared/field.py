@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from thex_hf.backends.numerics.integers import uniform_residues
 from thex_hf.backends.numerics.modular import Words
 from thex_hf.backends.numerics.ntt import differences, products, sums
-from thex_hf.backends.numerics.residue_products import matmul, signed_matmul
 from thex_hf.errors import RangeError
+from thex_hf.prepared.bfv.products import batched, weighted
 
 Integers = NDArray[np.int64]
 Reals = NDArray[np.float64]
@@ -56,12 +56,13 @@ class Field:
 
     def matmul(self, a: Words, b: Words) -> Words:
         """``a @ b``, with leading axes as numpy's."""
-        return matmul(a, b, self.prime)
+        return batched(a.view(np.int64), b.view(np.int64), self.prime)
 
     def weigh(self, weights: Integers, x: Words) -> Words:
         """``x @ weights.T`` for integer weights ``(o, k)`` below 2**15 and ``x`` ``(..., k)``."""
         flat = x.reshape(-1, x.shape[-1])
-        return signed_matmul(weights, flat.T, self.prime).T.reshape(*x.shape[:-1], len(weights))
+        out: Words = weighted(weights, flat.T, self.prime).T
+        return out.reshape(*x.shape[:-1], len(weights))
 
     def of(self, integers: Integers) -> Words:
         """Signed integers modulo ``t``."""

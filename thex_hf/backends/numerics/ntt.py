@@ -31,16 +31,15 @@ def products(values: Words, factors: Words, prime: int) -> Words:
     Both are below ``prime``. The quotient is guessed in float64, the rest is exact.
     """
     if prime.bit_length() <= _FLOAT_BITS:
-        return scaled(values, factors, prime)
+        return _product(values, factors, prime)
     low = np.uint64((1 << _HALF) - 1)
-    high = scaled(values, factors >> np.uint64(_HALF), prime)
-    shifted = scaled(high, np.uint64(1 << _HALF), prime)
-    return sums(shifted, scaled(values, factors & low, prime), prime)
+    high = _product(values, factors >> np.uint64(_HALF), prime)
+    shifted = _product(high, np.uint64(1 << _HALF), prime)
+    return sums(shifted, _product(values, factors & low, prime), prime)
 
 
-def scaled(values: Words, factors: Words | np.uint64 | int, prime: int) -> Words:
+def _product(values: Words, factors: Words | np.uint64, prime: int) -> Words:
     """As :func:`products`, where ``factors`` or ``prime`` have at most 50 bits."""
-    factors = np.asarray(factors, np.uint64)
     divisor = np.int64(prime)
     quotient = np.rint(values.astype(np.float64) * (np.asarray(factors, np.float64) / prime))
     with np.errstate(over="ignore"):  # only the difference counts, and it is small

@@ -77,6 +77,40 @@ def joined(sums: Sequence[Reals], width: int, prime: int) -> Words:
     return out.view(np.uint64)
 
 
+def weighted(weights: Signed, columns: Words, prime: int) -> Words:
+    """``weights @ columns`` modulo ``prime``.
+
+    Shape:
+        weights: ``(m, n)``, below :data:`MOST_WEIGHT` in size; columns: ``(n, c)`` below the prime.
+
+    Raises:
+        PlanError: shapes that do not belong together, other numbers than int64, or a weight of
+            more than 15 bits.
+    """
+    if weights.ndim != 2 or weights.shape[1] != len(columns):
+        raise PlanError(f"linear: weights {weights.shape} do not fit inputs {columns.shape}")
+    if weights.dtype != np.int64:
+        raise PlanError(f"linear takes whole weights of int64, got {weights.dtype}")
+    most = max(int(weights.max(initial=0)), -int(weights.min(initial=0)))
+    if most >= MOST_WEIGHT:
+        raise PlanError(f"linear takes weights below {MOST_WEIGHT}, got {most}")
+    terms = 1 << (_EXACT_BITS - _HALF - max(1, most.bit_length()))
+    count = -(-prime.bit_length() // _HALF)
+    factors = weights.astype(np.float64)
+    out = np.zeros((len(weights), columns.shape[1]), np.uint64)
+    for column in range(0, columns.shape[1], _COLUMNS):
+        total = out[:, column : column + _COLUMNS]
+        for start in range(0, len(columns), terms):
+            rows = slice(start, start + terms)
+            parts = digits(columns[rows, column : column + _COLUMNS], _HALF, count)
+            made = joined([product(factors[:, rows], d) for d in parts], _HALF, prime)
+            if start:
+                made += total
+                made -= np.uint64(prime) * (made >= np.uint64(prime))
+            total[...] = made
+    return out
+
+
 def linear(weights: Signed, inputs: Words, primes: Sequence[int]) -> Words:
     """``weights @ inputs`` modulo each prime.
 
@@ -84,33 +118,14 @@ def linear(weights: Signed, inputs: Words, primes: Sequence[int]) -> Words:
         weights: ``(m, n)``; inputs: ``(n, 2, L, N)``; result ``(m, 2, L, N)``.
 
     Raises:
-        PlanError: shapes that do not belong together, other numbers than int64, or a weight of
-            more than 15 bits.
+        PlanError: as :func:`weighted`, of which it is one for each polynomial and prime.
     """
-    if weights.ndim != 2 or inputs.ndim != 4 or weights.shape[1] != len(inputs):
+    if inputs.ndim != 4:
         raise PlanError(f"linear: weights {weights.shape} do not fit inputs {inputs.shape}")
-    if weights.dtype != np.int64:
-        raise PlanError(f"linear takes whole weights of int64, got {weights.dtype}")
-    most = max(int(weights.max(initial=0)), -int(weights.min(initial=0)))
-    if most >= MOST_WEIGHT:
-        raise PlanError(f"linear takes weights below {MOST_WEIGHT}, got {most}")
-    terms = 1 << (_EXACT_BITS - _HALF - max(1, most.bit_length()))
-    factors = weights.astype(np.float64)
-    out = np.zeros((len(weights), *inputs.shape[1:]), np.uint64)
+    out = np.empty((len(weights), *inputs.shape[1:]), np.uint64)
     for limb, prime in enumerate(primes):
-        count = -(-prime.bit_length() // _HALF)
-        for start in range(0, len(inputs), terms):
-            rows = slice(start, start + terms)
-            for part in range(inputs.shape[1]):
-                for column in range(0, inputs.shape[3], _COLUMNS):
-                    columns = slice(column, column + _COLUMNS)
-                    parts = digits(inputs[rows, part, limb, columns], _HALF, count)
-                    made = joined([product(factors[:, rows], d) for d in parts], _HALF, prime)
-                    total = out[:, part, limb, columns]
-                    if start:
-                        made += total
-                        made -= np.uint64(prime) * (made >= np.uint64(prime))
-                    total[...] = made
+        for part in range(inputs.shape[1]):
+            out[:, part, limb] = weighted(weights, inputs[:, part, limb], prime)
     return out
 
 
