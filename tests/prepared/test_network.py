@@ -15,6 +15,7 @@ from reference import (
 from thex_hf.errors import PlanError
 from thex_hf.prepared.clear import ClearRun
 from thex_hf.prepared.folding import fold_network
+from thex_hf.protocol.prepared_client import MOST_LOGIT
 
 SIZES = {"hidden": 16, "heads": 2, "intermediate": 24, "labels": 3}
 CASES = [
@@ -136,6 +137,33 @@ def test_what_the_client_computes_is_cut_where_it_does_not_fit():
     run_of = ClearRun(fold_network(weights, 16), NUMBERS)
     run_of.run(1e6 * text(4))
     assert run_of.overflown
+
+
+class Totals(ClearRun):
+    """Keeps every number before it is cut."""
+
+    def _cut(self, total, name, shift):
+        self.__dict__.setdefault("totals", {})[name] = total
+        return super()._cut(total, name, shift)
+
+
+@pytest.mark.parametrize("case", CASES[:3:2], ids=str)
+def test_one_number_that_wraps_anywhere_shows_in_the_logits(case):
+    """Far beyond what a client takes, whichever of a true token's numbers it is."""
+    network = fold_network(weights_of(case), 16)
+    rng, x = np.random.default_rng(7), text(16)
+    clear = Totals(network, NUMBERS)
+    clear.run(x)
+    for name, total in clear.totals.items():
+        signed = NUMBERS.centred(total)
+        for _ in range(3):
+            place = tuple(rng.integers(0, size) for size in total.shape)
+            if signed[place] == 0:
+                continue
+            hats = NUMBERS.uniform(total.shape)
+            hats[place] = 0 if signed[place] > 0 else NUMBERS.prime - 1  # the sum leaves 0..t
+            logits = ClearRun(network, NUMBERS, hats={name: hats}).run(x)
+            assert np.abs(logits).max() > 4 * MOST_LOGIT, (name, place)
 
 
 def test_a_value_that_wraps_is_counted():
