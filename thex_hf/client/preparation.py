@@ -13,6 +13,7 @@ from thex_hf.client.keys import Keys
 from thex_hf.client.tickets import OpenBatch, TicketStock
 from thex_hf.client.transport import InMemory, Transport
 from thex_hf.errors import BusyError, ChildError, ConnectionLost, ExpiredError
+from thex_hf.prepared.jobs import ciphertexts
 from thex_hf.prepared.plan import PreparedPlan
 from thex_hf.processes import can_fork, map_jobs, usable_cores
 from thex_hf.protocol.prepared_client import Preparing
@@ -67,7 +68,7 @@ def prepare_batch(
     begin = time.perf_counter()
     jobs = plan.batch.jobs
     first = list(range(len(plan.batch.linear_jobs)))
-    second = sorted(range(len(first), len(jobs)), key=lambda job: -jobs[job].ciphertexts)
+    second = sorted(range(len(first), len(jobs)), key=lambda job: -ciphertexts(jobs[job]))
 
     def preparing() -> Preparing:
         def answer(message: bytes, run: str) -> bytes:
@@ -163,7 +164,7 @@ def _in_children(
     tick: Callable[[float], object],
 ) -> list[tuple[int, int]]:
     """Jobs in forked children, which share the rows."""
-    done = sum(plan.batch.jobs[job].ciphertexts for job in part)
+    done = sum(ciphertexts(plan.batch.jobs[job]) for job in part)
 
     def work(number: int) -> list[int]:
         return list(run(part[number], lambda _: None))

@@ -37,22 +37,8 @@ class Chunk:
     down: int
 
 
-class _Job:
-    """What every job has."""
-
-    @property
-    def chunks(self) -> tuple[Chunk, ...]:
-        """What crosses, in order."""
-        raise NotImplementedError
-
-    @property
-    def ciphertexts(self) -> int:
-        """Up and down together."""
-        return sum(chunk.up + chunk.down for chunk in self.chunks)
-
-
 @dataclass(frozen=True)
-class LinearJob(_Job):
+class LinearJob:
     """Linear maps that share inputs: first all inputs go up, then all results come down.
 
     One ciphertext holds one feature of every row of every ticket. Parts are the values, then the
@@ -104,7 +90,7 @@ class TermLayout:
 
 
 @dataclass(frozen=True)
-class ProductJob(_Job):
+class ProductJob:
     """The cross terms of one product. Parts are the terms; what of them: groups."""
 
     step: Product
@@ -122,6 +108,11 @@ class ProductJob(_Job):
 
 
 Job: TypeAlias = LinearJob | ProductJob
+
+
+def ciphertexts(job: Job) -> int:
+    """Of a job, up and down together."""
+    return sum(chunk.up + chunk.down for chunk in job.chunks)
 
 
 @dataclass(frozen=True)

@@ -64,8 +64,8 @@ class Linear:
 
 
 @dataclass(frozen=True)
-class Remask:
-    """The same number under a new uniform mask: one number from client to server, no round trip."""
+class _OfOne:
+    """What a step has that reads one value."""
 
     out: Value
     source: Value
@@ -77,16 +77,13 @@ class Remask:
 
 
 @dataclass(frozen=True)
-class RowSum:
+class Remask(_OfOne):
+    """The same number under a new uniform mask: one number from client to server, no round trip."""
+
+
+@dataclass(frozen=True)
+class RowSum(_OfOne):
     """``(n, k)`` to the sum of its rows, ``(1, k)``; free."""
-
-    out: Value
-    source: Value
-
-    @property
-    def inputs(self) -> tuple[Value, ...]:
-        """What it reads."""
-        return (self.source,)
 
 
 @dataclass(frozen=True)
@@ -147,7 +144,7 @@ class Product:
 
 
 @dataclass(frozen=True)
-class Shown:
+class Shown(_OfOne):
     """``out = function(source)``, by the client, to which the source is shown: one round trip.
 
     Args:
@@ -156,14 +153,7 @@ class Shown:
         function: one of :data:`thex_hf.prepared.clear.FUNCTIONS`.
     """
 
-    out: Value
-    source: Value
     function: str
-
-    @property
-    def inputs(self) -> tuple[Value, ...]:
-        """What it reads."""
-        return (self.source,)
 
 
 Exchanged: TypeAlias = Product | Shown
