@@ -23,6 +23,8 @@ RECIPES = ("full", "as-published")
 POWERS = (2, 4, 6)
 """Exponents that power attention may have; even, so that no weight is negative."""
 POLYNOMIAL_NORMS = ("affine", "centred")
+NORM_DEGREES = (0, 1, 2, 4, 8)
+"""Degrees of the polynomial by which a norm divides by the deviation; 0: it does not."""
 POOLINGS = ("cls", "mean")
 TABLES = (".tsv", ".csv", ".jsonl")
 """Endings of files of labelled texts; ``.gz`` may follow."""

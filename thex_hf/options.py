@@ -12,7 +12,7 @@ from thex_hf._choices import REMOTE, one_of
 from thex_hf._paths import user_path
 from thex_hf.backends.registry import find_backend
 from thex_hf.circuits.dispatch import check_form
-from thex_hf.circuits.protocols import FORMS, PROTOCOLS, RELU, PlanOptions
+from thex_hf.circuits.protocols import FORMS, PROTOCOLS, RELU, PlanOptions, serves
 from thex_hf.errors import ConversionError, OptionError, PlanError
 from thex_hf.prepared.plan import PROTOCOL as PREPARED
 from thex_hf.prepared.plan import check_engine as check_prepared_engine
@@ -28,6 +28,7 @@ def choose_protocol(value: Any, form: str) -> str:
     """
     if value is None:
         fitting = [name for name, served in FORMS.items() if served == form]
+        fitting += [name for name in FORMS if serves(name, form)]
         if not fitting:
             raise ConversionError(
                 f"no protocol runs a model that is {form}; finish the conversion: thex-hf convert"

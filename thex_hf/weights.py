@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from thex_hf._choices import POWERS
+from thex_hf._choices import NORM_DEGREES, POWERS
 from thex_hf.errors import ConversionError
 
 Array = NDArray[np.float64]
@@ -67,10 +67,37 @@ class PolynomialTerms:
 
 
 @dataclass(frozen=True)
+class InverseRoot:
+    """What a norm that divides by the deviation has beside its scale and shift.
+
+    Of an input ``z`` with variance ``v`` over its ``d`` features the norm is
+    ``gamma * (z - mean(z)) * P(v) + beta``, and ``P(v) = sum_k coefficients_k T_k(u)`` stands for
+    ``1 / sqrt(v)``: ``T_k`` are Chebyshev polynomials, ``u`` goes from -1 to 1 on the interval.
+    """
+
+    coefficients: Array  # (degree + 1,)
+    interval: Array  # (2,) least and largest variance
+
+    def __post_init__(self) -> None:
+        """Check degree and interval."""
+        if self.coefficients.shape not in {(degree + 1,) for degree in NORM_DEGREES if degree}:
+            raise ConversionError(
+                f"a norm's polynomial should have one of the degrees {NORM_DEGREES[1:]}; got "
+                f"coefficients of shape {self.coefficients.shape}. Convert again."
+            )
+        if self.interval.shape != (2,) or not 0 < self.interval[0] < self.interval[1]:
+            raise ConversionError(
+                "the interval of a norm's variance should be two rising positive numbers; got "
+                f"{self.interval}. Convert again."
+            )
+
+
+@dataclass(frozen=True)
 class LayerWeights:
     """One encoder layer; ``d`` hidden size, ``m`` FFN size.
 
-    ``polynomial`` is None for a layer in THE-X form (ReLU, softmax estimate).
+    ``polynomial`` is None for a layer in THE-X form (ReLU, softmax estimate). A norm without
+    :class:`InverseRoot` divides by nothing.
 
     There is no key bias and no value bias: a key bias adds a constant per query,
     which softmax ignores, and a value bias is part of the output bias.
@@ -91,6 +118,17 @@ class LayerWeights:
     output_scale: Array  # (d,) affine LayerNorm after the FFN: gamma
     output_shift: Array  # (d,) beta
     polynomial: PolynomialTerms | None = None
+    attention_root: InverseRoot | None = None
+    output_root: InverseRoot | None = None
+
+    @property
+    def roots(self) -> tuple[InverseRoot | None, InverseRoot | None]:
+        """Of the norm after attention, and of the one after the FFN."""
+        return (self.attention_root, self.output_root)
+
+
+MATRICES = tuple(f.name for f in fields(LayerWeights) if f.type == "Array")
+"""The arrays of a layer, by name."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +166,11 @@ class EncoderWeights:
                 f"{['the-x' if term is None else 'polynomial' for term in terms]}. Convert the "
                 "whole model to one form."
             )
+        if self.form == "the-x" and self._has_roots:
+            raise ConversionError(
+                "norms that divide by the deviation go with power attention and quadratic "
+                "activations; these layers have neither. Convert again."
+            )
         for number, term in enumerate(terms):
             if term is not None and term.score_shift.shape != (self.heads,):
                 raise ConversionError(
@@ -144,10 +187,10 @@ class EncoderWeights:
 
     def _arrays(self) -> list[tuple[str, Array]]:
         """Every array with the name of its place."""
-        names = [f.name for f in fields(LayerWeights) if f.name != "polynomial"]
         out = [("classifier", self.classifier), ("classifier_bias", self.classifier_bias)]
         for number, layer in enumerate(self.layers):
-            out += [(f"layer {number} {name}", getattr(layer, name)) for name in names]
+            out += [(f"layer {number} {name}", getattr(layer, name)) for name in MATRICES]
+            out += [(f"layer {number} norm", root.coefficients) for root in layer.roots if root]
             if (own := layer.polynomial) is not None:
                 terms = ("score_shift", "score_scale", "activation")
                 out += [(f"layer {number} {name}", getattr(own, name)) for name in terms]
@@ -155,8 +198,14 @@ class EncoderWeights:
 
     @property
     def form(self) -> str:
-        """``"polynomial"`` or ``"the-x"``: which circuits can run these weights."""
-        return "the-x" if self.layers[0].polynomial is None else "polynomial"
+        """``"the-x"``, ``"polynomial"`` or ``"normalised"``: which protocols can run them."""
+        if self.layers[0].polynomial is None:
+            return "the-x"
+        return "normalised" if self._has_roots else "polynomial"
+
+    @property
+    def _has_roots(self) -> bool:
+        return any(root is not None for layer in self.layers for root in layer.roots)
 
     @property
     def hidden(self) -> int:
@@ -176,12 +225,15 @@ class EncoderWeights:
     def fingerprint(self) -> str:
         """SHA-256 over sizes and values: names the model a plan was made for."""
         digest = hashlib.sha256(f"{self.heads}:{len(self.layers)}".encode())
-        names = [f.name for f in fields(LayerWeights) if f.name != "polynomial"]
-        arrays = [getattr(layer, name) for layer in self.layers for name in names]
+        arrays = [getattr(layer, name) for layer in self.layers for name in MATRICES]
         for terms in (layer.polynomial for layer in self.layers):
             if terms is not None:
                 digest.update(f"polynomial:{terms.power}:{terms.centred}".encode())
                 arrays += [terms.score_shift, terms.score_scale, terms.activation]
+        for place, root in enumerate(root for layer in self.layers for root in layer.roots):
+            if root is not None:
+                digest.update(f"root:{place}".encode())
+                arrays += [root.coefficients, root.interval]
         for array in [*arrays, self.classifier, self.classifier_bias]:
             digest.update(str(array.shape).encode())
             digest.update(np.ascontiguousarray(array, dtype="<f8").tobytes())

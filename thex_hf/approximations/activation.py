@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -103,8 +104,7 @@ def minimax(
 ) -> Fit:
     """Fit the polynomial whose largest weighted error on an interval is least.
 
-    Lawson's algorithm: least squares, over and over, with each point's weight multiplied by
-    its last error, on Chebyshev polynomials of the interval.
+    Lawson's algorithm on Chebyshev polynomials of the interval, see :func:`lawson`.
 
     Args:
         function: what to follow.
@@ -120,18 +120,40 @@ def minimax(
     weight = np.ones(513) if weight is None else weight
     x = np.linspace(low, high, len(weight))
     basis = np.polynomial.chebyshev.chebvander((2 * x - low - high) / (high - low), degree)
-    target, lawson = function(x), np.full(len(x), 1.0 / len(x))
-    best, chosen = np.inf, np.zeros(degree + 1)
-    for _ in range(steps):
-        root = np.sqrt(lawson) * weight
-        solution = np.linalg.lstsq(basis * root[:, None], target * root, rcond=None)[0]
-        error = np.abs(basis @ solution - target) * weight
-        if error.max() < best:
-            best, chosen = float(error.max()), solution
-        lawson = lawson * error
-        lawson /= max(float(lawson.sum()), 1e-300)
+    target = function(x)
+    chosen, best = lawson(basis, target, weight, steps)
     series = np.polynomial.Chebyshev(chosen, domain=[low, high])
     powers = series.convert(kind=np.polynomial.Polynomial).coef
     padded = np.r_[powers, np.zeros(degree + 1 - len(powers))][::-1]
     plain = float(np.abs(np.polyval(padded, x) - target).max())
     return Fit(tuple(float(v) for v in padded), interval, plain, best)
+
+
+def lawson(
+    basis: Array | NDArray[np.floating[Any]], target: Array, weight: Array, steps: int = 400
+) -> tuple[Array, float]:
+    """Find the combination of functions whose largest weighted error is least.
+
+    Lawson's algorithm: least squares, over and over, with each point's weight multiplied by its
+    last error.
+
+    Args:
+        basis: the functions at some points, ``(points, functions)``.
+        target: what to follow, ``(points,)``.
+        weight: how much an error counts, ``(points,)``.
+        steps: how many least-squares solutions.
+
+    Returns:
+        The best factors met, ``(functions,)``, and their largest weighted error.
+    """
+    shares = np.full(len(target), 1.0 / len(target))
+    best, chosen = np.inf, np.zeros(basis.shape[1])
+    for _ in range(steps):
+        root = np.sqrt(shares) * weight
+        solution = np.linalg.lstsq(basis * root[:, None], target * root, rcond=None)[0]
+        error = np.abs(basis @ solution - target) * weight
+        if error.max() < best:
+            best, chosen = float(error.max()), solution
+        shares = shares * error
+        shares /= max(float(shares.sum()), 1e-300)
+    return chosen, best

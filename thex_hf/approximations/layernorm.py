@@ -1,9 +1,11 @@
-"""What stands for layer normalisation: a learned affine map, with or without the mean."""
+"""What stands for layer normalisation: affine maps, and a polynomial of the variance."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+
+from thex_hf.approximations.activation import lawson
 
 Array = NDArray[np.float64]
 
@@ -35,6 +37,44 @@ def fit_affine(inputs: Array, targets: Array) -> tuple[Array, Array]:
     x, y = inputs - inputs.mean(axis=0), targets - targets.mean(axis=0)
     gamma = (x * y).sum(axis=0) / np.maximum((x * x).sum(axis=0), 1e-12)
     return gamma, np.asarray(targets.mean(axis=0) - gamma * inputs.mean(axis=0))
+
+
+def inverse_root(low: float, high: float, degree: int) -> tuple[Array, float]:
+    """Fit the polynomial of a degree with the least largest relative error from ``1 / sqrt(v)``.
+
+    Args:
+        low: least variance ``v``.
+        high: largest.
+        degree: of the polynomial.
+
+    Returns:
+        Coefficients ``(degree + 1,)`` of Chebyshev polynomials of ``u``, which goes from -1 to 1 on
+        the interval, and the error.
+    """
+    variances = np.geomspace(low, high, 801)
+    basis = np.polynomial.chebyshev.chebvander((2 * variances - low - high) / (high - low), degree)
+    return lawson(basis, variances**-0.5, np.sqrt(variances))
+
+
+def chebyshev_root(variances: Array, coefficients: Array, interval: Array) -> Array:
+    """Evaluate what stands for ``1 / sqrt(v)``: ``sum_k coefficients_k T_k(u)``, see above."""
+    low, high = interval
+    u = (2 * variances - low - high) / (high - low)
+    return np.asarray(np.polynomial.chebyshev.chebval(u, coefficients))
+
+
+def chebyshev(
+    values: Array, gamma: Array, beta: Array, coefficients: Array, interval: Array
+) -> Array:
+    """Layer normalisation of ``(..., d)`` with a polynomial in the place of ``1 / sqrt``.
+
+    ``gamma * (x - mean(x)) * P(variance(x)) + beta``; ``P`` is :func:`chebyshev_root`. As shared
+    numbers it takes a round trip for the variance, one for each doubling of the degree, and one for
+    the product.
+    """
+    centred = values - values.mean(axis=-1, keepdims=True)
+    variances = (centred**2).mean(axis=-1, keepdims=True)
+    return affine(centred * chebyshev_root(variances, coefficients, interval), gamma, beta)
 
 
 def exact(values: Array, gamma: Array, beta: Array, epsilon: float = 1e-12) -> Array:

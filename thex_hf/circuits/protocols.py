@@ -28,7 +28,8 @@ class ProtocolFacts:
         circuit: whether a text runs as a circuit on the slots of CKKS ciphertexts, which has
             levels and key switches.
         buckets: padded lengths, in tokens.
-        also: another form that it serves, under which the client learns what :attr:`shows` says.
+        also: other forms that it serves.
+        opens: one of these, under which the client learns what :attr:`shows` says.
         shows: what each side learns then.
     """
 
@@ -38,7 +39,8 @@ class ProtocolFacts:
     batches: bool
     circuit: bool = True
     buckets: tuple[int, ...] = BUCKETS
-    also: str = ""
+    also: tuple[str, ...] = ()
+    opens: str = ""
     shows: str = ""
 
 
@@ -75,7 +77,8 @@ PROTOCOL_FACTS = {
         batches=False,
         circuit=False,
         buckets=(*BUCKETS, 256, 512),
-        also="the-x",
+        also=("normalised", "the-x"),
+        opens="the-x",
         shows="prepared protocol, THE-X form: everything encrypted is computed before the text is "
         "known; then the server sees uniform numbers and the padded length only; the client sees "
         "attention scores and FFN activations, from which the weights could be rebuilt: the text "
@@ -96,13 +99,13 @@ LEARNS = {name: facts.learns for name, facts in PROTOCOL_FACTS.items()}
 def serves(protocol: str, form: str) -> bool:
     """Whether a protocol runs models of a form."""
     facts = PROTOCOL_FACTS[protocol]
-    return form in (facts.form, facts.also)
+    return form in (facts.form, *facts.also)
 
 
 def learns_of(protocol: str, form: str) -> str:
     """What each side learns when a model of that form runs."""
     facts = PROTOCOL_FACTS[protocol]
-    return facts.shows if form == facts.also else facts.learns
+    return facts.shows if form == facts.opens else facts.learns
 
 
 SOFTMAX = ("estimate", "exact", "estimate-on-server")

@@ -113,19 +113,32 @@ def text_sizes(model: ThexBertClassifier, batch: Inputs) -> Sizes:
     model.eval()
     mask = batch["attention_mask"]
     stream = model.embed(batch["input_ids"], batch.get("token_type_ids"), mask)
-    if model.config.form == "polynomial":
+    if model.config.softmax == "power":
         stream = stream * mask.unsqueeze(-1)
     traces = model.thex_bert.run_layers(stream, mask)
     logits = model.classify(traces[-1].layer_norm, mask)
     if model.every_token:
         logits = torch.where(mask.bool().unsqueeze(-1), logits, 0.0)
     model.train(was_training)
-    sizes = [
-        {name: _of_each(values) for name, values in computed(model, number, trace).items()}
-        for number, trace in enumerate(traces)
-    ]
+    sizes = []
+    for number, trace in enumerate(traces):
+        values = computed(model, number, trace)
+        if model.config.form == "normalised":
+            values = {name: _of_true(value, mask) for name, value in values.items()}
+        sizes.append({name: _of_each(value) for name, value in values.items()})
     sizes[-1][LOGIT] = _of_each(logits)
     return sizes
+
+
+def _of_true(values: Tensor, mask: Tensor) -> Tensor:
+    """Zeros where a row or a column is padding: a norm's polynomial is not made for its variance.
+
+    Modulo a prime it does not matter how large a number is that the mask makes zero.
+    """
+    rows = mask[:, : values.shape[-2]].to(values.dtype)
+    if values.dim() == 3:
+        return values * rows.unsqueeze(-1)
+    return values * rows[:, None, :, None] * mask[:, None, None, :].to(values.dtype)
 
 
 def _of_each(values: Tensor) -> Tensor:

@@ -7,12 +7,14 @@ from typing import Any
 
 from transformers import PretrainedConfig
 
-from thex_hf._choices import POOLINGS, POWERS
+from thex_hf._choices import NORM_DEGREES, POOLINGS, POWERS
 from thex_hf.errors import ConversionError
 
 ACTIVATIONS = ("relu", "quadratic", "gelu")
 SOFTMAXES = ("estimate", "power", "exact")
-NORMS = ("affine", "centred", "layernorm")
+NORMS = ("affine", "centred", "chebyshev", "layernorm")
+USUAL_DEGREE = 4
+"""Of the polynomial in a ``chebyshev`` norm."""
 RANGE_KEYS = (
     "stream_in",
     "value",
@@ -27,9 +29,10 @@ RANGE_KEYS = (
 class ThexBertConfig(PretrainedConfig):  # type: ignore[misc]
     """Sizes, approximations and calibrated ranges of a THE-X BERT.
 
-    Two sets of approximations can run under encryption, see :attr:`form`: THE-X's (``relu``,
-    ``estimate`` or ``exact``, ``affine``), whose comparisons need the client, and the polynomial
-    form (``quadratic``, ``power``, ``affine`` or ``centred``), which the server evaluates alone.
+    Three sets of approximations can run under encryption, see :attr:`form`: THE-X's (``relu``,
+    ``estimate`` or ``exact``, ``affine``), whose comparisons need the client; the polynomial form
+    (``quadratic``, ``power``, ``affine`` or ``centred``), which the server evaluates alone; and the
+    normalised form (``quadratic``, ``power``, ``chebyshev``) for deep models, under ``prepared``.
 
     Args:
         vocab_size: number of word pieces.
@@ -48,9 +51,13 @@ class ThexBertConfig(PretrainedConfig):  # type: ignore[misc]
             the weights) or ``"gelu"`` (unconverted).
         softmax: ``"estimate"`` (THE-X, equation 4), ``"power"`` (each head's shift and scale
             are among the weights) or ``"exact"``.
-        norm: ``"affine"`` (THE-X), ``"centred"`` (affine, mean over features subtracted first)
-            or ``"layernorm"`` for the norms inside the layers; the norm of the embeddings is
+        norm: ``"affine"`` (THE-X), ``"centred"`` (affine, mean over features subtracted first),
+            ``"chebyshev"`` (divided by the deviation too, through a polynomial of the variance) or
+            ``"layernorm"`` for the norms inside the layers; the norm of the embeddings is
             always exact, since the client runs it.
+        norm_degrees: of ``"chebyshev"`` norms, for each layer the degrees of the polynomials of the
+            norm after attention and of the one after the feed-forward part, each 0, 1, 2, 4 or 8;
+            a norm of degree 0 is ``"centred"``. None: all of degree 4.
         pooling: what a sequence classifier reads: ``"cls"``, the first row of the last layer,
             or ``"mean"``, the mean over the rows of true tokens.
         embedding_size: width of the embedding tables where a linear map brings them to
@@ -96,6 +103,7 @@ class ThexBertConfig(PretrainedConfig):  # type: ignore[misc]
         pooling: str = "cls",
         embedding_size: int | None = None,
         calibration: dict[str, Any] | None = None,
+        norm_degrees: list[list[int]] | None = None,
         **kwargs: Any,
     ) -> None:
         self.vocab_size = vocab_size
@@ -117,6 +125,7 @@ class ThexBertConfig(PretrainedConfig):  # type: ignore[misc]
         self.ranges = ranges
         self.calibration = calibration
         self.pooling = pooling
+        self.norm_degrees = norm_degrees
         self.embedding_size = None if embedding_size == hidden_size else embedding_size
         self._check()
         if kwargs.get("is_decoder") or kwargs.get("add_cross_attention"):
@@ -135,7 +144,7 @@ class ThexBertConfig(PretrainedConfig):  # type: ignore[misc]
 
     @property
     def form(self) -> str:
-        """``"the-x"``, ``"polynomial"``, or ``"unconverted"``: neither of the two throughout.
+        """``"the-x"``, ``"polynomial"``, ``"normalised"``, or ``"unconverted"``: none throughout.
 
         In THE-X form the softmax may be estimate or exact: both need the client anyway.
         """
@@ -144,12 +153,20 @@ class ThexBertConfig(PretrainedConfig):  # type: ignore[misc]
             return "the-x"
         if kinds in {("quadratic", "power", "affine"), ("quadratic", "power", "centred")}:
             return "polynomial"
+        if kinds == ("quadratic", "power", "chebyshev"):
+            return "normalised"
         return "unconverted"
 
     @property
     def fully_converted(self) -> bool:
-        """Whether the encoder can run under encryption, in either form."""
+        """Whether the encoder can run under encryption, in one of the forms."""
         return self.form != "unconverted"
+
+    @property
+    def degrees(self) -> list[list[int]]:
+        """Degrees of the norms of each layer, see ``norm_degrees``; 0 throughout in other forms."""
+        usual = USUAL_DEGREE if self.norm == "chebyshev" else 0
+        return self.norm_degrees or [[usual, usual] for _ in range(self.num_hidden_layers)]
 
     @classmethod
     def get_config_dict(
@@ -204,10 +221,30 @@ class ThexBertConfig(PretrainedConfig):  # type: ignore[misc]
             raise ConversionError(
                 f"embedding_size should be a positive whole number or None; got {size!r}."
             )
+        if self.norm_degrees is not None:
+            self._check_degrees(self.norm_degrees)
         if self.ranges is not None:
             self._check_ranges(self.ranges)
         if self.calibration is not None:
             self._check_calibration(self.calibration)
+
+    def _check_degrees(self, degrees: Any) -> None:
+        """Raise unless there are two of them for each layer, and one that divides."""
+        offered = ", ".join(map(str, NORM_DEGREES))
+        right = (
+            self.norm == "chebyshev"
+            and isinstance(degrees, list)
+            and len(degrees) == self.num_hidden_layers
+            and all(isinstance(pair, list) and len(pair) == 2 for pair in degrees)
+            and all(type(one) is int and one in NORM_DEGREES for pair in degrees for one in pair)
+            and any(map(any, degrees))
+        )
+        if not right:
+            raise ConversionError(
+                f"norm_degrees should be a list of {self.num_hidden_layers} pairs, one a layer, of "
+                f"the numbers {offered}, not 0 throughout, and goes with norm 'chebyshev'; got "
+                f"{degrees!r} with norm {self.norm!r}."
+            )
 
     def _check_ranges(self, ranges: list[dict[str, float]]) -> None:
         """Raise unless there is one complete entry for each layer."""

@@ -22,6 +22,7 @@ from thex_hf.modeling.guards import check_reciprocal, refuse_client_half, refuse
 from thex_hf.modeling.hub import HubMixin
 from thex_hf.modeling.layers import (
     AffineNorm,
+    ChebyshevNorm,
     Embeddings,
     LayerTrace,
     PowerAttention,
@@ -54,6 +55,8 @@ class ThexBertPreTrainedModel(HubMixin, PreTrainedModel):  # type: ignore[misc]
                 module.weight.fill_(1.0)
             if isinstance(module, PowerAttention | Quadratic):
                 module.reset_parameters()
+            if isinstance(module, ChebyshevNorm):
+                module.reset_polynomial()
             if getattr(module, "bias", None) is not None:
                 module.bias.zero_()  # type: ignore[operator]
 
@@ -121,7 +124,9 @@ class ThexBertModel(ThexBertPreTrainedModel):
         refuse_client_half(config)
         check_reciprocal(config)
         self.embeddings = Embeddings(config)
-        self.layers = nn.ModuleList(ThexBertLayer(config) for _ in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(
+            ThexBertLayer(config, number) for number in range(config.num_hidden_layers)
+        )
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Embedding:

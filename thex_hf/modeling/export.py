@@ -18,8 +18,21 @@ from transformers.utils import logging
 
 from thex_hf.errors import ConversionError
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
-from thex_hf.modeling.layers import CentredNorm, PowerAttention, Quadratic, ThexBertLayer
-from thex_hf.weights import Array, EncoderWeights, LayerWeights, PolynomialTerms, tensors_digest
+from thex_hf.modeling.layers import (
+    CentredNorm,
+    ChebyshevNorm,
+    PowerAttention,
+    Quadratic,
+    ThexBertLayer,
+)
+from thex_hf.weights import (
+    Array,
+    EncoderWeights,
+    InverseRoot,
+    LayerWeights,
+    PolynomialTerms,
+    tensors_digest,
+)
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 OWN = ("forward", "classify", "read", "embed")
@@ -58,7 +71,7 @@ def export_weights(
     """Collect layers and classifier as the record that the encrypted side reads.
 
     Args:
-        config: its form must be ``"the-x"`` or ``"polynomial"``.
+        config: its form must not be ``"unconverted"``.
         layers: the encoder layers, first to last.
         classifier: the linear head.
         head: what it reads: ``"cls"``, the first row; ``"mean"``, the mean over true tokens;
@@ -90,8 +103,8 @@ def refuse_unconverted(config: ThexBertConfig) -> None:
         raise ConversionError(
             "the encrypted circuit needs activation 'relu' and norm 'affine' (THE-X form), or "
             "activation 'quadratic', softmax 'power' and norm 'affine' or 'centred' (polynomial "
-            f"form); this model has {config.activation!r}, {config.softmax!r} and "
-            f"{config.norm!r}. Finish the conversion: run thex-hf convert."
+            f"form) or 'chebyshev' (normalised form); this model has {config.activation!r}, "
+            f"{config.softmax!r} and {config.norm!r}. Finish the conversion: run thex-hf convert."
         )
 
 
@@ -113,7 +126,15 @@ def _export_layer(layer: ThexBertLayer) -> LayerWeights:
         output_scale=to_array(layer.output_norm.weight),
         output_shift=to_array(layer.output_norm.bias),
         polynomial=_export_terms(layer),
+        attention_root=_export_root(layer.attention_norm),
+        output_root=_export_root(layer.output_norm),
     )
+
+
+def _export_root(norm: nn.Module) -> InverseRoot | None:
+    if not isinstance(norm, ChebyshevNorm):
+        return None
+    return InverseRoot(to_array(norm.coefficients), to_array(norm.interval))
 
 
 def _export_terms(layer: ThexBertLayer) -> PolynomialTerms | None:
@@ -125,7 +146,7 @@ def _export_terms(layer: ThexBertLayer) -> PolynomialTerms | None:
         score_shift=to_array(power.shift),
         score_scale=np.exp(to_array(power.log_scale)),
         activation=to_array(activation.coefficients),
-        centred=isinstance(layer.output_norm, CentredNorm),
+        centred=isinstance(layer.output_norm, CentredNorm | ChebyshevNorm),
     )
 
 

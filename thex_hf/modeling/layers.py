@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from thex_hf.approximations.activation import QUADRATIC
+from thex_hf.approximations.layernorm import inverse_root
 from thex_hf.approximations.softmax import load_reciprocal
 from thex_hf.errors import InputError
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
@@ -240,6 +241,48 @@ class CentredNorm(AffineNorm):
         return super().forward(values - values.mean(-1, keepdim=True))
 
 
+class ChebyshevNorm(AffineNorm):
+    """``gamma * (x - mean(x)) * P(v) + beta`` with a polynomial ``P`` of the variance ``v``.
+
+    ``P(v) = sum_k c_k T_k(u)`` with learned ``c`` and ``u`` from -1 to 1 on the interval of the
+    variances seen: it starts as the best approximation of ``1 / sqrt(v)`` there. The interval is
+    two numbers among the weights that are not trained.
+    """
+
+    interval: Tensor
+
+    def __init__(self, features: int, degree: int) -> None:
+        super().__init__(features)
+        self.coefficients = nn.Parameter(torch.empty(degree + 1))
+        self.register_buffer("interval", torch.empty(2))
+        self.reset_polynomial()
+
+    def reset_polynomial(self, low: float = 0.1, high: float = 3.0) -> float:
+        """Start anew on an interval; returns the largest relative error of ``1 / sqrt(v)``."""
+        fitted, error = inverse_root(low, high, len(self.coefficients) - 1)
+        with torch.no_grad():
+            self.interval.copy_(torch.tensor([low, high]))
+            self.coefficients.copy_(torch.from_numpy(fitted))
+        return error
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Map ``(..., d)`` to ``(..., d)``; mean and variance are over the last axis."""
+        centred = values - values.mean(-1, keepdim=True)
+        root = self.root(centred.square().mean(-1, keepdim=True))
+        return super().forward(centred * root)
+
+    def root(self, variance: Tensor) -> Tensor:
+        """``P`` at each element."""
+        low, high = self.interval
+        u = (2 * variance - low - high) / (high - low)
+        before, this = torch.ones_like(u), u
+        total: Tensor = self.coefficients[0] + self.coefficients[1] * u
+        for coefficient in self.coefficients[2:]:
+            before, this = this, 2 * u * this - before
+            total = total + coefficient * this
+        return total
+
+
 class Attention(nn.Module):
     """Multi-head self-attention without key bias and value bias."""
 
@@ -270,16 +313,18 @@ class Attention(nn.Module):
 class ThexBertLayer(GradientCheckpointingLayer):  # type: ignore[misc]
     """One encoder layer: attention, norm, feed-forward, norm."""
 
-    def __init__(self, config: ThexBertConfig) -> None:
+    def __init__(self, config: ThexBertConfig, number: int = 0) -> None:
         super().__init__()
         size = config.hidden_size
+        first, second = config.degrees[number]
         self.attention = Attention(config)
-        self.attention_norm = make_norm(config)
+        self.attention_norm = make_norm(config, first)
         self.up = nn.Linear(size, config.intermediate_size)
         self.activation = make_activation(config)
         self.down = nn.Linear(config.intermediate_size, size)
-        self.output_norm = make_norm(config)
+        self.output_norm = make_norm(config, second)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.clears_padding = config.norm == "chebyshev"  # no interval holds its variances
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, LayerTrace]:
         """Map the stream ``(batch, seq, d)`` and the 0/1 mask ``(batch, seq)`` to the next one."""
@@ -289,6 +334,8 @@ class ThexBertLayer(GradientCheckpointingLayer):  # type: ignore[misc]
         ffn_pre = self.up(middle)
         layer_out = middle + self.dropout(self.down(self.activation(ffn_pre)))
         out = self.output_norm(layer_out)
+        if self.clears_padding:
+            out = out * mask.unsqueeze(-1)
         inside = (scores, weights, attention_out, middle, ffn_pre, layer_out)
         return out, LayerTrace(x, value, *inside, out)
 
@@ -307,10 +354,12 @@ def make_activation(config: ThexBertConfig) -> nn.Module:
     return nn.ReLU() if config.activation == "relu" else nn.GELU()
 
 
-def make_norm(config: ThexBertConfig) -> nn.Module:
-    """Build the norm that the configuration names."""
+def make_norm(config: ThexBertConfig, degree: int = 0) -> nn.Module:
+    """Build the norm that the configuration names; ``degree`` is of a ``chebyshev`` one."""
     if config.norm == "affine":
         return AffineNorm(config.hidden_size)
-    if config.norm == "centred":
+    if config.norm == "chebyshev" and degree:
+        return ChebyshevNorm(config.hidden_size, degree)
+    if config.norm in ("centred", "chebyshev"):
         return CentredNorm(config.hidden_size)
     return nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,13 @@ from thex_hf.serving.runs import Runs
 from thex_hf.serving.server import ThexServer
 from thex_hf.serving.ticket_places import DatabaseLedger, FolderLedger
 from thex_hf.serving.tickets import TableLedger, TicketLimits
-from thex_hf.weights import EncoderWeights, LayerWeights, PolynomialTerms
+from thex_hf.weights import (
+    MATRICES,
+    EncoderWeights,
+    InverseRoot,
+    LayerWeights,
+    PolynomialTerms,
+)
 
 PREPARING_SHARE = 0.75
 """Of a worker's memory that preparations may hold between their steps."""
@@ -141,8 +147,8 @@ class Spec:
         return FolderLedger(user_path("keys", self.repository), limits=self.tickets)
 
 
-MATRICES = tuple(f.name for f in fields(LayerWeights) if f.name != "polynomial")
 TERMS = ("score_shift", "score_scale", "activation")
+ROOTS = ("attention_root", "output_root")
 FACTS = "facts"
 
 
@@ -152,6 +158,10 @@ def weights_to_bytes(weights: EncoderWeights) -> bytes:
     terms: list[dict[str, Any] | None] = []
     for number, layer in enumerate(weights.layers):
         arrays |= {f"{number}.{name}": getattr(layer, name) for name in MATRICES}
+        for name, root in zip(ROOTS, layer.roots, strict=True):
+            if root is not None:
+                arrays[f"{number}.{name}.coefficients"] = root.coefficients
+                arrays[f"{number}.{name}.interval"] = root.interval
         polynomial = layer.polynomial
         if polynomial is None:
             terms.append(None)
@@ -186,7 +196,13 @@ def _layer(arrays: dict[str, Any], number: int, terms: dict[str, Any] | None) ->
         fitted = {name: arrays[f"{number}.{name}"] for name in TERMS}
         polynomial = PolynomialTerms(terms["power"], **fitted, centred=terms["centred"])
     matrices = {name: arrays[f"{number}.{name}"] for name in MATRICES}
-    return LayerWeights(**matrices, polynomial=polynomial)
+    first, second = (_root(arrays, f"{number}.{name}.") for name in ROOTS)
+    return LayerWeights(**matrices, polynomial=polynomial, attention_root=first, output_root=second)
+
+
+def _root(arrays: dict[str, Any], prefix: str) -> InverseRoot | None:
+    coefficients = arrays.get(prefix + "coefficients")
+    return None if coefficients is None else InverseRoot(coefficients, arrays[prefix + "interval"])
 
 
 def open_repository(place: str, limits: Limits) -> KeyRepository:
