@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from thex_hf.approximations.layernorm import chebyshev, inverse_root
 from thex_hf.approximations.softmax import estimate, exact, load_reciprocal
-from thex_hf.weights import EncoderWeights, LayerWeights, PolynomialTerms
+from thex_hf.weights import EncoderWeights, InverseRoot, LayerWeights, PolynomialTerms
 
 
 def random_weights(
@@ -102,8 +103,25 @@ def random_polynomial_weights(*, power=2, centred=False, seed=0, **sizes) -> Enc
     return replace(weights, layers=tuple(layer(old) for old in weights.layers))
 
 
+def random_normalised_weights(degrees, *, interval=(0.2, 6.0), **sizes) -> EncoderWeights:
+    """An encoder in normalised form; ``degrees`` are those of both norms, for each layer."""
+    weights = random_polynomial_weights(centred=True, **sizes)
+
+    def root(degree):
+        if degree == 0:
+            return None
+        return InverseRoot(inverse_root(*interval, degree)[0], np.array(interval))
+
+    def layer(old, pair):
+        first, second = map(root, pair)
+        return replace(old, attention_root=first, output_root=second)
+
+    layers = tuple(layer(*both) for both in zip(weights.layers, degrees, strict=True))
+    return replace(weights, layers=layers)
+
+
 def polynomial_logits(weights, embeddings, mask=None, traces=None):
-    """Logits of one text in polynomial form, in float64.
+    """Logits of one text in polynomial or normalised form, in float64.
 
     ``embeddings`` has shape ``(S, d)``; ``mask`` ``(S,)`` holds a one for each true token and is
     all ones if left out. Each layer appends its values to the list ``traces``, if given.
@@ -124,11 +142,13 @@ def polynomial_logits(weights, embeddings, mask=None, traces=None):
             attention.append(a)
             context.append(a @ value[:, cut])
         u = x + np.concatenate(context, -1) @ w.output.T + w.output_bias
-        y = _polynomial_norm(u, w.attention_scale, w.attention_shift, terms.centred)
+        y = _polynomial_norm(
+            u, w.attention_scale, w.attention_shift, terms.centred, w.attention_root
+        )
         f = y @ w.up.T + w.up_bias
         a, b, c = terms.activation
         z = y + (a * f**2 + b * f + c) @ w.down.T + w.down_bias
-        out = _polynomial_norm(z, w.output_scale, w.output_shift, terms.centred)
+        out = _polynomial_norm(z, w.output_scale, w.output_shift, terms.centred, w.output_root)
         if traces is not None:
             traces.append(
                 {
@@ -141,5 +161,7 @@ def polynomial_logits(weights, embeddings, mask=None, traces=None):
     return _classify(weights, x, mask)
 
 
-def _polynomial_norm(z, gamma, beta, centred):
+def _polynomial_norm(z, gamma, beta, centred, root):
+    if root is not None:
+        return chebyshev(z, gamma, beta, root.coefficients, root.interval)
     return gamma * (z - z.mean(-1, keepdims=True) if centred else z) + beta

@@ -8,6 +8,7 @@ from prepared.tickets import NUMBERS, prepare, run
 from reference import (
     clear_logits,
     polynomial_logits,
+    random_normalised_weights,
     random_polynomial_weights,
     random_weights,
 )
@@ -15,6 +16,7 @@ from reference import (
 from thex_hf.errors import PlanError
 from thex_hf.prepared.clear import ClearRun
 from thex_hf.prepared.folding import fold_network
+from thex_hf.prepared.normalising import ROUND_TRIPS
 from thex_hf.protocol.prepared_client import MOST_LOGIT
 
 SIZES = {"hidden": 16, "heads": 2, "intermediate": 24, "labels": 3}
@@ -24,17 +26,24 @@ CASES = [
     {"layers": 2, "head": "tokens", "power": 2, "centred": True},
     {"layers": 2, "head": "mean", "power": 6},
 ]
+NORMALISED = [
+    {"layers": 2, "head": "cls", "power": 2, "degrees": [(4, 4), (4, 4)]},
+    {"layers": 2, "head": "tokens", "power": 4, "degrees": [(0, 8), (1, 2)]},
+    {"layers": 2, "head": "mean", "power": 2, "degrees": [(2, 0), (8, 1)]},
+]
+EVERY = CASES + NORMALISED
 
 
 def weights_of(case, **sizes):
-    return random_polynomial_weights(**{**SIZES, **case, **sizes})
+    make = random_normalised_weights if "degrees" in case else random_polynomial_weights
+    return make(**{**SIZES, **case, **sizes})
 
 
 def text(tokens, seed=0, hidden=16):
     return np.random.default_rng(seed).normal(size=(tokens, hidden))
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", EVERY, ids=str)
 def test_the_clear_network_computes_the_encoder(case):
     weights = weights_of(case)
     x = text(11)
@@ -43,7 +52,7 @@ def test_the_clear_network_computes_the_encoder(case):
     assert np.abs(logits[: len(expected)] - expected).max() < 0.02
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", EVERY, ids=str)
 def test_a_ticket_gives_the_clear_network_bit_for_bit(case):
     weights = weights_of(case)
     network = fold_network(weights, 16)
@@ -78,6 +87,14 @@ def test_round_trips_and_numbers_are_counted():
     assert network.numbers_up == sum(a.size for part in up for a in part)
     assert network.numbers_down == sum(a.size for part in down for a in part)
     assert len(fold_network(weights_of({"layers": 2, "power": 6}), 16).rounds) == 12
+
+
+@pytest.mark.parametrize("degree", [0, 1, 2, 4, 8])
+def test_round_trips_of_a_norm(degree):
+    """Variance, powers of it side by side, product."""
+    case = {"layers": 3, "power": 2, "degrees": [(degree, 4)] * 3}
+    rounds = fold_network(weights_of(case), 16).rounds
+    assert len(rounds) == 3 * (4 + ROUND_TRIPS[degree] + ROUND_TRIPS[4])
 
 
 @pytest.mark.parametrize("which", ["query", "value", "output", "up", "down"])
@@ -147,7 +164,7 @@ class Totals(ClearRun):
         return super()._cut(total, name, shift)
 
 
-@pytest.mark.parametrize("case", CASES[:3:2], ids=str)
+@pytest.mark.parametrize("case", [*CASES[:3:2], *NORMALISED], ids=str)
 def test_one_number_that_wraps_anywhere_shows_in_the_logits(case):
     """Far beyond what a client takes, whichever of a true token's numbers it is."""
     network = fold_network(weights_of(case), 16)

@@ -5,7 +5,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from reference import random_polynomial_weights, random_weights
+from reference import random_normalised_weights, random_polynomial_weights, random_weights
 
 from thex_hf.errors import PlanError, WireError
 from thex_hf.prepared.folding import fold_network
@@ -34,6 +34,25 @@ def test_a_network_that_shows_comes_back_too():
     network = read_network(data)
     assert network_json(network) == data
     assert network.shows
+
+
+def test_a_network_that_normalises_comes_back_too():
+    weights = random_normalised_weights([(4, 2), (0, 8)], hidden=16, heads=2, intermediate=24)
+    plan = prepared_plan(weights, 32)
+    data = json.loads(json.dumps(network_json(plan.network)))
+    assert network_json(read_network(data)) == data
+    assert plan.form == "normalised"
+    for kind in ("squaredsum", "scaled"):
+        place = next(n for n, step in enumerate(data["steps"]) if step["kind"] == kind)
+        for fields in (
+            {"out": [data["steps"][place]["out"][0], [32, 3], data["steps"][place]["out"][2]]},
+            {"inputs": ["embeddings", "mask"]},
+            {"kind": "scaled" if kind == "squaredsum" else "squaredsum"},
+        ):
+            other = json.loads(json.dumps(data))
+            other["steps"][place].update(fields)
+            with pytest.raises(WireError, match="network of the prepared protocol"):
+                read_network(other)
 
 
 def test_what_is_shown_is_checked():

@@ -10,7 +10,7 @@ from reference import random_polynomial_weights
 
 from thex_hf.errors import RangeError
 from thex_hf.prepared.folding import fold_network
-from thex_hf.prepared.forms import Context, Masked, Scores, Square, Times
+from thex_hf.prepared.forms import Context, Masked, Scaled, Scores, Square, SquaredSum, Times
 from thex_hf.prepared.network import Product, Value
 from thex_hf.prepared.rows import RowLayout
 
@@ -81,6 +81,10 @@ FORMS = [
     (Times((3, 4)), (3, 4), (3, 4)),
     (Square((3, 4)), (3, 4), (3, 4)),
     (Masked(6), (5,), (5, 6)),
+    (SquaredSum(), (5, 6), (5, 6)),
+    (SquaredSum(), (1, 16), (1, 16)),
+    (Scaled((5, 6)), (5, 1), (5, 6)),
+    (Scaled((1, 16)), (1, 1), (1, 16)),
 ]
 
 

@@ -216,6 +216,65 @@ class Square(Times):
 
 
 @dataclass(frozen=True)
+class SquaredSum(Form):
+    """Rows ``(n, d)`` to the sum of the squares of each, ``(n, 1)``."""
+
+    symmetric = True
+
+    def shape(self, left: Shape, right: Shape) -> Shape:
+        """``(n, 1)``."""
+        return (left[-2], 1)
+
+    def apply(self, field: Field, left: Words, right: Words) -> Words:
+        """The inner product of row and row."""
+        return field.matmul(left[..., None, :], right[..., :, None])[..., 0]
+
+    def terms(self) -> tuple[CrossTerm, ...]:
+        """``A . r`` of each row, which counts twice."""
+        return (
+            CrossTerm(
+                "left",
+                lambda a: a[..., None, :],
+                lambda r: r[..., :, None],
+                lambda out: out[..., 0],
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class Scaled(Form):
+    """A number for each row, ``(n, 1)``, times the rows of an array ``(n, d)``."""
+
+    of: Shape
+
+    def shape(self, left: Shape, right: Shape) -> Shape:
+        """As the array's."""
+        return self.of
+
+    def apply(self, field: Field, left: Words, right: Words) -> Words:
+        """``left * right``."""
+        return field.multiply(np.broadcast_to(left, right.shape), right)
+
+    def terms(self) -> tuple[CrossTerm, ...]:
+        """``A_left r_right``, number by number, and ``A_right r_left``, all rows side by side."""
+        features = self.of[-1]
+        return (
+            CrossTerm(
+                "left",
+                lambda a: _single(np.repeat(a, features, axis=-1)),
+                _single,
+                _back(self.of),
+            ),
+            CrossTerm(
+                "right",
+                lambda a: a[..., None],
+                lambda r: r[..., None],
+                lambda out: out[..., 0],
+            ),
+        )
+
+
+@dataclass(frozen=True)
 class Masked(Form):
     """A number for each row, which the client knows, times the rows of an array ``(n, d)``."""
 

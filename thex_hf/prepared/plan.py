@@ -16,6 +16,7 @@ from thex_hf.errors import OptionError, WireError
 from thex_hf.prepared.bfv.parameters import BfvParameters
 from thex_hf.prepared.field import WORD, Field
 from thex_hf.prepared.folding import fold_network
+from thex_hf.prepared.forms import SquaredSum
 from thex_hf.prepared.jobs import Batch
 from thex_hf.prepared.network import Network
 from thex_hf.prepared.rows import RowLayout
@@ -70,8 +71,11 @@ class PreparedPlan:
 
     @property
     def form(self) -> str:
-        """Of the model: ``the-x`` if the client sees more than logits, or ``polynomial``."""
-        return "the-x" if self.network.shows else "polynomial"
+        """Of the model: ``the-x`` if the client sees more than logits, else one of the others."""
+        if self.network.shows:
+            return "the-x"
+        divides = any(isinstance(step.form, SquaredSum) for step in self.network.products)
+        return "normalised" if divides else "polynomial"
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -169,7 +173,7 @@ def prepared_plan(
     """Plan the prepared protocol for one bucket.
 
     Args:
-        weights: the converted encoder, of either form.
+        weights: the converted encoder, of any form.
         tokens: padded length, a power of two.
         parameters: of the preparation; None: of 128-bit security.
         softmax: of the THE-X form, ``estimate`` or ``exact``.

@@ -15,7 +15,7 @@ from msgspec import Meta, Struct, ValidationError, convert
 
 from thex_hf.errors import WireError
 from thex_hf.prepared.clear import FUNCTIONS
-from thex_hf.prepared.forms import Context, Form, Masked, Scores, Square, Times
+from thex_hf.prepared.forms import Context, Form, Masked, Scaled, Scores, Square, SquaredSum, Times
 from thex_hf.prepared.network import Linear, Network, Product, Remask, RowSum, Shown, Step, Value
 
 MOST_NUMBERS = 1 << 28
@@ -65,6 +65,8 @@ PRODUCTS = {
     "square": Square,
     "times": Times,
     "masked": Masked,
+    "squaredsum": SquaredSum,
+    "scaled": Scaled,
 }
 """Products by the name that a plan gives them."""
 
@@ -178,6 +180,12 @@ def _form(fields: StepFields, left: Value, right: Value) -> Form:
     if kind == "masked":
         _require(len(b) == 2 and a == b[:1], f"factors of {out.name!r}")
         return Masked(b[1])
+    if kind == "squaredsum":
+        _require(len(a) == 2 and left == right, f"factors of {out.name!r}")
+        return SquaredSum()
+    if kind == "scaled":
+        _require(len(b) == 2 and a == (b[0], 1), f"factors of {out.name!r}")
+        return Scaled(b)
     _require(kind in ("square", "times") and a == b, f"factors of {out.name!r}")
     _require(kind == "times" or left == right, f"factors of {out.name!r}")
     return Square(a) if kind == "square" else Times(a)
