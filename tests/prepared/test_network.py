@@ -189,3 +189,17 @@ def test_a_value_that_wraps_is_counted():
     ordinary.run(text(8))
     large.run(100 * text(8))
     assert 0 < ordinary.wrap_probability < 1e-4 < large.wrap_probability
+
+
+@pytest.mark.parametrize("head", ["cls", "tokens", "mean"])
+def test_padding_counts_for_nothing(head):
+    """A norm's polynomial is not made for what rows of padding have in them."""
+    case = {"layers": 3, "head": head, "degrees": [(4, 4)] * 3, "interval": (0.5, 2.0)}
+    weights = weights_of(case)
+    short = ClearRun(fold_network(weights, 16), NUMBERS)
+    long = ClearRun(fold_network(weights, 64), NUMBERS)
+    x = text(9)
+    first, second = short.run(x), long.run(x)
+    true = 9 if head == "tokens" else 1
+    assert np.abs(first[:true] - second[:true]).max() < 0.02
+    assert long.wrap_probability < 4 * short.wrap_probability < 1e-4

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from thex_hf.approximations.activation import relu
 from thex_hf.approximations.softmax import estimate, exact, load_reciprocal
@@ -17,6 +19,8 @@ from thex_hf.backends.numerics.modular import Words
 from thex_hf.bounds import within
 from thex_hf.prepared.field import Field, Integers, Reals
 from thex_hf.prepared.network import Linear, Network, Product, Remask, Shown, Step, Value
+
+T = TypeVar("T", bound=np.generic)
 
 
 def inputs(network: Network, numbers: Field, embeddings: Reals) -> tuple[Words, Words]:
@@ -42,8 +46,9 @@ class ClearRun:
         hats: the server's share of every number before it is cut, by the name of the value; where
             one is missing it is drawn.
         wrap_probability: set by :meth:`run`: the sum, over all cut numbers, of how likely they are
-            to wrap around.
-        largest: set by :meth:`run`: the largest absolute value of each step, as a real number.
+            to wrap around. Those of padding do not count: where a wrap reaches nothing.
+        largest: set by :meth:`run`: the largest absolute value of each step, as a real number,
+            without padding.
         overflown: set by :meth:`run`: whether a function that the client computes gave a number
             too large to be carried.
     """
@@ -54,17 +59,19 @@ class ClearRun:
     wrap_probability: float = field(init=False, default=0.0)
     largest: dict[str, float] = field(init=False, default_factory=dict)
     overflown: bool = field(init=False, default=False)
+    _count: int = field(init=False, default=0)
 
     def run(self, embeddings: Reals) -> Reals:
         """The logits ``(rows, labels)`` of a text's embeddings ``(n, d)``."""
         network, held = self.network, {}
+        self._count = len(embeddings)
         held[network.embeddings.name], held[network.mask.name] = inputs(
             network, self.numbers, embeddings
         )
         for step in network.steps:
             held[step.out.name] = out = self._step(step, held)
-            values = np.abs(self.numbers.decode(out, step.out.bits))
-            self.largest[step.out.name] = float(values.max())
+            values = self._of_true(np.abs(self.numbers.decode(out, step.out.bits)))
+            self.largest[step.out.name] = float(values.max(initial=0.0))
         return self.numbers.decode(held[network.logits.name], network.logits.bits)
 
     def _step(self, step: Step, held: Mapping[str, Words]) -> Words:
@@ -95,10 +102,17 @@ class ClearRun:
     def _cut(self, total: Words, name: str, shift: int) -> Words:
         """What both sides' shares of ``total`` give when each is cut."""
         numbers = self.numbers
-        self.wrap_probability += float(np.abs(numbers.centred(total)).sum() / numbers.prime)
+        sizes = self._of_true(np.abs(numbers.centred(total)))
+        self.wrap_probability += float(sizes.sum() / numbers.prime)
         hat = self.hats[name] if name in self.hats else numbers.uniform(total.shape)
         r = numbers.subtract(total, hat)
         return numbers.add(numbers.truncate_hat(hat, shift), numbers.truncate_mask(r, shift))
+
+    def _of_true(self, values: NDArray[T]) -> NDArray[T]:
+        """Without rows, queries and keys of padding."""
+        count, tokens = self._count, self.network.embeddings.shape[0]
+        rows = count if values.shape[-2] == tokens else values.shape[-2]
+        return values[:, :rows, :count] if values.ndim == 3 else values[:rows]
 
 
 def _relu(values: Reals, mask: Reals) -> Reals:
