@@ -4,7 +4,9 @@
 
 Clients are threads of this process, each with keys of its own; the service is a ``thex-hf serve``
 in processes of its own on the same machine, so both share its cores. Every answer is compared
-with the clear model's logits for the same text.
+with the clear model's logits for the same text. With ``--mixed`` nothing is prepared before: keys,
+and under ``--protocol prepared`` tickets, are made while other clients use theirs, each client with
+a directory of its own; latencies are those of texts, what was prepared on the way taken off.
 """
 
 from __future__ import annotations
@@ -52,12 +54,10 @@ def clear(protocol: str, wanted: list[str]) -> dict[str, torch.Tensor]:
 
 
 def load(
-    url: str, protocol: str, count: int, seconds: float, wanted: dict[str, torch.Tensor], watch: Any
+    clients: list[Any], seconds: float, wanted: dict[str, torch.Tensor], watch: Any
 ) -> dict[str, Any]:
-    """Keep ``count`` clients busy; what came of it."""
-    clients = [client(url, protocol, patience=600.0) for _ in range(count)]
-    for one in clients:
-        one.classify(next(iter(wanted)))  # keys, and the first use of each
+    """Keep clients busy; what came of it."""
+    count, prepared = len(clients), [0]
     latencies: list[float] = []
     worst, wrong, errors = [0.0], [], []
     supply, end = itertools.cycle(wanted), time.monotonic() + seconds
@@ -76,7 +76,9 @@ def load(
                 continue
             apart = float((torch.tensor(answer.logits) - wanted[text]).abs().max())
             with lock:
-                latencies.append(time.monotonic() - begin)
+                before = answer.result.keygen_seconds + answer.result.prepare_seconds
+                latencies.append(time.monotonic() - begin - before)
+                prepared[0] += answer.result.prepare_seconds > 0
                 worst[0] = max(worst[0], apart)
                 if apart > TOLERANCE:
                     wrong.append(text)
@@ -97,6 +99,7 @@ def load(
         "clients": count,
         "seconds": round(spent, 1),
         "texts": len(ordered),
+        "preparations": prepared[0],
         "texts_a_minute": round(60 * len(ordered) / spent, 1),
         "p50": round(statistics.median(ordered), 2),
         "p95": round(ordered[int(0.95 * (len(ordered) - 1))], 2),
@@ -114,6 +117,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--protocol", default="client-aided")
     parser.add_argument("--texts", type=Path, help="a .tsv.gz with a column 'text'")
+    parser.add_argument("--mixed", action="store_true", help="prepare while others use")
     parser.add_argument("--name", default="load")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
@@ -125,10 +129,21 @@ def main() -> None:
         serving(*options, "--keys", keys, protocol=chosen.protocol) as service,
     ):
         pids = set(service.pids())
-        record["runs"] = [
-            load(service.url, chosen.protocol, n, chosen.seconds, wanted, service.memory)
-            for n in chosen.clients
-        ]
+        record["runs"] = []
+        for count in chosen.clients:
+            with tempfile.TemporaryDirectory() as own:
+                clients = [
+                    client(
+                        service.url,
+                        chosen.protocol,
+                        Path(own, str(number)) if chosen.mixed else None,
+                        patience=600.0,
+                    )
+                    for number in range(count)
+                ]
+                for one in [] if chosen.mixed else clients:
+                    one.classify(next(iter(wanted)))  # keys, and the first use of each
+                record["runs"].append(load(clients, chosen.seconds, wanted, service.memory))
         record["processes_replaced"] = len(pids - set(service.pids()))
     table = [
         ["clients", "seconds", "texts", "texts a minute", "p50 s", "p95 s", "errors",

@@ -28,15 +28,26 @@ CASES = {
     "MiniLM-L6, 128": {"layers": 6, "hidden": 384, "heads": 12, "tokens": 128},
     "DistilBERT": {"layers": 6, "hidden": 768, "heads": 12, "tokens": 128},
     "BERT-base": {"layers": 12, "hidden": 768, "heads": 12, "tokens": 128},
-}
+    "MiniLM-L6 normalised, 32": {
+        "layers": 6, "hidden": 384, "heads": 12, "tokens": 32, "degree": 4,
+    },
+    "MiniLM-L6 normalised, 128": {
+        "layers": 6, "hidden": 384, "heads": 12, "tokens": 128, "degree": 4,
+    },
+}  # fmt: skip
 
 
 def weights_of(case: dict[str, Any]) -> Any:
-    """Random weights of the polynomial form whose stream stays of one size."""
-    from thex_hf.weights import EncoderWeights, LayerWeights, PolynomialTerms
+    """Random weights whose stream stays of one size, of the normalised form with a ``degree``."""
+    from thex_hf.approximations.layernorm import inverse_root
+    from thex_hf.weights import EncoderWeights, InverseRoot, LayerWeights, PolynomialTerms
 
     rng = np.random.default_rng(0)
     size, wide, heads = case["hidden"], 4 * case["hidden"], case["heads"]
+
+    root = None
+    if case.get("degree"):
+        root = InverseRoot(inverse_root(0.1, 3.0, case["degree"])[0], np.array([0.1, 3.0]))
 
     def matrix(out: int, inner: int) -> Any:
         return rng.normal(size=(out, inner)) * 0.5 / np.sqrt(inner)
@@ -49,7 +60,7 @@ def weights_of(case: dict[str, Any]) -> Any:
         return LayerWeights(
             matrix(size, size), zeros, matrix(size, size), matrix(size, size),
             matrix(size, size), zeros, scale, zeros, matrix(wide, size), np.zeros(wide),
-            matrix(size, wide), zeros, scale, zeros, terms,
+            matrix(size, wide), zeros, scale, zeros, terms, root, root,
         )  # fmt: skip
 
     layers = tuple(layer() for _ in range(case["layers"]))
