@@ -22,6 +22,8 @@ from thex_hf.errors import ConversionError
 
 Array = NDArray[np.float64]
 
+USUAL_DEGREE = 4
+"""Of the polynomial in a norm that divides by the deviation, where a model does not say."""
 HEADS = ("cls", "mean", "tokens")
 """What the classifier may read: the ``[CLS]`` row, the mean of the true tokens, each token."""
 
@@ -85,7 +87,8 @@ class InverseRoot:
                 f"a norm's polynomial should have one of the degrees {NORM_DEGREES[1:]}; got "
                 f"coefficients of shape {self.coefficients.shape}. Convert again."
             )
-        if self.interval.shape != (2,) or not 0 < self.interval[0] < self.interval[1]:
+        low, high = self.interval if self.interval.shape == (2,) else (0.0, 0.0)
+        if not 0 < low < high < np.inf:
             raise ConversionError(
                 "the interval of a norm's variance should be two rising positive numbers; got "
                 f"{self.interval}. Convert again."

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from source_models import make_tokenizer
 from transformers import AutoTokenizer
 
 import thex_hf
@@ -35,6 +36,22 @@ def test_tokens_and_embeddings_are_the_torch_models(half, text):
     with torch.no_grad():
         want = model.embed(encoded["input_ids"], encoded["token_type_ids"])[0].double().numpy()
     np.testing.assert_allclose(half.embed(ids, types), want, atol=1e-5)
+
+
+def test_a_half_of_a_normalised_model_knows_its_form_and_encoder(tmp_path):
+    config = thex_hf.ThexBertConfig(
+        vocab_size=24, hidden_size=16, num_attention_heads=2, intermediate_size=24,
+        activation="quadratic", softmax="power", norm="chebyshev", norm_degrees=[[2, 0], [4, 1]],
+    )  # fmt: skip
+    model = thex_hf.ThexBertForSequenceClassification(config)
+    model.save_pretrained(tmp_path / "model")
+    make_tokenizer().save_pretrained(tmp_path / "model")
+    whole = ClientHalf.open(tmp_path / "model")
+    assert whole.facts.form == "normalised"
+    assert whole.facts.model == model.encoder_weights().fingerprint()
+    saved = ClientHalf.open(whole.save(tmp_path / "half"))
+    assert saved.facts == whole.facts
+    assert not any("interval" in name for name in saved.tables)
 
 
 def test_a_saved_half_is_the_same_and_has_nothing_of_the_encoder(half, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,6 +41,7 @@ def fit_affine(inputs: Array, targets: Array) -> tuple[Array, Array]:
     return gamma, np.asarray(targets.mean(axis=0) - gamma * inputs.mean(axis=0))
 
 
+@lru_cache(maxsize=256)
 def inverse_root(low: float, high: float, degree: int) -> tuple[Array, float]:
     """Fit the polynomial of a degree with the least largest relative error from ``1 / sqrt(v)``.
 
@@ -49,11 +52,13 @@ def inverse_root(low: float, high: float, degree: int) -> tuple[Array, float]:
 
     Returns:
         Coefficients ``(degree + 1,)`` of Chebyshev polynomials of ``u``, which goes from -1 to 1 on
-        the interval, and the error.
+        the interval, read-only since they are kept for the next call, and the error.
     """
     variances = np.geomspace(low, high, 801)
     basis = np.polynomial.chebyshev.chebvander((2 * variances - low - high) / (high - low), degree)
-    return lawson(basis, variances**-0.5, np.sqrt(variances))
+    coefficients, error = lawson(basis, variances**-0.5, np.sqrt(variances))
+    coefficients.flags.writeable = False
+    return coefficients, error
 
 
 def chebyshev_root(variances: Array, coefficients: Array, interval: Array) -> Array:

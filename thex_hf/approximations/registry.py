@@ -31,6 +31,7 @@ SOURCES = {
     "power": "Powerformer (ACL 2025), BPMax; MPCFormer (2023), 2Quad; a constant normaliser",
     "affine": THE_X,
     "centred": "Powerformer (ACL 2025), BatchLN; the deviation is a constant inside gamma",
+    "chebyshev": "Lawson (1961): the polynomial of least relative error from 1 / sqrt(variance)",
 }
 
 
@@ -38,7 +39,8 @@ SOURCES = {
 class Approximation:
     """What stands for a non-linearity, and at what price.
 
-    ``degree`` is that of the polynomial, None where the client helps out with a comparison.
+    ``degree`` is that of the polynomial (for ``chebyshev`` in the variance), None where the client
+    helps out with a comparison.
     ``levels`` are the multiplications in a row that the server does, folded ones not counted.
     ``interval`` is where the values of the sample lie. ``error`` is measured on the sample:
     the largest absolute distance on the interval for activations, the mean total-variation
@@ -54,7 +56,9 @@ class Approximation:
     source: str
 
 
-def describe(name: str, sample: Array | None = None, power: int = 2) -> Approximation:
+def describe(
+    name: str, sample: Array | None = None, power: int = 2, degree: int = 4
+) -> Approximation:
     """Measure the approximation of a name on values that meet it.
 
     Args:
@@ -62,14 +66,15 @@ def describe(name: str, sample: Array | None = None, power: int = 2) -> Approxim
         sample: activations of any shape, attention scores ``(..., q, k)`` without padded keys,
             or inputs of a norm ``(rows, d)``; standard normal values if None.
         power: exponent, for ``"power"`` only.
+        degree: of the polynomial of the variance, for ``"chebyshev"`` only.
 
     Raises:
         OptionError: unknown name.
     """
     if name in ("estimate", "power"):
         return describe_attention(name, sample, power=power)
-    if name in ("affine", "centred"):
-        return describe_norm(name, sample)
+    if name in ("affine", "centred", "chebyshev"):
+        return describe_norm(name, sample, degree)
     if name in ("relu", *list_activations()):
         return describe_activation(name, sample)
     raise OptionError(f"an approximation should be one of {', '.join(SOURCES)}; got {name!r}.")
@@ -131,17 +136,33 @@ def describe_attention(
     )
 
 
-def describe_norm(name: str, sample: Array | None = None) -> Approximation:
+def describe_norm(name: str, sample: Array | None = None, degree: int = 4) -> Approximation:
     """Measure a norm's best fit to layer normalisation with unit scale.
 
     Args:
-        name: ``"affine"`` or ``"centred"``.
+        name: ``"affine"``, ``"centred"`` or ``"chebyshev"``, whose interval is that of the sample's
+            variances.
         sample: inputs of the norm, shape ``(rows, d)``; standard normal ones if None.
+        degree: of the polynomial of ``"chebyshev"``.
+
+    Raises:
+        OptionError: unknown name, or a degree below 1.
     """
     sample = _normal(256, 64) if sample is None else sample
+
+    if degree < 1:
+        raise OptionError(f"degree should be at least 1, where a norm divides at all; got {degree}")
+
+    def chebyshev(values: Array, gamma: Array, beta: Array) -> Array:
+        variances = values.var(axis=-1)
+        interval = variances.min(), max(variances.max(), 1.001 * variances.min())
+        fitted, _ = layernorm.inverse_root(*map(float, interval), degree)
+        return layernorm.chebyshev(values, gamma, beta, fitted, np.array(interval))
+
     kinds: dict[str, Callable[[Array, Array, Array], Array]] = {
         "affine": layernorm.affine,
         "centred": layernorm.centred_affine,
+        "chebyshev": chebyshev,
     }
     if name not in kinds:
         raise OptionError(f"norm should be one of {', '.join(kinds)}; got {name!r}.")
@@ -150,9 +171,16 @@ def describe_norm(name: str, sample: Array | None = None) -> Approximation:
     inputs = kinds[name](sample, ones, zeros)
     fitted = layernorm.affine(inputs, *layernorm.fit_affine(inputs, target))
     error = float(np.sqrt(((fitted - target) ** 2).mean()))
-    levels = 0 if name == "affine" else 1  # a diagonal folds away, the mean is a matrix
+    # a diagonal folds away, the mean is a matrix; variance, polynomial and product are in a row
+    levels = {"affine": 0, "centred": 1, "chebyshev": 3 + levels_of(degree)}[name]
     return Approximation(
-        name, "layer norm", 1, levels, interval_of(sample, 1.0), error, SOURCES[name]
+        name,
+        "layer norm",
+        degree if name == "chebyshev" else 1,
+        levels,
+        interval_of(sample, 1.0),
+        error,
+        SOURCES[name],
     )
 
 

@@ -11,7 +11,14 @@ from safetensors import safe_open
 
 from thex_hf.errors import ConversionError
 from thex_hf.tasks import reads_every_token
-from thex_hf.weights import Array, EncoderWeights, LayerWeights, PolynomialTerms
+from thex_hf.weights import (
+    USUAL_DEGREE,
+    Array,
+    EncoderWeights,
+    InverseRoot,
+    LayerWeights,
+    PolynomialTerms,
+)
 
 PREFIX = "thex_bert.layers."
 MATRICES = {
@@ -30,6 +37,8 @@ MATRICES = {
     "output_scale": "output_norm.weight",
     "output_shift": "output_norm.bias",
 }
+NORMS = ("attention_norm", "output_norm")
+"""The norms of a layer, where they divide by the deviation."""
 
 
 def read_encoder(file: Path, config: Mapping[str, Any]) -> EncoderWeights:
@@ -69,20 +78,32 @@ def head_of(config: Mapping[str, Any]) -> str:
     return "tokens" if reads_every_token(str(kinds[0])) else str(config.get("pooling", "cls"))
 
 
-def is_polynomial(config: Mapping[str, Any]) -> bool:
-    """Whether a model is in polynomial form."""
-    return config.get("softmax") == "power"
+def form_of(config: Mapping[str, Any]) -> str:
+    """The form of a converted model."""
+    if config.get("softmax") != "power":
+        return "the-x"
+    return "normalised" if config.get("norm") == "chebyshev" else "polynomial"
 
 
 def _layer(read: Any, number: int, config: Mapping[str, Any]) -> LayerWeights:
-    place, polynomial = f"{PREFIX}{number}.", None
-    if is_polynomial(config):
+    place, polynomial, form = f"{PREFIX}{number}.", None, form_of(config)
+    if form != "the-x":
         polynomial = PolynomialTerms(
             power=int(config["attention_power"]),
             score_shift=read(place + "attention.softmax.shift"),
             score_scale=np.exp(read(place + "attention.softmax.log_scale")),
             activation=read(place + "activation.coefficients"),
-            centred=config.get("norm") == "centred",
+            centred=config.get("norm") in ("centred", "chebyshev"),
         )
+    degrees = (0, 0)
+    if form == "normalised":
+        every = config.get("norm_degrees")
+        degrees = every[number] if every else (USUAL_DEGREE, USUAL_DEGREE)
+    first, second = (
+        InverseRoot(read(f"{place}{norm}.coefficients"), read(f"{place}{norm}.interval"))
+        if degree
+        else None
+        for norm, degree in zip(NORMS, degrees, strict=True)
+    )
     matrices = {field: read(place + name) for field, name in MATRICES.items()}
-    return LayerWeights(**matrices, polynomial=polynomial)
+    return LayerWeights(**matrices, polynomial=polynomial, attention_root=first, output_root=second)

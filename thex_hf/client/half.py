@@ -20,7 +20,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from thex_hf._paths import user_path
-from thex_hf.client.encoder import head_of, is_polynomial, read_encoder
+from thex_hf.client.encoder import form_of, head_of, read_encoder
 from thex_hf.client.plans import ModelFacts
 from thex_hf.errors import ConversionError, InputError
 from thex_hf.tokens.options import (
@@ -144,7 +144,7 @@ class ClientHalf:
             known = config[ENCODER]
             return ModelFacts(
                 str(known["fingerprint"]),
-                "polynomial" if is_polynomial(config) else "the-x",
+                form_of(config),
                 int(config["num_hidden_layers"]),
                 int(config["hidden_size"]),
                 int(config["num_attention_heads"]),

@@ -58,7 +58,7 @@ class ModelFacts:
 
     Args:
         model: fingerprint of the encoder, see :meth:`thex_hf.weights.EncoderWeights.fingerprint`.
-        form: ``the-x`` or ``polynomial``.
+        form: ``the-x``, ``polynomial`` or ``normalised``.
         layers: of the encoder.
         hidden: size of an embedding.
         heads: of attention.

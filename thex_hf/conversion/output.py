@@ -96,18 +96,18 @@ def check_output(folder: Path, *, overwrite: bool, reads: ReadPaths | None = Non
 
 @torch.no_grad()
 def round_to_half(model: ThexBertForSequenceClassification) -> None:
-    """Round all weights to float16 values, keeping float32 storage.
+    """Round all that is saved to float16 values, keeping float32 storage.
 
     Raises:
         ConversionError: a weight is too large for float16.
     """
-    for name, parameter in model.named_parameters():
-        rounded = parameter.half().float()
+    for name, tensor in model.state_dict().items():
+        rounded = tensor.half().float()
         if not bool(torch.isfinite(rounded).all()):
             raise ConversionError(
                 f"weight {name} is too large or not finite for float16; save with half=False."
             )
-        parameter.copy_(rounded)
+        tensor.copy_(rounded)
 
 
 def save_model(

@@ -9,12 +9,11 @@ from transformers import PretrainedConfig
 
 from thex_hf._choices import NORM_DEGREES, POOLINGS, POWERS
 from thex_hf.errors import ConversionError
+from thex_hf.weights import USUAL_DEGREE
 
 ACTIVATIONS = ("relu", "quadratic", "gelu")
 SOFTMAXES = ("estimate", "power", "exact")
 NORMS = ("affine", "centred", "chebyshev", "layernorm")
-USUAL_DEGREE = 4
-"""Of the polynomial in a ``chebyshev`` norm."""
 RANGE_KEYS = (
     "stream_in",
     "value",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -12,7 +13,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from thex_hf.approximations.activation import QUADRATIC
 from thex_hf.approximations.layernorm import inverse_root
 from thex_hf.approximations.softmax import load_reciprocal
-from thex_hf.errors import InputError
+from thex_hf.errors import ConversionError, InputError
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
 
 
@@ -258,11 +259,24 @@ class ChebyshevNorm(AffineNorm):
         self.reset_polynomial()
 
     def reset_polynomial(self, low: float = 0.1, high: float = 3.0) -> float:
-        """Start anew on an interval; returns the largest relative error of ``1 / sqrt(v)``."""
-        fitted, error = inverse_root(low, high, len(self.coefficients) - 1)
+        """Start anew on an interval; returns the largest relative error of ``1 / sqrt(v)``.
+
+        The interval's ends become float16 numbers, so that a file of either type has the same.
+
+        Raises:
+            ConversionError: they are no two rising positive numbers there.
+        """
+        with np.errstate(over="ignore"):
+            ends = [float(np.float16(end)) for end in (low, high)]
+        if not 0 < ends[0] < ends[1] < math.inf:
+            raise ConversionError(
+                f"a norm's variances should lie between two positive numbers that float16 can tell "
+                f"apart; got {low:g} and {high:g}. Convert on more texts, or scale the model."
+            )
+        fitted, error = inverse_root(*ends, len(self.coefficients) - 1)
         with torch.no_grad():
-            self.interval.copy_(torch.tensor([low, high]))
-            self.coefficients.copy_(torch.from_numpy(fitted))
+            self.interval.copy_(torch.tensor(ends))
+            self.coefficients.copy_(torch.tensor(fitted))
         return error
 
     def forward(self, values: Tensor) -> Tensor:

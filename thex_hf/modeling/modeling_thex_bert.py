@@ -275,8 +275,8 @@ def set_softmax(model: ThexBertClassifier, kind: str) -> None:
     """
     if model.config.softmax == "power":
         raise OptionError(
-            f"softmax={kind!r} is for models in THE-X form; this one is in polynomial form, with "
-            "power attention trained in its place. Leave the option out."
+            f"softmax={kind!r} is for models in THE-X form; this one is in {model.config.form} "
+            "form, with power attention trained in its place. Leave the option out."
         )
     model.config.softmax = kind
     for module in model.modules():
