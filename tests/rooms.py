@@ -27,6 +27,7 @@ ROOMS = {
         "_shown",
         "approximations",
         "bounds",
+        "circuits.protocols",
         "errors",
         "hub",
         "tasks",

@@ -12,7 +12,7 @@ from thex_hf._choices import REMOTE, one_of
 from thex_hf._paths import user_path
 from thex_hf.backends.registry import find_backend
 from thex_hf.circuits.dispatch import check_form
-from thex_hf.circuits.protocols import FORMS, PROTOCOLS, RELU, PlanOptions, serves
+from thex_hf.circuits.protocols import PROTOCOLS, RELU, PlanOptions, protocols_of
 from thex_hf.errors import ConversionError, OptionError, PlanError
 from thex_hf.prepared.plan import PROTOCOL as PREPARED
 from thex_hf.prepared.plan import check_engine as check_prepared_engine
@@ -27,8 +27,7 @@ def choose_protocol(value: Any, form: str) -> str:
         OptionError: it is unknown, or cannot serve that form.
     """
     if value is None:
-        fitting = [name for name, served in FORMS.items() if served == form]
-        fitting += [name for name in FORMS if serves(name, form)]
+        fitting = protocols_of(form)
         if not fitting:
             raise ConversionError(
                 f"no protocol runs a model that is {form}; finish the conversion: thex-hf convert"
@@ -65,8 +64,9 @@ class RunOptions:
     Args:
         backend: engine, ``seal`` by default; or ``concrete``, which runs models of the THE-X form
             that classify by [CLS], in an environment of its own; or ``remote``, a server elsewhere.
-        protocol: ``client-aided`` for models of the THE-X form; ``refresh`` (the default),
-            ``prepared`` or ``one-shot`` for those of the polynomial form.
+        protocol: ``client-aided`` (the default) or ``prepared`` for models of the THE-X form;
+            ``refresh`` (the default), ``one-shot`` or ``prepared`` for those of the polynomial
+            form; ``prepared`` for those of the normalised form.
         softmax: ``estimate`` (THE-X's, finished by the client), ``exact`` (by the client) or
             ``estimate-on-server`` (as published: the client does nothing but ReLU; more
             rounds, more levels, the same result); the checkpoint's by default. For
@@ -140,7 +140,7 @@ class RunOptions:
         """With the protocol for a model of a form; the server's own affair with ``remote``.
 
         Args:
-            form: ``the-x`` or ``polynomial``.
+            form: ``the-x``, ``polynomial`` or ``normalised``.
 
         Raises:
             OptionError: an option is not on offer, does not go with another, or is the server's.

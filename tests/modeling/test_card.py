@@ -97,6 +97,36 @@ def test_every_save_writes_a_card_that_says_how_to_load_it_and_what_is_not_measu
     assert data.eval_results is None
 
 
+def test_a_model_of_the_the_x_form_is_served_by_two_protocols(saved):
+    text = words(saved)
+    assert "protocols `client-aided` and `prepared`" in text
+    assert row(text, "`prepared` | the padded")[3] == "text"
+    assert "the model is not" in text
+    assert "softmax and ReLU between masked numbers" in row(text, "interactivity")[1]
+
+
+@pytest.mark.parametrize(
+    ("degrees", "said"),
+    [
+        (None, "polynomial of degree 4"),
+        ([[4, 0], [8, 1]], "after attention 4, 8; after the feed-forward part 0, 1; 0: no"),
+    ],
+)
+def test_a_card_of_a_normalised_model(make_model, tmp_path, degrees, said):
+    kinds = {"activation": "quadratic", "softmax": "power", "norm": "chebyshev"}
+    make_model(**kinds, norm_degrees=degrees).save_pretrained(tmp_path / "model")
+    text = words(tmp_path / "model")
+    assert "in normalised form" in text
+    assert "serves the protocol `prepared`." in text
+    norms = row(text, "layer norms")
+    assert norms[2].startswith("gamma * (x - mean(x)) * P(variance(x)) + beta")
+    assert said in norms[2]
+    assert norms[3] == row(text, "feed-forward activation")[3] == "client and server, on shares"
+    assert "the weights are not shown" in text
+    assert row(text, "scheme")[1].startswith("`prepared`: BFV")
+    assert row(text, "key bias")[2] == "none (trained without)"
+
+
 def test_report_and_measures_fill_tables_checklist_and_metadata(saved):
     write_card(saved, REPORT, measures=MEASURES, metadata={"license": "mit"})
     text = words(saved)

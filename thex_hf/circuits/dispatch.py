@@ -26,7 +26,7 @@ from thex_hf.circuits.polynomial.refresh_schedule import (
     BatchedRefreshSchedule,
     SingleRefreshSchedule,
 )
-from thex_hf.circuits.protocols import FORMS, PROTOCOL_FACTS, RINGS, PlanOptions, serves
+from thex_hf.circuits.protocols import FORMS, PROTOCOL_FACTS, RINGS, PlanOptions, protocols_of
 from thex_hf.circuits.single.planner import (
     make_polynomial_plan,
     single_circuit,
@@ -71,13 +71,12 @@ def check_form(form: str, protocol: str) -> None:
     Raises:
         PlanError: says which protocols serve the form, and how to get the other form.
     """
-    wanted = FORMS[protocol]
-    if not serves(protocol, form):
-        fitting = [name for name in FORMS if serves(name, form)]
+    wanted, fitting = FORMS[protocol], protocols_of(form)
+    if protocol not in fitting:
+        others = f"use protocol {' or '.join(map(repr, fitting))}, or " if fitting else ""
         raise PlanError(
             f"protocol {protocol!r} needs a model of the {wanted} form, this one is of the "
-            f"{form} form; use protocol {' or '.join(map(repr, fitting))}, or convert the "
-            f"original model with: thex-hf convert --form {wanted}"
+            f"{form} form; {others}convert the original model with: thex-hf convert --form {wanted}"
         )
 
 
@@ -94,7 +93,7 @@ def fewest_for_a_batch(batch: Plan, single: Plan) -> int:
 
 
 def fold_weights(weights: EncoderWeights) -> Folded:
-    """Fold a model of either form.
+    """Fold a model of a form that runs as a circuit.
 
     Raises:
         PlanError: see the two folding modules.

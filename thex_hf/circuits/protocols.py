@@ -102,6 +102,17 @@ def serves(protocol: str, form: str) -> bool:
     return form in (facts.form, *facts.also)
 
 
+def protocols_of(form: str) -> tuple[str, ...]:
+    """The protocols that run models of a form, the usual one first; none of an unknown form."""
+    return tuple(name for name in PROTOCOL_FACTS if serves(name, form))
+
+
+def protects_model(protocol: str, form: str) -> bool:
+    """Whether the client gets nothing of the weights of a model of that form but the logits."""
+    facts = PROTOCOL_FACTS[protocol]
+    return facts.protects_model and form != facts.opens
+
+
 def learns_of(protocol: str, form: str) -> str:
     """What each side learns when a model of that form runs."""
     facts = PROTOCOL_FACTS[protocol]

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from thex_hf.circuits.protocols import PROTOCOL_FACTS
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
 
 NOT_MEASURED = "not measured"
@@ -25,6 +26,12 @@ INTERACTIVITY = {
     "one-shot": "one request, one reply",
     "prepared": "client and server exchange masked numbers; ciphertexts cross before, in tickets",
 }
+OPENED = (
+    "client finishes softmax and ReLU between masked numbers; ciphertexts cross before, in tickets"
+)
+"""Of ``prepared`` where the client sees what is inside the model."""
+BFV = "BFV in the preparation of tickets, then exact arithmetic on shares modulo a prime"
+"""What ``prepared`` computes with."""
 
 
 def checklist(
@@ -43,14 +50,14 @@ def checklist(
     """
     engine = words_of(measured)
     return [
-        ("scheme", engine.scheme),
+        ("scheme", _scheme(engine, protocols)),
         ("library and version", _library(measured)),
         ("security level", engine.security),
         ("ring degree and modulus", _parameters(measured)),
         ("adversary", "honest but curious server and client"),
         ("packing", _each(protocols, {**PACKING, **engine.packing})),
         ("activations", _activations(config)),
-        ("interactivity", _interactivity(protocols, measured)),
+        ("interactivity", _interactivity(config.form, protocols, measured)),
         ("batch or latency", _latency(measured, protocols)),
         ("evaluation keys, traffic", "see costs" if measured.get("costs") else NOT_MEASURED),
         ("hardware", machine_words(measured) if measured.get("machine") else NOT_MEASURED),
@@ -95,8 +102,15 @@ def _activations(config: ThexBertConfig) -> str:
     return f"{config.activation}, softmax {config.softmax}, norms {config.norm}; see approximations"
 
 
-def _interactivity(protocols: Sequence[str], measured: Mapping[str, Any]) -> str:
-    visits = {**INTERACTIVITY, **words_of(measured).visits}
+def _scheme(engine: EngineWords, protocols: Sequence[str]) -> str:
+    """That of the engine, and that of ``prepared``, which has its own."""
+    own = [engine.scheme] if set(protocols) - {"prepared"} else []
+    return "; ".join([*own, *([f"`prepared`: {BFV}"] if "prepared" in protocols else [])])
+
+
+def _interactivity(form: str, protocols: Sequence[str], measured: Mapping[str, Any]) -> str:
+    opened = {name: OPENED for name in protocols if PROTOCOL_FACTS[name].opens == form}
+    visits = {**INTERACTIVITY, **opened, **words_of(measured).visits}
     rounds = {row["protocol"]: row["rounds"] for row in measured.get("costs") or []}
     words = {
         name: visits[name] + (f"; {rounds[name]} rounds" if name in rounds else "")

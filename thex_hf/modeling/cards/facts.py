@@ -5,18 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from thex_hf.circuits.protocols import PROTOCOL_FACTS, protects_model, protocols_of
 from thex_hf.modeling.cards.checklist import NOT_MEASURED, checklist, machine_words, words_of
 from thex_hf.modeling.cards.measures import STAGES
 from thex_hf.modeling.configuration_thex_bert import RANGE_KEYS, ThexBertConfig
 from thex_hf.modeling.tasks import is_regression, task_of
 from thex_hf.tasks import TASKS
-
-PROTOCOLS: dict[str, tuple[str, ...]] = {
-    "the-x": ("client-aided",),
-    "polynomial": ("refresh", "one-shot", "prepared"),
-    "unconverted": (),
-}
-"""Protocols that models of each form serve."""
 
 ACTIVATIONS = {
     "relu": ("relu", "client, during a visit"),
@@ -26,6 +20,7 @@ ACTIVATIONS = {
 NORMS = {
     "affine": "gamma * x + beta",
     "centred": "gamma * (x - mean(x)) + beta",
+    "chebyshev": "gamma * (x - mean(x)) * P(variance(x)) + beta, P a learned polynomial",
     "layernorm": "exact",
 }
 LEARNS = {
@@ -51,7 +46,16 @@ LEARNS = {
     ),
 }
 """What each protocol shows to the server and to the client, and what it protects."""
+OPENED = (
+    LEARNS["prepared"][0],
+    "the logits, attention scores and feed-forward values before their activation; before a text "
+    "is known, ciphertexts cross",
+    "text",
+)
+"""The same where a protocol shows the client what is inside a model of that form."""
 
+SHARED = "client and server, on shares"
+"""Where everything is computed in a model that only ``prepared`` runs."""
 ARITHMETIC = {"disable": "clear", "simulate": "simulated", "execute": "encrypted"}
 NONE = "none"
 
@@ -71,10 +75,11 @@ def facts(
         title: heading, and the name to load the model by.
     """
     measured = dict(measures or {})
-    task, protocols = task_of(config), PROTOCOLS[config.form]
+    task, protocols = task_of(config), protocols_of(config.form)
     scores = list(measured.get("scores") or [])
     metric = scores[0]["metric"] if scores else (report or {}).get("metric", "accuracy")
     activation, place = ACTIVATIONS[config.activation]
+    shared = SHARED if config.form == "normalised" else None
     return {
         "title": title,
         "intro": _intro(config, report),
@@ -85,10 +90,12 @@ def facts(
         "regression": is_regression(config),
         "reads": _reads(config),
         "activation": activation,
-        "activation_place": place,
+        "activation_place": shared or place,
         "softmax": _softmax(config),
-        "softmax_place": "server" if config.softmax == "power" else "client and server",
-        "norm": NORMS[config.norm],
+        "softmax_place": shared or ("server" if config.softmax == "power" else "client and server"),
+        "norm": NORMS[config.norm] + _degrees(config),
+        "linear_place": shared or "server",
+        "protects_model": any(protects_model(name, config.form) for name in protocols),
         "report": report,
         "stages": _stages(report or {}),
         "metric": metric,
@@ -96,15 +103,16 @@ def facts(
         "texts": texts_words(measured.get("texts")),
         "costs": cost_rows(measured, protocols),
         "costs_note": costs_note(measured),
-        "learns": [_learns(name, measured) for name in protocols],
+        "learns": [_learns(name, config.form, measured) for name in protocols],
         "figures": measured.get("figures") or [],
         "checklist": checklist(config, report, measured, protocols),
         "range_keys": RANGE_KEYS,
     }
 
 
-def _learns(protocol: str, measured: Mapping[str, Any]) -> list[str]:
-    server, client, protected = LEARNS[protocol]
+def _learns(protocol: str, form: str, measured: Mapping[str, Any]) -> list[str]:
+    opened = PROTOCOL_FACTS[protocol].opens == form
+    server, client, protected = OPENED if opened else LEARNS[protocol]
     client = words_of(measured).client_learns.get(protocol, client)
     return [f"`{protocol}`", server, client, protected]
 
@@ -121,6 +129,13 @@ def _intro(config: ThexBertConfig, report: Mapping[str, Any] | None) -> str:
             f"A BERT {kind} in polynomial form: its encoder, without comparison and without "
             "division, can run on text encrypted with CKKS homomorphic encryption, all of it on "
             f"the server. {origin}, after {paper}."
+        )
+    if config.form == "normalised":
+        return (
+            f"A BERT {kind} in normalised form: its encoder, in which polynomials stand for "
+            "activation, softmax and the division of layer norms, runs on numbers that client and "
+            "server share. All that is encrypted, with BFV homomorphic encryption, is prepared "
+            f"before a text is known. {origin}, after {paper}."
         )
     if config.form == "the-x":
         return (
@@ -139,6 +154,21 @@ def _reads(config: ThexBertConfig) -> str:
     return {"cls": "the `[CLS]` row", "mean": "the mean over the rows of true tokens"}[
         config.pooling
     ]
+
+
+def _degrees(config: ThexBertConfig) -> str:
+    """Of the polynomials in norms, where there are any."""
+    every = [degree for pair in config.degrees for degree in pair]
+    if not any(every):
+        return ""
+    if len(set(every)) == 1:
+        return f" of degree {every[0]}"
+    first, second = (", ".join(map(str, degrees)) for degrees in zip(*config.degrees, strict=True))
+    none = "; 0: no division" if 0 in every else ""
+    return (
+        f"; its degrees by layer: after attention {first}; after the feed-forward part {second}"
+        f"{none}"
+    )
 
 
 def _softmax(config: ThexBertConfig) -> str:
