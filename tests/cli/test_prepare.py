@@ -135,21 +135,24 @@ def test_a_model_card_tells_of_tickets(model):
 
 def test_scores_tell_of_tickets():
     ticket = Bytes(1, 2, 3, 40, 50)
-    reports = [Report([0.0], 3, 16, "prepared", "seal", "execute", bytes=ticket, tickets=7)]
+    reports = [
+        Report([0.0], 3, 16, "prepared", "seal", "execute", bytes=ticket, tickets=7, wraps=1)
+    ]
     assert reports[0].to_json()["tickets"] == 7
     assert reports[0].to_json()["bytes"]["prepare_down"] == 50
     assert costs(reports)["bytes"]["prepare_up"] == 40
+    assert costs(2 * reports)["wraps"] == 2 * reports[0].to_json()["wraps"] == 2
     others = [Report([0.0], 3, 16, "refresh", "seal", "execute")]
-    assert "tickets" not in others[0].to_json()
+    assert not {"tickets", "wraps"} & {*others[0].to_json(), *costs(others)}
     assert "prepare_up" not in {**others[0].to_json()["bytes"], **costs(others)["bytes"]}
 
 
 def test_a_client_without_torch_tells_of_tickets():
     plan = prepared_plan(random_polynomial_weights(layers=1, hidden=8, heads=2), 16)
     result = Result(np.zeros(2), plan, 5, 1, 2, 0.1, 0.2, prepare_seconds=3.0)
-    result = replace(result, prepare_bytes_up=40, prepare_bytes_down=50, tickets_left=7)
+    result = replace(result, prepare_bytes_up=40, prepare_bytes_down=50, tickets_left=7, wraps=0)
     told = Answer("good", 0.5, 3, result, "prepared").to_json()
-    assert (told["tickets"], told["seconds"]["prepare"]) == (7, 3.0)
+    assert (told["tickets"], told["wraps"], told["seconds"]["prepare"]) == (7, 0, 3.0)
     assert (told["bytes"]["prepare_up"], told["bytes"]["prepare_down"]) == (40, 50)
     result = replace(result, tickets_left=None)
     assert "tickets" not in Answer("good", 0.5, 3, result, "refresh").to_json()

@@ -138,6 +138,16 @@ def test_a_text_that_runs_away_is_refused_twice_over(session):
     assert stock_of(session).left() == left - 2
 
 
+def test_a_number_that_wraps_costs_another_ticket_and_is_counted(session):
+    assert session.run(text(5)).wraps == 0
+    held = stock_of(session)._batches[0]
+    prime = session.plan(5).numbers.prime  # such shares give numbers that are nowhere near
+    held.batch.rows[held.next] = np.random.default_rng(1).integers(prime, dtype=np.uint64, size=1)
+    result = session.run(text(5))
+    assert np.abs(result.logits - polynomial_logits(WEIGHTS, text(5))).max() < 0.01
+    assert result.wraps == 1
+
+
 def test_tickets_are_prepared_ahead_of_need(caplog):
     session = session_of(refill=512)
     client = session.client

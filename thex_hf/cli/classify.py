@@ -224,6 +224,7 @@ def _show(text: str, record: Mapping[str, Any]) -> None:
         typer.echo(
             f"  its ticket, before: up {megabytes(sizes['prepare_up'])}, down "
             f"{megabytes(sizes['prepare_down'])}; {record['tickets']} tickets left"
+            + (f"; {record['wraps']} more spent, since a number wrapped" if record["wraps"] else "")
         )
     if "agreement" in record:
         compared = record["agreement"]

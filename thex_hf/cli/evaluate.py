@@ -166,6 +166,10 @@ def _show_costs(scores: Scores) -> None:
             f"bytes: keys {megabytes(sizes['keys'])} (once); a text: up {megabytes(sizes['up'])}, "
             f"down {megabytes(sizes['down'])}, {scores.costs['rounds']} rounds"
         )
+    if scores.costs.get("wraps"):
+        typer.echo(
+            f"wrapped around: {scores.costs['wraps']} times, each of which spent another ticket"
+        )
     machine = scores.machine
     typer.echo(
         f"on {machine['processor']}, {machine['cores']} cores, load {machine['load_average']}"

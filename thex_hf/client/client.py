@@ -66,7 +66,7 @@ class Answer:
             "bytes": {"keys": result.key_bytes, "up": result.bytes_up, "down": result.bytes_down},
         }
         if result.tickets_left is not None:
-            told["tickets"] = result.tickets_left
+            told |= {"tickets": result.tickets_left, "wraps": result.wraps}
             told["bytes"] |= {
                 "prepare_up": result.prepare_bytes_up,
                 "prepare_down": result.prepare_bytes_down,

@@ -54,6 +54,8 @@ KEYS_LOST = (KeyMismatch, KeyStoreError)
 """What keys are sent again for: the server has lost them, or cannot read them now."""
 LOST = (ExpiredError, ChildError, ConnectionLost, TicketError, *KEYS_LOST)
 """What a text may be sent again for: the server has lost its run, or its keys."""
+WRAPS = 1
+"""Of a text in a row, after which another ticket is taken; one more, and the text is refused."""
 
 
 @dataclass(frozen=True)
@@ -276,9 +278,9 @@ class Client:
         self._tickets.wait()
 
     def _with_ticket(self, plan: PreparedPlan, keys: Keys, text: Vector) -> Result:
-        """One text by a ticket; where a number wraps around, once more by another."""
+        """One text by a ticket; where a number wraps around, by another."""
         stock, spent = self._tickets.stock(plan, keys.key_id), 0.0
-        for last in (False, True):
+        for wraps in range(WRAPS + 1):
             ticket, seconds = self._tickets.take(plan, keys)
             spent += seconds
             try:
@@ -287,7 +289,7 @@ class Client:
                 stock.drop(ticket.batch)
                 raise
             except RangeError:
-                if last:
+                if wraps == WRAPS:
                     raise
                 logger.info("a number wrapped around: taking another ticket")
                 continue
@@ -297,6 +299,7 @@ class Client:
                 prepare_bytes_up=ticket.bytes_up,
                 prepare_bytes_down=ticket.bytes_down,
                 tickets_left=stock.left(),
+                wraps=wraps,
             )
         raise AssertionError("unreachable")
 

@@ -212,7 +212,7 @@ def count_cut(pipe: Any, inputs: Sequence[Any], most: int) -> int:
     return cut
 
 
-def _of_tickets(reports: Sequence[Report]) -> dict[str, int]:
+def _bytes_of_tickets(reports: Sequence[Report]) -> dict[str, int]:
     """Bytes of preparing a ticket on average, where texts had any."""
     sizes = [r.bytes for r in reports if r.bytes.prepare_up is not None]
     if not sizes:
@@ -230,9 +230,10 @@ def costs(reports: Sequence[Report]) -> dict[str, Any]:
         met, ``up`` and ``down`` a text on average, ``prepare_up`` and ``prepare_down`` a ticket;
         ``rounds``, ``levels``, ``ring_degree``, ``modulus_bits`` and ``key_switches`` of
         the most costly text; ``buckets``: texts by padded length; ``batch``: texts in the largest
-        request.
+        request; ``wraps`` of all texts, where they had tickets.
     """
     first, count = reports[0], len(reports)
+    wraps = [report.wraps for report in reports if report.wraps is not None]
     return {
         "fhe": first.fhe,
         "protocol": first.protocol,
@@ -248,13 +249,14 @@ def costs(reports: Sequence[Report]) -> dict[str, Any]:
             "keys": sum({r.bytes.keys for r in reports}),  # one size for each key set
             "up": round(sum(r.bytes.up for r in reports) / count),
             "down": round(sum(r.bytes.down for r in reports) / count),
-            **_of_tickets(reports),
+            **_bytes_of_tickets(reports),
         },
         **{
             name: max(getattr(r, name) for r in reports)
             for name in ("rounds", "levels", "ring_degree", "modulus_bits", "key_switches", "batch")
         },
         "buckets": {str(k): n for k, n in sorted(Counter(r.bucket for r in reports).items())},
+        **({"wraps": sum(wraps)} if wraps else {}),
     }
 
 

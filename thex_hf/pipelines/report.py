@@ -84,6 +84,8 @@ class Report:
         ring_degree: N; 0 when no circuit ran.
         modulus_bits: bits of the whole modulus, within the 128-bit limit of N.
         tickets: left for texts of this padded length, under ``prepared``; else None.
+        wraps: tickets that were spent on this text before the one that answered it, since a number
+            wrapped around; None as ``tickets``.
         agreement: see :class:`Agreement`.
         error: why the text has no answer; its logits are empty then, and the numbers 0.
     """
@@ -103,6 +105,7 @@ class Report:
     ring_degree: int = 0
     modulus_bits: int = 0
     tickets: int | None = None
+    wraps: int | None = None
     agreement: Agreement | None = None
     error: str | None = None
 

@@ -314,6 +314,7 @@ class Runner:
             ring_degree=facts.ring_degree,
             modulus_bits=facts.modulus_bits,
             tickets=result.tickets_left,
+            wraps=result.wraps,
         )
 
     def _clear_report(self, row: Row) -> Report:

@@ -31,6 +31,8 @@ class Result:
         prepare_bytes_up: sent when the text's ticket was prepared; None: it had none.
         prepare_bytes_down: received then.
         tickets_left: for texts of this padded length.
+        wraps: tries before this one in which a number wrapped around: each spent a ticket, and its
+            seconds and bytes are not counted here. None: no ticket was spent.
         batch: texts in the same request, each with an equal share of its seconds and bytes.
     """
 
@@ -47,6 +49,7 @@ class Result:
     prepare_bytes_up: int | None = None
     prepare_bytes_down: int | None = None
     tickets_left: int | None = None
+    wraps: int | None = None
     batch: int = 1
 
     def divided(self) -> list[Result]:
