@@ -1,8 +1,9 @@
-"""Accuracy of the bundled checkpoint on SST-2 dev: clear, simulated, and a sample encrypted.
+"""Accuracy of a checkpoint on SST-2 dev: clear, simulated, and a sample encrypted.
 
 ``python benchmarks/accuracy.py DEV.tsv.gz [--protocol refresh] [--ring N] [--execute 50]``; the
-file has a header row and columns ``label`` and ``text``. Writes results/accuracy.json and
-results/accuracy.md, or accuracy-PROTOCOL[-FLOOD]. Takes about ten minutes, ``one-shot`` half an
+file has a header row and columns ``label`` and ``text``; of a model that is not bundled with
+``--model FOLDER --name NAME``. Writes results/accuracy.json and results/accuracy.md, or
+accuracy-PROTOCOL[-FLOOD][-NAME]. Takes about ten minutes, ``one-shot`` half an
 hour, ``prepared`` five minutes for all texts (``--execute 872``).
 """
 
@@ -70,6 +71,7 @@ def main() -> None:
     parser.add_argument("--simulate", type=int, default=None, help="how many; all if none")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--model", default=None)
+    parser.add_argument("--name", default=None, help="of that model, for the file")
     parser.add_argument("--protocol", default="client-aided")
     parser.add_argument("--ring", type=int, default=None)
     parser.add_argument("--flood", default=None, help="light or strong")
@@ -127,6 +129,7 @@ def main() -> None:
         record["wraps_seen"] = wraps.seen
     suffix = "" if options.protocol == "client-aided" else f"-{options.protocol}"
     suffix += f"-{options.flood}" if options.flood else ""
+    suffix += f"-{options.name}" if options.name else ""
     write(f"accuracy{suffix}", record, table)
     print("\n".join(" ".join(row) for row in table))
 
