@@ -4,19 +4,22 @@ import multiprocessing
 import os
 import stat
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from msgspec import msgpack
 from reference import random_polynomial_weights
 
+from thex_hf.client.supply import TicketSupply
 from thex_hf.client.tickets import FolderStock, MemoryStock
-from thex_hf.errors import KeyStoreError, TicketError
+from thex_hf.errors import KeyStoreError, QuotaError, TicketError
 from thex_hf.hub import find_secrets
 from thex_hf.prepared.masks import ticket_seed
 from thex_hf.prepared.plan import prepared_plan
 
-PLAN = prepared_plan(random_polynomial_weights(layers=1, hidden=8, heads=2, intermediate=8), 128)
+WEIGHTS = random_polynomial_weights(layers=1, hidden=8, heads=2, intermediate=8)
+PLAN = prepared_plan(WEIGHTS, 128)
 KEY = "ab" * 16
 
 
@@ -41,6 +44,7 @@ def test_every_ticket_is_handed_out_once(stock):
     assert all(ticket.seed == ticket_seed(seed, ticket.number) for ticket in tickets)
     numbers = PLAN.layout.numbers
     assert (tickets[3].row == np.arange(3 * numbers, 4 * numbers)).all()
+    assert stock.batches() == 0
     with pytest.raises(TicketError, match="thex-hf prepare"):
         stock.take()
 
@@ -54,7 +58,10 @@ def test_a_batch_that_was_not_finished_does_not_count(stock):
 def test_a_dropped_batch_is_gone(stock):
     fill(stock)
     fill(stock, b"m" * 16)
-    stock.drop(b"n" * 16)
+    assert stock.batches() == 2
+    assert stock.drop(b"n" * 16) == PLAN.batch.tickets
+    assert stock.drop(b"n" * 16) == 0
+    assert stock.batches() == 1
     assert stock.left() == PLAN.batch.tickets
     assert stock.take().batch == b"m" * 16
 
@@ -191,3 +198,20 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
     with pytest.raises(KeyStoreError, match="make room"):
         fill(FolderStock(tmp_path, PLAN, KEY))
     assert not list(tmp_path.glob(".batch-*"))
+
+
+@pytest.mark.parametrize("kept", ["in memory", "in a folder"])
+def test_no_batch_is_prepared_for_which_the_server_would_drop_a_good_one(kept, tmp_path):
+    supply = TicketSupply(None, None if kept == "in memory" else tmp_path, most_batches=2)
+    other = prepared_plan(WEIGHTS, 64)  # another plan under the same keys counts too
+    for plan, name in ((PLAN, b"n" * 16), (other, b"m" * 16)):
+        fill(supply.stock(plan, KEY), name)
+    if kept == "in a folder":  # and so do those of other processes
+        supply = TicketSupply(None, tmp_path, most_batches=2)
+    with pytest.raises(QuotaError, match=r"your 2 for another: their 192 tickets .* --ticket-bat"):
+        supply.prepare(PLAN, SimpleNamespace(key_id=KEY))
+    stock = supply.stock(other, KEY)
+    for _ in range(other.batch.tickets):
+        stock.take()
+    with pytest.raises(AttributeError):  # there is room: it goes to the server, which is none
+        supply.prepare(PLAN, SimpleNamespace(key_id=KEY, engine=None))

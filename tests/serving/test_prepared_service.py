@@ -23,7 +23,7 @@ from thex_hf.client.client import ThexClient
 from thex_hf.client.exchange import Client
 from thex_hf.client.half import ClientHalf
 from thex_hf.client.http import HttpTransport
-from thex_hf.errors import BusyError, TicketError
+from thex_hf.errors import BusyError, QuotaError, TicketError
 from thex_hf.prepared.wire import preparation_id, write_name
 from thex_hf.protocol.messages import Message
 from thex_hf.protocol.prepared_client import PreparedClientRun
@@ -135,6 +135,15 @@ def test_other_protocols_have_none(tiny, tmp_path):
     assert spec.open_tickets() is None
     with running(spec, tickets=spec.open_tickets()) as found:
         assert "ticket" not in httpx.get(f"{found.url}/metrics").text
+
+
+def test_a_batch_for_which_another_would_go_is_refused(ann, service, monkeypatch):
+    bound, kept = ann.info["ticket_batches"], service.tickets.counts().batches
+    assert bound == service.tickets.most_batches == 64
+    monkeypatch.setattr(ann._tickets, "most_batches", 1)
+    with pytest.raises(QuotaError, match=r"would drop one .* tickets are still good.* What to do"):
+        ann.prepare_tickets(ann.plan(5))
+    assert service.tickets.counts().batches == kept
 
 
 def test_another_owner_cannot_spend_them_nor_the_same_owner_twice(ann, service):

@@ -170,6 +170,21 @@ def test_the_oldest_batch_under_the_same_keys_goes(reopen, clock):
             ledger.get("ann", batch)
 
 
+@pytest.mark.parametrize("kind", ["memory", "folder"])
+def test_the_batch_with_the_fewest_tickets_left_goes_first(kind, tmp_path, clock):
+    ledger = MemoryLedger(2, clock=clock)
+    if kind == "folder":
+        ledger = FolderLedger(tmp_path, limits=TicketLimits(keys=2), clock=clock)
+    first, used = (ledger.open("ann", PLAN, KEYS, 8).id for _ in range(2))
+    ledger.spend("ann", used, 7)
+    clock.now += 1
+    third = ledger.open("ann", PLAN, KEYS, 8).id
+    assert ledger.most_batches == 2
+    assert ledger.get("ann", first).left == ledger.get("ann", third).left == 8
+    with pytest.raises(TicketError, match="no batch"):
+        ledger.get("ann", used)
+
+
 def test_one_owner_leaves_room_for_others(reopen):
     ledger = reopen(total=4)
     for number in range(2):

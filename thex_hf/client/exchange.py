@@ -120,6 +120,8 @@ class Client:
             return
         self.info = self.server.info()
         self.plans = ServerPlans.read(self.info)
+        most = self.info.get("ticket_batches")
+        self._tickets.most_batches = most if type(most) is int and most > 0 else None
         if self.wanted not in (None, self.protocol):
             raise OptionError(
                 f"the server runs the protocol {self.protocol}, not {self.wanted}; name that one, "
@@ -286,7 +288,11 @@ class Client:
             try:
                 result = self._exchange(PreparedClientRun(plan, keys.key_id, ticket, text), keys)
             except TicketError:
-                stock.drop(ticket.batch)
+                if lost := stock.drop(ticket.batch):
+                    logger.warning(
+                        "the server no longer has a batch of tickets: the %d left of it are lost",
+                        lost,
+                    )
                 raise
             except RangeError:
                 if wraps == WRAPS:

@@ -11,6 +11,7 @@ from thex_hf.client.keys import Keys
 from thex_hf.client.preparation import Prepared, prepare_batch
 from thex_hf.client.tickets import FolderStock, MemoryStock, TicketStock, none_left
 from thex_hf.client.transport import InMemory, Transport
+from thex_hf.errors import QuotaError
 from thex_hf.prepared.plan import PreparedPlan
 from thex_hf.protocol.prepared_client import Ticket
 
@@ -31,12 +32,14 @@ class TicketSupply:
             there are usable cores.
         refill: a batch is prepared ahead of need when fewer tickets are left; None: only when none
             is left; 0: not at all, so that no text waits for a preparation.
+        most_batches: that the server keeps under one key pair; None: any number.
     """
 
     server: Transport
     folder: Path | None = None
     processes: int | None = None
     refill: int | None = None
+    most_batches: int | None = None
     _stocks: dict[str, TicketStock] = field(init=False, default_factory=dict, repr=False)
     _table: threading.Lock = field(init=False, default_factory=threading.Lock, repr=False)
     _preparing: threading.Lock = field(init=False, default_factory=threading.Lock, repr=False)
@@ -55,7 +58,12 @@ class TicketSupply:
             return self._stocks[name]
 
     def prepare(self, plan: PreparedPlan, keys: Keys, processes: int | None = None) -> Prepared:
-        """Prepare a batch. Raises as :func:`.preparation.prepare_batch`."""
+        """Prepare a batch.
+
+        Raises:
+            QuotaError: the server keeps no more, and would drop one that has tickets left.
+            ThexError: as :func:`.preparation.prepare_batch`.
+        """
         with self._preparing:
             return self._batch(plan, keys, self.server, processes or self.processes)
 
@@ -115,4 +123,25 @@ class TicketSupply:
     def _batch(
         self, plan: PreparedPlan, keys: Keys, server: Transport, processes: int | None
     ) -> Prepared:
-        return prepare_batch(plan, keys, server, self.stock(plan, keys.key_id), processes)
+        stock = self.stock(plan, keys.key_id)
+        self._check_room(plan, keys.key_id)
+        return prepare_batch(plan, keys, server, stock, processes)
+
+    def _check_room(self, plan: PreparedPlan, key_id: str) -> None:
+        """Refuse a batch for which the server would drop another. Raises QuotaError."""
+        stocks: list[TicketStock]
+        if self.folder is None:
+            with self._table:
+                stocks = [one for name, one in self._stocks.items() if name.endswith(key_id[:8])]
+        else:  # other plans have the same keys
+            folders = self.folder.glob(f"tickets.*.{key_id[:8]}")
+            stocks = [FolderStock(folder, plan, key_id) for folder in folders]
+        kept = sum(stock.batches() for stock in stocks)
+        if self.most_batches is not None and kept >= self.most_batches:
+            left = sum(stock.left() for stock in stocks)
+            raise QuotaError(
+                f"the server keeps {self.most_batches} batches of tickets for one key pair and "
+                f"would drop one of your {kept} for another: their {left} tickets are still good. "
+                f"What to do: use them first, prepare under another directory of keys, or have the "
+                f"server keep more (thex-hf serve --ticket-batches-per-keys)"
+            )

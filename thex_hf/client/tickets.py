@@ -62,12 +62,16 @@ class TicketStock(ABC):
         """Tickets that are not spent."""
 
     @abstractmethod
+    def batches(self) -> int:
+        """Batches with tickets that are not spent."""
+
+    @abstractmethod
     def take(self) -> Ticket:
         """A ticket, marked as spent. Raises TicketError: there is none."""
 
     @abstractmethod
-    def drop(self, batch: bytes) -> None:
-        """Forget a batch that the server no longer knows."""
+    def drop(self, batch: bytes) -> int:
+        """Forget a batch that the server no longer knows; how many of its tickets were left."""
 
     @abstractmethod
     def adding(self) -> AbstractContextManager[OpenBatch]:
@@ -101,6 +105,10 @@ class MemoryStock(TicketStock):
         """Tickets that are not spent."""
         return sum(len(held.batch.rows) - held.next for held in self._batches)
 
+    def batches(self) -> int:
+        """Batches with tickets that are not spent."""
+        return sum(held.next < len(held.batch.rows) for held in self._batches)
+
     def take(self) -> Ticket:
         """A ticket."""
         with self._lock:
@@ -112,10 +120,12 @@ class MemoryStock(TicketStock):
             number, held.next = held.next, held.next + 1
             return _ticket(held.batch, number)
 
-    def drop(self, batch: bytes) -> None:
-        """Forget a batch."""
+    def drop(self, batch: bytes) -> int:
+        """Forget a batch; how many tickets were left."""
         with self._lock:
+            before = self.left()
             self._batches = [held for held in self._batches if held.batch.name != batch]
+            return before - self.left()
 
     @contextmanager
     def adding(self) -> Iterator[OpenBatch]:
@@ -163,8 +173,11 @@ class FolderStock(TicketStock):
 
     def left(self) -> int:
         """Tickets that are not spent."""
-        marks = (np.fromfile(path / SPENT, np.uint8) for path in self._batches())
-        return sum(int((mark == 0).sum()) for mark in marks)
+        return sum(map(_left_in, self._batches()))
+
+    def batches(self) -> int:
+        """Batches with tickets that are not spent."""
+        return sum(_left_in(path) > 0 for path in self._batches())
 
     def take(self) -> Ticket:
         """A ticket.
@@ -191,10 +204,12 @@ class FolderStock(TicketStock):
                 )
         raise none_left()
 
-    def drop(self, batch: bytes) -> None:
-        """Forget a batch."""
+    def drop(self, batch: bytes) -> int:
+        """Forget a batch; how many tickets were left."""
         with self._alone():
+            before = self.left()
             shutil.rmtree(self.folder / batch.hex(), ignore_errors=True)
+            return before - self.left()
 
     @contextmanager
     def adding(self) -> Iterator[OpenBatch]:
@@ -313,6 +328,11 @@ def _ticket(batch: OpenBatch, number: int) -> Ticket:
     batch.rows[number] = 0
     up, down = (total // len(batch.rows) for total in (batch.bytes_up, batch.bytes_down))
     return Ticket(batch.name, number, ticket_seed(batch.seed, number), row, up, down)
+
+
+def _left_in(path: Path) -> int:
+    """Tickets of a batch's folder that are not spent."""
+    return int((np.fromfile(path / SPENT, np.uint8) == 0).sum())
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -32,7 +32,7 @@ NEVER, TEXTS, PIECES = "never", "texts", "pieces"
 SERVER = "server"
 """Folder beside the client's keys, for what a server elsewhere would keep."""
 MOST_KEPT = 1 << 16
-"""Batches of tickets on this machine: the disk is the user's own."""
+"""Batches of tickets on this machine: memory and disk are the user's own."""
 
 
 def process_count(backend: SlotBackend, processes: int | None, *, pieces: bool) -> int:
@@ -66,7 +66,7 @@ class _Side:
 def _ledger(keys: Path | None, protocol: str) -> TicketLedger:
     """Where the server's half of the tickets is kept: as long as the client's."""
     if keys is None or protocol != PREPARED:
-        return MemoryLedger()
+        return MemoryLedger(MOST_KEPT)
     limits = TicketLimits(keys=MOST_KEPT, total=MOST_KEPT, seconds=math.inf)
     return FolderLedger(keys / SERVER, limits=limits)
 

@@ -23,7 +23,7 @@ from thex_hf.prepared.wire import BATCH_BYTES, dumped, loaded, preparation_id, r
 from thex_hf.protocol.messages import Message
 
 MOST_BATCHES = 64
-"""Of one owner at once; the oldest goes when there is one more."""
+"""Under one key file at once; the one with the fewest tickets left goes for one more."""
 
 
 @dataclass
@@ -75,6 +75,11 @@ class TicketCounts:
 class TicketLedger(Protocol):
     """Where a server keeps the batches of its clients. What it returns has been written down."""
 
+    @property
+    def most_batches(self) -> int:
+        """Under one key file; then the one with the fewest tickets left goes for one more."""
+        ...
+
     def open(self, owner: str, plan: str, keys: str, tickets: int) -> IssuedBatch:
         """A new batch."""
         ...
@@ -109,19 +114,21 @@ class MemoryLedger:
     """A ledger in memory; with the process go all tickets.
 
     Args:
-        most: batches of one owner.
+        most_batches: under one key file.
         clock: seconds.
     """
 
-    most: int = MOST_BATCHES
+    most_batches: int = MOST_BATCHES
     clock: Callable[[], float] = time.time
     _batches: dict[tuple[str, bytes], IssuedBatch] = field(default_factory=dict, repr=False)
 
     def open(self, owner: str, plan: str, keys: str, tickets: int) -> IssuedBatch:
-        """A new batch; the owner's oldest one goes if there are too many."""
-        owned = [key for key in self._batches if key[0] == owner]
-        while len(owned) >= self.most:
-            del self._batches[owned.pop(0)]
+        """A new batch; if there are too many, the one with the fewest tickets left goes."""
+        held = self._batches.items()
+        same = [key for key, batch in held if key[0] == owner and batch.keys == keys]
+        same.sort(key=lambda key: self._batches[key].left)
+        for key in same[: max(0, len(same) + 1 - self.most_batches)]:
+            del self._batches[key]
         batch = new_batch(plan, keys, tickets, self.clock())
         self._batches[owner, batch.id] = batch
         return batch

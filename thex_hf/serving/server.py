@@ -185,6 +185,8 @@ class ThexServer:
             "model": self.weights.fingerprint(),
             "plans": {str(plan.tokens): plan.to_json() for plan in self._singles.values()},
         }
+        if self.options.protocol == PREPARED:
+            told["ticket_batches"] = self.tickets.most_batches
         if self.batches:
             plans = {str(plan.shape.tokens): plan for plan in self._batches.values()}
             told["batches"] = {tokens: plan.to_json() for tokens, plan in plans.items()}

@@ -16,6 +16,7 @@ from thex_hf.circuits.protocols import DEFAULT_OPTIONS, PROTOCOL_FACTS, PlanOpti
 from thex_hf.circuits.shape import BUCKETS
 from thex_hf.errors import ConversionError, OptionError
 from thex_hf.prepared.plan import PROTOCOL as PREPARED
+from thex_hf.protocol.prepared_server import MemoryLedger
 from thex_hf.serving.engine_cache import EngineCache
 from thex_hf.serving.keys.folder import KeyFolder
 from thex_hf.serving.keys.repository import DEFAULT, KeyRepository, Limits
@@ -124,6 +125,7 @@ class Spec:
             batches=self.batches,
             runs=Runs(self.runs, self.runs_of_keys, self.run_seconds),
             engines=EngineCache(self.keys_in_memory, self.keys_seconds),
+            tickets=MemoryLedger(self.tickets.keys),  # until one is opened beside the keys
             plaintext_bytes=self.plaintext_bytes,
         )
         fitting = int(PREPARING_SHARE * self.memory) // max(1, server.preparation_bytes())

@@ -51,7 +51,8 @@ class TicketLimits:
     """Bounds of a ledger.
 
     Args:
-        keys: batches under one key file of an owner; the oldest goes when there is one more.
+        keys: batches under one key file of an owner; the one with the fewest tickets left goes
+            when there is one more. Clients are told the bound, and stop before that.
         total: batches in all, shared by :func:`~thex_hf.serving.fairness.share_exhausted`.
         seconds: after which a batch expires.
 
@@ -97,6 +98,11 @@ class TableLedger(ABC):
     limits: TicketLimits = field(default_factory=TicketLimits, kw_only=True)
     clock: Callable[[], float] = field(default=time.time, kw_only=True, repr=False)
 
+    @property
+    def most_batches(self) -> int:
+        """Under one key file."""
+        return self.limits.keys
+
     @abstractmethod
     def transaction(self, what: str) -> AbstractContextManager[Transaction]:
         """Statements that are committed together, and durably, at the end of the block.
@@ -109,7 +115,9 @@ class TableLedger(ABC):
         """
 
     def open(self, owner: str, plan: str, keys: str, tickets: int) -> IssuedBatch:
-        """A new batch; the oldest under these keys goes if there are too many.
+        """A new batch; if there are too many, that with the fewest tickets left goes.
+
+        That is of those under these keys, the oldest first.
 
         Raises:
             QuotaError: no room for another batch of this owner.
@@ -133,8 +141,9 @@ class TableLedger(ABC):
             )
             self._drop_expired(tables)
             found = tables.rows(
-                f"SELECT batch, owner, keys_name FROM {BATCHES} WHERE batch <> :batch "
-                f"ORDER BY made",
+                f"SELECT batch, owner, keys_name FROM {BATCHES} AS kept WHERE batch <> :batch "
+                f"ORDER BY tickets - (SELECT COUNT(*) FROM {SPENT} AS used "
+                f"WHERE used.batch = kept.batch), made",
                 row,
             )
             owned = [one for one in found if one[1] == row["owner"]]
