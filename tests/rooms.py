@@ -37,6 +37,7 @@ ROOMS = {
         "_choices",
         "_extras",
         "_paths",
+        "_progress",
         "approximations",
         "circuits.dispatch",
         "circuits.protocols",

@@ -14,9 +14,13 @@ T = TypeVar("T")
 
 
 def progress(total: int, what: str) -> Any:
-    """A tqdm bar on standard error: none off a terminal, or where the switches say so."""
+    """A tqdm bar on standard error: none off a terminal, or where the switches say so.
+
+    Of several processes that train together the first one has it.
+    """
     switch = os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS", "").upper()
     off = switch in ("1", "ON", "YES", "TRUE") or not _transformers_bars()
+    off = off or os.environ.get("RANK", "0") != "0"
     return tqdm(total=total, desc=what, leave=False, delay=DELAY, disable=True if off else None)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cache
@@ -106,7 +107,8 @@ def fit_power(scores: Array, mask: Array, power: int) -> tuple[float, float]:
     """Find the shift and scale with the least squared distance from softmax.
 
     For each shift on a grid from ``power / 4`` to ``4 * power`` the best scale is a ratio of two
-    sums; rows count alike, whatever their length.
+    sums; rows count alike, whatever their length. All sums are of moments of the scores, so the
+    scores are read once.
 
     Args:
         scores: one head's scores on sample texts, shape ``(..., q, k)``.
@@ -118,13 +120,31 @@ def fit_power(scores: Array, mask: Array, power: int) -> tuple[float, float]:
         Shift and scale.
     """
     target = exact(scores, mask)
+    kept = np.broadcast_to(mask / np.sum(mask, axis=-1, keepdims=True), scores.shape)
+    cross, square = _moments(kept * target, scores, power), _moments(kept**2, scores, 2 * power)
+    total = float((target**2).sum())
     best = (np.inf, float(power), 1.0)
     for shift in np.linspace(0.25 * power, 4.0 * power, 61):
-        shape = power_attention(scores, mask, power, float(shift), 1.0)
-        scale = float((shape * target).sum() / max(float((shape**2).sum()), 1e-300))
-        error = float(((scale * shape - target) ** 2).sum())
+        product = float(_binomial(shift, power) @ cross)
+        size = max(float(_binomial(shift, 2 * power) @ square), 1e-300)
+        scale = product / size
+        error = total - 2 * scale * product + scale**2 * size
         best = min(best, (error, float(shift), scale))
     return best[1], best[2]
+
+
+def _moments(weights: Array, scores: Array, highest: int) -> Array:
+    """Sums of ``weights * scores^j`` for ``j`` from 0 to ``highest``."""
+    sums = [weights.sum()]
+    for _ in range(highest):
+        weights = weights * scores
+        sums.append(weights.sum())
+    return np.array(sums)
+
+
+def _binomial(shift: float, power: int) -> Array:
+    """Factors of ``s^0 ... s^power`` in ``(s + shift)^power``."""
+    return np.array([math.comb(power, j) * shift ** (power - j) for j in range(power + 1)])
 
 
 @dataclass(frozen=True)

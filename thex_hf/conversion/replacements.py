@@ -7,13 +7,15 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from thex_hf._progress import steps
 from thex_hf.approximations.activation_registry import fit_activation
 from thex_hf.approximations.layernorm import fit_affine
 from thex_hf.approximations.softmax import fit_power, load_reciprocal
-from thex_hf.conversion.training.batches import Batch, Encoded, sample
-from thex_hf.conversion.training.losses import read_rows, run
+from thex_hf.conversion.training.batches import Encoded
+from thex_hf.conversion.walking import Walk, fit_batches
 from thex_hf.modeling.layers import (
     AffineNorm,
     CentredNorm,
@@ -23,11 +25,15 @@ from thex_hf.modeling.layers import (
 )
 
 Model = Any
+Array = NDArray[np.float64]
 SMALLEST_SCALE = 0.05
 """The circuit divides by the scale of each attention norm, so none may be near zero."""
 
-POWER_TEXTS = 256
-"""How many texts shift and scale of the power attention are fitted on."""
+POWER_TEXTS, POWER_TOKENS = 256, 8192
+"""How many texts, with how many tokens, shift and scale of the power attention are fitted on."""
+
+MOST_VALUES = 1 << 24
+"""How many values of a layer its activation is fitted on."""
 
 
 def copy_model(model: Model, **changes: Any) -> Model:
@@ -55,28 +61,50 @@ def fit_least_squares(exact: Model, student: Model, data: Encoded, texts: int) -
 
     Feature by feature, in the order of the layers: later fits see the error that
     earlier ones leave. Padded tokens do not count, and in the last layer only the rows that
-    the classifier reads do: the first row is unlike all others.
+    the classifier reads do: the first row is unlike all others. Each layer is run three times,
+    however many there are.
 
     Args:
         exact: model with layer norms, whose outputs are the targets.
         student: model with affine norms, set in place.
         data: texts to fit on.
-        texts: how many of them to use, spread evenly over the data.
+        texts: how many of them to use at most, see :func:`thex_hf.conversion.walking.fit_batches`.
     """
-    batches = sample(data, texts)
-    for number in range(len(student.thex_bert.layers)):
-        layer = cast(ThexBertLayer, student.thex_bert.layers[number])
-        _fit_one(
-            cast(AffineNorm, layer.attention_norm),
-            layer_values(student, batches, number, "attention_out"),
-            layer_values(exact, batches, number, "attention_norm"),
-        )
-        _fit_one(
-            cast(AffineNorm, layer.output_norm),
-            layer_values(student, batches, number, "layer_out"),
-            layer_values(exact, batches, number, "layer_norm"),
-        )
+    batches = fit_batches(data, texts)
+    leader, follower = Walk(exact, batches), Walk(student, batches)
+    for _ in steps(student.thex_bert.layers, "fitting norms"):
+        middles, outs, _ = _follow_exact(leader)
+        _fit_norms(follower, middles, outs)
     clamp_scales(student)
+
+
+def _follow_exact(walk: Walk) -> tuple[Tensor, Tensor, Array]:
+    """Lead an exact model's walk through a layer.
+
+    Returns:
+        Outputs of its two norms, ``(rows, d)``, and values before its activation, thinned to about
+        ``MOST_VALUES``.
+    """
+    middles, outs, values = [], [], []
+    rows_of_all = sum(int(batch["attention_mask"].sum()) for batch in walk.batches)
+    every = -(-rows_of_all * walk.layer.up.out_features // MOST_VALUES)
+    for rows, trace in walk.step():
+        middles.append(trace.attention_norm[rows].double())
+        outs.append(trace.layer_norm[rows].double())
+        values.append(trace.ffn_pre[rows].flatten()[::every].double())
+    return torch.cat(middles), torch.cat(outs), torch.cat(values).cpu().numpy()
+
+
+def _fit_norms(walk: Walk, middles: Tensor, outs: Tensor) -> None:
+    """Fit both norms of a student's next layer to outputs of exact ones, and lead it on."""
+    layer = walk.layer
+    _fit_one(cast(AffineNorm, layer.attention_norm), walk.collect("attention_out"), middles)
+    inputs, before = [], []
+    for rows, trace in walk.look():
+        inputs.append(trace.layer_out[rows].double())
+        before.append(trace.layer_out)
+    _fit_one(cast(AffineNorm, layer.output_norm), torch.cat(inputs), outs)
+    walk.move([layer.output_norm(values) for values in before])
 
 
 @torch.no_grad()
@@ -86,22 +114,6 @@ def clamp_scales(model: Model) -> None:
         scale = cast(Tensor, cast(ThexBertLayer, layer).attention_norm.weight)
         sign = torch.where(scale < 0, -1.0, 1.0)
         scale.copy_(sign * scale.abs().clamp_min(SMALLEST_SCALE))
-
-
-def layer_values(model: Model, batches: list[Batch], layer: int, name: str) -> Tensor:
-    """Collect one traced quantity of a layer over the tokens that matter, in float64.
-
-    Returns:
-        ``(tokens, d)``: of all real tokens; of the first of each text if nothing reads the others.
-    """
-    device = next(model.parameters()).device
-    parts: list[Tensor] = []
-    for batch in batches:
-        moved = {name: tensor.to(device) for name, tensor in batch.items()}
-        traces, _ = run(model.eval(), moved)
-        values: Tensor = getattr(traces[layer], name)
-        parts.append(values[read_rows(model, layer, moved) == 1].double())
-    return torch.cat(parts)
 
 
 def _fit_one(norm: AffineNorm, inputs: Tensor, targets: Tensor) -> None:
@@ -148,18 +160,16 @@ def fit_replacements(
         scale of its heads, as they start.
     """
     records: list[dict[str, Any]] = []
-    few, batches = sample(data, POWER_TEXTS, size=1), sample(data, texts)
-    device = next(exact.parameters()).device
-    layers = [cast(ThexBertLayer, layer) for layer in student.thex_bert.layers]
-    all_traces = [run(exact, {k: v.to(device) for k, v in batch.items()})[0] for batch in few]
-    for number, layer in enumerate(layers):
-        scores = [
-            _real(traces[number].scores, b) for traces, b in zip(all_traces, few, strict=True)
-        ]
-        _fit_heads(cast(PowerAttention, layer.attention.softmax), scores)
-        inputs = layer_values(exact, batches, number, "ffn_pre").cpu().numpy().ravel()
-        fitted = fit_activation(activation, inputs, exact.config.activation)
+    batches = fit_batches(data, texts)
+    leader, follower = Walk(exact, batches), Walk(student, batches)
+    few = Walk(exact, fit_batches(data, POWER_TEXTS, POWER_TOKENS))
+    for module in steps(student.thex_bert.layers, "fitting replacements"):
+        layer = cast(ThexBertLayer, module)
+        _fit_heads(cast(PowerAttention, layer.attention.softmax), _scores(few))
+        middles, outs, values = _follow_exact(leader)
+        fitted = fit_activation(activation, values, exact.config.activation)
         cast(Quadratic, layer.activation).coefficients.copy_(torch.tensor(fitted.coefficients))
+        _fit_norms(follower, middles, outs)
         power = cast(PowerAttention, layer.attention.softmax)
         records.append(
             {
@@ -177,19 +187,24 @@ def fit_replacements(
                 },
             }
         )
-    fit_least_squares(exact, student, data, texts)
+    clamp_scales(student)
     return records
 
 
-def _real(scores: Tensor, batch: Batch) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """Cut the scores ``(1, heads, q, k)`` of a batch of one text to its true tokens."""
-    count = int(batch["attention_mask"].sum())
-    return scores[0, :, :count, :count].double().cpu().numpy()
+def _scores(walk: Walk) -> list[Array]:
+    """Scores of each text in the next layer, cut to its true tokens ``(heads, q, k)``."""
+    found = []
+    for batch, (_, trace) in zip(walk.batches, walk.step(), strict=True):
+        for scores, count in zip(
+            trace.scores, batch["attention_mask"].sum(-1).tolist(), strict=True
+        ):
+            found.append(scores[:, :count, :count].double().cpu().numpy())
+    return found
 
 
 def _fit_heads(
     module: PowerAttention,
-    scores: list[np.ndarray[tuple[int, ...], np.dtype[np.float64]]],
+    scores: list[Array],
 ) -> None:
     """Fit each head's shift and scale; keys are padded to one length and masked."""
     longest = max(entry.shape[-1] for entry in scores)
