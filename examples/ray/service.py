@@ -122,10 +122,18 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--keys", help="folder or database that all machines reach")
     parser.add_argument("--bucket", type=int, action="append")
+    parser.add_argument("--protocol", help="what suits the model if none")
     parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--weights-memory", type=float, help="GB of encoded weights, each worker")
     chosen = parser.parse_args(argv)
     keys = chosen.keys or tempfile.mkdtemp(prefix="thex-keys-")
-    spec = spec_of(open_model(chosen.model), keys, buckets=chosen.bucket)
+    spec = spec_of(
+        open_model(chosen.model),
+        keys,
+        protocol=chosen.protocol,
+        buckets=chosen.bucket,
+        weights_memory=chosen.weights_memory,
+    )
     serve.start(http_options={"host": "127.0.0.1", "port": chosen.port})
     serve.run(gate(spec, chosen.workers, BearerTokens()))
     print(f"serving at http://127.0.0.1:{chosen.port} with {chosen.workers} workers", flush=True)

@@ -18,6 +18,7 @@ from thex_hf.client.client import ThexClient
 from thex_hf.client.half import ClientHalf
 from thex_hf.client.http import HttpTransport
 from thex_hf.errors import BackendUnavailable, ConnectionLost, OptionError, SecurityError
+from thex_hf.serving.tickets import TicketLimits
 
 TOKEN = "a token that is long enough".replace(" ", "-")
 
@@ -169,3 +170,25 @@ def test_wrong_options_are_refused_before_anything_is_loaded(monkeypatch):
     error = invoke("serve")
     assert isinstance(error, BackendUnavailable)
     assert "pip install 'thex_hf[serve]'" in str(error)
+
+
+def test_bounds_of_tickets_and_memory_reach_what_is_served(monkeypatch, tmp_path):
+    found = []
+    monkeypatch.setattr(
+        "thex_hf.serving.http.serve.serve", lambda spec, *_, **__: found.append(spec)
+    )
+    bounds = ("--ticket-days", 2, "--ticket-batches", 9, "--ticket-batches-per-keys", 3)
+    for words in (
+        ("--protocol", "prepared", *bounds, "--preparations", 5),
+        ("--protocol", "prepared"),
+        ("--weights-memory", 1.5),
+    ):
+        words = ("serve", "--bucket", 16, "--keys", tmp_path, "--json", *words)
+        done = CliRunner().invoke(commands, list(map(str, words)))
+        assert done.exit_code == 0, done.output
+    told, usual, bound = found
+    assert told.tickets == TicketLimits(keys=3, total=9, seconds=2 * 86400.0)
+    assert (told.preparations, usual.preparations) == (5, 0)
+    assert told.server().info()["ticket_batches"] == 3
+    assert usual.tickets == TicketLimits()
+    assert (usual.plaintext_bytes, bound.plaintext_bytes) == (None, 1.5e9)

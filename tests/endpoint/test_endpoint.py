@@ -6,6 +6,7 @@ import json
 import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -145,3 +146,15 @@ def test_addresses_and_models(tmp_path):
         spec_of(model, str(tmp_path), backend="concrete")
     with pytest.raises(OptionError, match="polynomial"):
         spec_of(model, str(tmp_path), protocol="refresh")
+
+
+def test_an_endpoint_takes_the_bound_of_encoded_weights(monkeypatch, tmp_path):
+    found = []
+    monkeypatch.setattr("thex_hf.endpoint.endpoint.Endpoint", lambda spec, _: found.append(spec))
+    monkeypatch.setenv("THEX_HF_KEYS", str(tmp_path))
+    words = {}
+    exec(files("thex_hf.endpoint").joinpath("handler.py.txt").read_text(), words)
+    for memory in ("", "2.5"):
+        monkeypatch.setenv("THEX_HF_WEIGHTS_MEMORY", memory)
+        words["EndpointHandler"](str(thex_hf.bundled_checkpoint()))
+    assert [spec.plaintext_bytes for spec in found] == [None, 2.5e9]

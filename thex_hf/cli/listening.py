@@ -22,6 +22,9 @@ from thex_hf.cli.options import (
     show_json,
 )
 
+TICKET_BATCHES, TICKET_BATCHES_PER_KEYS = 4096, 64
+"""As :class:`thex_hf.serving.tickets.TicketLimits`, which loads too much for help."""
+
 
 def serve(
     model: Annotated[
@@ -78,6 +81,19 @@ def serve(
     ticket_days: Annotated[
         float, typer.Option(min=0.001, help="Days after which tickets expire, under prepared.")
     ] = 7.0,
+    ticket_batches: Annotated[
+        int, typer.Option(min=1, help="Batches of tickets that are kept, in all, under prepared.")
+    ] = TICKET_BATCHES,
+    ticket_batches_per_keys: Annotated[
+        int, typer.Option(min=1, help="Batches of tickets under one key file, under prepared.")
+    ] = TICKET_BATCHES_PER_KEYS,
+    preparations: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Jobs of preparing tickets at once, in each worker; what its memory takes.",
+        ),
+    ] = None,
     forget_tickets: Annotated[
         bool,
         typer.Option(
@@ -126,8 +142,9 @@ def serve(
         batches=batches,
         run_seconds=run_seconds,
         memory=int(worker_memory * 1e9),
-        tickets=TicketLimits(seconds=86400 * ticket_days),
-        plaintext_bytes=None if weights_memory is None else 1e9 * weights_memory,
+        preparations=preparations or 0,
+        tickets=TicketLimits(ticket_batches_per_keys, ticket_batches, 86400 * ticket_days),
+        weights_memory=weights_memory,
     )
     count = workers or usable_cores()
 

@@ -22,6 +22,7 @@ def spec_of(
     softmax: str | None = None,
     ring: int | None = None,
     flood: str | None = None,
+    weights_memory: float | None = None,
     buckets: Sequence[int] | None = None,
     **bounds: Any,
 ) -> Spec:
@@ -35,6 +36,8 @@ def spec_of(
         softmax: the model's if None.
         ring: ring degree for ``refresh`` and ``one-shot``.
         flood: for them, one of :data:`thex_hf.circuits.protocols.FLOODS`.
+        weights_memory: gigabytes that encoded weights may take, see
+            :class:`~thex_hf.options.RunOptions`.
         buckets: padded lengths to serve; all if None.
         **bounds: of :class:`thex_hf.serving.spec.Spec`.
 
@@ -44,7 +47,10 @@ def spec_of(
     config = model.config
     if backend in UNSERVED:
         raise OptionError(f"backend {backend!r} cannot be served; use 'seal'")
-    options = RunOptions(backend, protocol, softmax, ring=ring, flood=flood).resolved(config.form)
+    asked = RunOptions(
+        backend, protocol, softmax, ring=ring, flood=flood, weights_memory=weights_memory
+    )
+    options = asked.resolved(config.form)
     return Spec(
         weights_to_bytes(model.float().encoder_weights()),
         repository,
@@ -52,5 +58,6 @@ def spec_of(
         backend=backend,
         options=options.plan(config.softmax),
         buckets=tuple(sorted(set(buckets or BUCKETS))),
+        plaintext_bytes=options.plaintext_bytes,
         **bounds,
     )
