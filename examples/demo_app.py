@@ -6,7 +6,7 @@
 Then open the address that it prints. ``thex-hf demo`` is the same. As a Hugging Face Space this
 file is the whole app: put it there with ``examples/space`` beside it. Both sides run in one
 process, to be looked at; a text takes 3 s or more on a 2-core machine, the first one about 10 s
-under client-aided and 40 s under one-shot; 1.2 GB of memory, and 4.1 GB once all three protocols
+under client-aided and 40 s under one-shot; 1.2 GB of memory, and 4.1 GB once all three circuits
 were tried.
 """
 

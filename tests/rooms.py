@@ -182,6 +182,8 @@ ROOMS = {
         "client",
         "errors",
         "modeling",
+        "prepared.plan",
+        "protocol.result",
         "serving.server",
     },
     "pipelines": {

@@ -28,7 +28,7 @@ EXPECTED = {
     "classify": "POSITIVE",
     "clinical_notes": r"accuracy on 28 held-out notes: (?s:.*)same label: True(?s:.*)nothing was",
     "convert_tiny": "accuracy: ",
-    "demo_app": r"protocols: \['client-aided', 'refresh', 'one-shot'\]",
+    "demo_app": r"protocols: \['client-aided', 'refresh', 'one-shot', 'prepared'\]",
     "own_engine": r"client-aided(?s:.*): the same\nrefresh(?s:.*): the same\n",
     "score_data_set": r"clear +40 +0\.[89](?s:.*)simulated +40 +0\.[89]\d+ +0\.\d+ +100%",
     "two_machines": r"POSITIVE  a fine film\n  6 rounds(?s:.*)'/predict', 'status': 200",

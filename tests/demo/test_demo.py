@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from source_models import make_tokenizer
 
 import thex_hf
 from thex_hf.backends import get_backend
@@ -15,6 +16,7 @@ from thex_hf.demo.sessions import Servers, Sessions, run
 from thex_hf.demo.view import (
     KEYS,
     PANELS,
+    PUBLIC_KEY,
     Prediction,
     ViewState,
     WireMessage,
@@ -206,3 +208,63 @@ def test_key_switches_are_counted_in_this_context_only(servers):
         engine.rotate(handle, plan.rotations[0])
     engine.rotate(handle, plan.rotations[0])
     assert len(ticks) == 1
+
+
+@pytest.fixture(scope="module")
+def with_tickets(tmp_path_factory):
+    """A visitor of protocol prepared on a small model, and the view states of two texts."""
+    folder, tokenizer = tmp_path_factory.mktemp("small"), make_tokenizer()
+    config = thex_hf.ThexBertConfig(
+        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=16, max_position_embeddings=128, activation="quadratic",
+        softmax="power", norm="affine", num_labels=2,
+    )  # fmt: skip
+    thex_hf.ThexBertForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    session = Sessions(Servers({"polynomial": folder})).of("one")
+    assert "prepared" in session.servers.protocols
+    texts = ("good film", "a film")
+    return session, *(list(run(session, text, "prepared", "seal")) for text in texts)
+
+
+def test_a_text_without_a_ticket_shows_how_a_batch_is_prepared(with_tickets):
+    _, states, _ = with_tickets
+    last = states[-1]
+    assert last.status == "answered", last.error
+    assert np.abs(last.answer.logits - last.clear.logits).max() < 0.01
+    done = [state.preparing[0] for state in states if state.preparing[1]]
+    assert done == sorted(done)
+    assert len(set(done)) > 2
+    at_work = next(state for state in states if state.preparing[0])
+    assert (
+        f"preparing a batch: {100 * at_work.preparing[0] // at_work.preparing[1]} %"
+        in (render(at_work)[0])
+    )
+    assert "prepare 512 tickets" in at_work.activity
+    assert last.preparing == (0, 0)
+    assert last.batch.tickets == 512
+    assert last.all_messages[0].name == PUBLIC_KEY
+    assert [one.up for one in last.text_messages] == [True, False] * last.rounds
+
+
+def test_the_next_text_takes_the_next_ticket_and_what_it_cost_is_shown(with_tickets):
+    session, first, second = with_tickets
+    last = second[-1]
+    assert (first[-1].tickets, last.tickets, session.tickets) == ({16: 511}, {16: 510}, {16: 510})
+    assert not any(state.preparing[1] for state in second)
+    assert last.batch == first[-1].batch
+    assert PUBLIC_KEY not in [one.name for one in last.all_messages]
+    client, wire, server, answer = render(last)
+    assert "510 left for texts of up to 16 tokens" in client
+    assert "a batch of 512 tickets" in wire
+    assert "ciphertexts of the masks, before the text" in server
+    share = (last.batch.bytes_up + last.batch.bytes_down) // 512
+    assert f"its ticket, before {last.batch.seconds / 512:.2f} s" in answer
+    assert f"its ticket, before {share / 1e6:.1f} MB" in answer
+    assert "evaluation keys" not in client + wire + server
+
+
+def test_tickets_need_an_engine_that_has_them(with_tickets):
+    last = list(run(with_tickets[0], "good film", "prepared", "clear"))[-1]
+    assert last.status == "failed"
+    assert "clear" in last.error

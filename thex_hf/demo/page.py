@@ -12,6 +12,7 @@ import gradio
 from thex_hf.bundled import BUNDLED, bundled_checkpoint
 from thex_hf.demo.sessions import Servers, Sessions, run
 from thex_hf.demo.view import PANELS, ViewState, render
+from thex_hf.prepared.plan import PROTOCOL as PREPARED
 
 TITLE = "Classify a text that the server cannot read"
 NOTE = (
@@ -27,6 +28,7 @@ PROTOCOLS = {
     "client-aided": "client-aided: protects the text",
     "refresh": "refresh: protects text and model",
     "one-shot": "one-shot: both, one request, slow",
+    "prepared": "prepared: both, fast once tickets are there",
 }
 ENGINES = {"seal": "seal: CKKS", "clear": "clear: encrypts nothing"}
 SHOW_ANSWER = (
@@ -92,7 +94,9 @@ class Page:
 
     def _begin(self, protocol: str, engine: str, request: gradio.Request) -> tuple[str, ...]:
         session = self.sessions.of(str(request.session_hash))
-        return render(ViewState(protocol, engine, key_bytes=session.key_bytes(protocol, engine)))
+        tickets = session.tickets if protocol == PREPARED else {}
+        key_bytes = session.key_bytes(protocol, engine)
+        return render(ViewState(protocol, engine, key_bytes=key_bytes, tickets=tickets))
 
     def _classify(
         self, text: str, protocol: str, engine: str, request: gradio.Request

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from thex_hf.backends.base import EvaluationKeys, KeyRequest, SecretKeys, SlotBackend
-from thex_hf.circuits.plan import Plan
 from thex_hf.ckks.engine import (
     AnyVector,
     Blinding,
@@ -24,7 +23,8 @@ from thex_hf.ckks.engine import (
     ServerEngine,
 )
 from thex_hf.ckks.parameters import Parameters
-from thex_hf.demo.view import KEYS, Update, WireMessage
+from thex_hf.demo.view import KEYS, PUBLIC_KEY, Update, WireMessage
+from thex_hf.prepared.plan import AnyPlan, PreparedPlan
 from thex_hf.serving.server import ThexServer
 
 EXCERPT = 96 * 48
@@ -222,15 +222,32 @@ class RecordingTransport:
     locked: LockedServer
     owner: str
     update: Update = lambda changes: None
-    plan: Plan | None = None
+    plan: AnyPlan | None = None
     all_messages: list[WireMessage] = field(default_factory=list)
     key_switches: int = 0
     key_bytes: int = 0
+    prepared: int = field(init=False, default=0)
+    _to_prepare: int = field(init=False, default=0)
 
-    def begin(self, plan: Plan, update: Update) -> None:
+    def begin(self, plan: AnyPlan, update: Update) -> None:
         """Be ready for a text: forget the messages of the last one."""
         self.plan, self.update, self.key_switches = plan, update, 0
         self.all_messages.clear()
+
+    @contextmanager
+    def preparing(self, messages: int) -> Iterator[None]:
+        """Count messages meanwhile, in place of recording them: they prepare a batch of tickets.
+
+        Args:
+            messages: that it takes.
+        """
+        self.prepared, self._to_prepare = 0, messages
+        self.update({"preparing": (0, messages)})
+        try:
+            yield
+        finally:
+            self._to_prepare = 0
+            self.update({"preparing": (0, 0)})
 
     def info(self) -> dict[str, Any]:
         """As the server says."""
@@ -238,7 +255,7 @@ class RecordingTransport:
 
     def send_keys(self, data: bytes) -> str:
         """Hand the evaluation keys over."""
-        self._record(KEYS, data, up=True)
+        self._record(PUBLIC_KEY if isinstance(self.plan, PreparedPlan) else KEYS, data, up=True)
         with self.locked.lock:
             name = self.locked.server.take_keys(data, self.owner)
         self.key_bytes = len(data)
@@ -247,6 +264,12 @@ class RecordingTransport:
 
     def answer(self, data: bytes, keys: str, run: str) -> bytes:
         """Carry a message there and the one that answers it back."""
+        if self._to_prepare:
+            with self.locked.lock:
+                answer = self.locked.server.answer(data, keys, self.owner, run)
+                self.prepared += 1  # a message that was lost is sent again
+                self.update({"preparing": (min(self.prepared, total := self._to_prepare), total)})
+            return answer
         done = sum(not one.up for one in self.all_messages)
         self._record(f"reply {done}" if done else "request", data, up=True)
         self.update({"active": "server", "activity": self._activity(done)})
@@ -267,19 +290,22 @@ class RecordingTransport:
     def _on_key_switch(self) -> None:
         self.key_switches += 1
         self.update(
-            {"key_switches": (self.key_switches, self.plan.key_switches if self.plan else 0)}
+            {"key_switches": (self.key_switches, self.plan.facts.key_switches if self.plan else 0)}
         )
 
     def _visit_name(self, index: int) -> str:
+        if isinstance(self.plan, PreparedPlan):
+            return f"products {index + 1}" if index + 1 < self.plan.rounds else ""
         visits = self.plan.schedule.round_trips if self.plan else ()
         return visits[index].name if index < len(visits) else ""
 
     def _activity(self, index: int) -> str:
         goal = self._visit_name(index)
-        return f"The server computes towards {goal or 'the answer'}, on ciphertext."
+        what = "its shares" if isinstance(self.plan, PreparedPlan) else "ciphertext"
+        return f"The server computes towards {goal or 'the answer'}, on {what}."
 
 
-def public_facts(plan: Plan) -> Mapping[str, int]:
+def public_facts(plan: AnyPlan) -> Mapping[str, int]:
     """What both sides know of a text, for the page."""
     facts = plan.facts
     return {

@@ -16,14 +16,20 @@ import torch
 
 from thex_hf.backends.registry import get_backend, list_backends
 from thex_hf.circuits.plan import Plan
-from thex_hf.circuits.protocols import CIRCUITS, FORMS, PlanOptions
+from thex_hf.circuits.protocols import FORMS, PROTOCOLS, PlanOptions
+from thex_hf.ckks.engine import Vector
 from thex_hf.client.exchange import Client
 from thex_hf.client.half import ClientHalf, Ids
+from thex_hf.client.preparation import Prepared
+from thex_hf.client.tickets import TicketStock
 from thex_hf.demo.recording import LockedServer, RecordingBackend, RecordingTransport, public_facts
 from thex_hf.demo.view import Prediction, Seconds, Update, ViewState
 from thex_hf.errors import InputError, ThexError
 from thex_hf.modeling import ThexBertClassifier
 from thex_hf.modeling.opening import open_model
+from thex_hf.prepared.plan import PROTOCOL as PREPARED
+from thex_hf.prepared.plan import PreparedPlan
+from thex_hf.protocol.result import Result
 from thex_hf.serving.server import ThexServer
 
 MOST_SESSIONS = 8
@@ -84,7 +90,7 @@ class Servers:
     @property
     def protocols(self) -> list[str]:
         """Those that the models serve."""
-        return [protocol for protocol in CIRCUITS if FORMS[protocol] in self.folders]
+        return [protocol for protocol in PROTOCOLS if FORMS[protocol] in self.folders]
 
     @property
     def engines(self) -> list[str]:
@@ -152,6 +158,7 @@ class Session:
     _clients: dict[tuple[str, str], tuple[Client, RecordingTransport]] = field(
         default_factory=dict, repr=False
     )
+    _batches: dict[int, tuple[TicketStock, Prepared]] = field(default_factory=dict, repr=False)
 
     def client(self, protocol: str, engine: str) -> tuple[Client, RecordingTransport]:
         """The client that speaks to that server, and its transport."""
@@ -164,6 +171,25 @@ class Session:
         """Size of the evaluation keys that this server has of the visitor; 0 before any."""
         pair = self._clients.get((protocol, engine))
         return pair[1].key_bytes if pair else 0
+
+    @property
+    def tickets(self) -> dict[int, int]:
+        """Tickets that are left, by padded length, where any were prepared."""
+        return {tokens: stock.left() for tokens, (stock, _) in sorted(self._batches.items())}
+
+    def with_tickets(
+        self, plan: PreparedPlan, client: Client, transport: RecordingTransport, update: Update
+    ) -> Prepared:
+        """Prepare a batch where no ticket is left; what the batch of the next ticket cost."""
+        stock = client.stock(plan)
+        if not stock.left():
+            count, most = plan.batch.tickets, plan.tokens
+            words = f"Both sides prepare {count} tickets for texts of up to {most} tokens."
+            update({"activity": words})
+            with transport.preparing(1 + sum(len(job.chunks) for job in plan.batch.jobs)):
+                self._batches[most] = stock, client.prepare_tickets(plan)
+        update({"tickets": self.tickets})
+        return self._batches[plan.tokens][1]
 
 
 @dataclass(eq=False)
@@ -251,25 +277,52 @@ def _classify(session: Session, text: str, state: ViewState, update: Update) -> 
     model = session.servers.model_for(state.protocol)
     client, transport = session.client(state.protocol, state.engine)
     # first: keys may have crossed before a text is refused
-    update({"key_bytes": transport.key_bytes})
+    update({"key_bytes": transport.key_bytes, "tickets": session.tickets})
     ids, types = model.half.tokenise(text)
     names = tuple(model.half.tokenizer.id_to_token(int(token)) for token in ids)
     update({"tokens": names})
     plan = transport.locked.server.plans[client.plan(len(ids)).id]  # the server's has counts in it
-    assert isinstance(plan, Plan)  # no others are offered here
     embeddings = model.half.embed(ids, types)
-    update({"embeddings": embeddings, "facts": public_facts(plan), "rounds": plan.schedule.rounds})
+    update({"embeddings": embeddings, "facts": public_facts(plan)})
+    if isinstance(plan, PreparedPlan):
+        result, seconds = _run_prepared(session, plan, state.engine, embeddings, update)
+    else:
+        result, seconds = _run_circuit(session, plan, state.engine, embeddings, update)
+    answer = Prediction.of(result.logits, model.half.config)
+    update({"seconds": seconds, "answer": answer})
+    update({"clear": model.predict(ids, types)})
+
+
+def _run_circuit(
+    session: Session, plan: Plan, engine: str, embeddings: Vector, update: Update
+) -> tuple[Result, Seconds]:
+    client, transport = session.client(plan.protocol, engine)
+    update({"rounds": plan.schedule.rounds})
     update(
         {"active": "server", "activity": "The server encodes its weights, once for all visitors."}
     )
     begin = time.perf_counter()
-    fresh = session.servers.encode(plan, state.engine, update)
+    fresh = session.servers.encode(plan, engine, update)
     encoding = time.perf_counter() - begin if fresh else 0.0
     update({"active": "client", "activity": "The client encrypts; its first text needs keys, too."})
     transport.begin(plan, update)
     update({"key_switches": (0, plan.key_switches)})
     result = client.run(embeddings)
-    seconds = Seconds(result.keygen_seconds, encoding, result.client_seconds, result.server_seconds)
-    answer = Prediction.of(result.logits, model.half.config)
-    update({"seconds": seconds, "answer": answer})
-    update({"clear": model.predict(ids, types)})
+    spent = result.keygen_seconds, encoding, result.client_seconds, result.server_seconds
+    return result, Seconds(*spent)
+
+
+def _run_prepared(
+    session: Session, plan: PreparedPlan, engine: str, embeddings: Vector, update: Update
+) -> tuple[Result, Seconds]:
+    client, transport = session.client(PREPARED, engine)
+    update({"rounds": plan.rounds})
+    transport.begin(plan, update)
+    begin, fresh = time.perf_counter(), not transport.key_bytes
+    client.keys_for(plan)
+    keygen = time.perf_counter() - begin if fresh else 0.0
+    batch = session.with_tickets(plan, client, transport, update)
+    update({"batch": batch, "activity": "The client masks the text with a ticket."})
+    result = client.run(embeddings)
+    update({"tickets": session.tickets})
+    return result, Seconds(keygen, 0.0, result.client_seconds, result.server_seconds)

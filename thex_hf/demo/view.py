@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from thex_hf._extras import require
 from thex_hf.circuits.protocols import LEARNS
 from thex_hf.ckks.engine import Vector
+from thex_hf.client.preparation import Prepared
 from thex_hf.client.scores import best
+from thex_hf.prepared.plan import PROTOCOL as PREPARED
 
 PANELS = ("client", "wire", "server", "answer")
 MOST_TOKENS = 40
@@ -31,7 +33,8 @@ WIDTH = 96
 Update = Callable[[Mapping[str, Any]], None]
 """Is told which fields of the view state have changed, by name."""
 
-KEYS = "evaluation keys"
+KEYS, PUBLIC_KEY = "evaluation keys", "public key"
+"""What crosses once for a visitor: the second under ``prepared``."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,9 @@ class ViewState:
         key_bytes: of this visitor's evaluation keys, once the server has them.
         encoded: plaintexts of the weights done, and of how many.
         key_switches: done, and of how many.
+        tickets: this visitor's that are left, by padded length; only under ``prepared``.
+        preparing: messages answered of those that prepare a batch of tickets, and of how many.
+        batch: what it cost to prepare the batch that the text's ticket is of.
         all_messages: so far, keys first if they crossed this time.
         rounds: of the plan.
         seconds: so far.
@@ -111,6 +117,9 @@ class ViewState:
     key_bytes: int = 0
     encoded: tuple[int, int] = (0, 0)
     key_switches: tuple[int, int] = (0, 0)
+    tickets: Mapping[int, int] = field(default_factory=dict)
+    preparing: tuple[int, int] = (0, 0)
+    batch: Prepared | None = None
     all_messages: tuple[WireMessage, ...] = ()
     rounds: int = 0
     seconds: Seconds = Seconds()
@@ -121,7 +130,7 @@ class ViewState:
     @property
     def text_messages(self) -> tuple[WireMessage, ...]:
         """Those of the text, without the keys."""
-        return tuple(one for one in self.all_messages if one.name != KEYS)
+        return tuple(one for one in self.all_messages if one.name not in (KEYS, PUBLIC_KEY))
 
     def bytes(self, *, up: bool) -> int:
         """That crossed one way for this text."""
@@ -142,6 +151,8 @@ def _values(state: ViewState) -> dict[str, Any]:
         "plain": "" if state.embeddings is None else picture_of_numbers(state.embeddings),
         "hexes": _hexes(last.excerpt) if last else [],
         "learns": LEARNS[state.protocol],
+        "prepared": state.protocol == PREPARED,
+        "keys": PUBLIC_KEY if state.protocol == PREPARED else KEYS,
         "encrypts": state.engine != "clear",
         "width": 2 * WIDTH,
         "most_tokens": MOST_TOKENS,
@@ -163,15 +174,19 @@ def _times(state: ViewState) -> list[tuple[str, float, str]]:
         ("server", seconds.server),
         ("encoding weights, once", seconds.encoding),
         ("keys, once", seconds.keys),
+        ("its ticket, before", state.batch.seconds / state.batch.tickets if state.batch else 0.0),
     ]
     return [(name, value, f"{value:.2f} s") for name, value in parts if value]
 
 
 def _sizes(state: ViewState) -> list[tuple[str, float, str]]:
+    batch = state.batch
+    ticket = (batch.bytes_up + batch.bytes_down) // batch.tickets if batch else 0
     parts = [
         ("up", state.bytes(up=True)),
         ("down", state.bytes(up=False)),
         ("keys, once", state.key_bytes),
+        ("its ticket, before", ticket),
     ]
     return [(name, float(value), f"{value / 1e6:.1f} MB") for name, value in parts if value]
 
