@@ -24,6 +24,7 @@ ROOMS = {
     "backends": {"ckks", "errors", "_extras"},
     "modeling": {
         "_choices",
+        "_progress",
         "_shown",
         "approximations",
         "bounds",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -147,7 +148,16 @@ def convert(
         overwrite=overwrite,
         restart=restart,
     )
-    report = run(source, output, train=train, dev=dev, options=options, task=task, pooling=pooling)
+    report = run(
+        source,
+        output,
+        train=train,
+        dev=dev,
+        options=options,
+        task=task,
+        pooling=pooling,
+        announce=partial(typer.echo, err=True),
+    )
     if not is_main_process():
         return
     if as_json:

@@ -137,9 +137,13 @@ class Checkpoint:
         if self.folder is not None and self.writes:
             shutil.rmtree(self.folder.resolve(), ignore_errors=True)
 
+    def has_stage(self, stage: str) -> bool:
+        """Whether the weights that a finished stage left are there."""
+        return self.folder is not None and self._path(stage).is_file()
+
     def load_stage(self, stage: str, model: nn.Module) -> bool:
         """Load the weights that a finished stage left; False if it did not finish."""
-        if self.folder is None or not self._path(stage).is_file():
+        if not self.has_stage(stage):
             return False
         model.load_state_dict(self._load(stage), strict=True)
         return True

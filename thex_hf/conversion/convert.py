@@ -19,8 +19,17 @@ from thex_hf.conversion.checkpoint import (
     deciding_options,
     package_facts,
 )
+from thex_hf.conversion.forecast import (
+    BATCH,
+    Announce,
+    Clock,
+    Plan,
+    Work,
+    plan_stages,
+    time_steps,
+)
 from thex_hf.conversion.opening import ConversionInputs, Data, open_inputs, read_paths
-from thex_hf.conversion.options import ConversionOptions, options_from
+from thex_hf.conversion.options import ConversionOptions, options_from, stages_of
 from thex_hf.conversion.output import REPORT_NAME, check_output, output_folder, save_model
 from thex_hf.conversion.recipes import (
     RECIPE_OF_FORM,
@@ -54,6 +63,7 @@ def convert(
     task: str | None = None,
     pooling: str | None = None,
     watch: Watch | None = None,
+    announce: Announce = logger.info,
 ) -> ConversionReport:
     """Convert a fine-tuned classifier of the BERT family and save the result.
 
@@ -75,6 +85,8 @@ def convert(
         task: ``"sequence"`` or ``"tokens"``; by default what source and data say.
         pooling: ``"cls"`` or ``"mean"``, for an encoder without a classifier.
         watch: is told the name of each stage and the logits on the development texts after it.
+        announce: is told a line on how long all of it will take, measured by a few steps, and
+            another one after each stage; by default it goes to the log.
 
     Returns:
         What was measured; also written to ``conversion.json`` in the folder.
@@ -87,11 +99,15 @@ def convert(
     options = options or ConversionOptions()
     folder = output_folder(output)
     check_output(folder, overwrite=options.overwrite, reads=read_paths(source, train, dev))
-    return convert_opened(open_inputs(source, train, dev, options, task, pooling), folder, watch)
+    inputs = open_inputs(source, train, dev, options, task, pooling)
+    return convert_opened(inputs, folder, watch, announce)
 
 
 def convert_opened(
-    inputs: ConversionInputs, output: Path, watch: Watch | None = None
+    inputs: ConversionInputs,
+    output: Path,
+    watch: Watch | None = None,
+    announce: Announce = logger.info,
 ) -> ConversionReport:
     """As :func:`convert`, for a source and texts that are open already.
 
@@ -99,6 +115,7 @@ def convert_opened(
         inputs: both, and the options.
         output: folder that :func:`thex_hf.conversion.output.check_output` has passed.
         watch: as for :func:`convert`.
+        announce: as for :func:`convert`.
 
     Raises:
         ConversionError: as :func:`convert` raises.
@@ -113,14 +130,16 @@ def convert_opened(
     )
     accelerator.wait_for_everyone()
     try:
-        outcome, search, context = _run(inputs, checkpoint, watch)
+        clock = Clock(announce if main else logger.debug)
+        outcome, search, context = _run(inputs, checkpoint, watch, clock)
         model = finish(outcome, context)
         check_served(model)
     except DivergenceError:  # going on would end there again
         checkpoint.discard()
         raise
     logger.info("scores: %s", outcome.stages)
-    report = _report(inputs, outcome, search, round(time.perf_counter() - start, 1))
+    seconds = round(time.perf_counter() - start, 1)
+    report = _report(inputs, outcome, search, seconds, clock.seconds)
     if main:
         save_model(model, inputs.source.tokenizer, output, report, half=options.half)
     accelerator.wait_for_everyone()
@@ -190,7 +209,11 @@ def convert_pretrained(
 
 
 def _report(
-    inputs: ConversionInputs, outcome: Outcome, search: dict[str, float], seconds: float
+    inputs: ConversionInputs,
+    outcome: Outcome,
+    search: dict[str, float],
+    seconds: float,
+    stage_seconds: dict[str, float],
 ) -> ConversionReport:
     """Collect what was done."""
     source, options = inputs.source, inputs.options
@@ -202,6 +225,7 @@ def _report(
         train_texts=len(inputs.train),
         dev_texts=len(inputs.dev),
         seconds=seconds,
+        stage_seconds=stage_seconds,
         seed=options.seed,
         ranges=outcome.model.config.ranges,
         options=asdict(options),
@@ -217,36 +241,56 @@ def _report(
 
 
 def _run(
-    inputs: ConversionInputs, checkpoint: Checkpoint, watch: Watch | None
+    inputs: ConversionInputs, checkpoint: Checkpoint, watch: Watch | None, clock: Clock
 ) -> tuple[Outcome, dict[str, float], ConversionContext]:
     """Fine-tune if asked, then convert, once or for each weight decay."""
     source, options, train, dev = inputs.source, inputs.options, inputs.train, inputs.dev
+    held_out = None
+    rest = train
+    if options.judged:
+        rest, held_out = hold_out(train, options.held_out, MOST_HELD_OUT, options.seed)
+    decays = options.weight_decays
+    runs = [(options.decayed(d), checkpoint.child(f"decay-{d}")) for d in decays]
+    if len(decays) < 2:
+        runs = [(options.decayed(decays[0]) if decays else options, checkpoint)]
+    _forecast(inputs, [plan_stages(own, len(rest), part) for own, part in runs], checkpoint, clock)
     if options.fine_tuning.epochs:
-        fine_tune_source(source, train, options, checkpoint)
+        with clock.timing("fine_tuning"):
+            fine_tune_source(source, train, options, checkpoint)
     first = ConversionContext(train, dev, options, checkpoint, source.model, watch=watch)
     before = first.score_stage("unconverted", source.model)
-    held_out = None
-    if options.judged:
-        train, held_out = hold_out(train, options.held_out, MOST_HELD_OUT, options.seed)
-    guided = train.with_guide(predict(source.model, train))
+    with clock.timing("answers"):
+        guided = rest.with_guide(predict(source.model, rest))
     exact = copy_source(source, guided)
-    decays = options.weight_decays or (None,)
     best: tuple[float, Outcome, ConversionContext] | None = None
     search: dict[str, float] = {}
-    for decay in decays:
-        decayed = options if decay is None else options.decayed(decay)
-        part = checkpoint if len(decays) == 1 else checkpoint.child(f"decay-{decay}")
-        context = ConversionContext(guided, dev, decayed, part, source.model, held_out, watch)
+    for own, part in runs:
+        context = ConversionContext(guided, dev, own, part, source.model, held_out, watch, clock)
         outcome = RECIPE_OF_FORM[options.form](copy_model(exact), context)
-        value = score(outcome.model, held_out) if held_out is not None and len(decays) > 1 else 0.0
-        if len(decays) > 1:
-            search[str(decay)] = value
+        value = score(outcome.model, held_out) if held_out is not None and len(runs) > 1 else 0.0
+        if len(runs) > 1:
+            search[str(own.weight_decays[0])] = value
         if best is None or math.isnan(best[0]) or value > best[0]:
             best = (value, outcome, context)
     assert best is not None
     _, outcome, context = best
     outcome.stages = {"unconverted": before, **outcome.stages}
     return outcome, search, context
+
+
+def _forecast(
+    inputs: ConversionInputs, plans: list[Plan], checkpoint: Checkpoint, clock: Clock
+) -> None:
+    """Time a few steps of the source, and say how long what is still to do will take."""
+    options, texts = inputs.options, len(inputs.train)
+    begin = {"answers": Work(passes=-(-texts // BATCH))}
+    tuning = options.fine_tuning
+    if tuning.epochs and not checkpoint.has_stage("fine_tuned"):
+        begin = {"fine_tuning": Work(tuning.steps(texts)), **begin}
+    accelerator = make_accelerator()
+    fitting = next(iter(reversed(stages_of(options.stages).values())))
+    step, ask = time_steps(inputs.source.model, inputs.train, fitting, accelerator.device)
+    clock.begin([begin, *plans], step / accelerator.num_processes, ask)
 
 
 def _versions() -> dict[str, str]:

@@ -235,6 +235,11 @@ class ConversionOptions:
         check_stages(self)
 
     @property
+    def stages(self) -> TheXOptions | PolynomialOptions:
+        """What the form's own stages are told."""
+        return self.the_x if self.form == "the-x" else self.polynomial
+
+    @property
     def judged(self) -> bool:
         """Whether training texts are set aside to judge by."""
         return self.early_stop or len(self.weight_decays) > 1

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers.utils import logging
 
 from thex_hf.conversion.checkpoint import Checkpoint
+from thex_hf.conversion.forecast import Clock
 from thex_hf.conversion.options import ConversionOptions, FitOptions, LossOptions
 from thex_hf.conversion.output import round_to_half
 from thex_hf.conversion.replacements import (
@@ -69,7 +70,8 @@ class ConversionContext:
     """What every stage needs: texts, options, and the checkpoint.
 
     ``train`` carries the source's logits as guide; ``held_out`` are texts set aside, or None.
-    ``source`` is the fine-tuned model, asked about texts that are not in ``train``.
+    ``source`` is the fine-tuned model, asked about texts that are not in ``train``. ``clock``
+    is told of every stage.
     """
 
     train: Encoded
@@ -79,6 +81,7 @@ class ConversionContext:
     source: nn.Module
     held_out: Encoded | None = None
     watch: Watch | None = None
+    clock: Clock = field(default_factory=Clock)
 
     def score_stage(self, stage: str, model: Model) -> float:
         """Score a model on the development texts."""
@@ -115,7 +118,8 @@ class _Stages:
 
     def run(self, name: str, model: Model, train: Callable[[], None]) -> None:
         if not self.context.checkpoint.load_stage(name, model):
-            train()
+            with self.context.clock.timing(name):
+                train()
             self.context.checkpoint.save_stage(name, model)
         if name != LAST:  # scored when it is rounded
             self.scores[name] = self.context.score_stage(name, model)
@@ -195,9 +199,10 @@ def to_polynomial(exact: Model, context: ConversionContext) -> Outcome:
     stages = _Stages(context, {})
     stages.run("bounded", exact, _bounding(exact, context, settings.bounding))
     student = copy_polynomial(exact, settings.attention_power, settings.norm)
-    approximations = fit_replacements(
-        exact, student, context.train, options.norm_texts, settings.activation
-    )
+    with context.clock.timing("fitted"):
+        approximations = fit_replacements(
+            exact, student, context.train, options.norm_texts, settings.activation
+        )
     stages.run("fitted", student, lambda: None)
     if settings.layer_wise.epochs:
         stage = context.training_stage("layer_wise", settings.layer_wise, settings.losses)
@@ -291,7 +296,8 @@ def finish(outcome: Outcome, context: ConversionContext) -> Model:
     stages[LAST] = context.score_stage(LAST, model)
     count = context.options.calibration_texts
     strange = strange_batches(context.train, count, context.options.seed)
-    calibrate_on(model, sample(context.train, count), strange)
+    with context.clock.timing("calibration"):
+        calibrate_on(model, sample(context.train, count), strange)
     if beyond := model.config.calibration["beyond"]:
         logger.warning(
             "%d of %d texts such as a word repeated give values beyond twice the calibrated range; "

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from thex_hf._progress import steps
 from thex_hf.circuits.dispatch import plan_for
 from thex_hf.circuits.protocols import CIRCUITS, FORMS, PlanOptions
 from thex_hf.circuits.shape import BUCKETS
@@ -38,7 +39,7 @@ def predict(model: nn.Module, data: Encoded, size: int = 64) -> Logits:
     device = next(model.parameters()).device
     order = torch.tensor([len(ids) for ids in data.ids]).argsort(stable=True)
     parts: list[Tensor] = []
-    for rows in torch.split(order, size):
+    for rows in steps(torch.split(order, size), "asking"):
         batch = collate(data, rows)
         logits = ask(model, {k: v.to(device) for k, v in batch.items()}).float().cpu()
         if data.kind == "tags":
@@ -124,6 +125,8 @@ class ConversionReport:
     replaced), ``layer_wise``; in polynomial form ``bounded``, ``fitted`` (replaced, not trained)
     and ``layer_wise``. ``search`` has the score on held-out texts for each weight decay tried.
     ``approximations`` has for each layer of a polynomial form what was fitted before training.
+    ``stage_seconds`` has what fine-tuning, the source's answers, each stage and calibration took;
+    of an unfinished conversion that was gone on with, only what was left.
     ``digest`` is one of all that decided the result: weights, tokenizer, texts, options, version.
     """
 
@@ -145,6 +148,7 @@ class ConversionReport:
     search: dict[str, float] = field(default_factory=dict)
     digest: str = ""
     approximations: list[dict[str, Any]] = field(default_factory=list)
+    stage_seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def drop(self) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from thex_hf._progress import steps
 from thex_hf.bounds import SAFETY
 from thex_hf.errors import ConversionError
 from thex_hf.modeling.configuration_thex_bert import RANGE_KEYS
@@ -69,11 +70,11 @@ def calibrate_on(
             the encrypted encoder would leave out; the configuration is as it was then.
     """
     digest = weights_digest(model.plain(), model.config)
-    seen = _largest(text_sizes(model, batch) for batch in batches)
+    seen = _largest(text_sizes(model, batch) for batch in steps(batches, "calibrating"))
     ranges = _ranges(seen)
     count, beyond = 0, 0
     limits = [{name: SAFETY * value for name, value in layer.items()} for layer in seen]
-    for batch in strange:
+    for batch in steps([*strange], "calibrating on strange texts"):
         sizes = text_sizes(model, batch)
         near = torch.stack(
             [

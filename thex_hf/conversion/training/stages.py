@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from thex_hf._progress import steps
 from thex_hf.conversion.checkpoint import Checkpoint
 from thex_hf.conversion.data.labels import PROBLEMS
 from thex_hf.conversion.options import ConversionOptions, FitOptions, LossOptions
@@ -233,7 +234,7 @@ def worst_texts(model: Model, data: Encoded, drawn: int, kept: int, seed: int) -
     limits = measure_ranges(model, map(on_device, sample(data, USUAL_TEXTS)))
     batches = strange_batches(data, drawn, seed) + repeated_words(data, drawn, seed)
     shares: list[Tensor] = []
-    for batch in batches:
+    for batch in steps(batches, "strange texts"):
         sizes = text_sizes(model, on_device(batch))
         over = [
             sizes[number][name] / limit
