@@ -274,3 +274,15 @@ def test_weights_with_roots_out_of_place_are_refused():
 def test_softmax_cannot_be_switched(make_normalised):
     with pytest.raises(OptionError, match="normalised form"):
         set_softmax(make_normalised(), "exact")
+
+
+def test_a_guarded_norm_is_exact_beyond_its_interval_and_the_polynomial_on_it():
+    norm = ChebyshevNorm(16, 4)
+    norm.reset_polynomial(0.5, 2.0)
+    variances = torch.tensor([0.3, 0.5, 1.0, 2.0, 4.0, 1e6])
+    plain = norm.root(variances)
+    norm.guarded = True
+    guarded = norm.root(variances)
+    assert torch.equal(guarded[:4], plain[:4])
+    assert torch.allclose(guarded[4:], variances[4:].rsqrt())
+    assert float(plain[-1].abs()) > 1e20

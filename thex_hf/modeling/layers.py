@@ -248,8 +248,14 @@ class ChebyshevNorm(AffineNorm):
     ``P(v) = sum_k c_k T_k(u)`` with learned ``c`` and ``u`` from -1 to 1 on the interval of the
     variances seen: it starts as the best approximation of ``1 / sqrt(v)`` there. The interval is
     two numbers among the weights that are not trained.
+
+    Beyond the interval a polynomial grows with its degree, and from layer to layer. A conversion
+    sets ``guarded`` while it trains: then a variance above the interval has the exact root, so that
+    the loss stays finite while the variances are led inside. What runs under encryption is not
+    guarded.
     """
 
+    guarded = False
     interval: Tensor
 
     def __init__(self, features: int, degree: int) -> None:
@@ -286,7 +292,14 @@ class ChebyshevNorm(AffineNorm):
         return super().forward(centred * root)
 
     def root(self, variance: Tensor) -> Tensor:
-        """``P`` at each element."""
+        """What stands for ``1 / sqrt(v)`` at each element."""
+        if self.guarded:
+            high = self.interval[1]
+            inside = self._polynomial(torch.minimum(variance, high))
+            return torch.where(variance > high, variance.clamp_min(high).rsqrt(), inside)
+        return self._polynomial(variance)
+
+    def _polynomial(self, variance: Tensor) -> Tensor:
         low, high = self.interval
         u = (2 * variance - low - high) / (high - low)
         before, this = torch.ones_like(u), u
