@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument("--execute", type=int, default=50)
     parser.add_argument("--simulate", type=int, default=None, help="how many; all if none")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--bucket", type=int, help="execute texts of this padded length only")
     parser.add_argument("--model", default=None)
     parser.add_argument("--name", default=None, help="of that model, for the file")
     parser.add_argument("--protocol", default="client-aided")
@@ -87,7 +88,10 @@ def main() -> None:
     )  # fmt: skip
     clear = run(classifier, texts, "disable")
     order = np.random.default_rng(options.seed).permutation(len(texts))
-    picked, chosen = order[: options.simulate], order[: options.execute]
+    picked, chosen = order[: options.simulate], order
+    if options.bucket:
+        chosen = np.array([i for i in order if clear[i].bucket == options.bucket])
+    chosen = chosen[: options.execute]
     simulated = run(classifier, [texts[i] for i in picked], "simulate")
     wraps = Wraps()
     logging.getLogger("thex_hf.client").addHandler(wraps)
@@ -95,7 +99,8 @@ def main() -> None:
     begin = time.perf_counter()
     executed = run(classifier, [texts[i] for i in chosen], "execute")
     seconds = (time.perf_counter() - begin) / len(executed)
-    sample = simulated[: options.execute]
+    both = dict(zip(picked, simulated, strict=True))
+    sample = [both[i] for i in chosen if i in both]
     record = {
         "surroundings": place,
         "protocol": options.protocol,
@@ -110,6 +115,7 @@ def main() -> None:
         "execute": accuracy(executed, labels[chosen]),
         "execute_difference": differences(executed),
         "execute_seconds_a_text": seconds,
+        "execute_bucket": options.bucket,
         "simulate_difference_same_texts": differences(sample),
         "execute_server_seconds_median": median(r.seconds.server for r in executed),
         "buckets": {str(b): sum(r.bucket == b for r in clear) for b in (16, 32, 64, 128)},
