@@ -1,4 +1,4 @@
-"""The service on Ray, and scoring by Ray Data; where Ray is installed."""
+"""The service on Ray, scoring by Ray Data and preparing by tasks; where Ray is installed."""
 
 import importlib.util
 import os
@@ -7,8 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reference import polynomial_logits
+from served import running, spec_of
 
 import thex_hf
+from thex_hf.circuits.protocols import PlanOptions
+from thex_hf.client.exchange import Client
+from thex_hf.client.http import HttpTransport
 
 FOLDER = Path(__file__).parents[1] / "examples" / "ray"
 
@@ -24,7 +29,7 @@ def load(name):
 def address(tmp_path_factory):
     ray = pytest.importorskip("ray")
     serve = pytest.importorskip("ray.serve")
-    from thex_hf.endpoint.spec import spec_of
+    from thex_hf.endpoint.spec import spec_of as served_spec
     from thex_hf.modeling.opening import open_model
     from thex_hf.serving.http.settings import BearerTokens
 
@@ -32,7 +37,7 @@ def address(tmp_path_factory):
     ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
     module = load("service")
     keys = f"sqlite:///{tmp_path_factory.mktemp('keys')}/keys.db"
-    spec = spec_of(open_model(thex_hf.bundled_checkpoint()), keys, buckets=(16,))
+    spec = served_spec(open_model(thex_hf.bundled_checkpoint()), keys, buckets=(16,))
     serve.start(http_options={"host": "127.0.0.1", "port": 8765})
     serve.run(module.gate(spec, 2, BearerTokens()))
     yield "http://127.0.0.1:8765"
@@ -74,3 +79,34 @@ def test_a_data_set_is_scored_by_several_clients(address):
     found = load("scoring").score(rows, address, clients=2).take_all()
     assert len(found) == 4
     assert all(row["predicted"] == row["label"] for row in found)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """A very small model of the polynomial form with random weights."""
+    return thex_hf.ThexBertForSequenceClassification(
+        thex_hf.ThexBertConfig(
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=16,
+            max_position_embeddings=128,
+            activation="quadratic",
+            softmax="power",
+        )
+    ).float()
+
+
+def test_a_stock_of_tickets_is_prepared_by_several_tasks(address, tiny, tmp_path):
+    spec = spec_of(tiny, tmp_path / "served", backend="seal", options=PlanOptions("prepared"))
+    mine = str(tmp_path / "mine")
+    with running(spec, workers=2, tickets=spec.open_tickets()) as service:
+        made, left = load("preparing").prepare(service.url, mine, tickets=600, tokens=16)
+        assert [batch.tickets for batch in made] == [512, 512]
+        assert left == 1024
+        client = Client(HttpTransport(service.url), tmp_path / "mine", refill=0)
+        text = np.random.default_rng(0).normal(size=(5, 16))
+        result = client.run(text)
+    want = polynomial_logits(tiny.encoder_weights(), text)
+    assert np.abs(result.logits - want).max() < 0.01
+    assert (result.tickets_left, result.prepare_seconds) == (1023, 0)
