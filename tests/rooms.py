@@ -14,7 +14,7 @@ ROOMS = {
     "_paths": {"errors"},
     "_progress": set(),
     "_shown": set(),
-    "bundled": set(),
+    "bundled": {"errors"},
     "processes": {"errors"},
     "approximations": {"errors"},
     "ckks": {"errors"},

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from importlib.resources import files
 
+from thex_hf.errors import OptionError
+
 BUNDLED = {"the-x": "thex-tiny-sst2", "polynomial": "thex-tiny-sst2-poly"}
 
 
 def bundled_checkpoint(form: str = "the-x") -> str:
-    """Folder of the bundled checkpoint of a form, a key of :data:`BUNDLED`."""
+    """Folder of the bundled checkpoint of a form, a key of :data:`BUNDLED`.
+
+    Raises:
+        OptionError: none is of that form.
+    """
+    if form not in BUNDLED:
+        raise OptionError(
+            f"no model of the {form[:40]} form comes with the package: name the folder or Hub name "
+            f"of one"
+        )
     return str(files("thex_hf") / "checkpoints" / BUNDLED[form])

@@ -70,6 +70,18 @@ def test_norms():
     assert centred.error < 0.5 * plain.error
 
 
+def test_a_norm_that_divides_errs_least_and_less_with_its_degree():
+    rng = np.random.default_rng(3)
+    inputs = rng.normal(size=(200, 16)) * rng.uniform(0.5, 2.0, (200, 1))  # the deviation moves
+    entries = [describe_norm("chebyshev", inputs, degree) for degree in (1, 2, 4)]
+    assert [entry.degree for entry in entries] == [1, 2, 4]
+    assert [entry.levels for entry in entries] == [3, 4, 5]
+    assert entries[0].error > entries[1].error > entries[2].error > 0
+    assert entries[0].error < describe_norm("centred", inputs).error
+    with pytest.raises(OptionError, match="degree should be at least 1"):
+        describe("chebyshev", degree=0)
+
+
 @pytest.mark.parametrize(
     "call",
     [

@@ -17,7 +17,7 @@ from thex_hf.cli.estimate_advice import (
 )
 from thex_hf.cli.estimate_models import converted_config, drawn_weights, subject_of
 from thex_hf.cli.main import commands
-from thex_hf.errors import ConversionError
+from thex_hf.errors import ConversionError, OptionError
 
 SIZES = {
     "model_type": "bert",
@@ -103,7 +103,7 @@ def test_a_file_that_is_no_configuration_is_refused(tmp_path):
         assert isinstance(run("estimate", path).exception, ConversionError)
 
 
-@pytest.mark.parametrize("form", ["the-x", "polynomial"])
+@pytest.mark.parametrize("form", ["the-x", "polynomial", "normalised"])
 @pytest.mark.parametrize(
     ("changes", "head", "labels"),
     [
@@ -126,6 +126,59 @@ def test_drawn_weights_have_the_sizes_and_the_form(form, changes, head, labels):
     assert (config.form, weights.form) == (form, form)
     assert (weights.hidden, weights.heads, weights.intermediate) == (16, 2, 24)
     assert (weights.head, weights.labels, len(config.ranges)) == (head, labels, 1)
+
+
+def test_degrees_of_norms_are_kept_in_the_normalised_form_alone():
+    sizes = {name: value for name, value in SIZES.items() if name != "architectures"}
+    own = {**sizes, "model_type": "thex_bert", "norm": "chebyshev", "norm_degrees": [[4, 0]]}
+    (layer,) = drawn_weights(converted_config(own, "x", "normalised")).layers
+    assert [root is None for root in layer.roots] == [False, True]
+    assert layer.polynomial.centred
+    assert drawn_weights(converted_config(own, "x", "polynomial")).form == "polynomial"
+
+
+def test_a_form_may_be_asked_for_and_only_its_protocols_are_estimated(tmp_path):
+    path = write(tmp_path, max_position_embeddings=512)
+    done = run(
+        "estimate", path, "--form", "normalised", "--tokens", "16", "--tokens", "500", "--json"
+    )
+    assert done.exit_code == 0, done.exception
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(one["protocol"], one["tokens"]) for one in rows] == [
+        ("prepared", 16),
+        ("prepared", 512),
+    ]
+    assert "text and model are protected" in rows[0]["learns"]
+    assert "recommended: prepared: it protects text and model" in done.stderr
+
+
+def test_a_model_of_the_the_x_form_has_two_protocols_and_one_takes_long_texts():
+    done = run(
+        "estimate", thex_hf.bundled_checkpoint(), "--tokens", "16", "--tokens", "200", "--json"
+    )
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(one["protocol"], one["tokens"]) for one in rows] == [
+        ("client-aided", 16),
+        ("prepared", 16),
+        ("prepared", 256),
+    ]
+    assert "the model is not" in rows[1]["learns"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--form", "normalized"), "did you mean 'normalised'"),
+        (("--form", "normalised"), "no model of the normalised form comes with the package"),
+        (("--form", "normalised", "--protocol", "refresh"), "use protocol 'prepared'"),
+        (("--form", "normalised", "--backend", "clear"), "has no protocol for models"),
+        ((thex_hf.bundled_checkpoint(), "--form", "polynomial"), "converted, to the the-x form"),
+    ],
+)
+def test_forms_that_cannot_be_had_are_refused(arguments, words):
+    error = run("estimate", *arguments, "--tokens", "16").exception
+    assert isinstance(error, OptionError)
+    assert words in str(error)
 
 
 def test_our_own_models_on_the_way_are_taken_by_their_sizes(tmp_path):

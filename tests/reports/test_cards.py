@@ -63,7 +63,9 @@ def test_the_command_writes_measures_and_the_card(folder, texts):
     assert [(row["fhe"], row.get("protocol")) for row in found["scores"]] == [
         ("disable", None),
         ("simulate", "client-aided"),
+        ("simulate", "prepared"),
     ]
+    assert [row["protocol"] for row in found["costs"]] == ["client-aided", "prepared"]
     assert found["texts"] == {"name": "dev.tsv", "type": "custom", "available": 4}
     simulated = found["scores"][1]
     assert (simulated["texts"], simulated["agreement"]) == (3, 1.0)
@@ -108,7 +110,7 @@ def test_a_model_that_classifies_tokens_gets_entity_scores(folder, tmp_path):
     ]
     (tmp_path / "dev.jsonl").write_text("\n".join(map(json.dumps, rows)))
     measures = make_card(tmp_path / "tokens", tmp_path / "dev.jsonl", tokens=9)
-    clear, simulated = measures["scores"]
+    clear, simulated, _ = measures["scores"]
     assert clear["metric"] == simulated["metric"] == "overall_f1"
     assert simulated["agreement_of"] == "words"
     card = (tmp_path / "tokens" / "README.md").read_text()
@@ -131,7 +133,7 @@ def test_encrypted_scores_become_a_row_of_measured_costs(folder, texts):
     assert spent["server_seconds"] > spent["client_seconds"] > 0
     write_measures(folder, {"costs": [spent], "scores": [row]})
     make_card(folder, tokens=9)  # another machine is noted, so nothing earlier stays
-    assert [bool(cost.get("executed")) for cost in read_measures(folder)["costs"]] == [False]
+    assert [bool(cost.get("executed")) for cost in read_measures(folder)["costs"]] == [False, False]
 
 
 def test_earlier_figures_stay_only_if_nothing_else_changed():

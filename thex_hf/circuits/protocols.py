@@ -90,6 +90,10 @@ PROTOCOL_FACTS = {
 PROTOCOLS = tuple(PROTOCOL_FACTS)
 FORMS = {name: facts.form for name, facts in PROTOCOL_FACTS.items()}
 """Protocols, and the form of model that each serves."""
+MODEL_FORMS = tuple(
+    dict.fromkeys(form for facts in PROTOCOL_FACTS.values() for form in (facts.form, *facts.also))
+)
+"""Forms of models that some protocol serves."""
 CIRCUITS = tuple(name for name, facts in PROTOCOL_FACTS.items() if facts.circuit)
 """Protocols whose texts run as circuits on CKKS ciphertexts."""
 LEARNS = {name: facts.learns for name, facts in PROTOCOL_FACTS.items()}

@@ -52,9 +52,10 @@ class Server:
 
     def form(self) -> str:
         """The form of the model that it serves."""
-        from thex_hf.circuits.dispatch import FORMS
+        from thex_hf.circuits.protocols import FORMS
 
-        return FORMS.get(str(self.transport().info().get("protocol")), "the-x")
+        info = self.transport().info()
+        return str(info.get("form") or FORMS.get(str(info.get("protocol")), "the-x"))
 
 
 def server_of(

@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from thex_hf._choices import one_of
-from thex_hf.circuits.protocols import CIRCUITS, FORMS, LEARNS, PROTOCOLS, PlanOptions, learns_of
+from thex_hf.circuits.protocols import (
+    CIRCUITS,
+    FORMS,
+    LEARNS,
+    MODEL_FORMS,
+    PROTOCOL_FACTS,
+    PROTOCOLS,
+    PlanOptions,
+    learns_of,
+    serves,
+)
 from thex_hf.cli.options import (
     Flood,
     Json,
     Protocols,
     Relu,
     Ring,
+    listed,
     megabytes,
+    offer,
     offer_backends,
     show_json,
 )
+from thex_hf.errors import OptionError
 
 PREPARED = "prepared"
 
@@ -38,9 +51,19 @@ def estimate(
     ] = None,
     tokens: Annotated[
         list[int] | None,
-        typer.Option(min=1, max=128, help="Text length in tokens; may be given again."),
+        typer.Option(
+            min=1, max=512, help="Text length in tokens, over 128 for prepared; may be given again."
+        ),
     ] = None,
     protocol: Protocols = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Take a model that is not converted as {listed(MODEL_FORMS)}; in the form of "
+            "each protocol if none.",
+            autocompletion=offer(*MODEL_FORMS),
+        ),
+    ] = None,
     ring: Ring = None,
     flood: Flood = None,
     backend: Annotated[
@@ -58,16 +81,23 @@ def estimate(
     """
     from thex_hf.backends.registry import find_backend, get_backend
     from thex_hf.circuits.shape import BUCKETS
-    from thex_hf.options import RINGED, RunOptions
+    from thex_hf.options import RINGED, RunOptions, choose_protocol
     from thex_hf.prepared.plan import ENGINE as PREPARED_ENGINE
     from thex_hf.protocol.engines import CircuitBackend
 
     engine = find_backend(backend)
     offered = PROTOCOLS if backend == PREPARED_ENGINE else CIRCUITS
     wanted = [one_of("protocol", name, PROTOCOLS) for name in protocol or offered]
+    if form is not None:
+        one_of("form", form, MODEL_FORMS)
+        for name in protocol or ():
+            choose_protocol(name, form)
+        wanted = [name for name in wanted if serves(name, form)]
+        if not wanted:
+            raise OptionError(f"backend {backend!r} has no protocol for models of the {form} form")
     learns: dict[str, str] = dict(LEARNS)
     refused: list[str] = []
-    for name in protocol or ["client-aided"]:
+    for name in protocol or (wanted[:1] if form else ["client-aided"]):
         RunOptions(backend, name, relu=relu).check_engine()
     if (
         ring is not None or flood is not None
@@ -81,8 +111,8 @@ def estimate(
     else:
         sizes = sorted(set(tokens or BUCKETS))
         choices = [PlanOptions(name, ring=ring, flood=flood) for name in wanted]
-        rows, refused = _slots(get_backend(backend), model, choices, sizes)
-    rows, advice, learns[PREPARED] = advised(rows, model)
+        rows, refused = _slots(get_backend(backend), Asked(model, form), choices, sizes)
+    rows, advice, learns[PREPARED] = advised(rows, Asked(model, form))
     if as_json:
         for line in advice:
             typer.echo(line, err=True)
@@ -101,20 +131,34 @@ def estimate(
         typer.echo(line)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What is to be estimated.
+
+    Args:
+        model: as the command line names it; the bundled ones if None.
+        form: that it is taken in where it is not converted; that of each protocol if None.
+    """
+
+    model: str | None
+    form: str | None
+
+
 def advised(
-    rows: list[dict[str, Any]], model: str | None
+    rows: list[dict[str, Any]], asked: Asked
 ) -> tuple[list[dict[str, Any]], list[str], str]:
     """The rows with the memory they need, what to say of it all, and what ``prepared`` shows."""
     from thex_hf.cli.estimate_advice import Machine, needs, recommendation, with_needs
     from thex_hf.cli.estimate_models import form_of
 
-    here, form = Machine.here(), form_of(model)
+    here, form = Machine.here(), form_of(asked.model)
     said = needs(rows, here)
-    if model is not None and form is None:
+    if asked.model is not None and form is None:
         said.append(
             "the model is not converted: its sizes were taken, with drawn weights and ranges as "
             "models of ours have; convert it with thex-hf convert"
         )
+    form = form or asked.form
     learns = learns_of(PREPARED, form or FORMS[PREPARED])
     return with_needs(rows, here), [*said, recommendation(rows, here, form)], learns
 
@@ -143,14 +187,14 @@ def _circuits(
 
 
 def _slots(
-    engine: SlotBackend, model: str | None, choices: list[PlanOptions], sizes: list[int]
+    engine: SlotBackend, asked: Asked, choices: list[PlanOptions], sizes: list[int]
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Estimates of an engine that computes on slots, and why some protocols have none."""
     from thex_hf.protocol.costs import estimate as add_up
     from thex_hf.protocol.costs import measure_costs
     from thex_hf.protocol.prepared_costs import estimate_prepared, measure_preparation
 
-    plans, refused = _plans(model, choices, sizes)
+    plans, refused = _plans(asked, choices, sizes)
     groups: dict[Any, dict[str, Any]] = {}
     for _, plan in plans:
         groups.setdefault(plan.parameters, {})[plan.id] = plan
@@ -167,7 +211,7 @@ def _slots(
 
 
 def _plans(
-    model: str | None, choices: list[PlanOptions], sizes: list[int]
+    asked: Asked, choices: list[PlanOptions], sizes: list[int]
 ) -> tuple[list[tuple[int, Any]], list[str]]:
     """Each size with its plan, by protocol, and why some protocols have none."""
     from thex_hf._progress import steps
@@ -180,17 +224,20 @@ def _plans(
     models: dict[str, Any] = {}
     plans, refused = [], []
     for choice in choices:
-        form = FORMS[choice.protocol]
+        form = asked.form or FORMS[choice.protocol]
         if form not in models:
-            models[form] = subject_of(model, form)
+            models[form] = subject_of(asked.model, form)
         weights, config = models[form].weights, models[form].config
+        if asked.form not in (None, weights.form):
+            raise OptionError(f"the model is converted, to the {weights.form} form: leave out form")
         options = replace(choice, softmax=config.softmax)
         for size in steps(sizes, f"planning {choice.protocol}"):
             try:
+                padded = bucket(size, PROTOCOL_FACTS[choice.protocol].buckets)
                 plan = (
-                    prepared_plan(weights, bucket(size))
+                    prepared_plan(weights, padded, softmax=config.softmax)
                     if choice.protocol == PREPARED
-                    else plan_for(weights, bucket(size), config.ranges, options)
+                    else plan_for(weights, padded, config.ranges, options)
                 )
                 plans.append((size, plan))
             except PlanError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from thex_hf._machine import free_memory
-from thex_hf.circuits.protocols import PROTOCOL_FACTS
+from thex_hf.circuits.protocols import PROTOCOL_FACTS, protects_model
 
 Row = dict[str, Any]
 
@@ -136,8 +136,7 @@ def recommendation(rows: Sequence[Row], machine: Machine, form: str | None = Non
 
 
 def _protects(protocol: str, form: str | None) -> bool:
-    facts = PROTOCOL_FACTS[protocol]
-    return facts.protects_model and form in (None, facts.form)
+    return protects_model(protocol, form or PROTOCOL_FACTS[protocol].form)
 
 
 def _longest(rows: Sequence[Row]) -> list[Row]:

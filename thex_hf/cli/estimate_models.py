@@ -11,17 +11,21 @@ from typing import Any
 import numpy as np
 
 from thex_hf._paths import user_path
+from thex_hf.approximations.layernorm import inverse_root
 from thex_hf.bundled import bundled_checkpoint
 from thex_hf.errors import ConversionError
 from thex_hf.modeling.configuration_thex_bert import RANGE_KEYS, ThexBertConfig
-from thex_hf.weights import Array, EncoderWeights, LayerWeights, PolynomialTerms
+from thex_hf.weights import Array, EncoderWeights, InverseRoot, LayerWeights, PolynomialTerms
 
 RANGE = 8.0
 """What is assumed of every range of a model that was not converted; trained ones are near it."""
 KINDS = {
     "the-x": {"activation": "relu", "softmax": "estimate", "norm": "affine"},
     "polynomial": {"activation": "quadratic", "softmax": "power", "norm": "affine"},
+    "normalised": {"activation": "quadratic", "softmax": "power", "norm": "chebyshev"},
 }
+INTERVAL = (0.1, 3.0)
+"""Of the variances in the norms of a model that was not converted."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +49,11 @@ def subject_of(model: str | None, form: str) -> Subject:
     Args:
         model: folder or Hub name of a converted model, which has one form; of an unconverted
             one, or a ``config.json``, which is taken in the form asked for; the bundled if None.
-        form: ``the-x`` or ``polynomial``.
+        form: one of :data:`thex_hf.circuits.protocols.MODEL_FORMS`.
 
     Raises:
         ConversionError: there is none, or it is of no family that can be converted.
+        OptionError: no bundled model has that form.
     """
     from thex_hf.modeling.opening import open_model
 
@@ -127,6 +132,8 @@ def converted_config(sizes: dict[str, Any], name: str, form: str) -> ThexBertCon
     try:
         if sizes.get("model_type") == ThexBertConfig.model_type:
             kept = {**sizes, **KINDS[form], "calibration": None}
+            if form != "normalised":
+                kept["norm_degrees"] = None
             config = ThexBertConfig(**kept)
         else:
             head = head_of(sizes, name)
@@ -145,10 +152,15 @@ def drawn_weights(config: ThexBertConfig) -> EncoderWeights:
     draw = partial(_matrix, np.random.default_rng(0))
     size, wide, heads = config.hidden_size, config.intermediate_size, config.num_attention_heads
 
-    def layer() -> LayerWeights:
+    def layer(degrees: list[int]) -> LayerWeights:
         terms = PolynomialTerms(
-            config.attention_power, np.full(heads, 3.0), np.full(heads, 0.1), _SQUARE
+            config.attention_power,
+            np.full(heads, 3.0),
+            np.full(heads, 0.1),
+            _SQUARE,
+            centred=config.norm != "affine",
         )
+        first, second = map(_root, degrees)
         zeros, ones = np.zeros(size), np.ones(size)
         return LayerWeights(
             query=draw(size, size),
@@ -165,13 +177,15 @@ def drawn_weights(config: ThexBertConfig) -> EncoderWeights:
             down_bias=zeros,
             output_scale=ones,
             output_shift=zeros,
-            polynomial=terms if config.form == "polynomial" else None,
+            polynomial=None if config.form == "the-x" else terms,
+            attention_root=first,
+            output_root=second,
         )
 
     tokens = any("token" in str(name).lower() for name in config.architectures or [])
     return EncoderWeights(
         heads,
-        tuple(layer() for _ in range(config.num_hidden_layers)),
+        tuple(map(layer, config.degrees)),
         draw(config.num_labels, size),
         np.zeros(config.num_labels),
         "tokens" if tokens else config.pooling,
@@ -180,6 +194,10 @@ def drawn_weights(config: ThexBertConfig) -> EncoderWeights:
 
 _SQUARE = np.array([0.125, 0.25, 0.5])
 """Coefficients of an activation."""
+
+
+def _root(degree: int) -> InverseRoot | None:
+    return InverseRoot(inverse_root(*INTERVAL, degree)[0], np.array(INTERVAL)) if degree else None
 
 
 def _matrix(rng: np.random.Generator, out: int, inner: int) -> Array:

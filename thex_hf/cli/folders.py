@@ -86,7 +86,10 @@ def card(
         ),
     ] = None,
     tokens: Annotated[
-        int, typer.Option(min=1, max=128, help="Text length whose costs are estimated.")
+        int,
+        typer.Option(
+            min=1, max=512, help="Text length whose costs are estimated; over 128 for prepared."
+        ),
     ] = 32,
     ring: Ring = None,
     processes: Processes = None,

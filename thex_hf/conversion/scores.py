@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from thex_hf._progress import steps
 from thex_hf.circuits.dispatch import plan_for
-from thex_hf.circuits.protocols import CIRCUITS, FORMS, PlanOptions
+from thex_hf.circuits.protocols import CIRCUITS, PlanOptions, protocols_of
 from thex_hf.circuits.shape import BUCKETS
 from thex_hf.conversion.training.batches import Batch, Encoded, Ragged, collate
 from thex_hf.errors import DivergenceError, PlanError
@@ -244,7 +244,8 @@ def check_learned(stages: dict[str, float], dev: Encoded) -> None:
 def check_served(model: ThexBertClassifier) -> None:
     """Raise unless one of the protocols for the model's form can run it.
 
-    What decides is how large the values inside get: any shape has a plan if they are moderate.
+    What decides is how large the values inside get: any shape has a plan if they are moderate. A
+    form that runs as no circuit has no plan to fail.
 
     Args:
         model: converted and calibrated.
@@ -253,8 +254,11 @@ def check_served(model: ThexBertClassifier) -> None:
         DivergenceError: says why each protocol cannot.
     """
     config, weights = model.config, model.encoder_weights()
+    circuits = [name for name in protocols_of(config.form) if name in CIRCUITS]
+    if not circuits:
+        return
     refused = []
-    for protocol in (name for name in CIRCUITS if FORMS[name] == config.form):
+    for protocol in circuits:
         try:
             plan_for(weights, BUCKETS[0], config.ranges, PlanOptions(protocol, config.softmax))
         except PlanError as error:

@@ -16,7 +16,13 @@ import torch
 
 from thex_hf.backends.registry import get_backend, list_backends
 from thex_hf.circuits.plan import Plan
-from thex_hf.circuits.protocols import FORMS, PROTOCOLS, PlanOptions
+from thex_hf.circuits.protocols import (
+    MODEL_FORMS,
+    PROTOCOL_FACTS,
+    PROTOCOLS,
+    PlanOptions,
+    protocols_of,
+)
 from thex_hf.ckks.engine import Vector
 from thex_hf.client.exchange import Client
 from thex_hf.client.half import ClientHalf, Ids
@@ -76,9 +82,10 @@ class Servers:
 
     def __post_init__(self) -> None:
         """Load the models, so that a wrong one is refused at the start."""
-        if not self.folders or not set(self.folders) <= set(FORMS.values()):
-            forms = sorted(set(FORMS.values()))
-            raise InputError(f"expected models by form, {forms}, got {sorted(self.folders)}")
+        if not self.folders or not set(self.folders) <= set(MODEL_FORMS):
+            raise InputError(
+                f"expected models by form, {sorted(MODEL_FORMS)}, got {sorted(self.folders)}"
+            )
         for form, folder in self.folders.items():
             model = open_model(folder).float()
             if model.every_token:
@@ -90,7 +97,13 @@ class Servers:
     @property
     def protocols(self) -> list[str]:
         """Those that the models serve."""
-        return [protocol for protocol in PROTOCOLS if FORMS[protocol] in self.folders]
+        return [protocol for protocol in PROTOCOLS if self._forms(protocol)]
+
+    def _forms(self, protocol: str) -> list[str]:
+        """Forms of the models that a protocol shows, that which no other serves first."""
+        opened = PROTOCOL_FACTS[protocol].opens  # better seen under its own protocol
+        forms = [form for form in self.folders if protocol in protocols_of(form) and form != opened]
+        return sorted(forms, key=lambda form: len(protocols_of(form)))
 
     @property
     def engines(self) -> list[str]:
@@ -100,7 +113,7 @@ class Servers:
 
     def model_for(self, protocol: str) -> DemoModel:
         """The model that a protocol serves."""
-        return self._models[FORMS[protocol]]
+        return self._models[self._forms(protocol)[0]]
 
     def server(self, protocol: str, engine: str) -> LockedServer:
         """The server of a protocol on an engine. Raises as ``ThexServer``."""

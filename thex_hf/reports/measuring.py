@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING, Any
 from thex_hf.backends.registry import find_backend, get_backend
 from thex_hf.circuits.dispatch import plan_for
 from thex_hf.circuits.plan import Plan
-from thex_hf.circuits.protocols import CIRCUITS, FORMS, PROTOCOLS, PlanOptions
+from thex_hf.circuits.protocols import (
+    CIRCUITS,
+    PROTOCOL_FACTS,
+    PROTOCOLS,
+    PlanOptions,
+    serves,
+)
 from thex_hf.circuits.shape import bucket
 from thex_hf.ckks.parameters import MAX_MODULUS_BITS_128
-from thex_hf.errors import PlanError
+from thex_hf.errors import OptionError, PlanError
 from thex_hf.modeling.cards.measures import REPORT_NAME
 from thex_hf.modeling.modeling_thex_bert import ThexBertClassifier
 from thex_hf.prepared.plan import ENGINE, prepared_plan
@@ -21,6 +27,7 @@ from thex_hf.protocol.costs import estimate, measure_costs
 from thex_hf.protocol.engines import CircuitBackend
 from thex_hf.protocol.prepared_costs import estimate_prepared, measure_preparation
 from thex_hf.reports.plots.canvas import save
+from thex_hf.reports.plots.norms import draw_norms, read_norms
 from thex_hf.reports.plots.plan import draw_cost, draw_levels, read_cost, read_levels
 from thex_hf.reports.plots.stages import draw_stages, read_stages
 
@@ -131,9 +138,19 @@ def texts_of(data: str | Path, split: str, available: int) -> dict[str, Any]:
 def protocols_of(
     model: ThexBertClassifier, backend: str = ENGINE, ring: int | None = None
 ) -> list[str]:
-    """The protocols that serve a model's form, on that backend and with a ring of one's own."""
+    """The protocols that serve a model's form, on that backend and with a ring of one's own.
+
+    Raises:
+        OptionError: there are some, and not with these.
+    """
     names = PROTOCOLS if backend == ENGINE and ring is None else CIRCUITS
-    return [name for name in names if FORMS[name] == model.config.form]
+    found = [name for name in names if serves(name, model.config.form)]
+    if not found and model.config.fully_converted:
+        raise OptionError(
+            f"only protocol {PREPARED!r} runs a model of the {model.config.form} form: take "
+            f"backend {ENGINE!r}, got {backend!r}, and leave out ring"
+        )
+    return found
 
 
 def estimated_costs(
@@ -193,7 +210,8 @@ def _estimate(
 ) -> dict[str, Any]:
     """Of one protocol. Raises PlanError: no parameters carry the model."""
     if protocol == PREPARED:
-        prepared = prepared_plan(model.encoder_weights(), bucket(tokens))
+        size = bucket(tokens, PROTOCOL_FACTS[PREPARED].buckets)
+        prepared = prepared_plan(model.encoder_weights(), size, softmax=model.config.softmax)
         return estimate_prepared(prepared, measure_preparation([prepared])).to_json()
     plan = plan_of(protocol)
     return estimate(plan, measure_costs(engine, [plan])).to_json()
@@ -233,6 +251,9 @@ def draw_figures(
     name, plan_of, drawn = place.resolve().name, _planner(model, tokens, ring), {}
     if (place / REPORT_NAME).is_file():
         drawn["stages"] = draw_stages([read_stages(place)]), "score after each stage"
+    if model.config.form == "normalised":
+        roots = read_norms(model, name)
+        drawn["norms"] = draw_norms(roots), "what the norms multiply by, times the deviation"
     for protocol in [name for name in protocols if name in CIRCUITS]:
         plan = plan_of(protocol)
         costs, levels = draw_cost(read_cost(plan, name)), draw_levels(read_levels(plan, name))

@@ -121,8 +121,8 @@ def _changed(config: ThexBertConfig, kinds: dict[str, str]) -> ThexBertConfig:
     """Copy a THE-X configuration with other kinds; GELU stays ReLU where that was."""
     if config.activation == "quadratic" or config.softmax == "power":
         raise ConversionError(
-            "this model is in polynomial form, or on the way to it, and cannot be started from "
-            "again: start from the model that it was made from."
+            "this model is in polynomial or normalised form, or on the way to it, and cannot be "
+            "started from again: start from the model that it was made from."
         )
     if kinds["activation"] == "gelu" and config.activation == "relu":
         kinds = {**kinds, "activation": "relu"}
