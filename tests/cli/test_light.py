@@ -100,7 +100,7 @@ COMPLETED = [
     ("thex-hf estimate --ring ", {"8192", "16384", "32768"}),
     ("thex-hf evaluate --softmax est", {"estimate", "estimate-on-server"}),
     ("thex-hf convert a b --form ", {"the-x", "polynomial"}),
-    ("thex-hf plot ", {"cost", "levels", "stages", "protocols", "scores"}),
+    ("thex-hf plot ", {"cost", "levels", "stages", "protocols", "scores", "norms"}),
     ("thex-hf backend install ", {"concrete"}),
 ]
 

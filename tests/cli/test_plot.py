@@ -125,6 +125,8 @@ def test_scores_before_and_after(tmp_path, texts):
         (["protocols", "--data", RESULTS, "--tokens", "128", "--json"], InputError, "no costs"),
         (["protocols", "--data", "no.jsonl", "--json"], InputError, "cannot be read"),
         (["scores", "--json"], InputError, "--data FILE"),
+        (["norms", "--json"], InputError, "thex-tiny-sst2 is of the the-x form"),
+        (["norms", "--tokens", "8", "--json"], OptionError, "which takes none of these"),
         (["scores", "--data", "no.tsv", "--json"], ConversionError, "no data file"),
     ],
 )

@@ -22,6 +22,7 @@ TAKES = {
     "stages": ("protocol",),
     "protocols": ("protocol", "tokens", "data"),
     "scores": ("protocol", "data", "source", "limit"),
+    "norms": (),
 }
 """Kinds of figures, and the options of each."""
 SEVERAL = ("stages", "scores")
@@ -44,7 +45,9 @@ def plot(
     tokens: Annotated[
         int | None,
         typer.Option(
-            min=1, max=128, help="Text length. cost, levels: 32 if none. protocols: all if none."
+            min=1,
+            max=512,
+            help="Text length. cost, levels: 32 if none, 128 at most. protocols: all if none.",
         ),
     ] = None,
     ring: Ring = None,
@@ -67,7 +70,8 @@ def plot(
 
     cost: operations by stage of the circuit. levels: how levels are used up, step by step. stages:
     score after each stage of a conversion. protocols: seconds and bytes. scores: attention scores
-    by layer. Needs matplotlib, which the extra plots brings.
+    by layer. norms: how near those of a normalised model come to dividing by the deviation. Needs
+    matplotlib, which the extra plots brings.
     """
     one_of("kind", kind, TAKES)
     if protocol is not None:
@@ -109,7 +113,7 @@ def _refuse(kind: str, wanted: Wanted) -> None:
 
 
 def _flags(names: tuple[str, ...]) -> str:
-    return ", ".join(f"--{name}" for name in names)
+    return ", ".join(f"--{name}" for name in names) or "none of these options"
 
 
 if TYPE_CHECKING:
@@ -243,11 +247,20 @@ def _scores(wanted: Wanted) -> Drawn:
     return found, scores.draw_scores
 
 
+def _norms(wanted: Wanted) -> Drawn:
+    from thex_hf.modeling.opening import open_model
+    from thex_hf.reports.plots.norms import draw_norms, read_norms
+
+    (name,) = _names(wanted)
+    return read_norms(open_model(name).float(), _label(name)), draw_norms
+
+
 READERS: dict[str, Callable[[Wanted], Drawn]] = {
     "cost": _cost,
     "levels": _levels,
     "stages": _stages,
     "protocols": _protocols,
     "scores": _scores,
+    "norms": _norms,
 }
 """By the names in :data:`thex_hf.reports.plots.KINDS`."""

@@ -4,5 +4,5 @@ Each kind has a record, a function that reads it, and one that draws it. Needs m
 imported when the first figure is drawn: ``pip install 'thex_hf[plots]'``.
 """
 
-KINDS = ("cost", "levels", "stages", "protocols", "scores")
+KINDS = ("cost", "levels", "stages", "protocols", "scores", "norms")
 """Names of the figures."""
