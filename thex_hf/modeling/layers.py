@@ -249,13 +249,11 @@ class ChebyshevNorm(AffineNorm):
     variances seen: it starts as the best approximation of ``1 / sqrt(v)`` there. The interval is
     two numbers among the weights that are not trained.
 
-    Beyond the interval a polynomial grows with its degree, and from layer to layer. A conversion
-    sets ``guarded`` while it trains: then a variance above the interval has the exact root, so that
-    the loss stays finite while the variances are led inside. What runs under encryption is not
-    guarded.
+    Beyond the interval a polynomial grows with its degree, and from layer to layer. In training
+    mode a variance above the interval has the exact root, so that a loss stays finite while the
+    variances are led inside; in evaluation mode, as under encryption, nothing guards it.
     """
 
-    guarded = False
     interval: Tensor
 
     def __init__(self, features: int, degree: int) -> None:
@@ -293,7 +291,7 @@ class ChebyshevNorm(AffineNorm):
 
     def root(self, variance: Tensor) -> Tensor:
         """What stands for ``1 / sqrt(v)`` at each element."""
-        if self.guarded:
+        if self.training:
             high = self.interval[1]
             inside = self._polynomial(torch.minimum(variance, high))
             return torch.where(variance > high, variance.clamp_min(high).rsqrt(), inside)
