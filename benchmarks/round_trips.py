@@ -1,9 +1,10 @@
 """Seconds of a text by round-trip time and bandwidth.
 
-``python benchmarks/round_trips.py [--protocols prepared refresh] [--texts 5]``. The bundled models
-are served by ``thex-hf serve``; between client and server stands a relay that holds every byte back
-by half the round trip and lets through so many bits a second, each way. Connections, keys and
-tickets are made before. Writes results/round_trips.json and .md.
+``python benchmarks/round_trips.py [--protocols prepared refresh] [--texts 5]``. The bundled models,
+or with ``--model FOLDER --name NAME`` another one, are served by ``thex-hf serve``; between client
+and server stands a relay that holds every byte back by half the round trip and lets through so many
+bits a second, each way. Connections, keys and tickets are made before. Writes
+results/round_trips[-NAME].json and .md.
 """
 
 from __future__ import annotations
@@ -81,14 +82,17 @@ def relay(url: str, line: Line) -> str:
     return f"http://127.0.0.1:{ready[0]}"
 
 
-def one(protocol: str, wanted: list[str], bucket: int) -> list[dict[str, Any]]:
+def one(protocol: str, wanted: list[str], bucket: int, model: str | None) -> list[dict[str, Any]]:
     """Every network under one protocol."""
     rows, line = [], Line()
+    named = [model] if model else []
     with (
         tempfile.TemporaryDirectory() as place,
-        serving("--bucket", bucket, "--keys", Path(place) / "keys", protocol=protocol) as service,
+        serving(
+            *named, "--bucket", bucket, "--keys", Path(place) / "keys", protocol=protocol
+        ) as service,
     ):
-        caller = client(relay(service.url, line), protocol)
+        caller = client(relay(service.url, line), protocol, model=model)
         caller.classify(wanted[0])  # keys, tickets, encoded weights
         for line.milliseconds in DELAYS:
             for line.megabits in RATES:
@@ -115,16 +119,18 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=5)
     parser.add_argument("--file", type=Path, help="a .tsv.gz with a column 'text'")
     parser.add_argument("--bucket", type=int, default=32)
+    parser.add_argument("--model", help="a folder")
+    parser.add_argument("--name", help="of that model, for the file")
     chosen = parser.parse_args()
     wanted = (texts(chosen.file) * chosen.texts)[: chosen.texts]
     record: dict[str, Any] = {"surroundings": surroundings(), "rows": []}
     table = [["protocol", "rounds", "MB", *(f"{d} ms, {r} Mbit/s" for d in DELAYS for r in RATES)]]
     for protocol in chosen.protocols:
-        rows = one(protocol, wanted, chosen.bucket)
+        rows = one(protocol, wanted, chosen.bucket, chosen.model)
         record["rows"] += rows
         size, rounds = f"{rows[0]['bytes'] / 1e6:.2f}", str(rows[0]["rounds"])
         table.append([protocol, rounds, size, *(f"{row['seconds']:.2f}" for row in rows)])
-    write("round_trips", record, table)
+    write("-".join(filter(None, ("round_trips", chosen.name))), record, table)
     print("\n".join(" | ".join(row) for row in table))
 
 

@@ -90,8 +90,12 @@ def serving(
 
 
 def client(
-    url: str, protocol: str = "client-aided", keys: Path | None = None, **options: Any
+    url: str,
+    protocol: str = "client-aided",
+    keys: Path | None = None,
+    model: str | None = None,
+    **options: Any,
 ) -> ThexClient:
-    """A client of the bundled model, without torch; ``keys`` is its folder of keys."""
-    half = ClientHalf.open(thex_hf.bundled_checkpoint(MODELS[protocol]))
+    """A client of a model, the bundled one if None, without torch; ``keys`` is its folder."""
+    half = ClientHalf.open(model or thex_hf.bundled_checkpoint(MODELS[protocol]))
     return ThexClient(half, HttpTransport(url, **options), keys)
