@@ -48,6 +48,7 @@ ROOMS = {
         "modeling",
         "tasks",
         "tokens",
+        "weights",
     },
     "prepared": {
         "backends",

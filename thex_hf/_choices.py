@@ -18,7 +18,7 @@ REMOTE = "remote"
 """The backend that is a server elsewhere."""
 FHE_MODES = ("execute", "simulate", "disable")
 ON_ERROR = ("raise", "skip")
-CONVERTED_FORMS = ("the-x", "polynomial")
+CONVERTED_FORMS = ("the-x", "polynomial", "normalised")
 RECIPES = ("full", "as-published")
 POWERS = (2, 4, 6)
 """Exponents that power attention may have; even, so that no weight is negative."""

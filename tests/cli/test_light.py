@@ -72,7 +72,7 @@ ERRORS = [
     (["convert", "a", "b", "--train", "x.tsv", "--dev", "x.tsv"], "no data file at 'x.tsv'"),
     (
         ["convert", "a", "b", "--train", "x", "--dev", "x", "--form", "none"],
-        "form should be one of the-x, polynomial; got 'none'.",
+        "form should be one of the-x, polynomial, normalised; got 'none'.",
     ),
     (
         ["convert", "a", "b", "--train", "x", "--dev", "x", "--recipe", "none"],
@@ -81,6 +81,22 @@ ERRORS = [
     (
         ["convert", "a", "b", "--train", "x", "--dev", "x", "--form", "polynomial", "--norm", "x"],
         "norm should be one of affine, centred in polynomial form; got 'x'.",
+    ),
+    (
+        [
+            "convert",
+            "a",
+            "b",
+            "--train",
+            "x",
+            "--dev",
+            "x",
+            "--form",
+            "normalised",
+            "--norm-degree",
+            "3",
+        ],
+        "norm_degree should be one of 1, 2, 4, 8 in normalised form; got 3.",
     ),
     (
         ["convert", "a", "b", "--train", "x", "--dev", "x", "--task", "none"],
@@ -99,7 +115,8 @@ COMPLETED = [
     ("thex-hf classify --backend ", {"clear", "concrete", "seal", "remote"}),
     ("thex-hf estimate --ring ", {"8192", "16384", "32768"}),
     ("thex-hf evaluate --softmax est", {"estimate", "estimate-on-server"}),
-    ("thex-hf convert a b --form ", {"the-x", "polynomial"}),
+    ("thex-hf convert a b --form ", {"the-x", "polynomial", "normalised"}),
+    ("thex-hf convert a b --norm-degree ", {"1", "2", "4", "8"}),
     ("thex-hf plot ", {"cost", "levels", "stages", "protocols", "scores", "norms"}),
     ("thex-hf backend install ", {"concrete"}),
 ]

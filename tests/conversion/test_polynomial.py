@@ -218,7 +218,7 @@ def test_options_check_names_and_numbers(change, message):
 
 
 def test_unknown_form():
-    with pytest.raises(OptionError, match=r"the-x, polynomial; got 'taylor'"):
+    with pytest.raises(OptionError, match=r"the-x, polynomial, normalised; got 'taylor'"):
         ConversionOptions(form="taylor")
 
 

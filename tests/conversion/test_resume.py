@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from thex_hf.conversion import ConversionOptions, FitOptions, TheXOptions, convert
 from thex_hf.conversion.checkpoint import Checkpoint, checkpoint_folder
-from thex_hf.conversion.options import stages_of
+from thex_hf.conversion.stage_options import stages_of
 from thex_hf.conversion.training import trainer
 from thex_hf.errors import ConversionError
 

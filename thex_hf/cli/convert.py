@@ -11,6 +11,7 @@ import typer
 
 from thex_hf._choices import (
     CONVERTED_FORMS,
+    NORM_DEGREES,
     POLYNOMIAL_NORMS,
     POOLINGS,
     POWERS,
@@ -48,7 +49,8 @@ def convert(
     form: Annotated[
         str,
         typer.Option(
-            help="the-x (the client rectifies) or polynomial (the server does all).",
+            help="the-x (the client rectifies), polynomial (the server does all) or normalised (as "
+            "polynomial, for deep models).",
             autocompletion=offer(*CONVERTED_FORMS),
         ),
     ] = "the-x",
@@ -66,14 +68,15 @@ def convert(
     activation: Annotated[
         str | None,
         typer.Option(
-            help="Polynomial: quadratic, softplus-minimax or calibrated.",
+            help="Polynomial, normalised: quadratic, softplus-minimax or calibrated.",
             autocompletion=offer_activations,
         ),
     ] = None,
     attention_power: Annotated[
         int | None,
         typer.Option(
-            help=f"Polynomial: exponent of attention weights, {listed(map(str, POWERS))}.",
+            help="Polynomial, normalised: exponent of attention weights, "
+            f"{listed(map(str, POWERS))}.",
             autocompletion=offer(*POWERS),
         ),
     ] = None,
@@ -82,6 +85,13 @@ def convert(
         typer.Option(
             help="Polynomial: affine, or centred (mean subtracted).",
             autocompletion=offer(*POLYNOMIAL_NORMS),
+        ),
+    ] = None,
+    norm_degree: Annotated[
+        int | None,
+        typer.Option(
+            help=f"Normalised: degree in the norms, {listed(map(str, NORM_DEGREES[1:]))}.",
+            autocompletion=offer(*NORM_DEGREES[1:]),
         ),
     ] = None,
     recipe: Annotated[
@@ -107,7 +117,9 @@ def convert(
     early_stop: Annotated[
         bool, typer.Option("--early-stop", help="Judge by held-out training texts when to stop.")
     ] = False,
-    batch_size: Annotated[int, typer.Option(min=1, help="Texts a training step.")] = 32,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Texts a training step; 32 (normalised: 64) if none.")
+    ] = None,
     max_length: Annotated[int, typer.Option(min=2, max=128, help="Tokens a text.")] = 128,
     seed: Annotated[int, typer.Option(help="Seed of all stages.")] = 0,
     overwrite: Annotated[
@@ -118,13 +130,15 @@ def convert(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Convert SOURCE to THE-X or polynomial form in OUTPUT, with a model card and a report.
+    """Convert SOURCE to one of the three forms in OUTPUT, with a model card and a report.
 
     Killed half way, the same command goes on where it was. Run it under `accelerate launch` to
     use several processes or GPUs.
     """
-    polynomial = {"activation": activation, "attention_power": attention_power, "norm": norm}
-    _check(form, recipe, polynomial)
+    shared = {"activation": activation, "attention_power": attention_power}
+    normalised = {"norm_degree": norm_degree, **(shared if form == "normalised" else {})}
+    polynomial = {"norm": norm, **(shared if form != "normalised" else {})}
+    _check(form, recipe, {"polynomial": polynomial, "normalised": normalised}.get(form, {}))
     check_source(task, pooling)
     for data in (train, dev):
         check_data(data)
@@ -141,6 +155,7 @@ def convert(
         epochs=epochs,
         learning_rate=learning_rate,
         polynomial=polynomial,
+        normalised=normalised,
         weight_decays=tuple(weight_decay or ()),
         early_stop=early_stop,
         max_length=max_length,
@@ -173,11 +188,11 @@ def convert(
     typer.echo(f"saved to {output} after {report.seconds:.0f} s (seed {report.seed})")
 
 
-def _check(form: str, recipe: str, polynomial: Mapping[str, object]) -> None:
+def _check(form: str, recipe: str, settings: Mapping[str, object]) -> None:
     """Refuse what is not on offer before torch is loaded; what does not go together, later."""
     check_conversion("recipe", recipe, RECIPES)
     check_conversion("form", form, CONVERTED_FORMS)
-    if form != "polynomial":
+    if not settings:
         return
     from thex_hf.approximations.activation_registry import list_activations
 
@@ -185,7 +200,8 @@ def _check(form: str, recipe: str, polynomial: Mapping[str, object]) -> None:
         "activation": list_activations(),
         "attention_power": POWERS,
         "norm": POLYNOMIAL_NORMS,
+        "norm_degree": NORM_DEGREES[1:],
     }
-    for name, value in polynomial.items():
+    for name, value in settings.items():
         if value is not None:
-            check_conversion(name, value, offers[name], " in polynomial form")
+            check_conversion(name, value, offers[name], f" in {form} form")

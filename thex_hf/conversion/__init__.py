@@ -1,10 +1,11 @@
-"""Conversion of fine-tuned BERT classifiers to THE-X form and to polynomial form."""
+"""Conversion of fine-tuned BERT classifiers to THE-X form, polynomial form and normalised form."""
 
 from thex_hf.conversion.convert import convert
 from thex_hf.conversion.options import (
     ConversionOptions,
     FitOptions,
     LossOptions,
+    NormalisedOptions,
     PolynomialOptions,
     TheXOptions,
     options_from,
@@ -16,6 +17,7 @@ __all__ = [
     "ConversionReport",
     "FitOptions",
     "LossOptions",
+    "NormalisedOptions",
     "PolynomialOptions",
     "TheXOptions",
     "convert",

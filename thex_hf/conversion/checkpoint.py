@@ -47,7 +47,7 @@ OUTDATED = {
 }
 """Facts that cannot come back; a checkpoint that differs in nothing else is dropped."""
 
-RECIPE_VERSION = 4
+RECIPE_VERSION = 5
 """Raised when the stages change, so that work begun by earlier ones is dropped."""
 
 SETTINGS_WITHOUT_EFFECT = ("overwrite", "restart")

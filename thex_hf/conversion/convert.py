@@ -1,4 +1,4 @@
-"""Convert a fine-tuned classifier of the BERT family to THE-X form or to polynomial form."""
+"""Convert a fine-tuned classifier of the BERT family to one of the three forms."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from thex_hf.conversion.forecast import (
     time_steps,
 )
 from thex_hf.conversion.opening import ConversionInputs, Data, open_inputs, read_paths
-from thex_hf.conversion.options import ConversionOptions, options_from, stages_of
+from thex_hf.conversion.options import ConversionOptions, options_from
 from thex_hf.conversion.output import REPORT_NAME, check_output, output_folder, save_model
 from thex_hf.conversion.recipes import (
     RECIPE_OF_FORM,
@@ -41,6 +41,7 @@ from thex_hf.conversion.recipes import (
 )
 from thex_hf.conversion.replacements import copy_model
 from thex_hf.conversion.scores import METRICS, ConversionReport, check_served, predict, score
+from thex_hf.conversion.stage_options import stages_of
 from thex_hf.conversion.training.batches import hold_out
 from thex_hf.conversion.training.stages import fine_tune_source
 from thex_hf.conversion.training.trainer import make_accelerator
@@ -67,8 +68,9 @@ def convert(
 ) -> ConversionReport:
     """Convert a fine-tuned classifier of the BERT family and save the result.
 
-    For the stages see :func:`thex_hf.conversion.recipes.to_the_x` and
-    :func:`thex_hf.conversion.recipes.to_polynomial`. The largest values inside each layer are then
+    For the stages see :func:`thex_hf.conversion.recipes.to_the_x`,
+    :func:`thex_hf.conversion.recipes.to_polynomial` and
+    :func:`thex_hf.conversion.recipes.to_normalised`. The largest values inside each layer are then
     measured on training texts. A conversion that was killed goes on where it was when it is
     called again with the same arguments: see :mod:`thex_hf.conversion.checkpoint`.
 

@@ -46,6 +46,12 @@ STAGES: dict[str, dict[str, tuple[str, ...]]] = {
         "layer_wise": ("layer_wise",),
         "converted": ("end_to_end", "steadying"),
     },
+    "normalised": {
+        "fitted": (FITS,),
+        "layer_norms": ("layer_norms",),
+        "roots": (FITS,),
+        "converted": ("end_to_end",),
+    },
 }
 """The stages of each form in order, and which fields of its options they follow."""
 

@@ -3,98 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
 
-from thex_hf._choices import CONVERTED_FORMS, POLYNOMIAL_NORMS, POWERS, RECIPES, check_conversion
+from thex_hf._choices import (
+    CONVERTED_FORMS,
+    NORM_DEGREES,
+    POLYNOMIAL_NORMS,
+    POWERS,
+    RECIPES,
+    check_conversion,
+)
 from thex_hf.approximations.activation_registry import list_activations
+from thex_hf.conversion.stage_options import (
+    FOLLOWING,
+    LAST_STEPS,
+    LEAST_STEPS,
+    NORMALISING,
+    check_share,
+    check_stages,
+    following_fit,
+    stages_of,
+)
+from thex_hf.conversion.stage_options import FitOptions as FitOptions
+from thex_hf.conversion.stage_options import LossOptions as LossOptions
 from thex_hf.errors import OptionError
+from thex_hf.weights import USUAL_DEGREE
 
-LEAST_STEPS = 300
-LAST_STEPS = 2500
 LEAST_DRAWN = 256
-
-
-@dataclass(frozen=True)
-class FitOptions:
-    """How long and how fast to train.
-
-    ``epochs`` is a number of passes over the texts; on a small data set at least ``least_steps``
-    steps are made instead. ``average`` is the decay of a running average of the weights, which
-    replaces them at the end; 0 switches it off. ``token_dropout`` is the share of ``[MASK]``,
-    ``token_swap`` that of tokens from other texts, ``text_mix`` that of recombined texts,
-    ``text_strange`` that of texts such as a word repeated, and ``text_long`` that of batches of
-    very long ones, see :mod:`thex_hf.conversion.training.augment`; all but the first are for
-    following a model, since labels do not fit such texts. With held-out texts the model is scored
-    ``checks`` times on the way, evenly spread, the best one is kept, and training stops after
-    ``patience`` scores in a row that are no better.
-    """
-
-    epochs: float = 1.0
-    learning_rate: float = 3e-4
-    weight_decay: float = 0.05
-    batch_size: int = 64
-    warmup: float = 0.1
-    token_dropout: float = 0.0
-    token_swap: float = 0.0
-    text_mix: float = 0.0
-    text_strange: float = 0.0
-    text_long: float = 0.0
-    gradient_norm: float = 1.0
-    average: float = 0.0
-    seed: int = 0
-    least_steps: int = 0
-    checks: int = 0
-    patience: int = 3
-
-    def with_labels(self) -> FitOptions:
-        """The same for texts whose labels count: none is swapped, mixed, strange or long."""
-        return replace(self, token_swap=0.0, text_mix=0.0, text_strange=0.0, text_long=0.0)
-
-    def steps(self, texts: int) -> int:
-        """Training steps on a data set of that many texts."""
-        wanted = round(self.epochs * -(-texts // self.batch_size))
-        return max(1, wanted, self.least_steps if self.epochs else 0)
-
-
-@dataclass(frozen=True)
-class LossOptions:
-    """Weights of the terms of the training loss.
-
-    ``guide`` weighs the divergence from another model's logits, and ``1 - guide`` the task loss;
-    ``temperature`` softens both sides. ``score_limit`` and ``score_penalty`` keep attention
-    scores small: there the softmax estimate is good and a power does not run away. ``hidden``
-    weighs the distance from the exact model's streams and ``scores`` that from its attention
-    scores, where such a model is followed. ``value_penalty`` weighs the squared excess over
-    ``value_limit`` of everything else that calibration measures.
-    """
-
-    guide: float = 0.5
-    temperature: float = 2.0
-    smoothing: float = 0.05
-    score_limit: float = 3.0
-    score_penalty: float = 0.02
-    hidden: float = 0.1
-    scores: float = 0.0
-    value_limit: float = 16.0
-    value_penalty: float = 0.0
-
-
-FOLLOWING = LossOptions(guide=1.0, hidden=1.0, scores=0.1, value_penalty=0.01)
-
-
-def _fit(epochs: float, rate: float, steps: int = LEAST_STEPS) -> FitOptions:
-    return FitOptions(
-        epochs=epochs,
-        learning_rate=rate,
-        token_dropout=0.1,
-        token_swap=0.1,
-        text_mix=0.8,
-        text_strange=0.3,
-        text_long=0.1,
-        average=0.99,
-        least_steps=steps,
-    )
+BATCH_SIZE, NORMALISED_BATCH_SIZE = 32, 64
+"""Texts a training step, if nothing else is said."""
+SHARED = frozenset(("activation", "attention_power"))
+"""Settings that polynomial and normalised form have in common."""
 
 
 @dataclass(frozen=True)
@@ -110,16 +50,16 @@ class TheXOptions:
     says.
     """
 
-    bounding: FitOptions = field(default_factory=lambda: _fit(0.5, 3e-4))
-    relu: FitOptions = field(default_factory=lambda: _fit(0.5, 2e-4))
-    softmax: FitOptions = field(default_factory=lambda: _fit(0.5, 2e-4))
+    bounding: FitOptions = field(default_factory=lambda: following_fit(0.5, 3e-4))
+    relu: FitOptions = field(default_factory=lambda: following_fit(0.5, 2e-4))
+    softmax: FitOptions = field(default_factory=lambda: following_fit(0.5, 2e-4))
     norms: FitOptions = field(
         default_factory=lambda: FitOptions(
             epochs=0.1, learning_rate=1e-3, weight_decay=0.0, average=0.99, least_steps=50
         )
     )
-    layer_wise: FitOptions = field(default_factory=lambda: _fit(0.5, 1e-3))
-    end_to_end: FitOptions = field(default_factory=lambda: _fit(1.0, 3e-4, LAST_STEPS))
+    layer_wise: FitOptions = field(default_factory=lambda: following_fit(0.5, 1e-3))
+    end_to_end: FitOptions = field(default_factory=lambda: following_fit(1.0, 3e-4, LAST_STEPS))
     dropout: float = 0.0
     losses: LossOptions = FOLLOWING
     follow: bool = True
@@ -163,11 +103,11 @@ class PolynomialOptions:
     activation: str = "calibrated"
     attention_power: int = 2
     norm: str = "affine"
-    bounding: FitOptions = field(default_factory=lambda: _fit(0.5, 3e-4))
-    layer_wise: FitOptions = field(default_factory=lambda: _fit(0.75, 1e-3))
-    end_to_end: FitOptions = field(default_factory=lambda: _fit(1.0, 3e-4, LAST_STEPS))
+    bounding: FitOptions = field(default_factory=lambda: following_fit(0.5, 3e-4))
+    layer_wise: FitOptions = field(default_factory=lambda: following_fit(0.75, 1e-3))
+    end_to_end: FitOptions = field(default_factory=lambda: following_fit(1.0, 3e-4, LAST_STEPS))
     steadying: FitOptions = field(
-        default_factory=lambda: replace(_fit(0.3, 1e-4), text_mix=0.2, token_swap=0.05)
+        default_factory=lambda: replace(following_fit(0.3, 1e-4), text_mix=0.2, token_swap=0.05)
     )
     rounds: int = 5
     drawn: int = 8192
@@ -187,11 +127,81 @@ class PolynomialOptions:
         check_stages(self)
 
 
+def _normalising(epochs: float, steps: int) -> FitOptions:
+    return FitOptions(
+        epochs=epochs,
+        learning_rate=2e-4,
+        weight_decay=0.01,
+        token_dropout=0.05,
+        token_swap=0.05,
+        text_mix=0.2,
+        text_strange=0.1,
+        text_long=0.05,
+        average=0.99,
+        least_steps=steps,
+        constants_rate=5.0,
+    )
+
+
+@dataclass(frozen=True)
+class NormalisedOptions:
+    """How to convert to normalised form.
+
+    ``activation`` and ``attention_power`` are as in polynomial form. ``norm_degree`` is that of the
+    polynomial in every norm, or ``norm_degrees`` has one for each norm, as
+    :class:`thex_hf.modeling.ThexBertConfig` takes it; a norm of degree 0 divides by nothing.
+    ``layer_norms`` trains the model with its layer norms left, until variances keep close together;
+    ``end_to_end`` trains it with polynomials in their place. ``losses`` weigh the terms of both.
+
+    The interval of each polynomial goes from the first of ``quantiles`` of the variances to the
+    second, times the numbers of ``widening``, and its end is at most ``most_ratio`` times its
+    beginning. To the texts on which variances are measured ``strange_share`` as many strange ones
+    are added.
+    """
+
+    activation: str = "calibrated"
+    attention_power: int = 2
+    norm_degree: int = USUAL_DEGREE
+    norm_degrees: tuple[tuple[int, int], ...] | None = None
+    layer_norms: FitOptions = field(default_factory=lambda: _normalising(1.0, 1500))
+    end_to_end: FitOptions = field(default_factory=lambda: _normalising(0.5, 750))
+    dropout: float = 0.0
+    losses: LossOptions = NORMALISING
+    quantiles: tuple[float, float] = (0.001, 0.9995)
+    widening: tuple[float, float] = (0.7, 1.5)
+    most_ratio: float = 60.0
+    strange_share: float = 0.125
+
+    def __post_init__(self) -> None:
+        """Check names and numbers."""
+        offers: dict[str, Sequence[Any]] = {
+            "activation": list_activations(),
+            "attention_power": POWERS,
+            "norm_degree": NORM_DEGREES[1:],
+        }
+        for name, values in offers.items():
+            check_conversion(name, getattr(self, name), values, " in normalised form")
+        check_share("dropout", self.dropout)
+        check_stages(self)
+        low, high = self.quantiles
+        if not 0 <= low < high <= 1:
+            raise OptionError(f"quantiles should rise from 0 to 1; got {self.quantiles}.")
+        if not (0 < self.widening[0] <= 1 <= self.widening[1] and self.most_ratio > 1):
+            raise OptionError(
+                f"widening should be at most 1, then at least 1, and most_ratio above 1; got "
+                f"{self.widening} and {self.most_ratio}."
+            )
+
+
+Stages: TypeAlias = TheXOptions | PolynomialOptions | NormalisedOptions
+
+
 @dataclass(frozen=True)
 class ConversionOptions:
     """How to convert.
 
-    ``form`` is ``"the-x"`` or ``"polynomial"``, and ``the_x`` or ``polynomial`` has its stages.
+    ``form`` is ``"the-x"``, ``"polynomial"`` or ``"normalised"``, and ``the_x``, ``polynomial`` or
+    ``normalised`` has its stages.
     ``fine_tuning`` trains the source on the task before anything else; needed for an encoder
     without a classifier, skipped with zero epochs. ``weight_decays`` are tried one after the
     other in all stages but the norms' (THE-X, section 4.5), and the best is kept; with more than
@@ -210,6 +220,7 @@ class ConversionOptions:
     )
     the_x: TheXOptions = field(default_factory=TheXOptions)
     polynomial: PolynomialOptions = field(default_factory=PolynomialOptions)
+    normalised: NormalisedOptions = field(default_factory=NormalisedOptions)
     weight_decays: tuple[float, ...] = ()
     early_stop: bool = False
     held_out: float = 0.1
@@ -235,9 +246,10 @@ class ConversionOptions:
         check_stages(self)
 
     @property
-    def stages(self) -> TheXOptions | PolynomialOptions:
+    def stages(self) -> Stages:
         """What the form's own stages are told."""
-        return self.the_x if self.form == "the-x" else self.polynomial
+        own: Stages = getattr(self, self.form.replace("-", "_"))
+        return own
 
     @property
     def judged(self) -> bool:
@@ -247,52 +259,21 @@ class ConversionOptions:
     def decayed(self, value: float) -> ConversionOptions:
         """Return options with that weight decay in every stage but the norms'."""
 
-        def change(stages: TheXOptions | PolynomialOptions) -> dict[str, FitOptions]:
-            return {
+        def change(options: Any) -> Any:
+            stages = {
                 name: replace(stage, weight_decay=value)
-                for name, stage in stages_of(stages).items()
+                for name, stage in stages_of(options).items()
                 if name != "norms"
             }
+            return replace(options, **stages)
 
         return replace(
             self,
-            the_x=replace(self.the_x, **change(self.the_x)),  # type: ignore[arg-type]
-            polynomial=replace(self.polynomial, **change(self.polynomial)),  # type: ignore[arg-type]
+            the_x=change(self.the_x),
+            polynomial=change(self.polynomial),
+            normalised=change(self.normalised),
             weight_decays=(value,),
         )
-
-
-def check_share(name: str, value: float) -> None:
-    """Raise unless a number is at least 0 and below 1.
-
-    Raises:
-        OptionError: it is not.
-    """
-    if not 0 <= value < 1:
-        raise OptionError(f"{name} should be at least 0 and below 1; got {value}.")
-
-
-Options = TheXOptions | PolynomialOptions | ConversionOptions
-
-
-def stages_of(options: Options) -> dict[str, FitOptions]:
-    """The training stages among the fields of options, by name, in order."""
-    names = [item.name for item in fields(options) if item.type == FitOptions.__name__]
-    return {name: getattr(options, name) for name in names}
-
-
-def check_stages(options: Options) -> None:
-    """Raise unless all training stages have usable numbers.
-
-    Raises:
-        OptionError: says which stage, and what it should have.
-    """
-    for name, stage in stages_of(options).items():
-        if stage.epochs < 0 or stage.learning_rate <= 0 or stage.batch_size < 1:
-            raise OptionError(
-                f"{name} should have epochs >= 0, learning_rate > 0 and batch_size >= 1; "
-                f"got {stage.epochs}, {stage.learning_rate}, {stage.batch_size}."
-            )
 
 
 def options_from(
@@ -300,24 +281,26 @@ def options_from(
     form: str = "the-x",
     recipe: str = "full",
     effort: float = 1.0,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     fine_tune: bool = False,
     epochs: float | None = None,
     learning_rate: float | None = None,
     polynomial: Mapping[str, Any] | None = None,
+    normalised: Mapping[str, Any] | None = None,
     **others: Any,
 ) -> ConversionOptions:
     """Make :class:`ConversionOptions` from a few settings.
 
     Args:
-        form: ``"the-x"`` or ``"polynomial"``.
+        form: ``"the-x"``, ``"polynomial"`` or ``"normalised"``.
         recipe: ``"full"``, or ``"as-published"`` for the paper's two stages.
         effort: multiplies the length of every stage; 0 leaves the fits without training.
-        batch_size: of every stage.
+        batch_size: of every stage; None: 32, or 64 for the normalised form.
         fine_tune: train the source on the task first.
         epochs: of that fine-tuning.
         learning_rate: its peak.
         polynomial: fields of :class:`PolynomialOptions`; those that are None are left out.
+        normalised: the same of :class:`NormalisedOptions`.
         **others: fields of :class:`ConversionOptions`.
 
     Raises:
@@ -325,16 +308,12 @@ def options_from(
     """
     if not isinstance(effort, int | float) or not 0 <= effort < float("inf"):
         raise OptionError(f"effort should be a number of at least 0; got {effort!r}.")
-    given = {name: value for name, value in (polynomial or {}).items() if value is not None}
     check_conversion("recipe", recipe, RECIPES)
-    if form == "polynomial" and recipe != "full":
-        raise OptionError(f"recipe {recipe!r} is of the-x form; leave out form polynomial.")
-    if form != "polynomial" and given:
-        flags = ", ".join("--" + name.replace("_", "-") for name in given)
-        raise OptionError(
-            f"{flags}: for --form polynomial only; the form is {form!r}. Leave them out, or add "
-            "--form polynomial."
-        )
+    if form != "the-x" and recipe != "full":
+        raise OptionError(f"recipe {recipe!r} is of the-x form; leave out form {form}.")
+    given = _given("polynomial", polynomial, form)
+    given_normalised = _given("normalised", normalised, form)
+    size = batch_size or (NORMALISED_BATCH_SIZE if form == "normalised" else BATCH_SIZE)
     if not fine_tune and (epochs is not None or learning_rate is not None):
         raise OptionError(
             "epochs and learning_rate are those of fine-tuning: add --fine-tune, or use --effort "
@@ -348,21 +327,40 @@ def options_from(
             tuning,
             epochs=3.0 if epochs is None else epochs,
             learning_rate=learning_rate or tuning.learning_rate,
-            batch_size=batch_size,
+            batch_size=size,
             token_dropout=0.1,
             average=0.99,
         )
     drawn = max(LEAST_DRAWN, round(PolynomialOptions.drawn * effort))
-    scaled = {"drawn": drawn, **_scaled(PolynomialOptions(), effort, batch_size)}
+    scaled = {"drawn": drawn, **_scaled(PolynomialOptions(), effort, size)}
+    scaled_normalised = _scaled(NormalisedOptions(), effort, size)
     return replace(
         base,
         fine_tuning=tuning,
-        the_x=replace(the_x, **_scaled(the_x, effort, batch_size)),
+        the_x=replace(the_x, **_scaled(the_x, effort, size)),
         polynomial=PolynomialOptions(**{**scaled, **given}),
+        normalised=NormalisedOptions(**{**scaled_normalised, **given_normalised}),
     )
 
 
-def _scaled(stages: TheXOptions | PolynomialOptions, effort: float, size: int) -> dict[str, Any]:
+def _given(own: str, settings: Mapping[str, Any] | None, form: str) -> dict[str, Any]:
+    """Settings of one form without those that are None.
+
+    Raises:
+        OptionError: there are some, and the form is another.
+    """
+    given = {name: value for name, value in (settings or {}).items() if value is not None}
+    if given and form != own:
+        flags = ", ".join("--" + name.replace("_", "-") for name in given)
+        forms = f"{own} or normalised" if SHARED.issuperset(given) else own
+        raise OptionError(
+            f"{flags}: for --form {forms} only; the form is {form!r}. Leave them out, or add "
+            f"--form {own}."
+        )
+    return given
+
+
+def _scaled(stages: Stages, effort: float, size: int) -> dict[str, Any]:
     """All training stages, longer or shorter, with one batch size."""
 
     def scale(fitting: FitOptions) -> FitOptions:

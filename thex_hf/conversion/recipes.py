@@ -1,9 +1,10 @@
-"""The recipes from a fine-tuned classifier to each of the two forms, stage by stage."""
+"""The recipes from a fine-tuned classifier to each of the forms, stage by stage."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -20,6 +21,15 @@ from thex_hf.conversion.replacements import (
     fit_least_squares,
     fit_replacements,
 )
+from thex_hf.conversion.roots import (
+    Variances,
+    check_degrees,
+    copy_normalised,
+    describe_roots,
+    fit_roots,
+    measure_variances,
+    spread_around,
+)
 from thex_hf.conversion.scores import (
     Logits,
     check_learned,
@@ -32,6 +42,7 @@ from thex_hf.conversion.sources import Source, fit_head, start_model
 from thex_hf.conversion.training.augment import strange_batches
 from thex_hf.conversion.training.batches import Encoded, sample
 from thex_hf.conversion.training.losses import run
+from thex_hf.conversion.training.spread import Spread
 from thex_hf.conversion.training.stages import (
     TrainingStage,
     distil_layers,
@@ -56,6 +67,8 @@ STAGE_NAMES = {
     "affine": "affine norms",
     "layer_wise": "layer-wise distillation",
     "converted": "end-to-end distillation",
+    "layer_norms": "distillation with layer norms",
+    "roots": "polynomials in norms",
 }
 LAST = "converted"
 HEAD_TEXTS = 4096
@@ -222,9 +235,67 @@ def to_polynomial(exact: Model, context: ConversionContext) -> Outcome:
     return Outcome(student, stages.scores, approximations)
 
 
+def to_normalised(exact: Model, context: ConversionContext) -> Outcome:
+    """Replace activation and softmax, then the division of the norms, all else trained each time.
+
+    A norm's polynomial of the variance is good on an interval, and the shorter that is the fewer
+    degrees do. So (0) polynomials and power attention are fitted to what happens inside the model;
+    (1) it is trained with its layer norms towards the source's streams and logits, while variances
+    that are far from a centre of their norm are penalised; (2) the norms get polynomials for the
+    intervals that are measured then; (3) all is trained once more, variances beyond an interval
+    penalised too, and guarded: there the exact root stands for a polynomial that may explode.
+
+    Args:
+        exact: a copy of the source with nothing replaced, its classifier refitted.
+        context: data and options.
+
+    Raises:
+        ConversionError: a stage diverged, or degrees of norms do not fit the model.
+    """
+    options, settings = context.options, context.options.normalised
+    degrees = check_degrees(exact, settings)
+    stages = _Stages(context, {})
+    power = settings.attention_power
+    normed = copy_model(exact, activation="quadratic", softmax="power", attention_power=power)
+    with context.clock.timing("fitted"):
+        approximations = fit_replacements(
+            exact, normed, context.train, options.norm_texts, settings.activation
+        )
+    stages.run("fitted", normed, lambda: None)
+
+    def variances() -> Variances:
+        texts = options.norm_texts
+        return measure_variances(normed, context.train, texts, settings, options.seed)
+
+    def train(model: Model, name: str, fitting: FitOptions, spread: Spread) -> None:
+        set_dropout(model, settings.dropout)
+        stage = context.training_stage(name, fitting, settings.losses)
+        follow(model, exact, stage, context.source, spread)
+
+    if settings.layer_norms.epochs:
+        first = settings.layer_norms
+        stages.run(
+            "layer_norms",
+            normed,
+            lambda: train(normed, "layer_norms", first, spread_around(variances())),
+        )
+    student = copy_normalised(normed, degrees)
+    settled = cache(variances)
+    stages.run("roots", student, lambda: fit_roots(student, settled(), settings))
+    records = zip(approximations, describe_roots(student), strict=True)
+    approximations = [{**layer, **norms} for layer, norms in records]
+    if settings.end_to_end.epochs:
+        last = settings.end_to_end
+        stages.run(
+            LAST, student, lambda: train(student, LAST, last, spread_around(settled(), student))
+        )
+    return Outcome(student, stages.scores, approximations)
+
+
 RECIPE_OF_FORM: dict[str, Callable[[Model, ConversionContext], Outcome]] = {
     "the-x": to_the_x,
     "polynomial": to_polynomial,
+    "normalised": to_normalised,
 }
 
 
@@ -284,8 +355,8 @@ def finish(outcome: Outcome, context: ConversionContext) -> Model:
     """Round, score and calibrate a model; the score goes into the outcome's stages.
 
     Raises:
-        ConversionError: logits are not finite, values inside are enormous, or a polynomial
-            model knows no more than the most frequent label. Nothing has been saved then.
+        ConversionError: logits are not finite, values inside are enormous, or a model without
+            comparisons knows no more than the most frequent label. Nothing has been saved then.
     """
     model, stages = outcome.model, outcome.stages
     model.cpu()
@@ -306,7 +377,7 @@ def finish(outcome: Outcome, context: ConversionContext) -> Model:
             beyond,
             model.config.calibration["strange"],
         )
-    if model.config.form == "polynomial":
+    if model.config.form != "the-x":
         check_values(model.config.ranges)
         check_learned(stages, context.dev)
     return model

@@ -144,8 +144,8 @@ def fit_replacements(
     """Set all replacements by least squares and minimax fits, without training.
 
     Shift and scale of each head follow the exact softmax on the exact scores; activation
-    coefficients follow the named fit on the exact model's activations; then the norms are set
-    layer by layer, each seeing the error that all before it leaves.
+    coefficients follow the named fit on the exact model's activations; then the norms, unless they
+    are layer norms, are set layer by layer, each seeing the error that all before it leaves.
 
     Args:
         exact: what to follow.
@@ -161,7 +161,8 @@ def fit_replacements(
     """
     records: list[dict[str, Any]] = []
     batches = fit_batches(data, texts)
-    leader, follower = Walk(exact, batches), Walk(student, batches)
+    leader = Walk(exact, batches)
+    follower = Walk(student, batches) if student.config.norm in ("affine", "centred") else None
     few = Walk(exact, fit_batches(data, POWER_TEXTS, POWER_TOKENS))
     for module in steps(student.thex_bert.layers, "fitting replacements"):
         layer = cast(ThexBertLayer, module)
@@ -169,7 +170,8 @@ def fit_replacements(
         middles, outs, values = _follow_exact(leader)
         fitted = fit_activation(activation, values, exact.config.activation)
         cast(Quadratic, layer.activation).coefficients.copy_(torch.tensor(fitted.coefficients))
-        _fit_norms(follower, middles, outs)
+        if follower:
+            _fit_norms(follower, middles, outs)
         power = cast(PowerAttention, layer.attention.softmax)
         records.append(
             {
@@ -187,7 +189,8 @@ def fit_replacements(
                 },
             }
         )
-    clamp_scales(student)
+    if follower:
+        clamp_scales(student)
     return records
 
 

@@ -123,8 +123,10 @@ class ConversionReport:
     ``stages`` has these two and all between, in order. In THE-X form these are
     ``bounded`` (small scores, no pooler), ``relu``, ``relu_softmax``, ``affine`` (norms
     replaced), ``layer_wise``; in polynomial form ``bounded``, ``fitted`` (replaced, not trained)
-    and ``layer_wise``. ``search`` has the score on held-out texts for each weight decay tried.
-    ``approximations`` has for each layer of a polynomial form what was fitted before training.
+    and ``layer_wise``; in normalised form ``fitted``, ``layer_norms`` (trained, its layer norms
+    left) and ``roots`` (polynomials in norms, not trained). ``search`` has the score on held-out
+    texts for each weight decay tried.
+    ``approximations`` has for each layer what was fitted before training, except in THE-X form.
     ``stage_seconds`` has what fine-tuning, the source's answers, each stage and calibration took;
     of an unfinished conversion that was gone on with, only what was left.
     ``digest`` is one of all that decided the result: weights, tokenizer, texts, options, version.
@@ -223,7 +225,7 @@ def check_learned(stages: dict[str, float], dev: Encoded) -> None:
     """Raise if a model ended at chance although the exact one it follows had not.
 
     Args:
-        stages: scores in per cent, ``bounded`` and ``converted`` among them.
+        stages: scores in per cent: of the source, of ``bounded`` if there is that, ``converted``.
         dev: the texts they are of.
 
     Raises:
@@ -232,7 +234,8 @@ def check_learned(stages: dict[str, float], dev: Encoded) -> None:
     chance = 0.0
     if dev.kind == "classes" and isinstance(dev.labels, torch.Tensor):
         chance = 100.0 * float(dev.labels.bincount().max()) / len(dev)
-    if stages["bounded"] < chance + 5 or stages["converted"] >= chance + 1:
+    before = stages.get("bounded", stages["unconverted"])
+    if before < chance + 5 or stages["converted"] >= chance + 1:
         return
     raise DivergenceError(
         f"the converted model is at chance ({chance:.2f}): training diverged. Scores by stage: "

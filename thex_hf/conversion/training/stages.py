@@ -26,6 +26,7 @@ from thex_hf.conversion.training.losses import (
     stream_loss,
     value_loss,
 )
+from thex_hf.conversion.training.spread import Bounded, Spread, guarded
 from thex_hf.conversion.training.trainer import LossFunction, fit
 from thex_hf.modeling.calibrate import measure_ranges, text_sizes
 from thex_hf.modeling.layers import AffineNorm, ThexBertLayer
@@ -58,10 +59,13 @@ class TrainingStage:
     checkpoint: Checkpoint
     held_out: Encoded | None = None
 
-    def fit(self, model: nn.Module, loss_of: LossFunction) -> None:
-        """Train; see :func:`thex_hf.conversion.training.trainer.fit`."""
-        held_out = self.held_out
-        evaluate = None if held_out is None else (lambda: score(model, held_out))
+    def fit(self, model: nn.Module, loss_of: LossFunction, scored: nn.Module | None = None) -> None:
+        """Train; see :func:`thex_hf.conversion.training.trainer.fit`.
+
+        ``scored`` is the classifier, where what is trained is more than that.
+        """
+        held_out, judged = self.held_out, model if scored is None else scored
+        evaluate = None if held_out is None else (lambda: score(judged, held_out))
         fitting, checkpoint = self.fitting, self.checkpoint
         fit(model, loss_of, self.data, fitting, self.name, checkpoint=checkpoint, evaluate=evaluate)
 
@@ -84,7 +88,11 @@ def fine_tune(model: Model, stage: TrainingStage) -> None:
 
 
 def follow(
-    student: Model, exact: Model, stage: TrainingStage, answers: nn.Module | None = None
+    student: Model,
+    exact: Model,
+    stage: TrainingStage,
+    answers: nn.Module | None = None,
+    spread: Spread | None = None,
 ) -> None:
     """Train all weights end to end towards another model: logits, streams, attention scores.
 
@@ -96,27 +104,32 @@ def follow(
         exact: what to follow; left unchanged.
         stage: data and settings.
         answers: any classifier to take the logits from instead; left unchanged.
+        spread: what the variances before norms are held to; its centres are trained along.
     """
     exact.eval().requires_grad_(False)
     losses = stage.losses
 
-    def loss_of(net: Model, batch: Batch) -> Tensor:
+    def loss_of(whole: Model, batch: Batch) -> Tensor:
+        net = whole if spread is None else whole.model
         device = batch["input_ids"].device
         with torch.no_grad():
             targets, answer = run(exact.to(device), batch)
             if answers is not None:
                 answer = ask(answers.eval().to(device), batch)
-        traces, logits = run(net, batch)
+        with guarded(net):
+            traces, logits = run(net, batch)
         loss = guided_loss(net, logits, {**batch, "guide": answer}, losses)
         if losses.hidden:
             loss = loss + losses.hidden * stream_loss(net, traces, targets, batch)
         if losses.scores:
             loss = loss + losses.scores * score_distance(net, traces, targets, batch)
+        if spread is not None:
+            loss = loss + whole.spread(net, traces, batch, losses)
         return loss + score_loss(traces, batch, losses) + value_loss(net, traces, batch, losses)
 
-    stage.fit(student, loss_of)
+    stage.fit(student if spread is None else Bounded(student, spread), loss_of, student)
     exact.requires_grad_(True)
-    if student.config.norm != "layernorm":
+    if student.config.norm in ("affine", "centred"):
         clamp_scales(student)
 
 

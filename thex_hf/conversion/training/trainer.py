@@ -25,6 +25,9 @@ logger = logging.get_logger(__name__)
 LossFunction = Callable[[nn.Module, Batch], Tensor]
 Evaluate = Callable[[], float]
 Tensors = dict[str, Tensor]
+CONSTANTS = ("shift", "log_scale", "coefficients", "centres")
+"""Names of the few numbers that replacements learn, see ``FitOptions.constants_rate``."""
+
 NO_CHECKPOINT = Checkpoint()
 EXPLODED = 1000.0
 PATIENCE = 10
@@ -88,7 +91,7 @@ def fit(
     steps = max(1, options.steps(len(data)) // accelerator.num_processes)
     optimizer = _optimizer(model, options)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, options.learning_rate, steps + 1, pct_start=options.warmup
+        optimizer, _rates(optimizer), steps + 1, pct_start=options.warmup
     )
     net, optimizer = accelerator.prepare(_Loss(model, loss_of), optimizer)
     generator = torch.Generator().manual_seed(options.seed)
@@ -135,17 +138,32 @@ def fit(
 
 
 def _optimizer(model: nn.Module, options: FitOptions) -> torch.optim.Optimizer:
-    """Decay matrices only; biases and norm scales have one dimension."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.dim() > 1], "weight_decay": options.weight_decay},
-        {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
+    """Decay matrices only: biases and scales have one dimension. Constants may learn faster."""
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    constants = {
+        name: trained.pop(name)
+        for name in list(trained)
+        if options.constants_rate != 1 and name.rpartition(".")[2] in CONSTANTS
+    }
+    rest, decay, rate = [*trained.values()], options.weight_decay, options.learning_rate
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in rest if p.dim() > 1], "weight_decay": decay, "lr": rate},
+        {"params": [p for p in rest if p.dim() < 2], "weight_decay": 0.0, "lr": rate},
+        {
+            "params": [*constants.values()],
+            "weight_decay": 0.0,
+            "lr": rate * options.constants_rate,
+        },
     ]
     groups = [group for group in groups if group["params"]]
     try:
-        return torch.optim.AdamW(groups, lr=options.learning_rate, fused=True)
+        return torch.optim.AdamW(groups, fused=True)
     except RuntimeError:  # no fused form for this device in this version of torch
-        return torch.optim.AdamW(groups, lr=options.learning_rate)
+        return torch.optim.AdamW(groups)
+
+
+def _rates(optimizer: torch.optim.Optimizer) -> list[float]:
+    return [group["lr"] for group in optimizer.param_groups]
 
 
 class BatchSampler:

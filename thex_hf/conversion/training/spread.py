@@ -1,0 +1,99 @@
+"""Keep the variances that enter norms close together, so that a polynomial can stand for a root."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from thex_hf.conversion.stage_options import LossOptions
+from thex_hf.conversion.training.batches import Batch
+from thex_hf.conversion.training.losses import read_rows
+from thex_hf.modeling.layers import ChebyshevNorm, LayerTrace
+
+Interval = tuple[float, float]
+LEAST_VARIANCE = 1e-9
+"""Added before a logarithm is taken."""
+
+NO_INTERVAL = (-math.inf, math.inf)
+"""That of a norm which divides by no polynomial."""
+
+
+class Spread(nn.Module):
+    """What variances are held to: learned centres, and intervals once there are some.
+
+    Args:
+        centres: of each norm, layer by layer, where to begin: logarithms of variances.
+        intervals: of each norm the least and the largest logarithm; None before they are chosen.
+    """
+
+    intervals: Tensor | None
+
+    def __init__(
+        self, centres: Sequence[float], intervals: Sequence[Interval] | None = None
+    ) -> None:
+        super().__init__()
+        self.centres = nn.Parameter(torch.tensor(centres))
+        self.register_buffer("intervals", None if intervals is None else torch.tensor(intervals))
+
+    def forward(
+        self, model: Any, traces: Sequence[LayerTrace], batch: Batch, losses: LossOptions
+    ) -> Tensor:
+        """The penalty, a scalar: a sum over the norms; only rows count that something reads.
+
+        Args:
+            model: one of our classifiers.
+            traces: what happened in its layers.
+            batch: says which rows are read.
+            losses: ``spread_penalty`` weighs the mean squared excess of the distance from a centre
+                over ``spread_limit``; ``outside_penalty`` the squared excess beyond an interval,
+                ``interval_margin`` cut from both ends, of the worst token of each text.
+        """
+        total = torch.zeros((), device=self.centres.device)
+        place, margin = 0, losses.interval_margin
+        for number, trace in enumerate(traces):
+            rows = read_rows(model, number, batch)
+            for logs in log_variances(trace):
+                far = torch.relu((logs - self.centres[place]).abs() - losses.spread_limit) ** 2
+                total = total + losses.spread_penalty * (far * rows).sum() / rows.sum()
+                if self.intervals is not None:
+                    low, high = self.intervals[place]
+                    out = torch.relu(low + margin - logs) + torch.relu(logs - high + margin)
+                    worst = (out**2 * rows).amax(-1).mean()
+                    total = total + losses.outside_penalty * worst
+                place += 1
+        return total
+
+
+class Bounded(nn.Module):
+    """A model and what its variances are held to, trained together."""
+
+    def __init__(self, model: nn.Module, spread: Spread) -> None:
+        super().__init__()
+        self.model, self.spread = model, spread
+
+
+@contextmanager
+def guarded(model: nn.Module) -> Iterator[None]:
+    """Guard the polynomials of a model's norms beyond their intervals, for a while."""
+    norms = [module for module in model.modules() if isinstance(module, ChebyshevNorm)]
+    for norm in norms:
+        norm.guarded = True
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.guarded = False
+
+
+def log_variances(trace: LayerTrace) -> tuple[Tensor, Tensor]:
+    """Logarithms of the variances that enter the two norms of a layer, each ``(batch, seq)``."""
+
+    def of(values: Tensor) -> Tensor:
+        return torch.log(values.float().var(-1, correction=0) + LEAST_VARIANCE)
+
+    return of(trace.attention_out), of(trace.layer_out)
