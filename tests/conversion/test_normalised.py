@@ -34,7 +34,7 @@ from thex_hf.conversion.stage_options import NORMALISING
 from thex_hf.conversion.training import trainer
 from thex_hf.conversion.training.batches import collate, encode
 from thex_hf.conversion.training.losses import run
-from thex_hf.conversion.training.spread import NO_INTERVAL, Spread, guarded, log_variances
+from thex_hf.conversion.training.spread import NO_INTERVAL, Spread, log_variances
 from thex_hf.conversion.training.stages import TrainingStage, follow
 from thex_hf.errors import ConversionError, OptionError
 from thex_hf.modeling import ThexBertForSequenceClassification
@@ -176,21 +176,21 @@ def test_the_last_stage_knows_the_intervals(exact, normed, data):
     assert spread.intervals[1].tolist() == [-math.inf, math.inf]
 
 
-def test_polynomials_are_guarded_in_steps_of_training_alone(exact, normed, data, monkeypatch):
+def test_steps_of_training_are_in_training_mode_where_polynomials_are_guarded(
+    exact, normed, data, monkeypatch
+):
     student = copy_normalised(normed, check_degrees(exact, SETTINGS))
     variances = measure_variances(normed, data, 200, SETTINGS, 0)
     fit_roots(student, variances, SETTINGS)
-    with guarded(student):
-        assert all(norm.guarded for norm in norms_of(student))
     seen, root = [], ChebyshevNorm.root
     monkeypatch.setattr(
-        ChebyshevNorm, "root", lambda self, v: seen.append(self.guarded) or root(self, v)
+        ChebyshevNorm, "root", lambda self, v: seen.append(self.training) or root(self, v)
     )
     stage = TrainingStage(data, short(epochs=0.1), NORMALISING, "last", Checkpoint())
     follow(student, exact, stage, spread=spread_around(variances, student))
     assert seen
     assert all(seen)
-    assert not any(norm.guarded for norm in norms_of(student))
+    assert not any(norm.training for norm in norms_of(student))
 
 
 def test_constants_alone_learn_at_a_rate_of_their_own(normed):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from thex_hf.conversion.stage_options import LossOptions
 from thex_hf.conversion.training.batches import Batch
 from thex_hf.conversion.training.losses import read_rows
-from thex_hf.modeling.layers import ChebyshevNorm, LayerTrace
+from thex_hf.modeling.layers import LayerTrace
 
 Interval = tuple[float, float]
 LEAST_VARIANCE = 1e-9
@@ -75,19 +74,6 @@ class Bounded(nn.Module):
     def __init__(self, model: nn.Module, spread: Spread) -> None:
         super().__init__()
         self.model, self.spread = model, spread
-
-
-@contextmanager
-def guarded(model: nn.Module) -> Iterator[None]:
-    """Guard the polynomials of a model's norms beyond their intervals, for a while."""
-    norms = [module for module in model.modules() if isinstance(module, ChebyshevNorm)]
-    for norm in norms:
-        norm.guarded = True
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.guarded = False
 
 
 def log_variances(trace: LayerTrace) -> tuple[Tensor, Tensor]:

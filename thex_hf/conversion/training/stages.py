@@ -26,7 +26,7 @@ from thex_hf.conversion.training.losses import (
     stream_loss,
     value_loss,
 )
-from thex_hf.conversion.training.spread import Bounded, Spread, guarded
+from thex_hf.conversion.training.spread import Bounded, Spread
 from thex_hf.conversion.training.trainer import LossFunction, fit
 from thex_hf.modeling.calibrate import measure_ranges, text_sizes
 from thex_hf.modeling.layers import AffineNorm, ThexBertLayer
@@ -116,8 +116,7 @@ def follow(
             targets, answer = run(exact.to(device), batch)
             if answers is not None:
                 answer = ask(answers.eval().to(device), batch)
-        with guarded(net):
-            traces, logits = run(net, batch)
+        traces, logits = run(net, batch)
         loss = guided_loss(net, logits, {**batch, "guide": answer}, losses)
         if losses.hidden:
             loss = loss + losses.hidden * stream_loss(net, traces, targets, batch)
