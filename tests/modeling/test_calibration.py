@@ -148,3 +148,29 @@ def test_a_model_that_diverged_keeps_its_old_record(make_model, batch):
     with pytest.raises(ConversionError, match="layer 0"):
         calibrate_on(model, [batch])
     assert (model.config.ranges, model.config.calibration) == before
+
+
+def test_usual_texts_that_run_away_in_a_normalised_model_are_counted(make_model):
+    """Word 16 brings a variance beyond every interval; a hundredth of the texts may have it."""
+    model = make_model(initializer_range=0.05, norm="chebyshev", **POLYNOMIAL)
+    with torch.no_grad():
+        table = model.thex_bert.embeddings
+        for kind in ("word", "position", "token_type"):
+            weight = getattr(table, f"{kind}_embeddings").weight
+            weight[:, 3] = weight.mean(1)
+        table.word_embeddings.weight[16, 3] += 1.0
+        table.norm.weight[3] = 60.0
+
+    def texts(usual, far):
+        ids = torch.cat([torch.full((usual, 4), 5), torch.full((far, 4), 16)])
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+    calibrate_on(model, [texts(200, 0)])
+    ranges, record = model.config.ranges, model.config.calibration
+    assert "lost" not in record
+    calibrate_on(model, [texts(200, 2)])
+    assert model.config.ranges == ranges
+    assert model.config.calibration == {**record, "texts": 202, "lost": 2}
+    with pytest.raises(ConversionError, match="3 of 203 calibration texts"):
+        calibrate_on(model, [texts(200, 3)])
+    assert model.config.calibration["lost"] == 2

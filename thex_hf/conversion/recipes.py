@@ -71,6 +71,8 @@ STAGE_NAMES = {
     "roots": "polynomials in norms",
 }
 LAST = "converted"
+DEEPEST = 3
+"""Layers of the deepest model that was converted to polynomial form."""
 HEAD_TEXTS = 4096
 """How many texts a classifier without its pooler is fitted on."""
 
@@ -209,6 +211,13 @@ def to_polynomial(exact: Model, context: ConversionContext) -> Outcome:
         ConversionError: a stage diverged.
     """
     options, settings = context.options, context.options.polynomial
+    if (layers := len(exact.thex_bert.layers)) > DEEPEST:
+        logger.warning(
+            "the polynomial form is known to hold at up to %d layers, and this model has %d: at 6 "
+            "the loss ran away. For deep models there is form='normalised', for protocol prepared.",
+            DEEPEST,
+            layers,
+        )
     stages = _Stages(context, {})
     stages.run("bounded", exact, _bounding(exact, context, settings.bounding))
     student = copy_polynomial(exact, settings.attention_power, settings.norm)
@@ -369,6 +378,14 @@ def finish(outcome: Outcome, context: ConversionContext) -> Model:
     strange = strange_batches(context.train, count, context.options.seed)
     with context.clock.timing("calibration"):
         calibrate_on(model, sample(context.train, count), strange)
+    if lost := model.config.calibration.get("lost"):
+        logger.warning(
+            "%d of %d usual texts run away inside the model and are refused: variances before its "
+            "norms leave the intervals of their polynomials. Longer training (--effort) makes them "
+            "fewer.",
+            lost,
+            model.config.calibration["texts"],
+        )
     if beyond := model.config.calibration["beyond"]:
         logger.warning(
             "%d of %d texts such as a word repeated give values beyond twice the calibrated range; "

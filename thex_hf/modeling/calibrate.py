@@ -20,6 +20,10 @@ Sizes = list[dict[str, Tensor]]
 """For each layer, by the names in ``RANGE_KEYS``, the largest absolute value of each text."""
 
 LOGIT = "logit"
+RAN_AWAY = 1024.0
+"""Beyond it values inside a normalised model have run away."""
+MOST_LOST = 0.01
+"""Share of calibration texts that may run away in a normalised model."""
 
 
 @torch.no_grad()
@@ -58,7 +62,9 @@ def calibrate_on(
     The digest is of the weights as they are now: round them before, not after. A strange text
     widens the ranges as long as its values stay below twice those of the others. One that goes
     beyond has run away: it is counted, and later answers whose logits show it are refused, see
-    :mod:`thex_hf.bounds`.
+    :mod:`thex_hf.bounds`. In normalised form a usual text may run away too, since a polynomial
+    stands for one over a root on an interval only: such texts are counted as ``lost`` and widen
+    nothing.
 
     Args:
         model: as it will be saved.
@@ -66,11 +72,16 @@ def calibrate_on(
         strange: batches of texts that nobody wrote.
 
     Raises:
-        ConversionError: as :func:`measure_ranges` does, or there is something in the model that
-            the encrypted encoder would leave out; the configuration is as it was then.
+        ConversionError: as :func:`measure_ranges` does, too many texts are lost, or there is
+            something in the model that the encrypted encoder would leave out; the configuration is
+            as it was then.
     """
     digest = weights_digest(model.plain(), model.config)
-    seen = _largest(text_sizes(model, batch) for batch in steps(batches, "calibrating"))
+    usual = [text_sizes(model, batch) for batch in steps(batches, "calibrating")]
+    lost = 0
+    if model.config.form == "normalised":
+        usual, lost = _sound(usual)
+    seen = _largest(usual)
     ranges = _ranges(seen)
     count, beyond = 0, 0
     limits = [{name: SAFETY * value for name, value in layer.items()} for layer in seen]
@@ -85,8 +96,7 @@ def calibrate_on(
         ).all(0)
         count, beyond = count + len(near), beyond + int((~near).sum())
         if near.any():
-            kept = [{name: value[near] for name, value in layer.items()} for layer in sizes]
-            seen = _larger(seen, _largest([kept]))
+            seen = _larger(seen, _largest([_picked(sizes, near)]))
     logit = seen[-1][LOGIT]
     model.config.ranges = _ranges(seen) if count else ranges
     model.config.calibration = {
@@ -96,6 +106,36 @@ def calibrate_on(
         "strange": count,
         "beyond": beyond,
     }
+    if lost:
+        model.config.calibration["lost"] = lost
+
+
+def _sound(every: list[Sizes]) -> tuple[list[Sizes], int]:
+    """The texts whose values have not run away, and how many have.
+
+    Raises:
+        ConversionError: more than ``MOST_LOST`` of them.
+    """
+    out, lost, texts = [], 0, 0
+    for sizes in every:
+        largest = torch.stack([value for layer in sizes for value in layer.values()]).amax(0)
+        sound = largest <= RAN_AWAY  # not where it is no number
+        texts, lost = texts + len(sound), lost + int((~sound).sum())
+        if sound.any():
+            out.append(_picked(sizes, sound))
+    if lost > MOST_LOST * texts:
+        raise ConversionError(
+            f"in {lost} of {texts} calibration texts values inside go beyond {RAN_AWAY:.0f} or are "
+            f"no numbers, and at most {MOST_LOST:.0%} may: the variances before the norms leave "
+            f"the intervals of their polynomials. Convert with more --effort or a larger "
+            f"outside_penalty."
+        )
+    return out, lost
+
+
+def _picked(sizes: Sizes, texts: Tensor) -> Sizes:
+    """Some texts of a batch, by a mask."""
+    return [{name: value[texts] for name, value in layer.items()} for layer in sizes]
 
 
 @torch.no_grad()

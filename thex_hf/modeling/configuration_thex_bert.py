@@ -14,6 +14,8 @@ from thex_hf.weights import USUAL_DEGREE
 ACTIVATIONS = ("relu", "quadratic", "gelu")
 SOFTMAXES = ("estimate", "power", "exact")
 NORMS = ("affine", "centred", "chebyshev", "layernorm")
+COUNTS = ("texts", "strange", "beyond", "lost")
+"""Of texts, in the record of a calibration."""
 RANGE_KEYS = (
     "stream_in",
     "value",
@@ -69,8 +71,8 @@ class ThexBertConfig(PretrainedConfig):  # type: ignore[misc]
         calibration: what the ranges were measured with: ``weights``, the digest of
             :func:`thex_hf.modeling.export.weights_digest`, and perhaps ``logit``, the largest
             absolute logit seen, ``texts``, how many there were, ``strange``, how many that nobody
-            wrote, and ``beyond``, how many of these went beyond twice the range. None: not
-            recorded.
+            wrote, ``beyond``, how many of these went beyond twice the range, and ``lost``, how many
+            usual texts ran away. None: not recorded.
         **kwargs: everything a Hugging Face configuration takes.
 
     Raises:
@@ -262,7 +264,7 @@ class ThexBertConfig(PretrainedConfig):  # type: ignore[misc]
         """Raise unless the known keys are right; those of later versions pass."""
         known = record if isinstance(record, dict) else {}
         logit = known.get("logit")
-        counts = [known[name] for name in ("texts", "strange", "beyond") if name in known]
+        counts = [known[name] for name in COUNTS if name in known]
         right = (
             isinstance(known.get("weights"), str),
             logit is None or _is_size(logit),
@@ -271,7 +273,7 @@ class ThexBertConfig(PretrainedConfig):  # type: ignore[misc]
         if not all(right):
             raise ConversionError(
                 "calibration should be a table with weights, a digest, and perhaps logit, "
-                f"texts, strange and beyond, numbers that are not negative; got {record!r}. "
+                f"{', '.join(COUNTS)}, numbers that are not negative; got {record!r}. "
                 "Calibrate the model again: thex-hf calibrate MODEL DATA."
             )
 
