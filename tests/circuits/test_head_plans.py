@@ -1,6 +1,6 @@
 """What heads beyond [CLS] cost, and that plans made before there were any keep their ids."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from reference import random_polynomial_weights, random_weights
 from thex_hf.circuits.dispatch import batch_plan_for, plan_for
 from thex_hf.circuits.protocols import PlanOptions
 from thex_hf.errors import ConversionError, PlanError
-from thex_hf.weights import HEADS, EncoderWeights, LayerWeights, PolynomialTerms
+from thex_hf.weights import HEADS, MATRICES, EncoderWeights, LayerWeights, PolynomialTerms
 
 TINY = {"hidden": 128, "heads": 2, "intermediate": 512, "labels": 9}
 RANGES = [
@@ -45,7 +45,7 @@ def same_everywhere(protocol) -> EncoderWeights:
         return (np.arange(array.size).reshape(array.shape) % 7 - 3) / 8
 
     def layer(old):
-        names = [f.name for f in fields(LayerWeights) if f.name != "polynomial"]
+        names = MATRICES
         arrays = {name: filled(getattr(old, name)) for name in names}
         arrays["attention_scale"] = np.ones(len(old.attention_scale))
         return LayerWeights(**arrays, polynomial=None if protocol == "client-aided" else terms)

@@ -160,7 +160,7 @@ def test_a_model_of_ours_can_be_started_from():
     assert other.config.reciprocal is not None
     assert exact.config.ranges
     exact.config.softmax = "power"
-    with pytest.raises(ConversionError, match="polynomial form"):
+    with pytest.raises(ConversionError, match="polynomial or normalised form"):
         start_model(exact)
 
 

@@ -172,6 +172,9 @@ def time_steps(
     generator = torch.Generator().manual_seed(fitting.seed)
     model.to(device).eval()
     whole, asked = [], []
+    frozen = [p for p in model.parameters() if not p.requires_grad and p.is_floating_point()]
+    for parameter in frozen:  # as those under an adapter: a stage trains them all
+        parameter.requires_grad_(True)
     with torch.random.fork_rng():
         for rows in shuffled(data, fitting.batch_size, generator)[: TIMED + 1]:
             start = time.perf_counter()
@@ -186,6 +189,8 @@ def time_steps(
             loss.item()
             whole.append(time.perf_counter() - start)
     model.zero_grad(set_to_none=True)
+    for parameter in frozen:
+        parameter.requires_grad_(False)
     model.to(home)
     later = slice(1 if len(whole) > 1 else 0, None)  # the first one is slow
     share = BATCH / fitting.batch_size
