@@ -110,3 +110,8 @@ def most_bits(weights: Reals) -> int:
     """The most bits after the point that such weights can have."""
     largest = max(float(np.abs(weights).max(initial=0.0)), 2.0**-20)
     return math.floor(MOST_WEIGHT_BITS - 1e-3 - math.log2(largest))
+
+
+def bits_of_sum(count: int) -> int:
+    """Bits by which a sum of so many numbers may exceed one of them."""
+    return max(0, (count - 1).bit_length())

@@ -27,7 +27,7 @@ from thex_hf.circuits.affine import Affine
 from thex_hf.circuits.polynomial.folding_feed_forward import pre_square
 from thex_hf.circuits.polynomial.maps import terms_of
 from thex_hf.errors import PlanError
-from thex_hf.prepared.building import Builder, Sum
+from thex_hf.prepared.building import Builder, Sum, bits_of_sum
 from thex_hf.prepared.field import Reals
 from thex_hf.prepared.forms import Context, Masked, Scores, Square, Times
 from thex_hf.prepared.network import Network, Product, RowSum, Shown, Value
@@ -77,7 +77,7 @@ class _Folder:
     def network(self) -> Network:
         tokens, hidden, last = self.tokens, self.weights.hidden, len(self.weights.layers) - 1
         embeddings = Value("embeddings", (tokens, hidden), self.bits)
-        self.mask = Value("mask", (tokens,), self.bits + _log(tokens))
+        self.mask = Value("mask", (tokens,), self.bits + bits_of_sum(tokens))
         stream = Sum.of(embeddings)
         for number, layer in enumerate(self.weights.layers):
             rows = 1 if number == last and self.weights.head == "cls" else tokens
@@ -155,7 +155,7 @@ class _Folder:
         values = linear(name + "value", self.tokens, stream.through(Affine(layer.value, zero)))
         if self._compares:
             return self._softmax_attention(name, queries, keys, values)
-        over_n = self.bits + -(-_log(self.tokens) // 2)  # values over n are small
+        over_n = self.bits + -(-bits_of_sum(self.tokens) // 2)  # values over n are small
         shared = product(name + "shared", Masked(hidden), self.mask, values, over_n)
         shift = np.rint(terms.score_shift * gains * 2.0**self.bits).astype(np.int64)
         scores = product(
@@ -167,7 +167,7 @@ class _Folder:
     def _softmax_attention(self, name: str, queries: Value, keys: Value, values: Value) -> Value:
         """The client sees the scores and finishes the softmax (THE-X, figure 1)."""
         heads = self.weights.heads
-        bits = self.bits + -(-_log(self.tokens) // 2)  # weights sum to one
+        bits = self.bits + -(-bits_of_sum(self.tokens) // 2)  # weights sum to one
         shape = (heads, queries.shape[0], self.tokens)
         weights = Value(name + "weights", shape, bits)
         scores = Product(weights, Scores(heads), queries, keys, 0, function=SOFTMAX[self.softmax])
@@ -183,7 +183,7 @@ class _Folder:
         return fourth if power == 4 else product(name + "power6", Times(shape), square, fourth)
 
     def _mean(self, logits: Value) -> Value:
-        bits = self.bits + _log(self.tokens)
+        bits = self.bits + bits_of_sum(self.tokens)
         shared = self.builder.product(
             "head.shared", Masked(logits.shape[1]), self.mask, logits, bits
         )
@@ -206,7 +206,3 @@ def _norm(layer: LayerWeights, which: int) -> Affine:
     centred = layer.polynomial is not None and layer.polynomial.centred
     middle = centring(len(scale)) if centred else np.eye(len(scale))
     return Affine(scale[:, None] * middle, shift)
-
-
-def _log(tokens: int) -> int:
-    return max(0, (tokens - 1).bit_length())

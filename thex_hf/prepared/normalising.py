@@ -14,7 +14,7 @@ import math
 import numpy as np
 
 from thex_hf.circuits.affine import Affine
-from thex_hf.prepared.building import Builder, Sum
+from thex_hf.prepared.building import Builder, Sum, bits_of_sum
 from thex_hf.prepared.field import Reals
 from thex_hf.prepared.forms import Scaled, Square, SquaredSum, Times
 from thex_hf.prepared.network import Value
@@ -22,8 +22,6 @@ from thex_hf.weights import InverseRoot
 
 SCALAR_BITS = 16
 """After the point of numbers of which a row has one."""
-ROUND_TRIPS = {0: 0, 1: 2, 2: 3, 4: 4, 8: 5}
-"""Of a norm, by its degree."""
 
 
 def centring(size: int) -> Reals:
@@ -53,7 +51,7 @@ def normalise(builder: Builder, name: str, rows: int, total: Sum, root: InverseR
     reader = Affine(read_by(root, size), np.zeros(size))
     centred = builder.linear(name + "centred", rows, total.through(reader))
     sums = builder.product(
-        name + "variance", SquaredSum(), centred, centred, SCALAR_BITS - _log(size)
+        name + "variance", SquaredSum(), centred, centred, SCALAR_BITS - bits_of_sum(size)
     )
     inverse = builder.linear(
         name + "root", rows, _polynomial(builder, name, sums, root, size), SCALAR_BITS - 2
@@ -90,8 +88,3 @@ def _powers(builder: Builder, name: str, u: Value, degree: int) -> dict[int, Val
         form = Square(u.shape) if left is right else Times(u.shape)
         found[n] = builder.product(f"{name}u{n}", form, left, right, SCALAR_BITS)
     return {n: value for n, value in found.items() if n > 1}
-
-
-def _log(size: int) -> int:
-    """Bits of a sum of so many numbers about one."""
-    return max(0, (size - 1).bit_length())
