@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from thex_hf.errors import ConversionError
+from thex_hf.errors import ConversionError, DivergenceError
 from thex_hf.modeling import ThexBertConfig, ThexBertForSequenceClassification
 from thex_hf.modeling.calibrate import calibrate_on
 from thex_hf.modeling.export import weights_digest, weights_mark
@@ -171,6 +171,6 @@ def test_usual_texts_that_run_away_in_a_normalised_model_are_counted(make_model)
     calibrate_on(model, [texts(200, 2)])
     assert model.config.ranges == ranges
     assert model.config.calibration == {**record, "texts": 202, "lost": 2}
-    with pytest.raises(ConversionError, match="3 of 203 calibration texts"):
+    with pytest.raises(DivergenceError, match="3 of 203 calibration texts"):
         calibrate_on(model, [texts(200, 3)])
     assert model.config.calibration["lost"] == 2

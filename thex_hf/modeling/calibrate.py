@@ -9,7 +9,7 @@ from torch import Tensor
 
 from thex_hf._progress import steps
 from thex_hf.bounds import SAFETY
-from thex_hf.errors import ConversionError
+from thex_hf.errors import ConversionError, DivergenceError
 from thex_hf.modeling.configuration_thex_bert import RANGE_KEYS
 from thex_hf.modeling.export import weights_digest
 from thex_hf.modeling.layers import LayerTrace
@@ -72,9 +72,9 @@ def calibrate_on(
         strange: batches of texts that nobody wrote.
 
     Raises:
-        ConversionError: as :func:`measure_ranges` does, too many texts are lost, or there is
-            something in the model that the encrypted encoder would leave out; the configuration is
-            as it was then.
+        ConversionError: as :func:`measure_ranges` does, or there is something in the model that
+            the encrypted encoder would leave out; the configuration is as it was then.
+        DivergenceError: too many texts are lost; likewise.
     """
     digest = weights_digest(model.plain(), model.config)
     usual = [text_sizes(model, batch) for batch in steps(batches, "calibrating")]
@@ -114,7 +114,7 @@ def _sound(every: list[Sizes]) -> tuple[list[Sizes], int]:
     """The texts whose values have not run away, and how many have.
 
     Raises:
-        ConversionError: more than ``MOST_LOST`` of them.
+        DivergenceError: more than ``MOST_LOST`` of them.
     """
     out, lost, texts = [], 0, 0
     for sizes in every:
@@ -124,7 +124,7 @@ def _sound(every: list[Sizes]) -> tuple[list[Sizes], int]:
         if sound.any():
             out.append(_picked(sizes, sound))
     if lost > MOST_LOST * texts:
-        raise ConversionError(
+        raise DivergenceError(
             f"in {lost} of {texts} calibration texts values inside go beyond {RAN_AWAY:.0f} or are "
             f"no numbers, and at most {MOST_LOST:.0%} may: the variances before the norms leave "
             f"the intervals of their polynomials. Convert with more --effort or a larger "
