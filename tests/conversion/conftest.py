@@ -1,11 +1,15 @@
 import random
+from importlib import import_module
 
 import pytest
 import torch
 from conversion_words import BAD, GOOD, OTHER
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+from typer.testing import CliRunner
 
+from thex_hf.cli.main import commands
 from thex_hf.conversion import ConversionOptions, FitOptions, TheXOptions
+from thex_hf.errors import ConversionError
 
 torch.set_num_threads(1)
 
@@ -77,3 +81,23 @@ def fitted_only(quick):
         bounding=none, relu=none, softmax=none, norms=none, layer_wise=none, end_to_end=none
     )
     return ConversionOptions(the_x=stages)
+
+
+@pytest.fixture
+def asked(bert_folder, data_files, tmp_path, monkeypatch):
+    """Runs ``thex-hf convert`` up to where it would begin: its result, and what it would do."""
+    seen = {}
+
+    def fake(source, output, **rest):
+        seen.update(rest)
+        raise ConversionError("stop here")
+
+    monkeypatch.setattr(import_module("thex_hf.conversion.convert"), "convert", fake)
+    common = ["convert", str(bert_folder), str(tmp_path / "out")]
+    common += ["--train", str(data_files[0]), "--dev", str(data_files[1])]
+
+    def ask(*flags):
+        seen.clear()
+        return CliRunner().invoke(commands, [*common, *flags]), dict(seen)
+
+    return ask

@@ -3,7 +3,6 @@
 import json
 import math
 from dataclasses import replace
-from importlib import import_module
 
 import numpy as np
 import pytest
@@ -11,9 +10,7 @@ import torch
 from reference import polynomial_logits
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, BertForSequenceClassification
-from typer.testing import CliRunner
 
-from thex_hf.cli.main import commands
 from thex_hf.conversion import ConversionOptions, FitOptions, NormalisedOptions, convert
 from thex_hf.conversion.checkpoint import Checkpoint, checkpoint_folder
 from thex_hf.conversion.data.reading import read_texts
@@ -302,23 +299,13 @@ def test_effort_and_batch_size():
     assert options_from(form="polynomial").polynomial.end_to_end.batch_size == 32
 
 
-def test_command_line(bert_folder, files, tmp_path, monkeypatch):
-    seen = {}
-
-    def fake(source, output, **rest):
-        seen.update(rest)
-        raise ConversionError("stop here")
-
-    monkeypatch.setattr(import_module("thex_hf.conversion.convert"), "convert", fake)
-    common = ["convert", str(bert_folder), str(tmp_path / "out"), "--form", "normalised"]
-    common += ["--train", str(files["train"]), "--dev", str(files["dev"])]
+def test_command_line(asked):
+    form = ["--form", "normalised"]
     flags = ["--activation", "quadratic", "--attention-power", "4", "--norm-degree", "8"]
-    CliRunner().invoke(commands, [*common, *flags, "--effort", "2"])
-    settings = seen["options"].normalised
+    settings = asked(*form, *flags, "--effort", "2")[1]["options"].normalised
     assert (settings.activation, settings.attention_power) == ("quadratic", 4)
     assert (settings.norm_degree, settings.layer_norms.epochs) == (8, 2.0)
-    seen.clear()
     for wrong in (["--norm", "centred"], ["--norm-degree", "5"], ["--recipe", "as-published"]):
-        result = CliRunner().invoke(commands, [*common, *wrong])
+        result, seen = asked(*form, *wrong)
         assert isinstance(result.exception, OptionError)
-    assert not seen
+        assert not seen

@@ -1,6 +1,5 @@
 import json
 from dataclasses import replace
-from importlib import import_module
 
 import numpy as np
 import pytest
@@ -8,9 +7,7 @@ import torch
 from reference import polynomial_logits
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
-from typer.testing import CliRunner
 
-from thex_hf.cli.main import commands
 from thex_hf.conversion import ConversionOptions, FitOptions, PolynomialOptions, convert
 from thex_hf.conversion.checkpoint import Checkpoint
 from thex_hf.conversion.data.reading import read_texts
@@ -222,37 +219,26 @@ def test_unknown_form():
         ConversionOptions(form="taylor")
 
 
-def test_command_line(bert_folder, files, tmp_path, monkeypatch):
-    seen = {}
-
-    def fake(source, output, **rest):
-        seen.update(rest)
-        raise ConversionError("stop here")
-
-    monkeypatch.setattr(import_module("thex_hf.conversion.convert"), "convert", fake)
-    common = ["convert", str(bert_folder), str(tmp_path / "out")]
-    common += ["--train", str(files["train"]), "--dev", str(files["dev"])]
+def test_command_line(asked):
     flags = ["--form", "polynomial", "--activation", "softplus-minimax"]
     flags += ["--attention-power", "4", "--norm", "centred", "--effort", "0.5"]
     flags += ["--weight-decay", "0.1", "--weight-decay", "0.01", "--early-stop"]
-    CliRunner().invoke(commands, [*common, *flags])
-    options = seen["options"]
+    options = asked(*flags)[1]["options"]
     settings = options.polynomial
     assert options.form == "polynomial"
     assert (settings.activation, settings.attention_power) == ("softplus-minimax", 4)
     assert (settings.norm, settings.layer_wise.epochs) == ("centred", 0.375)
     assert (options.weight_decays, options.early_stop) == ((0.1, 0.01), True)
-    seen.clear()
     for wrong, word in (
         (["--norm", "centred"], "--norm"),
         (["--epochs", "2"], "--fine-tune"),
         (["--form", "polynomial", "--recipe", "as-published"], "as-published"),
         (["--recipe", "best"], "as-published"),
     ):
-        result = CliRunner().invoke(commands, [*common, *wrong])
+        result, seen = asked(*wrong)
         assert isinstance(result.exception, OptionError)
         assert word in str(result.exception)
-    assert not seen
+        assert not seen
 
 
 def test_samples_of_one_text_have_no_padded_queries(data):

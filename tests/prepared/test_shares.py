@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prepared.tickets import NUMBERS, PRIME, prepare, run
 from prepared.uniform import check_uniform
-from reference import random_polynomial_weights
+from reference import random_normalised_weights, random_polynomial_weights
 
 from thex_hf.errors import RangeError
 from thex_hf.prepared.folding import fold_network
@@ -15,7 +15,10 @@ from thex_hf.prepared.network import Product, Value
 from thex_hf.prepared.rows import RowLayout
 
 SIZES = {"hidden": 16, "heads": 2, "intermediate": 24, "layers": 2}
-NETWORK = fold_network(random_polynomial_weights(**SIZES), 16)
+NETWORKS = {
+    "polynomial": fold_network(random_polynomial_weights(**SIZES), 16),
+    "normalised": fold_network(random_normalised_weights([(4, 2), (8, 1)], **SIZES), 16),
+}
 
 
 def check(arrays):
@@ -25,24 +28,29 @@ def check(arrays):
     check_uniform((numbers & np.uint64(255)).astype(np.float64) / 256)
 
 
+@pytest.fixture(scope="module", params=NETWORKS)
+def network(request):
+    return NETWORKS[request.param]
+
+
 @pytest.fixture(scope="module")
-def tickets():
-    return prepare(NETWORK, 4)
+def tickets(network):
+    return prepare(network, 4)
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 1000.0])
-def test_all_that_crosses_is_uniform_whatever_the_text(tickets, scale):
+def test_all_that_crosses_is_uniform_whatever_the_text(network, tickets, scale):
     client_seeds, server_seeds, rows = tickets
     x = scale * np.random.default_rng(1).normal(size=(16, 16))
-    _, _, up, down = run(NETWORK, client_seeds[0], server_seeds[0], rows[0], x)
+    _, _, up, down = run(network, client_seeds[0], server_seeds[0], rows[0], x)
     for message in [*up, *down[:-1]]:
         check(message)
 
 
-def test_what_a_client_keeps_is_uniform(tickets):
+def test_what_a_client_keeps_is_uniform(network, tickets):
     """But for its shares of linear maps, which have been cut."""
     _, _, rows = tickets
-    layout = RowLayout(NETWORK)
+    layout = RowLayout(network)
     for kind, name in layout.places:
         if kind != "share":
             check([layout.view(rows, kind, name)])
