@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from thex_hf.conversion import ConversionOptions, FitOptions, PolynomialOptions, TheXOptions
-from thex_hf.conversion.options import stages_of
+from thex_hf.conversion.stage_options import stages_of
 
 SHORT = 0.2
 NONE = FitOptions(epochs=0.0)
