@@ -90,10 +90,9 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
         used = time.process_time() - begin + resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
         runs = [session.run(text) for text in texts]
         clear = PreparedSimulation(weights)
-        gaps = [
-            np.abs(run.logits - clear.run(t).logits).max()
-            for run, t in zip(runs, texts, strict=True)
-        ]
+        expected = [clear.run(text).logits for text in texts]
+        gaps = [np.abs(run.logits - e).max() for run, e in zip(runs, expected, strict=True)]
+        same = [run.logits.argmax() == e.argmax() for run, e in zip(runs, expected, strict=True)]
     peak = max(
         resource.getrusage(who).ru_maxrss
         for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
@@ -114,13 +113,14 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
         "server_seconds": median(run.server_seconds for run in runs),
         "online_mb": (runs[0].bytes_up + runs[0].bytes_down) / 1e6,
         "largest_gap": float(max(gaps)),
+        "labels": f"{sum(same)} of {len(same)}",
         "peak_gb": peak * 1024 / 1e9,
     }
 
 
 HEAD = [
     "model", "S", "round trips", "prepare, s a ticket", "CPU s", "MB up", "MB down", "on disk, MB",
-    "online: server s", "client s", "MB", "peak GB", "off the network",
+    "online: server s", "client s", "MB", "peak GB", "off the network", "labels",
 ]  # fmt: skip
 
 
@@ -138,6 +138,7 @@ def table(rows: list[dict[str, Any]]) -> list[list[str]]:
                 *(f"{r[key]:.3f}" for key in ("server_seconds", "client_seconds")),
                 *(f"{r[key]:.1f}" for key in ("online_mb", "peak_gb")),
                 f"{r['largest_gap']:.4f}",
+                r.get("labels", ""),
             ]
             for r in rows
         ),
