@@ -59,7 +59,7 @@ def test_transforms_are_those_of_seal_s_order(size):
     assert np.array_equal(lowered(back, prime).T, plain.backward(words))
 
 
-@pytest.mark.parametrize(("inputs", "most"), [(1, 1), (300, 1023), (600, 32767)])
+@pytest.mark.parametrize(("inputs", "most"), [(1, 1), (300, 1023), (600, 32767), (8500, 32767)])
 def test_linear(inputs, most):
     weights = np.random.default_rng(inputs).integers(-most, most + 1, (3, inputs))
     weights[0], weights[1] = most, -most

@@ -16,6 +16,7 @@ from reference import (
 from thex_hf.errors import PlanError
 from thex_hf.prepared.clear import ClearRun
 from thex_hf.prepared.folding import fold_network
+from thex_hf.prepared.preparing import SLAB
 from thex_hf.protocol.prepared_client import MOST_LOGIT
 
 SIZES = {"hidden": 16, "heads": 2, "intermediate": 24, "labels": 3}
@@ -49,6 +50,15 @@ def test_the_clear_network_computes_the_encoder(case):
     logits = ClearRun(fold_network(weights, 16), NUMBERS).run(x)
     expected = np.atleast_2d(polynomial_logits(weights, x))
     assert np.abs(logits[: len(expected)] - expected).max() < 0.02
+
+
+def test_wide_maps_cross_in_parts_and_are_computed_in_slabs():
+    weights = weights_of(CASES[0], hidden=72, intermediate=SLAB + 70)
+    network = fold_network(weights, 16)
+    [client_seed], [server_seed], rows = prepare(network, 1)
+    x = text(9, hidden=72)
+    logits, seen, *_ = run(network, client_seed, server_seed, rows[0], x)
+    assert np.array_equal(logits, ClearRun(network, NUMBERS, hats=seen).run(x))
 
 
 @pytest.mark.parametrize("case", EVERY, ids=str)

@@ -21,6 +21,10 @@ from thex_hf.prepared.masks import ClientMasks, ServerMasks
 from thex_hf.prepared.network import Linear, Value
 from thex_hf.prepared.rows import RowLayout
 
+SLAB = 256
+"""Results of a linear map that are computed at once, 0.4 MB each: its inputs are cut into digits
+once for all of them."""
+
 
 class ClientCipher(Protocol):
     """The engine of a client: it holds the secret key."""
@@ -200,7 +204,8 @@ class ServerPreparation:
     cipher: ServerCipher
     seeds: Sequence[bytes] = field(repr=False)
     attempts: Mapping[str, int] = field(default_factory=dict)
-    _loaded: dict[str, list[Any]] = field(init=False, default_factory=dict, repr=False)
+    _loaded: dict[str, Any] = field(init=False, default_factory=dict, repr=False)
+    _slab: _Slab | None = field(init=False, default=None, repr=False)
 
     def __post_init__(self) -> None:
         self._masks = ServerMasks(self.numbers, self.seeds, self.attempts)
@@ -212,23 +217,30 @@ class ServerPreparation:
             return self._term(job, chunk, data)
         if chunk.up:
             if chunk is job.chunks[0]:
-                self._loaded = {}
-            value = job.values[chunk.part]
-            self._loaded.setdefault(value.name, []).append(self.cipher.load(data))
+                self._loaded, self._slab = {}, None
+            self._take_inputs(job.values[chunk.part], chunk, self.cipher.load(data))
             return []
         return self._linear(job.steps[chunk.part - len(job.values)], chunk)
 
+    def _take_inputs(self, value: Value, chunk: Chunk, words: Any) -> None:
+        """Put ciphertexts where all of their value come together."""
+        if value.name not in self._loaded:
+            room = (value.shape[1], *words.shape[1:])
+            self._loaded[value.name] = np.empty(room, words.dtype)
+        self._loaded[value.name][chunk.start : chunk.stop] = words
+
     def _linear(self, step: Linear, chunk: Chunk) -> list[bytes]:
-        rows = slice(chunk.start, chunk.stop)
-        total: Any = None
-        for value, weights in step.terms:
-            start = 0
-            for block in self._loaded[value.name]:
-                part = self.cipher.linear(weights[rows, start : start + len(block)], block)
+        if self._slab is None or not self._slab.holds(step, chunk):
+            self._slab = None  # its memory first
+            rows = slice(chunk.start, max(chunk.stop, chunk.start + SLAB))
+            total: Any = None
+            for value, weights in step.terms:
+                part = self.cipher.linear(weights[rows], self._loaded[value.name])
                 total = part if total is None else self.cipher.add(total, part)
-                start += len(block)
-        whole = np.hstack([weights[rows] for _, weights in step.terms])
-        return self.cipher.finish(total, self._linear_masks(step, chunk), linear_bits(whole))
+            self._slab = _Slab(step.out.name, chunk.start, total)
+        whole = np.hstack([weights[chunk.start : chunk.stop] for _, weights in step.terms])
+        sums = self._slab.of(chunk)
+        return self.cipher.finish(sums, self._linear_masks(step, chunk), linear_bits(whole))
 
     def _linear_masks(self, step: Linear, chunk: Chunk) -> Words:
         """Negative masks, uniform in the slots that no ticket uses too."""
@@ -279,6 +291,24 @@ class ServerPreparation:
             total = self.cipher.add(terms[:half], terms[half : 2 * half])
             terms = np.concatenate([total, terms[2 * half :]])
         return terms
+
+
+@dataclass(frozen=True)
+class _Slab:
+    """Results of a linear map, from number ``start`` on."""
+
+    step: str
+    start: int
+    sums: Any
+
+    def holds(self, step: Linear, chunk: Chunk) -> bool:
+        """Whether a chunk's results are among them."""
+        inside = self.start <= chunk.start and chunk.stop <= self.start + len(self.sums)
+        return step.out.name == self.step and inside
+
+    def of(self, chunk: Chunk) -> Any:
+        """Those of a chunk."""
+        return self.sums[chunk.start - self.start : chunk.stop - self.start]
 
 
 class _Drawn:

@@ -39,10 +39,11 @@ def digits(values: Words | Signed, width: int, count: int) -> list[Reals]:
     return parts
 
 
-def joined(sums: Sequence[Reals], width: int, prime: int) -> Words:
-    """``sum(sums[i] * 2**(width * i))`` modulo ``prime``, each a whole number below 2**53.
+def joined(sums: Sequence[Reals] | Sequence[Signed], width: int, prime: int) -> Words:
+    """``sum(sums[i] * 2**(width * i))`` modulo ``prime``, each a whole number.
 
-    Contiguous and of one shape; a few words at a time, so that they stay in the cache.
+    Of one shape and contiguous, below 2**53 as reals and up to a quarter of the prime as int64. A
+    few words at a time, so that they stay in the cache.
     """
     if len(sums) == 1:
         return lowered(sums[0].astype(np.int64), prime)
@@ -95,20 +96,38 @@ def weighted(weights: Signed, columns: Words, prime: int) -> Words:
     if most >= MOST_WEIGHT:
         raise PlanError(f"linear takes weights below {MOST_WEIGHT}, got {most}")
     terms = 1 << (_EXACT_BITS - _HALF - max(1, most.bit_length()))
-    count = -(-prime.bit_length() // _HALF)
+    together = terms * max(1, prime >> (_EXACT_BITS + 2))  # sums up to a quarter of the prime
     factors = weights.astype(np.float64)
     out = np.zeros((len(weights), columns.shape[1]), np.uint64)
     for column in range(0, columns.shape[1], _COLUMNS):
         total = out[:, column : column + _COLUMNS]
-        for start in range(0, len(columns), terms):
-            rows = slice(start, start + terms)
-            parts = digits(columns[rows, column : column + _COLUMNS], _HALF, count)
-            made = joined([product(factors[:, rows], d) for d in parts], _HALF, prime)
+        some = columns[:, column : column + _COLUMNS]
+        for start in range(0, len(columns), together):
+            rows = slice(start, start + together)
+            made = joined(_sums(factors[:, rows], some[rows], terms, prime), _HALF, prime)
             if start:
                 made += total
                 made -= np.uint64(prime) * (made >= np.uint64(prime))
             total[...] = made
     return out
+
+
+def _sums(factors: Reals, columns: Words, terms: int, prime: int) -> list[Reals] | list[Signed]:
+    """``factors`` times each digit of the columns, exact in float64 for so many terms."""
+    count = -(-prime.bit_length() // _HALF)
+    if len(columns) <= terms:
+        return [product(factors, digit) for digit in digits(columns, _HALF, count)]
+    totals: list[Signed] = []
+    for start in range(0, len(columns), terms):
+        rows = slice(start, start + terms)
+        parts = digits(columns[rows], _HALF, count)
+        sums = [product(factors[:, rows], digit).astype(np.int64) for digit in parts]
+        if not totals:
+            totals = sums
+            continue
+        for total, one in zip(totals, sums, strict=True):
+            total += one
+    return totals
 
 
 def linear(weights: Signed, inputs: Words, primes: Sequence[int]) -> Words:
