@@ -24,6 +24,7 @@ from thex_hf.prepared.masks import SEED_BYTES, ClientMasks
 from thex_hf.prepared.network import Linear
 from thex_hf.prepared.online import ClientShares, ServerShares
 from thex_hf.prepared.plan import PreparedPlan
+from thex_hf.prepared.preparing import SLAB
 from thex_hf.protocol.costs import REPEATS, Estimate
 
 MOST_TIMED = 16
@@ -110,7 +111,7 @@ def measure_preparation(plans: Sequence[PreparedPlan]) -> PreparationCosts:
     noise = linear_bits(weights)
     (down,) = server.finish(server.linear(weights, one), slots, noise)
     many = np.repeat(one, AT_ONCE, axis=0)
-    matrix = np.full((AT_ONCE, AT_ONCE), WEIGHT, np.int64)
+    matrix = np.full((SLAB, AT_ONCE), WEIGHT, np.int64)
     server.linear(matrix[:1], many)  # the first product is slower
     masks, value = ClientMasks(numbers, [bytes(SEED_BYTES)]), plans[0].network.embeddings
 

@@ -28,6 +28,7 @@ from thex_hf.prepared.bfv.server import BfvServer
 from thex_hf.prepared.jobs import LinearJob
 from thex_hf.prepared.plan import PROTOCOL as PREPARED
 from thex_hf.prepared.plan import AnyPlan, PreparedPlan, check_engine, prepared_plan
+from thex_hf.prepared.preparing import SLAB
 from thex_hf.prepared.wire import preparation_id
 from thex_hf.protocol import keyfile
 from thex_hf.protocol.messages import VERSION, Message
@@ -322,10 +323,11 @@ class ThexServer:
 
 
 def _held_bytes(plan: PreparedPlan) -> int:
-    """Linear maps hold all their inputs; whatever goes down is there twice."""
+    """Linear maps hold all their inputs and a slab; whatever goes down is there twice."""
     most = max(
         (sum if isinstance(job, LinearJob) else max)(chunk.up for chunk in job.chunks)
         + 2 * max(chunk.down for chunk in job.chunks)
+        + (SLAB if isinstance(job, LinearJob) else 0)
         for job in plan.batch.jobs
     )
     return 16 * plan.parameters.ring_degree * len(plan.parameters.prime_bits) * most
