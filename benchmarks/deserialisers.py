@@ -49,7 +49,7 @@ class Readers:
         self.refused: collections.Counter[str] = collections.Counter()
         self.unexpected: list[str] = []
         model = thex_hf.ThexBertForSequenceClassification.from_pretrained(
-            thex_hf.bundled_checkpoint()
+            thex_hf.bundled_checkpoint("the-x")
         ).float()
         backend = get_backend("seal")
         self.server = ThexServer(
@@ -70,7 +70,7 @@ class Readers:
         plan = next(iter(self.server._plans.values()))
         assert isinstance(plan, Plan)
         secret, _evaluation = backend.generate(key_request(plan))
-        half = ClientHalf.open(thex_hf.bundled_checkpoint())
+        half = ClientHalf.open(thex_hf.bundled_checkpoint("the-x"))
         self.engine = backend.client(plan.parameters, secret)
         fields = msgpack.unpackb(traffic["down"][0])
         embeddings = half.embed(*half.tokenise("A warm film."))

@@ -49,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fhe", default="simulate", choices=("execute", "simulate", "disable"))
     fhe = parser.parse_args().fhe
-    folder = thex_hf.bundled_checkpoint()
+    folder = thex_hf.bundled_checkpoint("the-x")
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     scorer = evaluator("thex-text-classification")
     data = Dataset.from_dict(ROWS)

@@ -63,7 +63,7 @@ def measure(tokens: int, repeats: int, softmax: str) -> dict[str, Any]:
 
     torch.set_num_threads(1)
     model = thex_hf.ThexBertForSequenceClassification.from_pretrained(
-        thex_hf.bundled_checkpoint()
+        thex_hf.bundled_checkpoint("the-x")
     ).float()
     ids = torch.tensor(np.random.default_rng(0).integers(2000, 10000, size=(1, tokens)))
     with torch.no_grad():

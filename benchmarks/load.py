@@ -40,7 +40,7 @@ def texts(path: Path | None) -> list[str]:
         return FALLBACK
     with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    half = ClientHalf.open(thex_hf.bundled_checkpoint())
+    half = ClientHalf.open(thex_hf.bundled_checkpoint("the-x"))
     return [row["text"] for row in rows if len(half.tokenise(row["text"])[0]) <= 16][:100]
 
 

@@ -46,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--output", type=Path, required=True)
     folder = parser.parse_args().output
-    page = make_page({"the-x": thex_hf.bundled_checkpoint()})
+    page = make_page({"the-x": thex_hf.bundled_checkpoint("the-x")})
     app, url, _ = page.launch(server_port=7869, prevent_thread_lock=True, quiet=True)
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)

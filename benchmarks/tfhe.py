@@ -36,7 +36,7 @@ def open_pipeline(backend: str, relu: str) -> Any:
     """The pipeline on the bundled checkpoint."""
     return pipeline(
         "thex-text-classification",
-        model=thex_hf.bundled_checkpoint(),
+        model=thex_hf.bundled_checkpoint("the-x"),
         device=-1,
         backend=backend,
         relu=relu,

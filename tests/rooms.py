@@ -91,6 +91,7 @@ ROOMS = {
         "_choices",
         "_paths",
         "backends.registry",
+        "bundled",
         "circuits.dispatch",
         "circuits.protocols",
         "errors",

@@ -52,7 +52,7 @@ light = {{
 }}
 import thex_hf
 thex_hf.register()
-bundled = thex_hf.bundled_checkpoint()
+bundled = thex_hf.bundled_checkpoint("the-x")
 model = AutoModelForSequenceClassification.from_pretrained({str(BUNDLED)!r})
 ours = type(model) is thex_hf.ThexBertForSequenceClassification
 print(json.dumps({{"light": light, "bundled": bundled, "ours": ours}}))
@@ -102,7 +102,7 @@ else:
 REGISTERED = """
 import thex_hf
 from transformers import AutoConfig, AutoModelForSequenceClassification, pipeline
-folder = thex_hf.bundled_checkpoint()
+folder = thex_hf.bundled_checkpoint("the-x")
 assert type(AutoConfig.from_pretrained(folder)) is thex_hf.ThexBertConfig
 model = AutoModelForSequenceClassification.from_pretrained(folder)
 assert type(model) is thex_hf.ThexBertForSequenceClassification

@@ -37,7 +37,7 @@ def address(tmp_path_factory):
     ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
     module = load("service")
     keys = f"sqlite:///{tmp_path_factory.mktemp('keys')}/keys.db"
-    spec = served_spec(open_model(thex_hf.bundled_checkpoint()), keys, buckets=(16,))
+    spec = served_spec(open_model(thex_hf.bundled_checkpoint("the-x")), keys, buckets=(16,))
     serve.start(http_options={"host": "127.0.0.1", "port": 8765})
     serve.run(module.gate(spec, 2, BearerTokens()))
     yield "http://127.0.0.1:8765"
@@ -52,7 +52,7 @@ def test_a_cluster_answers_and_replaces_a_worker(address):
     from thex_hf.client.half import ClientHalf
     from thex_hf.client.http import open_transport
 
-    half = ClientHalf.open(thex_hf.bundled_checkpoint())
+    half = ClientHalf.open(thex_hf.bundled_checkpoint("the-x"))
     client = ThexClient(half, open_transport(address))
     first = client.classify("A warm, funny film.")
     assert first.label == "POSITIVE"

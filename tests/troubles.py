@@ -132,7 +132,7 @@ def unconverted():
 
 @under("The weights changed since the conversion")
 def _():
-    model = open_model(thex_hf.bundled_checkpoint())
+    model = open_model(thex_hf.bundled_checkpoint("the-x"))
     tokenizer = AutoTokenizer.from_pretrained(thex_hf.bundled_checkpoint())
     thex_hf.calibrate(model, ["good"], tokenizer)
     model.classifier.weight.data.mul_(2)
@@ -141,7 +141,7 @@ def _():
 
 @under("A layer that cannot be encrypted")
 def _():
-    model = open_model(thex_hf.bundled_checkpoint())
+    model = open_model(thex_hf.bundled_checkpoint("the-x"))
     model.thex_bert.layers[0].register_forward_hook(lambda *_: None)
     model.encoder_weights()
 

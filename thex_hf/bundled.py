@@ -6,10 +6,13 @@ from importlib.resources import files
 
 from thex_hf.errors import OptionError
 
-BUNDLED = {"the-x": "thex-tiny-sst2", "polynomial": "thex-tiny-sst2-poly"}
+BUNDLED = {"polynomial": "thex-tiny-sst2-poly", "the-x": "thex-tiny-sst2"}
+"""Forms, and the model that comes with the package: the first is the default."""
+DEFAULT_FORM = next(iter(BUNDLED))
+"""Its ``refresh`` protects text and model, in the time that ``client-aided`` takes."""
 
 
-def bundled_checkpoint(form: str = "the-x") -> str:
+def bundled_checkpoint(form: str = DEFAULT_FORM) -> str:
     """Folder of the bundled checkpoint of a form, a key of :data:`BUNDLED`.
 
     Raises:

@@ -11,8 +11,16 @@ from typing import Any
 from thex_hf._choices import REMOTE, one_of
 from thex_hf._paths import user_path
 from thex_hf.backends.registry import find_backend
+from thex_hf.bundled import DEFAULT_FORM
 from thex_hf.circuits.dispatch import check_form
-from thex_hf.circuits.protocols import PROTOCOLS, RELU, PlanOptions, protocols_of
+from thex_hf.circuits.protocols import (
+    FORMS,
+    PROTOCOLS,
+    RELU,
+    PlanOptions,
+    protocols_of,
+    serves,
+)
 from thex_hf.errors import ConversionError, OptionError, PlanError
 from thex_hf.prepared.plan import PROTOCOL as PREPARED
 from thex_hf.prepared.plan import check_engine as check_prepared_engine
@@ -161,6 +169,26 @@ class RunOptions:
                 f"out"
             )
         return chosen
+
+    def bundled_form(self) -> str:
+        """The form of the bundled model that is meant where no model is named.
+
+        Returns:
+            The form that the protocol serves first. Without a protocol that of ``refresh``, under
+            which text and model are protected; the THE-X form where an option or an engine asks
+            for it.
+
+        Raises:
+            BackendUnavailable: no backend of that name.
+        """
+        if isinstance(self.protocol, str) and self.protocol in FORMS:
+            return FORMS[self.protocol]
+        if self.softmax is not None or self.relu != "client":
+            return "the-x"
+        if self.remote:
+            return DEFAULT_FORM
+        able = capabilities_of(find_backend(self.backend)).protocols
+        return DEFAULT_FORM if any(serves(one, DEFAULT_FORM) for one in able) else "the-x"
 
     def plan(self, softmax: str = "estimate") -> PlanOptions:
         """The choices of a plan, of the protocol that has been chosen.

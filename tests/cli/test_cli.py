@@ -41,9 +41,9 @@ def test_classify_for_people():
 
 
 def test_estimate_agrees_with_a_run():
-    arguments = ("estimate", "--tokens", "10", "--protocol", "client-aided", "--json")
-    (row,) = records(run(*arguments))
-    (real,) = records(run("classify", GOOD, "--json"))
+    protocol = ("--protocol", "client-aided", "--json")
+    (row,) = records(run("estimate", "--tokens", "10", *protocol))
+    (real,) = records(run("classify", GOOD, *protocol))
     assert (row["tokens"], row["rounds"], row["levels"]) == (16, 6, 3)
     assert row["key_bytes"] == pytest.approx(real["bytes"]["keys"], rel=0.05)
     assert row["up_bytes"] == pytest.approx(real["bytes"]["up"], rel=0.05)
@@ -63,12 +63,14 @@ def test_estimate_compares_the_protocols():
 
 
 def test_estimate_says_why_a_protocol_cannot_serve_a_model():
-    result = run("estimate", thex_hf.bundled_checkpoint(), "--protocol", "one-shot")
+    result = run("estimate", thex_hf.bundled_checkpoint("the-x"), "--protocol", "one-shot")
     assert "thex-hf convert --form polynomial" in str(result.exception)
 
 
 def test_a_named_model_is_never_exchanged_for_another():
-    result = run("classify", GOOD, "--model", thex_hf.bundled_checkpoint(), "--protocol", "refresh")
+    result = run(
+        "classify", GOOD, "--model", thex_hf.bundled_checkpoint("the-x"), "--protocol", "refresh"
+    )
     assert isinstance(result.exception, OptionError)
     assert "thex-hf convert --form polynomial" in str(result.exception)
 

@@ -75,7 +75,12 @@ def test_prepared_protects_no_model_of_the_the_x_form():
 
 def test_a_converted_model_is_taken_as_it_is():
     done = run(
-        "estimate", thex_hf.bundled_checkpoint(), "--tokens", "16", "--protocol", "client-aided"
+        "estimate",
+        thex_hf.bundled_checkpoint("the-x"),
+        "--tokens",
+        "16",
+        "--protocol",
+        "client-aided",
     )
     assert "needs" in done.stdout
     assert "not converted" not in done.stdout
@@ -154,7 +159,13 @@ def test_a_form_may_be_asked_for_and_only_its_protocols_are_estimated(tmp_path):
 
 def test_a_model_of_the_the_x_form_has_two_protocols_and_one_takes_long_texts():
     done = run(
-        "estimate", thex_hf.bundled_checkpoint(), "--tokens", "16", "--tokens", "200", "--json"
+        "estimate",
+        thex_hf.bundled_checkpoint("the-x"),
+        "--tokens",
+        "16",
+        "--tokens",
+        "200",
+        "--json",
     )
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [(one["protocol"], one["tokens"]) for one in rows] == [
@@ -172,7 +183,10 @@ def test_a_model_of_the_the_x_form_has_two_protocols_and_one_takes_long_texts():
         (("--form", "normalised"), "no model of the normalised form comes with the package"),
         (("--form", "normalised", "--protocol", "refresh"), "use protocol 'prepared'"),
         (("--form", "normalised", "--backend", "clear"), "has no protocol for models"),
-        ((thex_hf.bundled_checkpoint(), "--form", "polynomial"), "converted, to the the-x form"),
+        (
+            (thex_hf.bundled_checkpoint("the-x"), "--form", "polynomial"),
+            "converted, to the the-x form",
+        ),
     ],
 )
 def test_forms_that_cannot_be_had_are_refused(arguments, words):

@@ -56,7 +56,7 @@ def test_limit_and_protocol(data):
 def test_ciphertexts_and_keys(data, tmp_path):
     keys = tmp_path / "keys"
     result = run(
-        thex_hf.bundled_checkpoint(), "--data", data, "--fhe", "execute", "--limit", 1,
+        thex_hf.bundled_checkpoint("the-x"), "--data", data, "--fhe", "execute", "--limit", 1,
         "--keys", keys, "--processes", 1,
     )  # fmt: skip
     assert result.exit_code == 0, result.exception

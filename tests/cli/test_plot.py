@@ -54,7 +54,7 @@ def test_every_kind_of_figure_has_options_and_a_reader():
 
 
 def test_json_has_the_numbers_of_the_plan():
-    (row,) = records(run("cost", "--tokens", "10", "--json"))
+    (row,) = records(run("cost", "--protocol", "client-aided", "--tokens", "10", "--json"))
     assert (row["figure"], row["model"], row["tokens"]) == ("cost", "thex-tiny-sst2", 16)
     assert row["totals"]["rotations"] + row["totals"]["relinearisations"] == 508
     (row,) = records(run("levels", "--protocol", "one-shot", "--tokens", "10", "--json"))
@@ -125,7 +125,7 @@ def test_scores_before_and_after(tmp_path, texts):
         (["protocols", "--data", RESULTS, "--tokens", "128", "--json"], InputError, "no costs"),
         (["protocols", "--data", "no.jsonl", "--json"], InputError, "cannot be read"),
         (["scores", "--json"], InputError, "--data FILE"),
-        (["norms", "--json"], InputError, "thex-tiny-sst2 is of the the-x form"),
+        (["norms", "--json"], InputError, "thex-tiny-sst2-poly is of the polynomial form"),
         (["norms", "--tokens", "8", "--json"], OptionError, "which takes none of these"),
         (["scores", "--data", "no.tsv", "--json"], ConversionError, "no data file"),
     ],

@@ -70,7 +70,7 @@ def test_a_text_is_classified_by_a_server_in_another_process(address):
     assert record["label"] == "POSITIVE"
     assert record["backend"] == "remote"
     assert record["agreement"]["same_label"]
-    assert record["agreement"]["largest_logit_difference"] < 1e-3
+    assert record["agreement"]["largest_logit_difference"] < 0.05
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_a_client_without_torch_needs_its_half_only(address, half, tmp_path):
     done = remote(address, *arguments, THEX_HF_NO_TORCH="1")
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
-    assert (record["label"], record["rounds"]) == ("NEGATIVE", 6)
+    assert (record["label"], record["rounds"]) == ("NEGATIVE", 4)
     refused = remote(address, *arguments, "--agreement", THEX_HF_NO_TORCH="1")
     assert "OptionError: --agreement needs the whole model" in refused.stderr
 

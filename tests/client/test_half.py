@@ -16,7 +16,7 @@ import thex_hf
 from thex_hf.client.half import ClientHalf
 from thex_hf.errors import ConversionError, InputError
 
-BUNDLED = thex_hf.bundled_checkpoint()
+BUNDLED = thex_hf.bundled_checkpoint("the-x")
 TEXTS = ["A warm film.", "naïve café — 漢字 🙂", "x" * 200, ("A man sleeps.", "A man is awake.")]
 
 

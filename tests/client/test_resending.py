@@ -40,7 +40,7 @@ def server():
 
 @pytest.mark.parametrize("error", [KeyMismatch("gone"), KeyStoreError("no disk")])
 def test_a_text_whose_keys_are_lost_comes_again_with_them(server, error):
-    half = ClientHalf.open(thex_hf.bundled_checkpoint())
+    half = ClientHalf.open(thex_hf.bundled_checkpoint("the-x"))
     transport = Losing(server, error)
     client = ThexClient(half, transport, backend="clear")
     client.client.pause = 0.0
@@ -51,7 +51,7 @@ def test_a_text_whose_keys_are_lost_comes_again_with_them(server, error):
 
 
 def test_a_run_whose_connection_was_cut_is_given_up_before_the_text_comes_again(server):
-    half = ClientHalf.open(thex_hf.bundled_checkpoint())
+    half = ClientHalf.open(thex_hf.bundled_checkpoint("the-x"))
     transport = Losing(server, ConnectionLost("cut"))
     client = ThexClient(half, transport, backend="clear")
     client.client.pause = 0.0
@@ -61,7 +61,7 @@ def test_a_run_whose_connection_was_cut_is_given_up_before_the_text_comes_again(
 
 
 def test_keys_of_ones_own_that_cannot_be_read_are_said_at_once(server, tmp_path):
-    half = ClientHalf.open(thex_hf.bundled_checkpoint())
+    half = ClientHalf.open(thex_hf.bundled_checkpoint("the-x"))
     transport = Losing(server, KeyStoreError("of the server"))
     client = ThexClient(half, transport, tmp_path / "keys", backend="clear")
     client.classify("Dull.")

@@ -33,7 +33,7 @@ TEXT = "a warm and funny film"
 
 @pytest.fixture(scope="module")
 def servers():
-    return Servers({"the-x": thex_hf.bundled_checkpoint()})
+    return Servers({"the-x": thex_hf.bundled_checkpoint("the-x")})
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +165,7 @@ def test_visitors_leave_and_the_longest_unseen_goes_first(servers):
 
 def test_a_model_of_no_form_is_refused():
     with pytest.raises(InputError, match="by form"):
-        Servers({"the-y": thex_hf.bundled_checkpoint()})
+        Servers({"the-y": thex_hf.bundled_checkpoint("the-x")})
 
 
 def test_every_value_on_the_page_is_escaped():

@@ -25,7 +25,7 @@ def served():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    page = make_page({"the-x": thex_hf.bundled_checkpoint()})
+    page = make_page({"the-x": thex_hf.bundled_checkpoint("the-x")})
     app, url, _ = page.launch(server_port=port, prevent_thread_lock=True, quiet=True)
     yield url, page.sessions
     app.get_blocks().close()

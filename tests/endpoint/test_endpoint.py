@@ -156,5 +156,5 @@ def test_an_endpoint_takes_the_bound_of_encoded_weights(monkeypatch, tmp_path):
     exec(files("thex_hf.endpoint").joinpath("handler.py.txt").read_text(), words)
     for memory in ("", "2.5"):
         monkeypatch.setenv("THEX_HF_WEIGHTS_MEMORY", memory)
-        words["EndpointHandler"](str(thex_hf.bundled_checkpoint()))
+        words["EndpointHandler"](str(thex_hf.bundled_checkpoint("the-x")))
     assert [spec.plaintext_bytes for spec in found] == [None, 2.5e9]

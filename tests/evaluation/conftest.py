@@ -23,7 +23,9 @@ def tokenizer():
 @pytest.fixture(scope="session")
 def classifier():
     """The bundled model."""
-    return pipeline("thex-text-classification", model=thex_hf.bundled_checkpoint(), device=-1)
+    return pipeline(
+        "thex-text-classification", model=thex_hf.bundled_checkpoint("the-x"), device=-1
+    )
 
 
 @pytest.fixture(scope="session")

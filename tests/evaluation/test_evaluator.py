@@ -63,7 +63,11 @@ def test_ciphertexts(scorer, tiny):
 
 @pytest.mark.parametrize("given", ["folder", "model", "nothing"])
 def test_what_else_may_be_given(scorer, classifier, given):
-    model = {"folder": thex_hf.bundled_checkpoint(), "model": classifier.model, "nothing": None}
+    model = {
+        "folder": thex_hf.bundled_checkpoint("the-x"),
+        "model": classifier.model,
+        "nothing": None,
+    }
     more = {"tokenizer": classifier.tokenizer} if given == "model" else {}
     found = scorer.compute(model[given], table(), fhe="disable", **more)
     assert found["accuracy"] == 1.0

@@ -17,7 +17,7 @@ TEXTS = (
 )
 
 if __name__ == "__main__":
-    classifier = pipeline("thex-text-classification", device=-1)
+    classifier = pipeline("thex-text-classification", protocol="client-aided", device=-1)
     rows = []
     for text in TEXTS:
         classifier(text, fhe="disable")

@@ -54,7 +54,7 @@ pipeline(model="shimmed", trust_remote_code=True)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("models") / "shimmed"
-    classify = pipeline("thex-text-classification", model=thex_hf.bundled_checkpoint())
+    classify = pipeline("thex-text-classification", model=thex_hf.bundled_checkpoint("the-x"))
     classify.save_pretrained(place, include_remote_code=True)
     return place
 

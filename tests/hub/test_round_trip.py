@@ -21,7 +21,7 @@ REPO = "org/name"
 PUSH = f"""
 import thex_hf
 from transformers import AutoTokenizer
-folder = thex_hf.bundled_checkpoint()
+folder = thex_hf.bundled_checkpoint("the-x")
 model = thex_hf.ThexBertForSequenceClassification.from_pretrained(folder)
 model.push_to_hub({REPO!r}, commit_message="first", tags=["tiny"])
 tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -59,7 +59,7 @@ for push in (
 REFUSED = """
 import thex_hf
 from transformers import pipeline
-folder = thex_hf.bundled_checkpoint()
+folder = thex_hf.bundled_checkpoint("the-x")
 for attempt in (
     lambda: pipeline("thex-text-classification", model="org/no-such-model"),
     lambda: thex_hf.hub.push_folder(folder, "org/unasked"),

@@ -41,7 +41,7 @@ def test_a_configuration_can_ask_for_tuples(make_model, batch, kind):
 
 
 def test_a_pipeline_does_not_care_what_the_configuration_wants():
-    folder = thex_hf.bundled_checkpoint()
+    folder = thex_hf.bundled_checkpoint("the-x")
     model = AutoModelForSequenceClassification.from_pretrained(
         folder, return_dict=False, output_attentions=True, output_hidden_states=True
     )

@@ -33,7 +33,7 @@ def folder(tmp_path):
     def make(kind):
         torch.manual_seed(0)
         for name in ("tokenizer.json", "tokenizer_config.json"):
-            shutil.copy(f"{thex_hf.bundled_checkpoint()}/{name}", tmp_path)
+            shutil.copy(f"{thex_hf.bundled_checkpoint('the-x')}/{name}", tmp_path)
         kind(ThexBertConfig(**SMALL)).save_pretrained(tmp_path)
         return tmp_path
 
@@ -71,7 +71,7 @@ def test_a_tagger_is_no_classifier_of_texts(folder):
 
 def test_a_model_that_was_never_saved_needs_no_architecture(folder):
     config = ThexBertConfig(**SMALL, architectures=["BertForTokenClassification"])
-    tokenizer = open_tokenizer(thex_hf.bundled_checkpoint(), 30522)
+    tokenizer = open_tokenizer(thex_hf.bundled_checkpoint("the-x"), 30522)
     pipe = pipeline(
         "thex-token-classification",
         model=ThexBertForTokenClassification(config).eval(),
@@ -86,7 +86,7 @@ def test_a_tokenizer_that_knows_no_words_is_refused():
     empty = PreTrainedTokenizerFast(
         tokenizer_object=words, unk_token="[UNK]", pad_token="[PAD]", name_or_path="my-model"
     )
-    model = open_model(thex_hf.bundled_checkpoint())
+    model = open_model(thex_hf.bundled_checkpoint("the-x"))
     with pytest.raises(ConversionError, match=r"'my-model'.*special tokens only"):
         pipeline("thex-text-classification", model=model, tokenizer=empty)
 

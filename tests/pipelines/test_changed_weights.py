@@ -91,11 +91,32 @@ def test_other_doors_are_the_same_door(tokenizer, tmp_path):
 
 def test_a_trained_bundled_model_is_not_exchanged_for_the_other_form(tokenizer):
     model = open_model(thex_hf.bundled_checkpoint())
-    options = {"model": model, "tokenizer": tokenizer, "protocol": "refresh"}
-    assert pipeline("thex-text-classification", **options).model.config.form == "polynomial"
+    options = {"model": model, "tokenizer": tokenizer, "protocol": "client-aided"}
+    assert pipeline("thex-text-classification", **options).model.config.form == "the-x"
     turn(model)
-    with pytest.raises(OptionError, match="refresh"):
+    with pytest.raises(OptionError, match="client-aided"):
         pipeline("thex-text-classification", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "form"),
+    [
+        ({}, "polynomial"),
+        ({"protocol": "one-shot"}, "polynomial"),
+        ({"protocol": "prepared"}, "polynomial"),
+        ({"protocol": "client-aided"}, "the-x"),
+        ({"softmax": "exact"}, "the-x"),
+        ({"backend": "clear"}, "polynomial"),
+    ],
+)
+def test_with_no_model_named_both_sides_are_protected_unless_options_say_otherwise(options, form):
+    assert pipeline("thex-text-classification", **options).model.config.form == form
+
+
+def test_a_bundled_model_that_was_chosen_is_not_exchanged(tokenizer):
+    model = open_model(thex_hf.bundled_checkpoint("the-x"))
+    with pytest.raises(OptionError, match="refresh"):
+        pipeline("thex-text-classification", model=model, tokenizer=tokenizer, protocol="refresh")
 
 
 @pytest.mark.slow
@@ -120,7 +141,7 @@ def test_a_type_that_is_not_computed_in_is_refused(dtype, protocol):
 
 def test_a_half_model_is_refused_whole_or_loaded_as_float32(tokenizer, tmp_path):
     half = ThexBertForSequenceClassification.from_pretrained(
-        thex_hf.bundled_checkpoint(), dtype=torch.float16
+        thex_hf.bundled_checkpoint("the-x"), dtype=torch.float16
     )
     with pytest.raises(OptionError, match=r"model.float\(\)"):
         pipeline("thex-text-classification", model=half, tokenizer=tokenizer)

@@ -15,7 +15,7 @@ def adapted(**options):
     torch.manual_seed(0)
     from transformers import AutoTokenizer, pipeline
 
-    folder = thex_hf.bundled_checkpoint()
+    folder = thex_hf.bundled_checkpoint("the-x")
     model = ThexBertForSequenceClassification.from_pretrained(folder)
     config = peft.LoraConfig(r=2, init_lora_weights=False, lora_alpha=32, **options)
     found = peft.get_peft_model(model, config).eval()

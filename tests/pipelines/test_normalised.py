@@ -140,7 +140,7 @@ def test_the_page_shows_it_under_prepared(folder):
     assert servers.protocols == ["refresh", "one-shot", "prepared"]
     assert servers.model_for("prepared").model.config.form == "normalised"
     assert servers.model_for("refresh").model.config.form == "polynomial"
-    assert Servers({"the-x": bundled_checkpoint()}).protocols == ["client-aided"]
+    assert Servers({"the-x": bundled_checkpoint("the-x")}).protocols == ["client-aided"]
     last = list(run(Sessions(servers).of("one"), "a good film", "prepared", "seal"))[-1]
     assert last.status == "answered", last.error
     assert abs(last.answer.logits - last.clear.logits).max() < 5e-2

@@ -65,7 +65,6 @@ def test_a_strong_flood_takes_a_larger_ring_and_keeps_the_answer():
 @pytest.mark.parametrize(
     ("options", "error", "reason"),
     [
-        ({"protocol": "client-aided"}, OptionError, "thex-hf convert --form the-x"),
         ({"protocol": "refresh", "softmax": "exact"}, OptionError, "client-aided"),
         ({"protocol": "oneshot"}, OptionError, "did you mean 'one-shot'"),
     ],

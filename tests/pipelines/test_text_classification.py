@@ -179,7 +179,7 @@ def test_softmax_variants_compute_their_own_clear_model(classifier):
     results = {}
     for softmax in ("estimate", "exact", "estimate-on-server"):
         pipe = pipeline(
-            "thex-text-classification", model=thex_hf.bundled_checkpoint(), softmax=softmax
+            "thex-text-classification", model=thex_hf.bundled_checkpoint("the-x"), softmax=softmax
         )
         report = run_report(pipe, GOOD, fhe="simulate", agreement=True)
         assert report.agreement.largest_logit_difference < 0.01

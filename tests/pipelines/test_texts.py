@@ -20,7 +20,7 @@ def pipes():
 
 @pytest.fixture(scope="module")
 def half():
-    return ClientHalf.open(thex_hf.bundled_checkpoint())
+    return ClientHalf.open(thex_hf.bundled_checkpoint("the-x"))
 
 
 REFUSED = {

@@ -207,7 +207,9 @@ def test_no_model_named_is_refused_with_advice():
 
 
 def test_models_for_texts_are_refused(tokenizer):
-    model = thex_hf.ThexBertForSequenceClassification.from_pretrained(thex_hf.bundled_checkpoint())
+    model = thex_hf.ThexBertForSequenceClassification.from_pretrained(
+        thex_hf.bundled_checkpoint("the-x")
+    )
     with pytest.raises(ConversionError, match="for token-classification, got ThexBertForSeq"):
         pipeline(TASK, model=model, tokenizer=tokenizer)
 

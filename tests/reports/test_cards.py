@@ -31,7 +31,7 @@ TEXTS = "text\tlabel\na warm film\t1\na dull mess\t0\nfunny and moving\t1\nlifel
 
 @pytest.fixture
 def folder(tmp_path):
-    shutil.copytree(thex_hf.bundled_checkpoint(), tmp_path / "model")
+    shutil.copytree(thex_hf.bundled_checkpoint("the-x"), tmp_path / "model")
     (tmp_path / "model" / "measures.json").unlink(missing_ok=True)
     return tmp_path / "model"
 

@@ -21,7 +21,7 @@ def model():
 def half():
     import thex_hf
 
-    return ClientHalf.open(thex_hf.bundled_checkpoint())
+    return ClientHalf.open(thex_hf.bundled_checkpoint("the-x"))
 
 
 @pytest.fixture(scope="session")

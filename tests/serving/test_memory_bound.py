@@ -108,7 +108,7 @@ def test_several_tiles_ask_for_each_weight_once_a_text():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_workers_that_share_a_bound_answer_over_http(tmp_path):
-    half = ClientHalf.open(thex_hf.bundled_checkpoint())
+    half = ClientHalf.open(thex_hf.bundled_checkpoint("the-x"))
     with running(spec_of(load(), tmp_path / "keys", plaintext_bytes=1e6)) as service:
         client = ThexClient(half, HttpTransport(service.url), backend="clear")
         assert [client.classify(text).label for text in ("A warm film.", "Fine.")] == [

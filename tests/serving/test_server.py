@@ -45,7 +45,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def half():
-    return ClientHalf.open(thex_hf.bundled_checkpoint())
+    return ClientHalf.open(thex_hf.bundled_checkpoint("the-x"))
 
 
 @pytest.fixture(scope="module")

@@ -71,7 +71,7 @@ class Client:
         repository.write(self.keys, owner, 0, file)
         import thex_hf
 
-        self.half = ClientHalf.open(thex_hf.bundled_checkpoint())
+        self.half = ClientHalf.open(thex_hf.bundled_checkpoint("the-x"))
 
     def run(self, text=TEXT):
         embeddings = self.half.embed(*self.half.tokenise(text))

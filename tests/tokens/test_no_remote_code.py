@@ -55,7 +55,7 @@ def test_a_tokenizer_with_code_of_its_own_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "model"
     folder.mkdir()
-    bundled = Path(thex_hf.bundled_checkpoint())
+    bundled = Path(thex_hf.bundled_checkpoint("the-x"))
     for name in ("config.json", "tokenizer.json"):
         (folder / name).write_bytes((bundled / name).read_bytes())
     told = json.loads((bundled / "tokenizer_config.json").read_text())

@@ -35,7 +35,7 @@ def test_it_says_what_transformers_says(name, tmp_path):
 
 def test_nothing_is_guessed_where_versions_differ(tmp_path):
     folder = tmp_path / "model"
-    shutil.copytree(thex_hf.bundled_checkpoint(), folder)
+    shutil.copytree(thex_hf.bundled_checkpoint("the-x"), folder)
     path = folder / "tokenizer_config.json"
     path.write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
     half = ClientHalf.open(folder)
@@ -56,7 +56,7 @@ def test_nothing_is_guessed_where_versions_differ(tmp_path):
 @pytest.mark.parametrize("setting", ["do_lower_case", "tokenize_chinese_chars", "strip_accents"])
 def test_files_that_differ_are_refused(setting, tmp_path):
     folder = tmp_path / "model"
-    shutil.copytree(thex_hf.bundled_checkpoint(), folder)
+    shutil.copytree(thex_hf.bundled_checkpoint("the-x"), folder)
     path = folder / "tokenizer_config.json"
     settings = json.loads(path.read_text()) | {setting: False}
     path.write_text(json.dumps(settings))

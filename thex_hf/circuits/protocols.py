@@ -45,14 +45,6 @@ class ProtocolFacts:
 
 
 PROTOCOL_FACTS = {
-    "client-aided": ProtocolFacts(
-        "the-x",
-        "client-aided protocol: the server sees ciphertexts and the padded length only; the "
-        "client sees attention scores and FFN activations, from which the weights could be "
-        "rebuilt: the text is protected, the model is not.",
-        protects_model=False,
-        batches=False,
-    ),
     "refresh": ProtocolFacts(
         "polynomial",
         "refresh protocol: the server sees ciphertexts and the padded length only; the client "
@@ -68,6 +60,13 @@ PROTOCOL_FACTS = {
         protects_model=True,
         batches=False,
     ),
+    "client-aided": ProtocolFacts(
+        "the-x",
+        "client-aided protocol: the server sees ciphertexts and the padded length only, the client "
+        "sees values that give the weights away: the text is protected, the model is not.",
+        protects_model=False,
+        batches=False,
+    ),
     "prepared": ProtocolFacts(
         "polynomial",
         "prepared protocol: everything encrypted is computed before the text is known; then the "
@@ -80,12 +79,11 @@ PROTOCOL_FACTS = {
         also=("normalised", "the-x"),
         opens="the-x",
         shows="prepared protocol, THE-X form: everything encrypted is computed before the text is "
-        "known; then the server sees uniform numbers and the padded length only; the client sees "
-        "attention scores and FFN activations, from which the weights could be rebuilt: the text "
-        "is protected, the model is not.",
+        "known; then the server sees uniform numbers and the padded length only, the client sees "
+        "values that give the weights away: the text is protected, the model is not.",
     ),
 }
-"""The one table of protocols, by name."""
+"""The one table of protocols, by name: of a form the usual one first."""
 
 PROTOCOLS = tuple(PROTOCOL_FACTS)
 FORMS = {name: facts.form for name, facts in PROTOCOL_FACTS.items()}

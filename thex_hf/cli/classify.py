@@ -10,7 +10,7 @@ import typer
 
 from thex_hf._choices import FHE_MODES, one_of
 from thex_hf._shown import printable
-from thex_hf.circuits.protocols import FORMS, PROTOCOLS
+from thex_hf.circuits.protocols import PROTOCOLS
 from thex_hf.cli.elsewhere import Token, Url, Verify, classify_with_half, server_of
 from thex_hf.cli.options import (
     Backend,
@@ -115,21 +115,23 @@ def classify(
         ring=ring if fhe == "disable" else None,
         flood=flood if fhe == "disable" else None,
     )
-    form = FORMS[one_of("protocol", protocol, PROTOCOLS)] if protocol else "the-x"
+    if protocol is not None:
+        one_of("protocol", protocol, PROTOCOLS)
     if server is None:
         check_choices(
             backend, protocol, softmax=softmax, relu=relu, ring=ring, flood=flood, keys=keys,
             processes=processes, weights_memory=weights_memory,
         )  # fmt: skip
-    elif not (model or protocol):
-        form = server.form()
     from transformers import pipeline
 
     from thex_hf.bundled import bundled_checkpoint
     from thex_hf.modeling.opening import open_model, open_tokenizer
-    from thex_hf.options import choose_protocol
+    from thex_hf.options import RunOptions, choose_protocol
 
-    name = model or bundled_checkpoint(form)
+    asked = RunOptions(backend, protocol, softmax=softmax, relu=relu)
+    name = model or bundled_checkpoint(
+        server.form() if server and not protocol else asked.bundled_form()
+    )
     loaded = open_model(name)
     if server is None:
         protocol = choose_protocol(protocol, loaded.config.form)

@@ -179,7 +179,7 @@ def _circuits(
     from thex_hf.bundled import bundled_checkpoint
     from thex_hf.modeling.opening import open_model
 
-    loaded = open_model(model or bundled_checkpoint())
+    loaded = open_model(model or bundled_checkpoint("the-x"))
     ranges, softmax = loaded.config.ranges, loaded.config.softmax
     weights = loaded.encoder_weights()
     estimates = backend.estimate(weights, sizes, ranges=ranges, softmax=softmax, relu=relu)

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from thex_hf._choices import one_of
-from thex_hf.circuits.protocols import FORMS, PROTOCOLS, UNSERVED, learns_of
+from thex_hf.circuits.protocols import UNSERVED, learns_of
 from thex_hf.cli.options import (
     Flood,
     Json,
@@ -119,6 +118,7 @@ def serve(
     from thex_hf.bundled import bundled_checkpoint
     from thex_hf.endpoint.spec import spec_of
     from thex_hf.modeling.opening import open_model
+    from thex_hf.options import RunOptions
     from thex_hf.processes import check_processes, usable_cores
     from thex_hf.serving.http.serve import ListenOptions
     from thex_hf.serving.http.serve import serve as run
@@ -128,8 +128,8 @@ def serve(
     logging.disable_progress_bar()  # standard error is the log
     listening = ListenOptions(host, port, tokens, everybody, certificate, private_key)
     check_processes(workers)
-    form = FORMS[one_of("protocol", protocol, PROTOCOLS)] if protocol else "the-x"
-    opened = open_model(model or bundled_checkpoint(form))
+    asked = RunOptions(backend, protocol, softmax=softmax)
+    opened = open_model(model or bundled_checkpoint(asked.bundled_form()))
     spec = spec_of(
         opened,
         keys or str(_default_place()),

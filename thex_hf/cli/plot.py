@@ -12,7 +12,7 @@ import typer
 
 from thex_hf._choices import one_of
 from thex_hf._paths import user_path
-from thex_hf.circuits.protocols import CIRCUITS, FORMS, PROTOCOLS
+from thex_hf.circuits.protocols import CIRCUITS, PROTOCOLS
 from thex_hf.cli.options import Json, Protocol, Ring, check_data, listed, offer, show_json
 from thex_hf.errors import InputError, OptionError
 
@@ -138,8 +138,9 @@ class Wanted:
 def _names(wanted: Wanted) -> list[str]:
     """The models named, or the bundled one of the form that the protocol needs."""
     from thex_hf.bundled import bundled_checkpoint
+    from thex_hf.options import RunOptions
 
-    form = FORMS[wanted.protocol] if wanted.protocol else "the-x"
+    form = RunOptions(protocol=wanted.protocol).bundled_form()
     return wanted.models or [bundled_checkpoint(form)]
 
 

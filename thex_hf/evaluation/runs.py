@@ -20,7 +20,7 @@ from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
 from thex_hf.modeling.guards import unloadable
 from thex_hf.modeling.modeling_thex_bert import ThexBertClassifier
 from thex_hf.modeling.tasks import task_of
-from thex_hf.options import NAMES
+from thex_hf.options import NAMES, RunOptions
 from thex_hf.pipelines.report import Report
 from thex_hf.tasks import TASKS, TEXT
 
@@ -73,7 +73,7 @@ def open_pipeline(
             f"expected a pipeline, a model, a folder or a Hub name, got {type(model).__name__}"
         )
     if model is None:
-        model = bundled_checkpoint()
+        model = bundled_checkpoint(RunOptions.take(dict(given)).bundled_form())
     name = os.fspath(model) if isinstance(model, str | os.PathLike) else model
     try:
         return pipeline(

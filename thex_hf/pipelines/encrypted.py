@@ -84,7 +84,7 @@ class EncryptedMixin:
         if isinstance(given, ThexBertClassifier):
             check_dtype(given)
             refuse_misfit(given)
-        args, kwargs = self._fitting(wanted.protocol, args[1:], {**kwargs, "model": given})
+        args, kwargs = self._fitting(wanted, args[1:], {**kwargs, "model": given})
         model = kwargs["model"]
         if isinstance(model, ThexBertClassifier):
             check_head(model.saved_as, [self.model_class.task.name])
@@ -113,9 +113,9 @@ class EncryptedMixin:
 
     @classmethod
     def _fitting(
-        cls, protocol: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+        cls, wanted: RunOptions, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Exchange a model that was not asked for by name for one that fits the protocol."""
+        """Exchange a model that was not asked for by name for one that fits the options."""
         return args, kwargs
 
     def check_model_type(self, supported_models: Any) -> None:

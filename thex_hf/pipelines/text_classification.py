@@ -10,13 +10,13 @@ from torch import Tensor
 from transformers import AutoTokenizer, TextClassificationPipeline
 from transformers.utils import logging
 
-from thex_hf.bundled import bundled_checkpoint
-from thex_hf.circuits.dispatch import FORMS
+from thex_hf.bundled import DEFAULT_FORM, bundled_checkpoint
 from thex_hf.modeling.export import weights_digest
 from thex_hf.modeling.modeling_thex_bert import (
     ThexBertClassifier,
     ThexBertForSequenceClassification,
 )
+from thex_hf.options import RunOptions
 from thex_hf.pipelines.call_options import CALL_OPTIONS, check_text_options
 from thex_hf.pipelines.encrypted import EncryptedMixin, SharingMixin
 from thex_hf.pipelines.report import Report
@@ -43,19 +43,18 @@ class ThexTextClassificationPipeline(
 
     @classmethod
     def _fitting(
-        cls, protocol: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+        cls, wanted: RunOptions, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Exchange the bundled THE-X model for the polynomial one when the protocol needs that."""
+        """Exchange the bundled model for the bundled one of the form that the options need."""
         model: Any = kwargs.get("model", args[0] if args else None)
-        name = getattr(model, "name_or_path", None)
-        bundled = model is not None and name == bundled_checkpoint()
-        if FORMS.get(str(protocol)) != "polynomial" or not bundled:
+        form = _other_form(model, wanted)
+        if form is None:
             return args, kwargs
-        shipped = ThexBertForSequenceClassification.from_pretrained(name)
+        shipped = ThexBertForSequenceClassification.from_pretrained(model.name_or_path)
         if weights_digest(shipped, shipped.config) != weights_digest(model, model.config):
             return args, kwargs  # it was trained since: no other model may answer in its place
-        other = bundled_checkpoint("polynomial")
-        logger.info("protocol %s: using the bundled model of the polynomial form", protocol)
+        other = bundled_checkpoint(form)
+        logger.info("using the bundled model of the %s form, which the options need", form)
         kwargs["model"] = ThexBertForSequenceClassification.from_pretrained(other)
         if kwargs.get("tokenizer") is None:  # else it is the same one, perhaps with other limits
             kwargs["tokenizer"] = AutoTokenizer.from_pretrained(other, trust_remote_code=False)
@@ -87,3 +86,12 @@ class ThexTextClassificationPipeline(
     def _output(self, row: Mapping[str, Any], report: Report) -> dict[str, Tensor]:
         """What the stock pipeline takes from its model: logits ``(1, labels)``."""
         return {"logits": torch.tensor([report.logits], dtype=torch.float32)}
+
+
+def _other_form(model: Any, wanted: RunOptions) -> str | None:
+    """The form of bundled model that options need, if the model is the default and of another."""
+    name = None if model is None else getattr(model, "name_or_path", None)
+    if name != bundled_checkpoint() or wanted.remote:
+        return None
+    needed = wanted.bundled_form()
+    return None if needed == DEFAULT_FORM else needed
