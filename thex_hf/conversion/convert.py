@@ -13,12 +13,15 @@ from typing import Any
 from huggingface_hub import constants
 from transformers.utils import logging
 
+from thex_hf.conversion.beginning import copy_source
 from thex_hf.conversion.checkpoint import (
     Checkpoint,
     checkpoint_folder,
     deciding_options,
     package_facts,
 )
+from thex_hf.conversion.context import ConversionContext, Outcome, Watch
+from thex_hf.conversion.finishing import finish
 from thex_hf.conversion.forecast import (
     BATCH,
     Announce,
@@ -31,14 +34,7 @@ from thex_hf.conversion.forecast import (
 from thex_hf.conversion.opening import ConversionInputs, Data, open_inputs, read_paths
 from thex_hf.conversion.options import ConversionOptions, options_from
 from thex_hf.conversion.output import REPORT_NAME, check_output, output_folder, save_model
-from thex_hf.conversion.recipes import (
-    RECIPE_OF_FORM,
-    ConversionContext,
-    Outcome,
-    Watch,
-    copy_source,
-    finish,
-)
+from thex_hf.conversion.recipes import RECIPE_OF_FORM
 from thex_hf.conversion.replacements import copy_model
 from thex_hf.conversion.scores import METRICS, ConversionReport, check_served, predict, score
 from thex_hf.conversion.stage_options import stages_of

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cache
-from typing import Any
 
-import torch
-from torch import Tensor, nn
 from transformers.utils import logging
 
-from thex_hf.conversion.checkpoint import Checkpoint
-from thex_hf.conversion.forecast import Clock
-from thex_hf.conversion.options import ConversionOptions, FitOptions, LossOptions
-from thex_hf.conversion.output import round_to_half
+from thex_hf.conversion.context import LAST, ConversionContext, Model, Outcome, StageRunner
+from thex_hf.conversion.options import FitOptions
 from thex_hf.conversion.replacements import (
     copy_model,
     copy_polynomial,
@@ -30,21 +25,8 @@ from thex_hf.conversion.roots import (
     measure_variances,
     spread_around,
 )
-from thex_hf.conversion.scores import (
-    Logits,
-    check_learned,
-    check_logits,
-    check_values,
-    predict,
-    score_logits,
-)
-from thex_hf.conversion.sources import Source, fit_head, start_model
-from thex_hf.conversion.training.augment import strange_batches
-from thex_hf.conversion.training.batches import Encoded, sample
-from thex_hf.conversion.training.losses import run
 from thex_hf.conversion.training.spread import Spread
 from thex_hf.conversion.training.stages import (
-    TrainingStage,
     distil_layers,
     distil_norms,
     fine_tune,
@@ -52,92 +34,10 @@ from thex_hf.conversion.training.stages import (
     set_dropout,
     steady,
 )
-from thex_hf.modeling import ThexBertClassifier
-from thex_hf.modeling.calibrate import calibrate_on
-from thex_hf.tasks import SOURCES
 
 logger = logging.get_logger(__name__)
-
-Model = Any
-
-STAGE_NAMES = {
-    "bounded": "bounded scores",
-    "relu": "ReLU",
-    "relu_softmax": "softmax estimate",
-    "affine": "affine norms",
-    "layer_wise": "layer-wise distillation",
-    "converted": "end-to-end distillation",
-    "layer_norms": "distillation with layer norms",
-    "roots": "polynomials in norms",
-}
-LAST = "converted"
 DEEPEST = 3
 """Layers of the deepest model that was converted to polynomial form."""
-HEAD_TEXTS = 4096
-"""How many texts a classifier without its pooler is fitted on."""
-
-Watch = Callable[[str, Logits], None]
-"""Is told the name of each stage and the logits on the development texts after it."""
-
-
-@dataclass(frozen=True)
-class ConversionContext:
-    """What every stage needs: texts, options, and the checkpoint.
-
-    ``train`` carries the source's logits as guide; ``held_out`` are texts set aside, or None.
-    ``source`` is the fine-tuned model, asked about texts that are not in ``train``. ``clock``
-    is told of every stage.
-    """
-
-    train: Encoded
-    dev: Encoded
-    options: ConversionOptions
-    checkpoint: Checkpoint
-    source: nn.Module
-    held_out: Encoded | None = None
-    watch: Watch | None = None
-    clock: Clock = field(default_factory=Clock)
-
-    def score_stage(self, stage: str, model: Model) -> float:
-        """Score a model on the development texts."""
-        logits = predict(model, self.dev)
-        if self.watch:
-            self.watch(stage, logits)
-        return score_logits(logits, self.dev)
-
-    def training_stage(self, name: str, fitting: FitOptions, losses: LossOptions) -> TrainingStage:
-        """A stage of training; its seed is the conversion's, moved by the place of the stage."""
-        seed = self.options.seed + list(STAGE_NAMES).index(name)
-        stops = self.options.early_stop and name == LAST
-        fitting = replace(fitting, seed=seed, checks=10 if stops else 0)
-        held_out = self.held_out if stops else None
-        shown = STAGE_NAMES[name]
-        return TrainingStage(self.train, fitting, losses, shown, self.checkpoint, held_out)
-
-
-@dataclass
-class Outcome:
-    """A converted model, the score after each stage, and what was fitted in each layer."""
-
-    model: Model
-    stages: dict[str, float]
-    approximations: list[dict[str, Any]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Stages:
-    """Runs stages, or takes their results from the checkpoint."""
-
-    context: ConversionContext
-    scores: dict[str, float]
-
-    def run(self, name: str, model: Model, train: Callable[[], None]) -> None:
-        if not self.context.checkpoint.load_stage(name, model):
-            with self.context.clock.timing(name):
-                train()
-            self.context.checkpoint.save_stage(name, model)
-        if name != LAST:  # scored when it is rounded
-            self.scores[name] = self.context.score_stage(name, model)
 
 
 def to_the_x(exact: Model, context: ConversionContext) -> Outcome:
@@ -155,7 +55,7 @@ def to_the_x(exact: Model, context: ConversionContext) -> Outcome:
         ConversionError: a stage diverged.
     """
     settings = context.options.the_x
-    stages = _Stages(context, {})
+    stages = StageRunner(context, {})
 
     def training(student: Model, name: str, fitting: FitOptions) -> Callable[[], None]:
         def train() -> None:
@@ -218,7 +118,7 @@ def to_polynomial(exact: Model, context: ConversionContext) -> Outcome:
             DEEPEST,
             layers,
         )
-    stages = _Stages(context, {})
+    stages = StageRunner(context, {})
     stages.run("bounded", exact, _bounding(exact, context, settings.bounding))
     student = copy_polynomial(exact, settings.attention_power, settings.norm)
     with context.clock.timing("fitted"):
@@ -263,7 +163,7 @@ def to_normalised(exact: Model, context: ConversionContext) -> Outcome:
     """
     options, settings = context.options, context.options.normalised
     degrees = check_degrees(exact, settings)
-    stages = _Stages(context, {})
+    stages = StageRunner(context, {})
     power = settings.attention_power
     normed = copy_model(exact, activation="quadratic", softmax="power", attention_power=power)
     with context.clock.timing("fitted"):
@@ -324,77 +224,3 @@ def _bounding(exact: Model, context: ConversionContext, fitting: FitOptions) -> 
             follow(exact, copy_model(exact), stage, context.source)
 
     return train
-
-
-def copy_source(source: Source, guided: Encoded) -> Any:
-    """Copy a source into a classifier of ours with nothing replaced.
-
-    A pooler or a hidden layer of the head goes; the classifier is then fitted to the source's
-    logits by ridge regression on the rows it reads.
-
-    Args:
-        source: the fine-tuned model.
-        guided: training texts with the source's logits as guide.
-    """
-    model = start_model(
-        source.model,
-        task=source.task,
-        pooling=source.pooling,
-        activation="gelu",
-        softmax="exact",
-        norm="layernorm",
-    )
-    if not SOURCES[source.task].every_token and not isinstance(source.model, ThexBertClassifier):
-        fit_head(model, *_head_rows(model, guided))
-    return model
-
-
-@torch.no_grad()
-def _head_rows(model: Any, data: Encoded) -> tuple[Tensor, Tensor]:
-    """What the classifier reads of each text ``(n, d)``, and the logits to give ``(n, labels)``."""
-    states, logits = [], []
-    for batch in sample(data, HEAD_TEXTS):
-        traces, _ = run(model.eval(), batch)
-        states.append(model.read(traces[-1].layer_norm, batch["attention_mask"]))
-        logits.append(batch["guide"])
-    return torch.cat(states), torch.cat(logits)
-
-
-def finish(outcome: Outcome, context: ConversionContext) -> Model:
-    """Round, score and calibrate a model; the score goes into the outcome's stages.
-
-    Raises:
-        ConversionError: logits are not finite, values inside are enormous, or a model without
-            comparisons knows no more than the most frequent label. Nothing has been saved then.
-    """
-    model, stages = outcome.model, outcome.stages
-    model.cpu()
-    if context.options.half:
-        round_to_half(model)
-    logits = predict(model, context.dev)
-    check_logits(logits, stages)
-    stages[LAST] = context.score_stage(LAST, model)
-    count = context.options.calibration_texts
-    strange = strange_batches(context.train, count, context.options.seed)
-    with context.clock.timing("calibration"):
-        calibrate_on(model, sample(context.train, count), strange)
-    if lost := model.config.calibration.get("lost"):
-        logger.warning(
-            "%d of %d usual texts run away inside the model and are refused: variances before its "
-            "norms leave the intervals of their polynomials. Longer training (--effort) makes them "
-            "fewer.",
-            lost,
-            model.config.calibration["texts"],
-        )
-    if beyond := model.config.calibration["beyond"]:
-        logger.warning(
-            "%d of %d texts such as a word repeated give values beyond twice the calibrated range; "
-            "where their logits show it, answers are refused. Longer training (--effort) makes "
-            "them fewer.",
-            beyond,
-            model.config.calibration["strange"],
-        )
-    if model.config.form != "the-x":
-        check_values(model.config.ranges)
-        check_learned(stages, context.dev)
-    return model

@@ -1,0 +1,50 @@
+"""What the stages of a conversion begin from: an exact copy of the source."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from thex_hf.conversion.context import Model
+from thex_hf.conversion.sources import Source, fit_head, start_model
+from thex_hf.conversion.training.batches import Encoded, sample
+from thex_hf.conversion.training.losses import run
+from thex_hf.modeling import ThexBertClassifier
+from thex_hf.tasks import SOURCES
+
+HEAD_TEXTS = 4096
+"""How many texts a classifier without its pooler is fitted on."""
+
+
+def copy_source(source: Source, guided: Encoded) -> Model:
+    """Copy a source into a classifier of ours with nothing replaced.
+
+    A pooler or a hidden layer of the head goes; the classifier is then fitted to the source's
+    logits by ridge regression on the rows it reads.
+
+    Args:
+        source: the fine-tuned model.
+        guided: training texts with the source's logits as guide.
+    """
+    model = start_model(
+        source.model,
+        task=source.task,
+        pooling=source.pooling,
+        activation="gelu",
+        softmax="exact",
+        norm="layernorm",
+    )
+    if not SOURCES[source.task].every_token and not isinstance(source.model, ThexBertClassifier):
+        fit_head(model, *_head_rows(model, guided))
+    return model
+
+
+@torch.no_grad()
+def _head_rows(model: Model, data: Encoded) -> tuple[Tensor, Tensor]:
+    """What the classifier reads of each text ``(n, d)``, and the logits to give ``(n, labels)``."""
+    states, logits = [], []
+    for batch in sample(data, HEAD_TEXTS):
+        traces, _ = run(model.eval(), batch)
+        states.append(model.read(traces[-1].layer_norm, batch["attention_mask"]))
+        logits.append(batch["guide"])
+    return torch.cat(states), torch.cat(logits)
