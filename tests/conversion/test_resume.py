@@ -10,10 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from thex_hf.conversion import ConversionOptions, FitOptions, TheXOptions, convert
+from thex_hf.conversion import ConversionOptions, FitOptions, TheXOptions, beginning, convert
 from thex_hf.conversion.checkpoint import Checkpoint, checkpoint_folder
+from thex_hf.conversion.forecast import Clock
 from thex_hf.conversion.stage_options import stages_of
 from thex_hf.conversion.training import trainer
+from thex_hf.conversion.training.batches import Encoded
 from thex_hf.errors import ConversionError
 
 
@@ -71,6 +73,49 @@ def test_killed_at_any_step_it_goes_on_to_the_very_same_weights(
     found = weights(tmp_path / "out")
     assert all(torch.equal(whole[name], found[name]) for name in whole)
     assert not checkpoint_folder(tmp_path / "out").exists()
+
+
+def test_the_source_is_asked_once_for_its_answers(
+    bert_folder, files, short, whole, tmp_path, monkeypatch
+):
+    def killing(self, loss, step):
+        if self.name == "bounded scores":
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.DivergenceGuard, "check", killing)
+        with pytest.raises(Killed):
+            convert(bert_folder, tmp_path / "out", **files, options=short)
+    kept = load_file(checkpoint_folder(tmp_path / "out") / "answers.safetensors")
+    assert kept["logits"].shape == (400, 2)
+    monkeypatch.setattr(beginning, "predict", refuse)
+    said = []
+    report = convert(bert_folder, tmp_path / "out", **files, options=short, announce=said.append)
+    found = weights(tmp_path / "out")
+    assert all(torch.equal(whole[name], found[name]) for name in whole)
+    assert "answers" not in report.stage_seconds
+    assert not [line for line in said if "answers" in line]
+
+
+def refuse(*_):
+    raise AssertionError("the source should not be asked again")
+
+
+def test_answers_for_each_token_come_back_as_they_were(tmp_path, monkeypatch):
+    ids = tuple(torch.arange(length) for length in (3, 5, 4))
+    data = Encoded(ids, ids, ids, pad_id=0, mask_id=None, kind="tags")
+    logits = tuple(torch.randn(len(row), 7) for row in ids)
+    monkeypatch.setattr(beginning, "predict", lambda *_: logits)
+    checkpoint = Checkpoint.open(tmp_path / "w", {}, restart=False, writes=True)
+    asked = beginning.source_answers(torch.nn.Identity(), data, checkpoint, Clock())
+    monkeypatch.setattr(beginning, "predict", refuse)
+    again = beginning.source_answers(torch.nn.Identity(), data, checkpoint, Clock())
+    assert asked is logits
+    assert all(map(torch.equal, again, logits))
+    path = tmp_path / "w" / "answers.safetensors"
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(ConversionError, match=r"'answers\.safetensors'.*damaged.*restart"):
+        beginning.source_answers(torch.nn.Identity(), data, checkpoint, Clock())
 
 
 @pytest.mark.slow

@@ -1,19 +1,57 @@
-"""What the stages of a conversion begin from: an exact copy of the source."""
+"""What the stages of a conversion begin from: the source's answers, and an exact copy of it."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from thex_hf.conversion.checkpoint import Checkpoint
 from thex_hf.conversion.context import Model
+from thex_hf.conversion.forecast import Clock
+from thex_hf.conversion.scores import Logits, predict
 from thex_hf.conversion.sources import Source, fit_head, start_model
 from thex_hf.conversion.training.batches import Encoded, sample
 from thex_hf.conversion.training.losses import run
 from thex_hf.modeling import ThexBertClassifier
 from thex_hf.tasks import SOURCES
 
+ANSWERS = "answers"
+"""What the source's answers are called where they are kept, timed and forecast."""
 HEAD_TEXTS = 4096
 """How many texts a classifier without its pooler is fitted on."""
+
+
+def source_answers(
+    source: nn.Module, data: Encoded, checkpoint: Checkpoint, clock: Clock
+) -> Logits:
+    """The source's logits of all texts: those that are kept, or it is asked and they are kept.
+
+    A checkpoint goes on with the very source, texts and options that it was begun with only, so
+    what it keeps is what the source would answer.
+
+    Args:
+        source: the fine-tuned model.
+        data: training texts.
+        checkpoint: of the conversion.
+        clock: is told how long it took, where the source was asked.
+
+    Returns:
+        As :func:`thex_hf.conversion.scores.predict`.
+
+    Raises:
+        ConversionError: what is kept is damaged.
+    """
+    kept = checkpoint.load_tensors(ANSWERS)
+    if kept is not None:
+        rows = kept["logits"]
+        if data.kind != "tags":
+            return rows
+        return tuple(torch.split(rows, [len(ids) for ids in data.ids]))
+    with clock.timing(ANSWERS):
+        logits = predict(source, data)
+    rows = logits if isinstance(logits, Tensor) else torch.cat(logits)
+    checkpoint.save_tensors(ANSWERS, {"logits": rows})
+    return logits
 
 
 def copy_source(source: Source, guided: Encoded) -> Model:

@@ -1,8 +1,9 @@
 """Keep an unfinished conversion on disk, so that a killed one goes on where it was.
 
-A checkpoint holds the weights after every finished stage and, now and then, everything a
-training loop needs to go on exactly: weights, moments, averages and random states. All of it is
-safetensors and JSON. The folder lies beside the output folder and goes when the output is there.
+A checkpoint holds the weights after every finished stage, the source's answers to the training
+texts and, now and then, everything a training loop needs to go on exactly: weights, moments,
+averages and random states. All of it is safetensors and JSON. The folder lies beside the output
+folder and goes when the output is there.
 
 No stale work is taken for what is asked now: a path or a name says nothing, since the model behind
 it may have been trained again. So all that was loaded is digested, number by number.
@@ -138,7 +139,7 @@ class Checkpoint:
             shutil.rmtree(self.folder.resolve(), ignore_errors=True)
 
     def has_stage(self, stage: str) -> bool:
-        """Whether the weights that a finished stage left are there."""
+        """Whether the weights, or other tensors, that a finished stage left are there."""
         return self.folder is not None and self._path(stage).is_file()
 
     def load_stage(self, stage: str, model: nn.Module) -> bool:
@@ -155,6 +156,15 @@ class Checkpoint:
         _save({k: v.detach().cpu() for k, v in model.state_dict().items()}, self._path(stage))
         for path in self.folder.glob("inside-*"):
             path.unlink()
+
+    def load_tensors(self, name: str) -> Tensors | None:
+        """The tensors that :meth:`save_tensors` kept, or None."""
+        return self._load(name) if self.has_stage(name) else None
+
+    def save_tensors(self, name: str, tensors: Tensors) -> None:
+        """Keep tensors that are no weights, such as answers, under the name of what made them."""
+        if self.folder is not None and self.writes:
+            _save(tensors, self._path(name))
 
     def save_loop(self, stage: str, tensors: Tensors, facts: Mapping[str, Any]) -> None:
         """Keep the state of a training loop."""

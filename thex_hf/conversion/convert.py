@@ -13,7 +13,7 @@ from typing import Any
 from huggingface_hub import constants
 from transformers.utils import logging
 
-from thex_hf.conversion.beginning import copy_source
+from thex_hf.conversion.beginning import ANSWERS, copy_source, source_answers
 from thex_hf.conversion.checkpoint import (
     Checkpoint,
     checkpoint_folder,
@@ -36,7 +36,7 @@ from thex_hf.conversion.options import ConversionOptions, options_from
 from thex_hf.conversion.output import REPORT_NAME, check_output, output_folder, save_model
 from thex_hf.conversion.recipes import RECIPE_OF_FORM
 from thex_hf.conversion.replacements import copy_model
-from thex_hf.conversion.scores import METRICS, ConversionReport, check_served, predict, score
+from thex_hf.conversion.scores import METRICS, ConversionReport, check_served, score
 from thex_hf.conversion.stage_options import stages_of
 from thex_hf.conversion.training.batches import hold_out
 from thex_hf.conversion.training.stages import fine_tune_source
@@ -257,8 +257,7 @@ def _run(
             fine_tune_source(source, train, options, checkpoint)
     first = ConversionContext(train, dev, options, checkpoint, source.model, watch=watch)
     before = first.score_stage("unconverted", source.model)
-    with clock.timing("answers"):
-        guided = rest.with_guide(predict(source.model, rest))
+    guided = rest.with_guide(source_answers(source.model, rest, checkpoint, clock))
     exact = copy_source(source, guided)
     best: tuple[float, Outcome, ConversionContext] | None = None
     search: dict[str, float] = {}
@@ -281,7 +280,8 @@ def _forecast(
 ) -> None:
     """Time a few steps of the source, and say how long what is still to do will take."""
     options, texts = inputs.options, len(inputs.train)
-    begin = {"answers": Work(passes=-(-texts // BATCH))}
+    asked = checkpoint.has_stage(ANSWERS)
+    begin = {} if asked else {ANSWERS: Work(passes=-(-texts // BATCH))}
     tuning = options.fine_tuning
     if tuning.epochs and not checkpoint.has_stage("fine_tuned"):
         begin = {"fine_tuning": Work(tuning.steps(texts)), **begin}
