@@ -11,6 +11,7 @@ import torch
 from huggingface_hub import ModelCard
 
 import thex_hf.modeling
+from thex_hf.conversion.forecast import STAGES as FORM_STAGES
 from thex_hf.errors import ConversionError
 from thex_hf.modeling import (
     ThexBertConfig,
@@ -20,12 +21,14 @@ from thex_hf.modeling import (
 )
 from thex_hf.modeling.cards.card import BEGIN, END, write_card
 from thex_hf.modeling.cards.measures import (
+    STAGES,
     carry_records,
     model_digest,
     read_measures,
     write_measures,
 )
 
+POLYNOMIAL = {"activation": "quadratic", "softmax": "power"}
 BUNDLED = Path(thex_hf.modeling.__file__).parents[1] / "checkpoints" / "thex-tiny-sst2"
 REPORT = {
     "source": "my-bert",
@@ -105,6 +108,19 @@ def test_a_model_of_the_the_x_form_is_served_by_two_protocols(saved):
     assert "softmax and ReLU between masked numbers" in row(text, "interactivity")[1]
 
 
+def test_what_serves_a_model_beside_its_own_protocol_has_rows_once_it_is_measured(saved):
+    text = words(saved)
+    assert "| `prepared` |" not in text.partition("## Who learns")[0]
+    assert "`prepared` can serve the model too; this card has no score under it." in text
+    assert "this card has no costs under it" in text
+    scored = {"fhe": "simulate", "protocol": "prepared", "metric": "accuracy", "value": 0.5}
+    write_card(saved, measures={**MEASURES, "scores": [{**scored, "texts": 40}]})
+    text = words(saved)
+    assert row(text, "simulated | `prepared`")[2:4] == ["40", "0.5000"]
+    assert "no score under it" not in text
+    assert "this card has no costs under it" in text
+
+
 @pytest.mark.parametrize(
     ("degrees", "said"),
     [
@@ -113,7 +129,7 @@ def test_a_model_of_the_the_x_form_is_served_by_two_protocols(saved):
     ],
 )
 def test_a_card_of_a_normalised_model(make_model, tmp_path, degrees, said):
-    kinds = {"activation": "quadratic", "softmax": "power", "norm": "chebyshev"}
+    kinds = {**POLYNOMIAL, "norm": "chebyshev"}
     make_model(**kinds, norm_degrees=degrees).save_pretrained(tmp_path / "model")
     text = words(tmp_path / "model")
     assert "in normalised form" in text
@@ -125,6 +141,55 @@ def test_a_card_of_a_normalised_model(make_model, tmp_path, degrees, said):
     assert "the weights are not shown" in text
     assert row(text, "scheme")[1].startswith("`prepared`: BFV")
     assert row(text, "key bias")[2] == "none (trained without)"
+
+
+@pytest.mark.parametrize(
+    ("kinds", "schemes"),
+    [
+        ({}, ["ckks", "bfv"]),
+        (POLYNOMIAL, ["ckks", "bfv"]),
+        ({**POLYNOMIAL, "norm": "chebyshev"}, ["bfv"]),
+        ({"activation": "gelu", "softmax": "exact", "norm": "layernorm"}, []),
+    ],
+)
+def test_the_scheme_among_the_tags_is_that_of_what_runs_the_form(
+    make_model, tmp_path, kinds, schemes
+):
+    make_model(**kinds).save_pretrained(tmp_path / "model")
+    tags = ModelCard(words(tmp_path / "model")).data.tags
+    assert tags == ["thex", "fhe", "homomorphic-encryption", *schemes]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (
+            ["mine", "thex", "fhe", "homomorphic-encryption", "ckks", "too"],
+            ["mine", "thex", "fhe", "homomorphic-encryption", "too", "ckks", "bfv"],
+        ),
+        (["thex", "ckks"], ["thex", "ckks"]),
+        (["thex", "fhe", "homomorphic-encryption"], ["thex", "fhe", "homomorphic-encryption"]),
+    ],
+)
+def test_a_scheme_beside_our_tags_is_made_true_and_no_other_tag_is_touched(saved, given, kept):
+    path = saved / "README.md"
+    card = ModelCard.load(path)
+    card.data.tags = given
+    card.save(path)
+    for _ in range(2):
+        write_card(saved)
+        assert ModelCard(words(saved)).data.tags == kept
+
+
+def test_every_stage_of_a_conversion_has_words(saved):
+    named = {name for stages in FORM_STAGES.values() for name in stages}
+    assert named <= set(STAGES)
+    names = ["unconverted", *FORM_STAGES["normalised"]]
+    write_card(saved, {**REPORT, "stages": dict.fromkeys(names, 80.0)})
+    text = words(saved)
+    assert row(text, "trained, layer norms left")[1] == "80.00"
+    assert row(text, "polynomials in norms, not trained")[1] == "80.00"
+    assert not [name for name in names[1:] if f"| {name.replace('_', ' ')} |" in text]
 
 
 def test_report_and_measures_fill_tables_checklist_and_metadata(saved):
@@ -288,11 +353,10 @@ def test_broken_records_are_no_records(saved, tmp_path):
 
 def test_cards_of_other_tasks_and_forms(make_model, tmp_path):
     sizes = {n: getattr(make_model().config, n) for n in ("vocab_size", "hidden_size")}
-    polynomial = {"activation": "quadratic", "softmax": "power"}
     models = {
         "number": ThexBertForSequenceClassification(ThexBertConfig(**sizes, num_labels=1)),
         "tokens": ThexBertForTokenClassification(
-            ThexBertConfig(**sizes, num_labels=9, **polynomial)
+            ThexBertConfig(**sizes, num_labels=9, **POLYNOMIAL)
         ),
         "mean": ThexBertForSequenceClassification(ThexBertConfig(**sizes, pooling="mean")),
         "bare": ThexBertModel(ThexBertConfig(**sizes)),

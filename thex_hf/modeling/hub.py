@@ -20,7 +20,7 @@ from huggingface_hub import CommitInfo
 from thex_hf.errors import ConversionError
 from thex_hf.hub import fetch_files, push_folder, refuse_keys
 from thex_hf.modeling.adapters import refuse_unsaved_adapter
-from thex_hf.modeling.cards.card import README, TAGS, is_ours, write_card
+from thex_hf.modeling.cards.card import README, is_ours, write_card
 from thex_hf.modeling.cards.measures import RECORDS, carry_records
 from thex_hf.tasks import TASKS
 
@@ -190,8 +190,7 @@ def _save(
     carried = fresh and (folder / README).exists()
     if title is None and carried:
         title = folder.resolve().name
-    metadata = {"tags": list(dict.fromkeys([*TAGS, *tags]))} if tags else None
-    write_card(folder, title=title, metadata=metadata)
+    write_card(folder, title=title, tags=tags or ())
 
 
 def write_remote_code(folder: Path, model_class: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -21,6 +21,7 @@ from huggingface_hub.repocard_data import eval_results_to_model_index
 from jinja2 import Environment, StrictUndefined
 
 from thex_hf._shown import printable
+from thex_hf.circuits.protocols import PROTOCOL_FACTS, protocols_of
 from thex_hf.modeling.cards.facts import facts
 from thex_hf.modeling.cards.measures import REPORT_NAME, model_digest, read_measures, read_record
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
@@ -31,7 +32,9 @@ README = "README.md"
 BEGIN = "<!-- thex_hf: generated -->"
 END = "<!-- thex_hf: end -->"
 NOTE = "<!-- Written anew at every save. Your own text belongs outside these two marks. -->"
-TAGS = ["thex", "fhe", "homomorphic-encryption", "ckks"]
+TAGS = ("thex", "fhe", "homomorphic-encryption")
+SCHEMES = ("ckks", "bfv")
+"""Tags of what encrypts: circuits run on CKKS, the tickets of ``prepared`` are made with BFV."""
 MADE_BY = "thex_hf"
 """In ``args`` of every metric that is ours, so that a refresh replaces no one else's."""
 
@@ -55,6 +58,7 @@ def write_card(
     title: str | None = None,
     notes: str = "",
     metadata: dict[str, Any] | None = None,
+    tags: Sequence[str] = (),
 ) -> Path:
     """Write ``README.md`` into a checkpoint folder, or refresh the part of it that is ours.
 
@@ -69,6 +73,7 @@ def write_card(
         notes: Markdown for the user's part of a new card; an existing card's is left alone.
         metadata: further fields for the head, such as ``license`` or ``datasets``; a field that
             the card has already is kept.
+        tags: of a new card, besides ours.
 
     Returns:
         The path of ``README.md``; a file without our marks is left as it is.
@@ -96,7 +101,9 @@ def write_card(
     head = read_head(path)
     if head is not None:  # else it is not YAML, and not ours to repair
         report, measures, title = (each_text(one, printable) for one in (report, measures, title))
-        fresh = fresh_head(head, config, report, measures, title, metadata or {})
+        every = list(dict.fromkeys([*tags_of(config), *tags]))
+        metadata = {"tags": every, **(metadata or {})}
+        fresh = fresh_head(head, config, report, measures, title, metadata)
         if fresh != head:
             metadata_save(path, fresh)
     return path
@@ -212,7 +219,8 @@ def fresh_head(
     """The metadata with our fields filled in and our results replaced.
 
     Args:
-        head: as they are now; fields that stand there stay, but for our own results.
+        head: as they are now; fields that stand there stay, but for our own results and, beside
+            our other tags, those of the scheme.
         config: of the model.
         report: of its conversion.
         measures: scores; without any, the report's.
@@ -220,8 +228,10 @@ def fresh_head(
         metadata: further fields, used where ``head`` lacks them.
     """
     task = task_of(config)
-    ours = {"library_name": "thex_hf", "pipeline_tag": task, "tags": TAGS, **metadata}
+    ours = {"library_name": "thex_hf", "pipeline_tag": task, **metadata}
     out = dict(head) | {name: ours[name] for name in sorted(ours) if name not in head}
+    if "tags" in head:
+        out["tags"] = _true_tags(head["tags"], tags_of(config))
     results = _others(head)
     name = head["model-index"][0].get("name", title) if results else title
     found = _results(config, report, measures, _dataset(out.get("datasets")))
@@ -231,6 +241,23 @@ def fresh_head(
     if results:
         out["model-index"] = [{"name": name, "results": results}]
     return out
+
+
+def tags_of(config: ThexBertConfig) -> list[str]:
+    """Our tags for a model: which schemes are among them depends on what runs its form."""
+    facts = [PROTOCOL_FACTS[name] for name in protocols_of(config.form)]
+    return [*TAGS, *dict.fromkeys("ckks" if fact.circuit else "bfv" for fact in facts)]
+
+
+def _true_tags(tags: Any, ours: Sequence[str]) -> Any:
+    """The tags of a card, the schemes among ours made true; those of one's own as they are."""
+    if not isinstance(tags, list) or not all(tag in tags for tag in TAGS):
+        return tags
+    said = [tag for tag in tags if tag in SCHEMES]
+    true = [tag for tag in ours if tag in SCHEMES]
+    if not said or sorted(said) == sorted(true):
+        return tags
+    return [tag for tag in tags if tag not in SCHEMES] + true
 
 
 def _others(head: Mapping[str, Any]) -> list[Any]:

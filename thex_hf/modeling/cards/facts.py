@@ -76,7 +76,8 @@ def facts(
     """
     measured = dict(measures or {})
     task, protocols = task_of(config), protocols_of(config.form)
-    scores = list(measured.get("scores") or [])
+    scores, costs = list(measured.get("scores") or []), list(measured.get("costs") or [])
+    scored, weighed = (shown_protocols(config.form, rows) for rows in (scores, costs))
     metric = scores[0]["metric"] if scores else (report or {}).get("metric", "accuracy")
     activation, place = ACTIVATIONS[config.activation]
     shared = SHARED if config.form == "normalised" else None
@@ -99,9 +100,11 @@ def facts(
         "report": report,
         "stages": _stages(report or {}),
         "metric": metric,
-        "scores": score_rows(scores, protocols, report, metric),
+        "scores": score_rows(scores, scored, report, metric),
+        "scores_lack": _lacking(protocols, scored, "this card has no score under it"),
         "texts": texts_words(measured.get("texts")),
-        "costs": cost_rows(measured, protocols),
+        "costs": cost_rows(measured, weighed),
+        "costs_lack": _lacking(protocols, weighed, "this card has no costs under it"),
         "costs_note": costs_note(measured),
         "learns": [_learns(name, config.form, measured) for name in protocols],
         "figures": measured.get("figures") or [],
@@ -189,6 +192,27 @@ def _stages(report: Mapping[str, Any]) -> list[tuple[str, float]]:
         for name, value in stages.items()
         if isinstance(value, int | float)
     ]
+
+
+def shown_protocols(form: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The protocols that a table has rows of.
+
+    Args:
+        form: of the model.
+        rows: what was measured.
+
+    Returns:
+        Those that are made for the form, measured or not; others that serve it once they are.
+    """
+    protocols, measured = protocols_of(form), {row.get("protocol") for row in rows}
+    made = [name for name in protocols if PROTOCOL_FACTS[name].form == form] or protocols
+    return [name for name in protocols if name in made or name in measured]
+
+
+def _lacking(protocols: Sequence[str], shown: Sequence[str], why: str) -> str:
+    """A sentence on the protocols that a table has no row of; empty if there are none."""
+    names = " and ".join(f"`{name}`" for name in protocols if name not in shown)
+    return f"{names} can serve the model too; {why}." if names else ""
 
 
 def score_rows(

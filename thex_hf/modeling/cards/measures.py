@@ -26,6 +26,8 @@ STAGES = {
     "bounded": "small attention scores, no pooler",
     "bounding": "small attention scores, no pooler",
     "fitted": "polynomials fitted, not trained",
+    "layer_norms": "trained, layer norms left",
+    "roots": "polynomials in norms, not trained",
     "relu": "ReLU",
     "softmax": "softmax estimate",
     "relu_softmax": "ReLU and softmax estimate",
@@ -34,7 +36,7 @@ STAGES = {
     "end_to_end": "after end-to-end training",
     "converted": "this checkpoint",
 }
-"""Stages in conversion reports, of both forms and of older versions too, in the order in which they
+"""Stages in conversion reports, of all forms and of older versions too, in the order in which they
 happen; and words for them."""
 FUNCTION = ("activation", "softmax", "norm", "attention_power", "pooling")
 """Fields of the configuration that decide, with the weights, what a model computes."""
