@@ -1,0 +1,159 @@
+"""The head of a model card: what the Hub's search, filters and tables of results read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult
+from huggingface_hub.repocard import metadata_load
+from huggingface_hub.repocard_data import eval_results_to_model_index
+
+from thex_hf.circuits.protocols import PROTOCOL_FACTS, protocols_of
+from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
+from thex_hf.modeling.tasks import hub_metric, task_of
+
+TAGS = ("thex", "fhe", "homomorphic-encryption")
+SCHEMES = ("ckks", "bfv")
+"""Tags of what encrypts: circuits run on CKKS, the tickets of ``prepared`` are made with BFV."""
+MADE_BY = "thex_hf"
+"""In ``args`` of every metric that is ours, so that a refresh replaces no one else's."""
+
+WORDS = {"disable": "in clear", "simulate": "simulated", "execute": "encrypted"}
+
+
+def read_head(path: Path) -> dict[str, Any] | None:
+    """The metadata of a card, empty where it has none; None where they cannot be read."""
+    try:
+        head: dict[str, Any] = metadata_load(path) or {}
+        for model in head.get("model-index") or []:
+            dict(model)["results"]  # a list of results under another form is not ours to edit
+    except Exception:  # whatever the YAML reader makes of it
+        return None
+    return head
+
+
+def fresh_head(
+    head: Mapping[str, Any],
+    config: ThexBertConfig,
+    report: Mapping[str, Any] | None,
+    measures: Mapping[str, Any] | None,
+    title: str,
+    metadata: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The metadata with our fields filled in and our results replaced.
+
+    Args:
+        head: as they are now; fields that stand there stay, but for our own results and, beside
+            our other tags, those of the scheme.
+        config: of the model.
+        report: of its conversion.
+        measures: scores; without any, the report's.
+        title: name of the model in its results.
+        metadata: further fields, used where ``head`` lacks them.
+    """
+    task = task_of(config)
+    ours = {"library_name": "thex_hf", "pipeline_tag": task, **metadata}
+    out = dict(head) | {name: ours[name] for name in sorted(ours) if name not in head}
+    if "tags" in head:
+        out["tags"] = _true_tags(head["tags"], tags_of(config))
+    results = _others(head)
+    name = head["model-index"][0].get("name", title) if results else title
+    found = _results(config, report, measures, _dataset(out.get("datasets")))
+    if found:
+        results += eval_results_to_model_index(title, found)[0]["results"]
+    out.pop("model-index", None)
+    if results:
+        out["model-index"] = [{"name": name, "results": results}]
+    return out
+
+
+def tags_of(config: ThexBertConfig) -> list[str]:
+    """Our tags for a model: which schemes are among them depends on what runs its form."""
+    facts = [PROTOCOL_FACTS[name] for name in protocols_of(config.form)]
+    return [*TAGS, *dict.fromkeys("ckks" if fact.circuit else "bfv" for fact in facts)]
+
+
+def _true_tags(tags: Any, ours: Sequence[str]) -> Any:
+    """The tags of a card, the schemes among ours made true; those of one's own as they are."""
+    if not isinstance(tags, list) or not all(tag in tags for tag in TAGS):
+        return tags
+    said = [tag for tag in tags if tag in SCHEMES]
+    true = [tag for tag in ours if tag in SCHEMES]
+    if not said or sorted(said) == sorted(true):
+        return tags
+    return [tag for tag in tags if tag not in SCHEMES] + true
+
+
+def _others(head: Mapping[str, Any]) -> list[Any]:
+    """The results in a head that we did not write."""
+    kept = []
+    for entry in [row for model in head.get("model-index") or [] for row in model["results"]]:
+        all_of = entry.get("metrics") or []
+        metrics = [metric for metric in all_of if not _ours(metric)]
+        if metrics or not all_of:
+            kept.append({**entry, "metrics": metrics})
+    return kept
+
+
+def _ours(metric: Mapping[str, Any]) -> bool:
+    arguments = metric.get("args")
+    return isinstance(arguments, Mapping) and arguments.get("made_by") == MADE_BY
+
+
+def _dataset(datasets: Any) -> dict[str, Any]:
+    """Name and type of the data set in a head; data of one's own if it does not say one."""
+    names = [datasets] if isinstance(datasets, str) else list(datasets or [])
+    if len(names) == 1:
+        return {"dataset_type": names[0], "dataset_name": re.sub(r"^.*/", "", names[0])}
+    return {"dataset_type": "custom", "dataset_name": "development texts"}
+
+
+def _results(
+    config: ThexBertConfig,
+    report: Mapping[str, Any] | None,
+    measures: Mapping[str, Any] | None,
+    dataset: dict[str, Any],
+) -> list[EvalResult]:
+    """One entry a score that was measured, or the one of the conversion report."""
+    scores = list((measures or {}).get("scores") or [])
+    if scores:
+        texts = dict((measures or {}).get("texts") or {})
+        if texts.get("type"):
+            named = ("config", "split")
+            dataset = {
+                "dataset_type": texts["type"],
+                "dataset_name": texts.get("name") or texts["type"],
+                **{f"dataset_{name}": texts[name] for name in named if texts.get(name)},
+            }
+        return [
+            _result(config, {**row, "metric": name, "value": value}, dataset)
+            for row in scores
+            for name, value in (row.get("metrics") or {row["metric"]: row["value"]}).items()
+            if value is not None
+        ]
+    if not report or report.get("converted") is None:
+        return []
+    row = {
+        "metric": report["metric"],
+        "value": report["converted"] / 100,
+        "fhe": "disable",
+        "texts": report["dev_texts"],
+    }
+    return [_result(config, row, dataset)]
+
+
+def _result(config: ThexBertConfig, row: Mapping[str, Any], dataset: dict[str, Any]) -> EvalResult:
+    kind = WORDS[row["fhe"]]
+    protocol = row.get("protocol")
+    arguments = {"made_by": MADE_BY, "fhe": row["fhe"], "texts": row.get("texts")}
+    return EvalResult(
+        task_type=task_of(config),
+        metric_type=hub_metric(row["metric"]),
+        metric_name=f"{row['metric']}, {kind}" + (f" ({protocol})" if protocol else ""),
+        metric_value=round(float(row["value"]), 4),
+        metric_args={**arguments, **({"protocol": protocol} if protocol else {})},
+        **dataset,
+    )
