@@ -197,23 +197,38 @@ def test_report_and_measures_fill_tables_checklist_and_metadata(saved):
     text = words(saved)
     assert row(text, "ReLU and softmax estimate")[1] == "89.25"
     assert row(text, "something new")[1] == "88.00"
-    assert row(text, "encrypted")[2:] == ["20", "0.8500", "19 of 20", "1.2e-05"]
+    assert row(text, "encrypted")[2:] == ["20 of 40", "0.8500", "19 of 20", "1.2e-05"]
     cells = row(text, "`client-aided` | 32")
     assert cells[2:10] == ["8192", "210 of 218", "3", "6", "571", "7.6 MB", "3.6 MB", "2.5 MB"]
     assert "2.50 s (estimated)" in cells
     assert "A 9000, 2 cores" in row(text, "hardware")[1]
     assert "6 rounds" in row(text, "interactivity")[1]
     assert "0.9000 in clear and 0.8500 encrypted" in row(text, "accuracy, clear against")[1]
+    assert "on the same 20 of 40 texts" in row(text, "accuracy, clear against")[1]
     assert "not measured" not in text.partition("## Reporting checklist")[2].partition("\n## ")[0]
     card = ModelCard(text)
     found = {(r.metric_type, r.metric_name): r.metric_value for r in card.data.eval_results}
-    assert found == {
-        ("accuracy", "accuracy, in clear"): 0.875,
-        ("accuracy", "accuracy, encrypted (client-aided)"): 0.85,
-        ("f1", "f1, encrypted (client-aided)"): 0.8,
-    }
+    assert found == {("accuracy", "accuracy, in clear"): 0.875}  # not what is of 20 texts only
     assert card.data.license == "mit"
     assert {r.dataset_name for r in card.data.eval_results} == {"dev.tsv"}
+
+
+def test_only_a_score_of_all_texts_is_a_result_for_the_hub(saved):
+    clear, encrypted = MEASURES["scores"]
+    scores = [clear, {**encrypted, "texts": 40}]
+    write_card(saved, REPORT, measures={**MEASURES, "scores": scores})
+    found = {r.metric_name: r for r in ModelCard(words(saved)).data.eval_results}
+    assert found["accuracy, encrypted (client-aided)"].metric_value == 0.85
+    assert found["f1, encrypted (client-aided)"].metric_value == 0.8
+    assert "partial" not in words(saved)
+    few = [{**one, "texts": 20} for one in scores]
+    for measures in ({**MEASURES, "scores": few}, {"scores": few}):
+        write_card(saved, REPORT, measures=measures)
+        (result,) = ModelCard(words(saved)).data.eval_results
+        assert result.metric_value == 0.875  # the conversion's, of all development texts
+        assert result.metric_args["texts"] == 40
+        write_card(saved, measures=measures)
+        assert ModelCard(words(saved)).data.eval_results is None
 
 
 def test_a_second_save_renews_our_part_and_leaves_the_users_words_and_fields(saved):

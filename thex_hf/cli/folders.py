@@ -24,6 +24,11 @@ from thex_hf.cli.options import (
     show_json,
 )
 
+PARTIAL = (
+    "a score of some of the texts only is marked as partial in the card, and left out of its "
+    "model-index, the results that the Hub shows: score all of them for that, without --limit"
+)
+
 
 def calibrate(
     model: Annotated[Path, typer.Argument(help="Folder of a THE-X model.")],
@@ -110,6 +115,7 @@ def card(
     for name in protocol or (None,):
         check_choices(backend, name, ring=ring, processes=processes)
     from thex_hf.modeling.cards.card import README, is_ours
+    from thex_hf.modeling.cards.measures import is_partial
     from thex_hf.reports.card import make_card
 
     measures = make_card(
@@ -126,6 +132,8 @@ def card(
         figures=figures,
     )
     written = is_ours(model)
+    if any(is_partial(row, measures) for row in measures["scores"]):
+        typer.echo(PARTIAL, err=True)
     if as_json:
         show_json({**measures, "card": str(model / README), "card_written": written})
         return
@@ -140,10 +148,12 @@ def card(
 
 
 def _show_measures(measures: dict[str, Any]) -> None:
+    from thex_hf.modeling.cards.checklist import counted
+
     for row in measures["scores"]:
         value = "undefined" if row["value"] is None else f"{row['value']:.4f}"
         where = f"{row['fhe']} {row.get('protocol', '')}".strip()
-        typer.echo(f"{where}: {row['metric']} {value} on {row['texts']} texts")
+        typer.echo(f"{where}: {row['metric']} {value} on {counted(row, measures)} texts")
     for row in measures["costs"]:
         how = "measured" if row.get("executed") else "estimated"
         typer.echo(

@@ -56,7 +56,8 @@ def make_card(
             costs.
         split: of a named data set.
         fhe: modes to score in: ``disable``, ``simulate``, ``execute``.
-        limit: score so many texts, spread evenly; all if None.
+        limit: score so many texts, spread evenly; all if None. The card marks a score of fewer
+            than all as partial, and its head, which the Hub reads, does not have it.
         protocols: all that serve the model if None.
         tokens: length of the text whose costs are estimated.
         ring: ring degree for ``refresh`` and ``one-shot``; the cheapest if None.

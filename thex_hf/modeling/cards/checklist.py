@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from thex_hf.circuits.protocols import PROTOCOL_FACTS
+from thex_hf.modeling.cards.measures import is_partial
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
 
 NOT_MEASURED = "not measured"
@@ -65,6 +66,14 @@ def checklist(
         ("accuracy, clear against encrypted", _accuracy(measured, protocols)),
         ("date", str(measured.get("date") or NOT_MEASURED)),
     ]
+
+
+def counted(row: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
+    """How many texts a score is of, and out of how many where that is a part of them."""
+    available = (measured.get("texts") or {}).get("available")
+    if available is None or not is_partial(row, measured):
+        return str(row.get("texts"))
+    return f"{row.get('texts')} of {available}"
 
 
 def machine_words(measured: Mapping[str, Any]) -> str:
@@ -143,7 +152,7 @@ def _accuracy(measured: Mapping[str, Any], protocols: Sequence[str]) -> str:
     rows = {row["protocol"]: row for row in _executed(measured) if row.get("value") is not None}
     words = {
         name: f"{row['metric']} {row['clear_value']:.4f} in clear and {row['value']:.4f} encrypted "
-        f"on the same {row['texts']} texts"
+        f"on the same {counted(row, measured)} texts"
         for name, row in rows.items()
         if row.get("clear_value") is not None
     }

@@ -6,8 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from thex_hf.circuits.protocols import PROTOCOL_FACTS, protects_model, protocols_of
-from thex_hf.modeling.cards.checklist import NOT_MEASURED, checklist, machine_words, words_of
-from thex_hf.modeling.cards.measures import STAGES
+from thex_hf.modeling.cards.checklist import (
+    NOT_MEASURED,
+    checklist,
+    counted,
+    machine_words,
+    words_of,
+)
+from thex_hf.modeling.cards.measures import STAGES, is_partial
 from thex_hf.modeling.configuration_thex_bert import RANGE_KEYS, ThexBertConfig
 from thex_hf.modeling.tasks import is_regression, task_of
 from thex_hf.tasks import TASKS
@@ -100,9 +106,9 @@ def facts(
         "report": report,
         "stages": _stages(report or {}),
         "metric": metric,
-        "scores": score_rows(scores, scored, report, metric),
+        "scores": score_rows(measured, scored, report, metric),
         "scores_lack": _lacking(protocols, scored, "this card has no score under it"),
-        "texts": texts_words(measured.get("texts")),
+        "texts": texts_words(measured),
         "costs": cost_rows(measured, weighed),
         "costs_lack": _lacking(protocols, weighed, "this card has no costs under it"),
         "costs_note": costs_note(measured),
@@ -216,13 +222,16 @@ def _lacking(protocols: Sequence[str], shown: Sequence[str], why: str) -> str:
 
 
 def score_rows(
-    scores: Sequence[Mapping[str, Any]],
+    measured: Mapping[str, Any],
     protocols: Sequence[str],
     report: Mapping[str, Any] | None,
     metric: str,
 ) -> list[list[str]]:
     """One row for the clear model, and two a protocol; nothing is left out silently."""
-    found = {(row["fhe"], row.get("protocol")): row for row in scores}
+    found = {
+        (row["fhe"], row.get("protocol")): {**row, "counted": counted(row, measured)}
+        for row in measured.get("scores") or []
+    }
     clear = found.get(("disable", None))
     known = report if report and report.get("metric") == metric else {}
     if clear is None and known.get("converted") is not None:
@@ -237,11 +246,10 @@ def _score_row(fhe: str, protocol: str, row: Mapping[str, Any] | None) -> list[s
     start = [ARITHMETIC[fhe], f"`{protocol}`" if protocol else ""]
     if row is None:
         return [*start, "", NOT_MEASURED, "", ""]
-    texts = row.get("texts")
     difference = row.get("largest_logit_difference")
     return [
         *start,
-        str(texts),
+        str(row.get("counted", row.get("texts"))),
         NOT_MEASURED if row.get("value") is None else f"{row['value']:.4f}",
         _same(row),
         "" if difference is None else f"{difference:.1e}",
@@ -258,12 +266,19 @@ def _same(row: Mapping[str, Any]) -> str:
     return f"{100 * share:.2f} % of {row['agreement_of']}"
 
 
-def texts_words(texts: Mapping[str, Any] | None) -> str:
+def texts_words(measured: Mapping[str, Any]) -> str:
     """Which texts were scored; empty if none."""
+    texts = measured.get("texts")
     if not texts:
         return ""
     name = " ".join(str(texts[key]) for key in ("name", "config", "split") if texts.get(key))
-    return f"{name}, {texts['available']} in all; where fewer were scored, spread evenly over them"
+    words = f"{name}, {texts['available']} in all"
+    if not any(is_partial(row, measured) for row in measured.get("scores") or []):
+        return words
+    return (
+        f"{words}. A score of fewer, spread evenly over them, is partial: the metadata of this "
+        "card do not have it"
+    )
 
 
 def cost_rows(measured: Mapping[str, Any], protocols: Sequence[str]) -> list[list[str]]:

@@ -12,6 +12,7 @@ from huggingface_hub.repocard import metadata_load
 from huggingface_hub.repocard_data import eval_results_to_model_index
 
 from thex_hf.circuits.protocols import PROTOCOL_FACTS, protocols_of
+from thex_hf.modeling.cards.measures import is_partial
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
 from thex_hf.modeling.tasks import hub_metric, task_of
 
@@ -50,7 +51,7 @@ def fresh_head(
             our other tags, those of the scheme.
         config: of the model.
         report: of its conversion.
-        measures: scores; without any, the report's.
+        measures: scores; without any of all texts, the report's.
         title: name of the model in its results.
         metadata: further fields, used where ``head`` lacks them.
     """
@@ -117,10 +118,15 @@ def _results(
     measures: Mapping[str, Any] | None,
     dataset: dict[str, Any],
 ) -> list[EvalResult]:
-    """One entry a score that was measured, or the one of the conversion report."""
-    scores = list((measures or {}).get("scores") or [])
-    if scores:
-        texts = dict((measures or {}).get("texts") or {})
+    """One entry a score of all texts that were given, or the one of the conversion report.
+
+    A score of a part of the texts is none: a table of results would show it as if it were one of
+    all of them.
+    """
+    measured = measures or {}
+    whole = [row for row in measured.get("scores") or [] if not is_partial(row, measured)]
+    if whole:
+        texts = measured["texts"]
         if texts.get("type"):
             named = ("config", "split")
             dataset = {
@@ -130,7 +136,7 @@ def _results(
             }
         return [
             _result(config, {**row, "metric": name, "value": value}, dataset)
-            for row in scores
+            for row in whole
             for name, value in (row.get("metrics") or {row["metric"]: row["value"]}).items()
             if value is not None
         ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,17 @@ def _ranges_digest(folder: Path) -> str:
     """Digest of the calibrated ranges in a folder's ``config.json``; 32 hex digits."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return tensors_digest([config.get("ranges")], ())
+
+
+def is_partial(row: Mapping[str, Any], measures: Mapping[str, Any]) -> bool:
+    """Whether a row of ``scores`` is about some of the texts only, or nobody knows how many.
+
+    Args:
+        row: one of the measures' ``scores``.
+        measures: their ``texts`` say how many there are.
+    """
+    available = (measures.get("texts") or {}).get("available")
+    return available is None or row.get("texts") != available
 
 
 def carry_records(source: Path, target: Path, *extra: str) -> None:
