@@ -35,6 +35,7 @@ NAME = "thex-tiny-sst2"
 DROPOUT = 0.15
 TEACHER = FitOptions(epochs=2.0, learning_rate=6e-4, token_dropout=0.2, average=0.998)
 CONVERSION = ConversionOptions(overwrite=True)
+DEV_DATA = {"name": "sst2", "type": "stanfordnlp/sst2", "split": "validation"}
 METADATA = {"license": "apache-2.0", "language": "en", "datasets": ["stanfordnlp/sst2"]}
 
 
@@ -115,7 +116,9 @@ def bundle(folder: Path, target: Path, result: dict[str, Any], choice: str = CHO
     shutil.copytree(folder, target)
     for path in target.iterdir():
         path.chmod(0o644)
-    report = json.loads((target / "conversion.json").read_text(encoding="utf-8"))
+    path = target / "conversion.json"
+    report = {**json.loads(path.read_text(encoding="utf-8")), "dev_data": DEV_DATA}
+    path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     (target / "README.md").unlink()
     write_card(target, report, notes=notes(result, choice), metadata=METADATA)
 

@@ -1,11 +1,14 @@
 """Data sets that name their classes, in folders of this machine; and paths that are not there."""
 
 import logging
+import shutil
+from pathlib import Path
 
 import datasets
 import pytest
 
 from thex_hf.conversion.data.naming import align_labels
+from thex_hf.conversion.data.origin import Origin
 from thex_hf.conversion.data.reading import LabelledTexts, read_texts
 from thex_hf.conversion.opening import open_source_and_texts
 from thex_hf.conversion.options import ConversionOptions, FitOptions
@@ -13,6 +16,7 @@ from thex_hf.errors import ConversionError, DataError
 
 NLI = ["entailment", "neutral", "contradiction"]
 OTHER = ["contradiction", "neutral", "entailment"]
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture(autouse=True)
@@ -172,3 +176,33 @@ def test_without_the_network_the_message_says_so(monkeypatch):
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     with pytest.raises(ConversionError, match="HF_HUB_OFFLINE is set"):
         read_texts("no-such-data-set")
+
+
+def test_texts_say_where_they_are_from_and_no_path(tmp_path, monkeypatch):
+    place = tmp_path / "secret"
+    place.mkdir()
+    (place / "dev.tsv").write_text("text\tlabel\na film\t0\nthe plot\t1\n")
+    assert read_texts(place / "dev.tsv").origin.to_json() == {"name": "dev.tsv", "type": "custom"}
+    folder = put(place / "nli", NLI)
+    assert read_texts(folder).origin == Origin("nli")
+    monkeypatch.chdir(folder)
+    assert Origin.of_path(Path()) == Origin("nli")
+    monkeypatch.setenv("HOME", str(place))
+    assert read_texts("~/nli").origin == Origin("nli")
+    assert LabelledTexts(("a",), None, (0,), ("b",)).origin.type == "custom"
+
+
+@pytest.mark.parametrize("commit", [COMMIT, "b0b1"])
+def test_a_data_set_of_the_hub_says_its_id_and_revision(tmp_path, monkeypatch, commit):
+    loaded = datasets.load_dataset(put(tmp_path / "nli", NLI), split="train")
+    cached = tmp_path / "owner___set" / "default" / "0.0.0" / commit / "set-train.arrow"
+    cached.parent.mkdir(parents=True)
+    shutil.copy(loaded.cache_files[0]["filename"], cached)
+    data = datasets.Dataset.from_file(str(cached))
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, split: data)
+    whole = {"name": "owner/set", "type": "owner/set", "split": "test"}
+    revision = {"revision": COMMIT} if commit == COMMIT else {}
+    assert read_texts("owner/set", split="test").origin.to_json() == whole | revision
+    part = read_texts("glue/sst2", split="validation").origin.to_json()
+    named = {"name": "glue", "type": "glue", "config": "sst2", "split": "validation"}
+    assert part == named | revision

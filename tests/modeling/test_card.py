@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from huggingface_hub import ModelCard
+import yaml
+from huggingface_hub import ModelCard, ModelCardData
 
 import thex_hf.modeling
 from thex_hf.conversion.forecast import STAGES as FORM_STAGES
@@ -229,6 +231,44 @@ def test_only_a_score_of_all_texts_is_a_result_for_the_hub(saved):
         assert result.metric_args["texts"] == 40
         write_card(saved, measures=measures)
         assert ModelCard(words(saved)).data.eval_results is None
+
+
+HUB_ID = re.compile(r"(?:[\w-]+/)?[\w.-]+", re.ASCII)  # what the Hub takes as a data set of results
+
+
+@pytest.mark.parametrize(
+    ("known", "kind", "revision"),
+    [
+        ({"name": "glue", "type": "glue", "config": "sst2", "revision": "ab1"}, "glue", "ab1"),
+        ({"name": "own/set", "type": "own/set", "split": "test"}, "own/set", None),
+        ({"name": "my dev.tsv", "type": "custom"}, "custom", None),
+        ({"name": "odd", "type": "no id at all"}, "custom", None),
+        ({}, "custom", None),
+    ],
+)
+def test_results_name_their_data_set_as_the_hub_does(saved, known, kind, revision):
+    given = {"datasets": "other/data"} if known else None  # trained on, and not scored on
+    texts = {**known, "available": 40}
+    measures = {**MEASURES, "texts": texts, "scores": MEASURES["scores"][:1]}
+    for own in ({"measures": measures}, {"measures": {}}):
+        write_card(saved, {**REPORT, "dev_data": known}, metadata=given, **own)
+        fields = yaml.safe_load(words(saved).split("---\n")[1])
+        (found,) = ModelCardData(**fields).eval_results  # refuses what lacks a field
+        assert (found.dataset_type, found.dataset_revision) == (kind, revision)
+        assert (found.dataset_config, found.dataset_split) == (
+            known.get("config"),
+            known.get("split"),
+        )
+        assert HUB_ID.fullmatch(found.dataset_type)
+        assert found.dataset_name
+    write_card(saved, measures=measures)
+    assert ("(revision ab1)" in words(saved)) == (revision is not None)
+
+
+def test_an_older_report_is_about_the_one_data_set_of_the_card(saved):
+    write_card(saved, REPORT, metadata={"datasets": ["stanfordnlp/sst2"]})
+    (found,) = ModelCard(words(saved)).data.eval_results
+    assert (found.dataset_type, found.dataset_name) == ("stanfordnlp/sst2", "sst2")
 
 
 def test_a_second_save_renews_our_part_and_leaves_the_users_words_and_fields(saved):

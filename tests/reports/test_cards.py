@@ -24,7 +24,7 @@ from thex_hf.modeling.opening import open_model
 from thex_hf.pipelines.token_classification import ThexTokenClassificationPipeline
 from thex_hf.reports import make_card
 from thex_hf.reports.card import with_earlier
-from thex_hf.reports.measuring import as_row, estimated_costs, executed_costs, texts_of
+from thex_hf.reports.measuring import as_row, estimated_costs, executed_costs
 
 TEXTS = "text\tlabel\na warm film\t1\na dull mess\t0\nfunny and moving\t1\nlifeless\t0\n"
 
@@ -161,17 +161,6 @@ def test_earlier_figures_stay_only_if_nothing_else_changed():
     assert with_earlier(new, None) == new
     costs_only = {**place, "scores": [], "costs": [dict(guessed)]}
     assert with_earlier(costs_only, old)["scores"] == [simulated, encrypted]
-
-
-def test_names_of_data_sets():
-    assert texts_of("/secret/place/dev.jsonl.gz", "test", 5) == {
-        "name": "dev.jsonl.gz",
-        "type": "custom",
-        "available": 5,
-    }
-    glue = texts_of("glue/sst2", "validation", 872)
-    assert (glue["type"], glue["config"], glue["split"]) == ("glue", "sst2", "validation")
-    assert texts_of("someone/reviews", "test", 5)["type"] == "someone/reviews"
 
 
 def test_what_cannot_be_measured_is_said_before_anything_is_written(folder, texts, tmp_path):

@@ -235,6 +235,7 @@ def _report(
         search=search,
         digest=inputs.digest,
         approximations=outcome.approximations,
+        dev_data=inputs.dev_data,
     )
 
 

@@ -47,6 +47,7 @@ class ConversionInputs:
         facts: digests of all but the options that decides the result, by name; see
             :meth:`thex_hf.conversion.checkpoint.Checkpoint.open`.
         digest: one of the facts and the options.
+        dev_data: where the development texts are from, as a card may say it.
     """
 
     name: str
@@ -56,6 +57,7 @@ class ConversionInputs:
     options: ConversionOptions
     facts: dict[str, Any]
     digest: str
+    dev_data: dict[str, Any]
 
 
 def read_paths(source: str | Path, train: Data, dev: Data) -> dict[str, str]:
@@ -100,7 +102,8 @@ def open_inputs(
     }
     decides = {key: value for key, value in facts.items() if key != "source"}
     digest = json_digest([decides, deciding_options(options)])
-    return ConversionInputs(str(facts["source"]), opened, first, second, options, facts, digest)
+    source_name, dev_data = str(facts["source"]), texts[1].origin.to_json()
+    return ConversionInputs(source_name, opened, first, second, options, facts, digest, dev_data)
 
 
 def open_source_and_texts(

@@ -129,6 +129,8 @@ class ConversionReport:
     ``approximations`` has for each layer what was fitted before training, except in THE-X form.
     ``stage_seconds`` has what fine-tuning, the source's answers, each stage and calibration took;
     of an unfinished conversion that was gone on with, only what was left.
+    ``dev_data`` says where the development texts are from: ``name``, ``type`` (id of a data set on
+    the Hub, or ``custom``), perhaps ``config``, ``split`` and ``revision``.
     ``digest`` is one of all that decided the result: weights, tokenizer, texts, options, version.
     """
 
@@ -151,6 +153,7 @@ class ConversionReport:
     digest: str = ""
     approximations: list[dict[str, Any]] = field(default_factory=list)
     stage_seconds: dict[str, float] = field(default_factory=dict)
+    dev_data: dict[str, Any] = field(default_factory=dict)
 
     @property
     def drop(self) -> float:

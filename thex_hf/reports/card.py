@@ -24,7 +24,6 @@ from thex_hf.reports.measuring import (
     executed_costs,
     protocols_of,
     score_rows,
-    texts_of,
 )
 
 SAME = ("machine", "versions", "backend")
@@ -95,7 +94,7 @@ def make_card(
         from thex_hf.evaluation.reading import read
 
         texts = read(data, model.config, split, every_token=model.every_token)
-        measures["texts"] = texts_of(data, split, len(texts))
+        measures["texts"] = {**texts.origin.to_json(), "available": len(texts)}
         options = {"ring": ring, "processes": processes, "backend": backend}
         rows = score_rows(
             model,

@@ -124,17 +124,6 @@ def executed_costs(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def texts_of(data: str | Path, split: str, available: int) -> dict[str, Any]:
-    """What to call a data set in a card: a file by its name only, others as the Hub does."""
-    name = str(data)
-    if Path(name).suffix or Path(name).exists():
-        return {"name": Path(name).name, "type": "custom", "available": available}
-    owner, _, config = name.partition("/")
-    known = owner in ("glue", "super_glue") and config
-    found = {"name": owner, "type": owner, "config": config} if known else {"type": name}
-    return {"name": name, **found, "split": split, "available": available}
-
-
 def protocols_of(
     model: ThexBertClassifier, backend: str = ENGINE, ring: int | None = None
 ) -> list[str]:

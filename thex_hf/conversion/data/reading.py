@@ -14,6 +14,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from thex_hf._choices import TABLES, check_data_file, is_file_name
 from thex_hf._extras import require
 from thex_hf._paths import user_path
 from thex_hf.conversion.data.collecting import KNOWN_COLUMNS, collect
+from thex_hf.conversion.data.origin import WITH_PARTS, Origin
 from thex_hf.conversion.data.table import LabelledTexts as LabelledTexts
 from thex_hf.conversion.data.table import Place, Table, row_error
 from thex_hf.errors import ConversionError, DataError
@@ -37,8 +39,6 @@ OTHER_FILES = (
     ".json", ".ndjson", ".parquet", ".arrow", ".feather", ".xlsx", ".xls", ".ods", ".txt", ".conll",
     ".pkl", ".zip", ".gz", ".bz2", ".xz", ".tar", ".csv", ".tsv", ".jsonl",
 )  # fmt: skip
-WITH_PARTS = ("glue", "super_glue")
-"""Data sets whose parts are named after a slash: ``glue/sst2``."""
 
 
 def read_texts(
@@ -80,10 +80,13 @@ def read_texts(
     """
     name = str(source)
     if is_file_name(name):
-        table = read_file(user_path("data", source))
+        path = user_path("data", source)
+        table, origin = read_file(path), Origin.of_path(path)
     else:
-        table = table_of(open_set(name, split), repr(name), KNOWN_COLUMNS)
-    return collect(
+        data, folder = open_set(name, split), local_folder(name)
+        table = table_of(data, repr(name), KNOWN_COLUMNS)
+        origin = Origin.of_hub(name, split, data) if folder is None else Origin.of_path(folder)
+    texts = collect(
         table,
         label_names,
         regression,
@@ -91,6 +94,7 @@ def read_texts(
         labelled=labelled,
         on_error=on_error,
     )
+    return replace(texts, origin=origin)
 
 
 def read_file(path: Path) -> Table:

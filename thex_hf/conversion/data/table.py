@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from thex_hf._choices import check_on_error
+from thex_hf.conversion.data.origin import Origin
 from thex_hf.errors import DataError
 
 WORD = "word"
@@ -151,9 +152,10 @@ class LabelledTexts:
 
     ``kind`` is one of :data:`thex_hf.conversion.data.labels.KINDS` and says what ``labels`` are:
     class ids; numbers (then ``label_names`` is None); for each text a tuple of class ids; or, with
-    ``words``, a class id for each word. ``places`` says where the texts stand in their source and
-    ``skipped`` which were left out. ``declared`` are the names that a data set gives to classes
-    for which ``label_names`` has none but ``LABEL_0`` and so on.
+    ``words``, a class id for each word. ``places`` says where the texts stand in their source,
+    ``skipped`` which were left out, and ``origin`` what a card may say of that source. ``declared``
+    are the names that a data set gives to classes for which ``label_names`` has none but
+    ``LABEL_0`` and so on.
     """
 
     texts: tuple[str, ...]
@@ -165,6 +167,7 @@ class LabelledTexts:
     places: tuple[Place, ...] = field(default=(), compare=False, repr=False)
     skipped: tuple[Skipped, ...] = field(default=(), compare=False)
     declared: tuple[str, ...] | None = field(default=None, compare=False)
+    origin: Origin = field(default=Origin(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.kind:

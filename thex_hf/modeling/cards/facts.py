@@ -272,7 +272,8 @@ def texts_words(measured: Mapping[str, Any]) -> str:
     if not texts:
         return ""
     name = " ".join(str(texts[key]) for key in ("name", "config", "split") if texts.get(key))
-    words = f"{name}, {texts['available']} in all"
+    revision = f" (revision {texts['revision']})" if texts.get("revision") else ""
+    words = f"{name}{revision}, {texts['available']} in all"
     if not any(is_partial(row, measured) for row in measured.get("scores") or []):
         return words
     return (

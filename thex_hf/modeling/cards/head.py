@@ -22,6 +22,11 @@ SCHEMES = ("ckks", "bfv")
 MADE_BY = "thex_hf"
 """In ``args`` of every metric that is ours, so that a refresh replaces no one else's."""
 
+PLACES = ("config", "split", "revision")
+"""What is said of a data set besides its name and id."""
+_ID = re.compile(r"(?:[\w-]+/)?[\w.-]+", re.ASCII)
+"""What the Hub takes as the id of a data set in results."""
+
 WORDS = {"disable": "in clear", "simulate": "simulated", "execute": "encrypted"}
 
 
@@ -62,7 +67,8 @@ def fresh_head(
         out["tags"] = _true_tags(head["tags"], tags_of(config))
     results = _others(head)
     name = head["model-index"][0].get("name", title) if results else title
-    found = _results(config, report, measures, _dataset(out.get("datasets")))
+    known = (report or {}).get("dev_data") or _of_older_report(out.get("datasets"))
+    found = _results(config, report, measures, known)
     if found:
         results += eval_results_to_model_index(title, found)[0]["results"]
     out.pop("model-index", None)
@@ -104,19 +110,33 @@ def _ours(metric: Mapping[str, Any]) -> bool:
     return isinstance(arguments, Mapping) and arguments.get("made_by") == MADE_BY
 
 
-def _dataset(datasets: Any) -> dict[str, Any]:
-    """Name and type of the data set in a head; data of one's own if it does not say one."""
+def _data_set(known: Mapping[str, Any]) -> dict[str, Any]:
+    """The data set of a result, from ``texts`` of the measures or ``dev_data`` of the report.
+
+    Its type is an id on the Hub, or ``custom`` for texts that are not there: the Hub refuses a
+    card without one, and what has not the form of an id.
+    """
+    kind = str(known.get("type") or "custom")
+    return {
+        "dataset_type": kind if _ID.fullmatch(kind) else "custom",
+        "dataset_name": known.get("name") or kind,
+        **{f"dataset_{name}": known[name] for name in PLACES if known.get(name)},
+    }
+
+
+def _of_older_report(datasets: Any) -> dict[str, Any]:
+    """The data set of a report that does not say one: the only one in the head, if there is one."""
     names = [datasets] if isinstance(datasets, str) else list(datasets or [])
     if len(names) == 1:
-        return {"dataset_type": names[0], "dataset_name": re.sub(r"^.*/", "", names[0])}
-    return {"dataset_type": "custom", "dataset_name": "development texts"}
+        return {"type": names[0], "name": re.sub(r"^.*/", "", str(names[0]))}
+    return {"type": "custom", "name": "development texts"}
 
 
 def _results(
     config: ThexBertConfig,
     report: Mapping[str, Any] | None,
     measures: Mapping[str, Any] | None,
-    dataset: dict[str, Any],
+    known: Mapping[str, Any],
 ) -> list[EvalResult]:
     """One entry a score of all texts that were given, or the one of the conversion report.
 
@@ -126,14 +146,7 @@ def _results(
     measured = measures or {}
     whole = [row for row in measured.get("scores") or [] if not is_partial(row, measured)]
     if whole:
-        texts = measured["texts"]
-        if texts.get("type"):
-            named = ("config", "split")
-            dataset = {
-                "dataset_type": texts["type"],
-                "dataset_name": texts.get("name") or texts["type"],
-                **{f"dataset_{name}": texts[name] for name in named if texts.get(name)},
-            }
+        dataset = _data_set(measured["texts"])
         return [
             _result(config, {**row, "metric": name, "value": value}, dataset)
             for row in whole
@@ -148,7 +161,7 @@ def _results(
         "fhe": "disable",
         "texts": report["dev_texts"],
     }
-    return [_result(config, row, dataset)]
+    return [_result(config, row, _data_set(known))]
 
 
 def _result(config: ThexBertConfig, row: Mapping[str, Any], dataset: dict[str, Any]) -> EvalResult:
