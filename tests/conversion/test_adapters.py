@@ -75,12 +75,14 @@ def test_the_classifier_of_the_adapter_counts(here):
 
 def test_a_whole_conversion_starts_from_an_adapter(here):
     base = save_source("base", "bert", num_labels=2)
-    save(adapt(base))
+    Path("base/README.md").write_text("---\nlicense: mit\n---\n")
+    save(adapt(base))  # peft writes a card that names the folder of the base model
     rows = [f"{word} film\t{label}" for word, label in (("good", 1), ("bad", 0)) * 10]
     Path("t.tsv").write_text("\n".join(["text\tlabel", *rows]))
     files = {"train": "t.tsv", "dev": "t.tsv", "options": options_from(effort=0.0)}
     report = convert("adapter", "out", **files)
-    assert report.source == "adapter"
+    assert (report.source, report.card) == ("adapter", {"license": "mit"})
+    assert str(here) not in Path("out/README.md").read_text()
     words = load_file("out/model.safetensors")["thex_bert.layers.0.attention.query.weight"]
     merged = load_source("adapter").model.bert.encoder.layer[0].attention.self.query.weight
     assert torch.allclose(words.float(), merged, atol=2e-3)

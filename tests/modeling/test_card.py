@@ -271,6 +271,21 @@ def test_an_older_report_is_about_the_one_data_set_of_the_card(saved):
     assert (found.dataset_type, found.dataset_name) == ("stanfordnlp/sst2", "sst2")
 
 
+def test_fields_of_the_sources_card_fill_what_a_head_lacks(saved):
+    carried = {"base_model": "a/b", "license": "other", "license_name": "own", "language": ["en"]}
+    write_card(saved, {**REPORT, "card": {**carried, "tags": ["no"], "extra": 1}})
+    head = ModelCard(words(saved)).data.to_dict()
+    assert {name: head.get(name) for name in carried} == carried
+    assert "no" not in head["tags"]
+    assert "extra" not in head
+    (saved / "README.md").unlink()
+    write_card(saved, {**REPORT, "card": carried}, metadata={"license": "mit"})
+    head = ModelCard(words(saved)).data.to_dict()
+    assert (head["license"], head.get("license_name")) == ("mit", None)
+    write_card(saved, {**REPORT, "card": ["odd"], "dev_data": "odd"})
+    assert ModelCard(words(saved)).data.base_model == "a/b"
+
+
 def test_a_second_save_renews_our_part_and_leaves_the_users_words_and_fields(saved):
     write_card(saved, REPORT, metadata={"license": "mit"})
     path = saved / "README.md"

@@ -37,6 +37,7 @@ from thex_hf.conversion.output import REPORT_NAME, check_output, output_folder, 
 from thex_hf.conversion.recipes import RECIPE_OF_FORM
 from thex_hf.conversion.replacements import copy_model
 from thex_hf.conversion.scores import METRICS, ConversionReport, check_served, score
+from thex_hf.conversion.sources.card import hub_name
 from thex_hf.conversion.stage_options import stages_of
 from thex_hf.conversion.training.batches import hold_out
 from thex_hf.conversion.training.stages import fine_tune_source
@@ -216,7 +217,7 @@ def _report(
     """Collect what was done."""
     source, options = inputs.source, inputs.options
     return ConversionReport(
-        source=Path(inputs.name).name,
+        source=hub_name(inputs.name) or Path(inputs.name).name,
         metric=METRICS[inputs.dev.kind],
         unconverted=outcome.stages["unconverted"],
         converted=outcome.stages["converted"],
@@ -236,6 +237,7 @@ def _report(
         digest=inputs.digest,
         approximations=outcome.approximations,
         dev_data=inputs.dev_data,
+        card=inputs.card,
     )
 
 

@@ -20,9 +20,11 @@ from thex_hf.conversion.checkpoint import (
 )
 from thex_hf.conversion.data.labels import PROBLEMS
 from thex_hf.conversion.data.naming import align_labels, select_texts
+from thex_hf.conversion.data.origin import OWN
 from thex_hf.conversion.data.reading import LabelledTexts, read_texts
 from thex_hf.conversion.options import ConversionOptions
 from thex_hf.conversion.sources import Source, base_of, family_of, load_source
+from thex_hf.conversion.sources.card import card_fields
 from thex_hf.conversion.sources.reading import read_config
 from thex_hf.conversion.sources.registry import head_of, names_of
 from thex_hf.conversion.training.batches import Encoded, encode
@@ -48,6 +50,8 @@ class ConversionInputs:
             :meth:`thex_hf.conversion.checkpoint.Checkpoint.open`.
         digest: one of the facts and the options.
         dev_data: where the development texts are from, as a card may say it.
+        card: fields of the model card that are the source's; see
+            :func:`thex_hf.conversion.sources.card.card_fields`.
     """
 
     name: str
@@ -58,6 +62,7 @@ class ConversionInputs:
     facts: dict[str, Any]
     digest: str
     dev_data: dict[str, Any]
+    card: dict[str, Any]
 
 
 def read_paths(source: str | Path, train: Data, dev: Data) -> dict[str, str]:
@@ -102,8 +107,18 @@ def open_inputs(
     }
     decides = {key: value for key, value in facts.items() if key != "source"}
     digest = json_digest([decides, deciding_options(options)])
-    source_name, dev_data = str(facts["source"]), texts[1].origin.to_json()
-    return ConversionInputs(source_name, opened, first, second, options, facts, digest, dev_data)
+    trained_on = [texts[0].origin.type] if texts[0].origin.type != OWN else []
+    return ConversionInputs(
+        name=str(facts["source"]),
+        source=opened,
+        train=first,
+        dev=second,
+        options=options,
+        facts=facts,
+        digest=digest,
+        dev_data=texts[1].origin.to_json(),
+        card=card_fields(name, trained_on),
+    )
 
 
 def open_source_and_texts(

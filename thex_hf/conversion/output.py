@@ -20,7 +20,8 @@ from thex_hf.errors import ConversionError, ThexError
 from thex_hf.hub import refuse_keys
 from thex_hf.modeling import ThexBertConfig, ThexBertForSequenceClassification
 from thex_hf.modeling.cards.card import README, write_card
-from thex_hf.modeling.cards.measures import RECORDS
+from thex_hf.modeling.cards.head import record_in
+from thex_hf.modeling.cards.measures import RECORDS, read_record
 from thex_hf.modeling.cards.measures import REPORT_NAME as REPORT_NAME
 
 ReadPaths = Mapping[str, str | Path]
@@ -149,7 +150,8 @@ def save_model(
             model.save_pretrained(fresh, state_dict=state, safe_serialization=True)
             save_tokenizer(tokenizer, fresh)
             (fresh / REPORT_NAME).write_text(text + "\n", encoding="utf-8")
-            write_card(fresh, report.to_dict(), title=title or None)
+            earlier = record_in(read_record(folder, REPORT_NAME), "card")
+            write_card(fresh, report.to_dict(), title=title or None, earlier=earlier)
             _move(fresh, folder)
     except ThexError:
         raise

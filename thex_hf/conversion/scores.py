@@ -130,7 +130,9 @@ class ConversionReport:
     ``stage_seconds`` has what fine-tuning, the source's answers, each stage and calibration took;
     of an unfinished conversion that was gone on with, only what was left.
     ``dev_data`` says where the development texts are from: ``name``, ``type`` (id of a data set on
-    the Hub, or ``custom``), perhaps ``config``, ``split`` and ``revision``.
+    the Hub, or ``custom``), perhaps ``config``, ``split`` and ``revision``. ``card`` has the fields
+    of the model card that are the source's: ``base_model``, ``license``, ``language``,
+    ``datasets``. ``source`` is its name on the Hub, or that of its folder.
     ``digest`` is one of all that decided the result: weights, tokenizer, texts, options, version.
     """
 
@@ -154,6 +156,7 @@ class ConversionReport:
     approximations: list[dict[str, Any]] = field(default_factory=list)
     stage_seconds: dict[str, float] = field(default_factory=dict)
     dev_data: dict[str, Any] = field(default_factory=dict)
+    card: dict[str, Any] = field(default_factory=dict)
 
     @property
     def drop(self) -> float:

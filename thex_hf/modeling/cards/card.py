@@ -49,6 +49,7 @@ def write_card(
     notes: str = "",
     metadata: dict[str, Any] | None = None,
     tags: Sequence[str] = (),
+    earlier: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write ``README.md`` into a checkpoint folder, or refresh the part of it that is ours.
 
@@ -64,6 +65,7 @@ def write_card(
         metadata: further fields for the head, such as ``license`` or ``datasets``; a field that
             the card has already is kept.
         tags: of a new card, besides ours.
+        earlier: fields of the head that are another source's; they go where they stand unchanged.
 
     Returns:
         The path of ``README.md``; a file without our marks is left as it is.
@@ -93,7 +95,9 @@ def write_card(
         report, measures, title = (each_text(one, printable) for one in (report, measures, title))
         every = list(dict.fromkeys([*tags_of(config), *tags]))
         metadata = {"tags": every, **(metadata or {})}
-        fresh = fresh_head(head, config, report, measures, title, metadata)
+        past = each_text(earlier or {}, printable)
+        kept = {name: value for name, value in head.items() if past.get(name) != value}
+        fresh = fresh_head(kept, config, report, measures, title, metadata)
         if fresh != head:
             metadata_save(path, fresh)
     return path

@@ -22,6 +22,9 @@ SCHEMES = ("ckks", "bfv")
 MADE_BY = "thex_hf"
 """In ``args`` of every metric that is ours, so that a refresh replaces no one else's."""
 
+LICENSE = ("license", "license_link", "license_name")
+CARRIED = ("base_model", "datasets", "language", *LICENSE)
+"""Fields that a report has of the source's card."""
 PLACES = ("config", "split", "revision")
 """What is said of a data set besides its name and id."""
 _ID = re.compile(r"(?:[\w-]+/)?[\w.-]+", re.ASCII)
@@ -55,19 +58,21 @@ def fresh_head(
         head: as they are now; fields that stand there stay, but for our own results and, beside
             our other tags, those of the scheme.
         config: of the model.
-        report: of its conversion.
+        report: of its conversion; it has the fields of the source's card.
         measures: scores; without any of all texts, the report's.
         title: name of the model in its results.
         metadata: further fields, used where ``head`` lacks them.
     """
     task = task_of(config)
-    ours = {"library_name": "thex_hf", "pipeline_tag": task, **metadata}
+    ours = {"library_name": "thex_hf", "pipeline_tag": task, **_carried(report), **metadata}
+    if "license" in head or "license" in metadata:  # the source's does not explain that one
+        ours = {name: ours[name] for name in ours if name not in LICENSE or name in metadata}
     out = dict(head) | {name: ours[name] for name in sorted(ours) if name not in head}
     if "tags" in head:
         out["tags"] = _true_tags(head["tags"], tags_of(config))
     results = _others(head)
     name = head["model-index"][0].get("name", title) if results else title
-    known = (report or {}).get("dev_data") or _of_older_report(out.get("datasets"))
+    known = record_in(report, "dev_data") or _of_older_report(out.get("datasets"))
     found = _results(config, report, measures, known)
     if found:
         results += eval_results_to_model_index(title, found)[0]["results"]
@@ -81,6 +86,18 @@ def tags_of(config: ThexBertConfig) -> list[str]:
     """Our tags for a model: which schemes are among them depends on what runs its form."""
     facts = [PROTOCOL_FACTS[name] for name in protocols_of(config.form)]
     return [*TAGS, *dict.fromkeys("ckks" if fact.circuit else "bfv" for fact in facts)]
+
+
+def record_in(report: Mapping[str, Any] | None, name: str) -> Mapping[str, Any]:
+    """A record inside of a report; an empty one where there is none."""
+    found = (report or {}).get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _carried(report: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The fields of the source's card that a report has."""
+    card = record_in(report, "card")
+    return {name: card[name] for name in CARRIED if card.get(name)}
 
 
 def _true_tags(tags: Any, ours: Sequence[str]) -> Any:
