@@ -19,7 +19,7 @@ ROOMS = {
     "approximations": {"errors"},
     "ckks": {"errors"},
     "hub": {"errors"},
-    "tokens": {"circuits.shape", "errors"},
+    "tokens": {"_choices", "circuits.shape", "errors"},
     "circuits": {"_choices", "approximations", "bounds", "ckks", "errors", "processes", "weights"},
     "backends": {"ckks", "errors", "_extras"},
     "modeling": {

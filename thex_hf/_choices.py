@@ -18,6 +18,8 @@ REMOTE = "remote"
 """The backend that is a server elsewhere."""
 FHE_MODES = ("execute", "simulate", "disable")
 ON_ERROR = ("raise", "skip")
+POOLS = ("mean", "max")
+"""How the logits of a text's windows become the text's."""
 CONVERTED_FORMS = ("the-x", "polynomial", "normalised")
 RECIPES = ("full", "as-published")
 POWERS = (2, 4, 6)
