@@ -68,6 +68,12 @@ def test_the_protocol_is_the_servers(models, services):
     assert pipe.plan(5)["tokens"] == 16
     with pytest.raises(InputError, match="takes 16 at most"):
         pipe("word " * 40)
+    with pytest.raises(OptionError, match="window can be 16 at most"):
+        pipe("word " * 40, window=17)
+    assert pipe("dreadful " * 20, window=16, batch_size=2, agreement=True)[0]["label"] == "NEGATIVE"
+    assert [(one.tokens, one.bucket) for one in pipe.report.windows] == [(16, 16), (8, 16)]
+    assert pipe.report.rounds == 8
+    assert pipe.report.agreement.largest_logit_difference < 0.1
 
 
 def test_what_does_not_go_together(models, services):

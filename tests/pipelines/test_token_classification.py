@@ -189,7 +189,7 @@ def test_long_texts_are_cut_when_asked(tagger):
     [
         ({"fhee": "simulate"}, "did you mean 'fhe'"),
         ({"fhe": "exekute"}, "did you mean 'execute'"),
-        ({"stride": 4}, "stride is not supported"),
+        ({"stride": 4}, "stride goes with window"),
         ({"aggregation_strategy": "fist"}, "did you mean 'first'"),
         ({"grouped_entities": True}, "aggregation_strategy='simple'"),
         ({"top_k": 2}, "unknown option 'top_k'"),

@@ -13,17 +13,25 @@ from thex_hf.ckks.engine import Vector
 SEVERAL, REGRESSION = "multi_label_classification", "regression"
 
 
-def scores(logits: Vector, config: Mapping[str, Any]) -> Vector:
-    """Softmax; sigmoid of several labels; the number itself of a regression.
+def is_number(kind: str | None, labels: int) -> bool:
+    """Whether a model answers a number: one with one label does unless it says otherwise.
 
-    A model with one label is a regression unless it says otherwise.
+    Args:
+        kind: ``problem_type`` of its configuration.
+        labels: how many it has.
+    """
+    return kind == REGRESSION or (kind is None and labels == 1)
+
+
+def scores(logits: Vector, config: Mapping[str, Any]) -> Vector:
+    """Softmax; sigmoid of several labels; the number itself where a model answers one.
 
     Args:
         logits: ``(..., labels)``.
         config: of the model, as JSON values.
     """
     kind = config.get("problem_type")
-    if kind == REGRESSION or (kind is None and logits.shape[-1] == 1):
+    if is_number(kind, logits.shape[-1]):
         return logits
     if kind == SEVERAL or logits.shape[-1] == 1:
         out: Vector = 1.0 / (1.0 + np.exp(-logits))

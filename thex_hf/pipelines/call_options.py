@@ -11,6 +11,7 @@ import torch
 from thex_hf._choices import one_of
 from thex_hf.errors import OptionError
 from thex_hf.options import NAMES
+from thex_hf.tokens.windows import WINDOW_OPTIONS
 
 FUNCTIONS = ("sigmoid", "softmax", "none")
 CALL_OPTIONS = (
@@ -23,6 +24,7 @@ CALL_OPTIONS = (
     "padding",
     "max_length",
     "add_special_tokens",
+    *WINDOW_OPTIONS,
 )
 TOKEN_OPTIONS = (
     "fhe",
@@ -34,6 +36,8 @@ TOKEN_OPTIONS = (
     "delimiter",
     "offset_mapping",
     "truncation",
+    "window",
+    "stride",
 )
 
 
@@ -149,9 +153,9 @@ HINTS = {
     "return_all_scores": "return_all_scores is gone; use top_k=None for all scores",
     "grouped_entities": "grouped_entities is gone; use aggregation_strategy='simple'",
     "ignore_subwords": "ignore_subwords is gone; use aggregation_strategy='first'",
-    "stride": (
-        "stride is not supported: windows of a long text would be requests of their own. Split the "
-        "text into sentences, or pass truncation=True to classify its beginning"
+    "pool": (
+        "pool is for classifiers of texts; where tokens are classified, a word is taken from the "
+        "window where it has most context: leave it out"
     ),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -33,10 +34,14 @@ from thex_hf.pipelines.call_options import (
 )
 from thex_hf.pipelines.report import LastReports, Report
 from thex_hf.pipelines.runner import TOKENISING, Runner, Turn, remote_client
+from thex_hf.pipelines.windows import check_windows, run_windows
 from thex_hf.tokens.options import CUT, LONGEST, TokenOptions, limit_of
 from thex_hf.tokens.tokenise import PLAIN, Tokens, tokenise
+from thex_hf.tokens.windows import WINDOW_OPTIONS
 
 logger = logging.get_logger(__name__)
+WINDOWS = "windows"
+"""Of a prepared text, where its windows are, if it has any."""
 
 
 class EncryptedMixin:
@@ -46,14 +51,15 @@ class EncryptedMixin:
         *args: of the stock pipeline.
         **kwargs: of :class:`~thex_hf.options.RunOptions`, which has the words of
             all: ``backend``, ``protocol``, ``softmax``, ``relu``, ``ring``, ``flood``,
-            ``processes``, ``keys``, ``refill``, and ``url``, ``server_token``, ``verify`` of a
-            server elsewhere; and of the stock pipeline. ``fhe`` is ``execute`` (ciphertexts),
-            ``processes``, ``weights_memory``, ``keys``, and ``url``, ``server_token``, ``verify``
-            of a server elsewhere; and of the stock pipeline. ``fhe`` is ``execute`` (ciphertexts),
-            ``simulate`` (the same circuit on numbers, with modelled noise) or ``disable`` (the
-            clear torch model), ``agreement`` also runs the clear model and reports the difference;
-            ``on_error`` is ``raise`` (the default) or ``skip``, which answers None for a text
-            that cannot be served. These three can be given at each call too.
+            ``processes``, ``weights_memory``, ``keys``, ``refill``, and ``url``, ``server_token``,
+            ``verify`` of a server elsewhere; and of the stock pipeline. ``fhe`` is ``execute``
+            (ciphertexts), ``simulate`` (the same circuit on numbers, with modelled noise) or
+            ``disable`` (the clear torch model), ``agreement`` also runs the clear model and reports
+            the difference; ``on_error`` is ``raise`` (the default) or ``skip``, which answers None
+            for a text that cannot be served; ``window``, ``stride`` and, where texts are
+            classified, ``pool`` cut long texts, see
+            :class:`~thex_hf.tokens.windows.WindowOptions`. These can be given at each call too,
+            and ``window=None`` there cuts none.
 
     A list is checked before anything is computed: the error of a text that cannot be served names
     its place, also as ``error.row``, from 1. A stream is checked as it comes. After a call
@@ -110,6 +116,7 @@ class EncryptedMixin:
         if self.tokenizer is not None:
             name = str(self.tokenizer.name_or_path or "the tokenizer given")
             check_tokenizer(self.tokenizer, model.config.vocab_size, name)
+            self._check_windows(self._preprocess_params)
 
     @classmethod
     def _fitting(
@@ -139,6 +146,16 @@ class EncryptedMixin:
             forward["on_error"] = one_of("on_error", on_error, ON_ERROR)
         return forward
 
+    @staticmethod
+    def _window_options(options: dict[str, Any]) -> dict[str, Any]:
+        """Take those about windows out of the options: parameters of ``preprocess``."""
+        found = {name: options.pop(name) for name in WINDOW_OPTIONS if name in options}
+        return {name: x for name, x in found.items() if x is not None or name == "window"}
+
+    def _check_windows(self, options: Mapping[str, Any]) -> None:
+        with TOKENISING:
+            check_windows(options, self.tokenizer, self.runner.model, self.limit)
+
     @property
     def limit(self) -> int:
         """The most tokens of a text: the circuit's, the model's, the tokenizer's, the server's."""
@@ -150,16 +167,22 @@ class EncryptedMixin:
         return limit_of(positions, self.tokenizer.model_max_length, longest)
 
     def _tokenise(
-        self, text: str, pair: str | None = None, options: TokenOptions = PLAIN
+        self,
+        text: str,
+        pair: str | None = None,
+        options: TokenOptions = PLAIN,
+        *,
+        whole: bool = False,
     ) -> Tokens:
-        """Tokenise as everything else of this package does.
+        """Tokenise as everything else of this package does; ``whole``: however long it is.
 
         Raises:
             InputError: no text, one of which nothing is left, or one that is too long.
         """
         limit = self.limit if options.cut else self._own_limit()
+        limit = sys.maxsize if whole else limit
         tokens = tokenise(self.tokenizer, text, pair, limit=limit, options=options)
-        if len(tokens) > self.runner.longest:
+        if len(tokens) > self.runner.longest and not whole:
             raise InputError(
                 f"the text has {len(tokens)} tokens, the server takes {self.runner.longest} at "
                 f"most; {CUT}"
@@ -209,17 +232,22 @@ class EncryptedMixin:
         batch, workers = rest.pop("batch_size", None), rest.pop("num_workers", None)
         check_machinery({"batch_size": batch, "num_workers": workers})
         pre, forward, post = self._sanitize_parameters(**rest)
-        pre, post = {**self._preprocess_params, **pre}, {**self._postprocess_params, **post}
+        made = self._preprocess_params
+        if pre.get("window", made) is None:  # switched off, and what goes with it
+            made = {name: x for name, x in made.items() if name not in WINDOW_OPTIONS}
+        pre, post = {**made, **pre}, {**self._postprocess_params, **post}
+        self._check_windows(pre)
         forward = {"fhe": "execute", "agreement": False, **self._forward_params, **forward}
         skip = forward.pop("on_error", ON_ERROR[0]) == "skip"
         check_mode(**forward)
+        size = batch or self._batch_size or 1
         return Call(
             partial(self._prepare, pre),
-            partial(self._run, **forward),
+            partial(self._run, batch=size, **forward),
             partial(self._answer, post),
             partial(self.runner.refused, fhe=forward["fhe"]),
             reports,
-            batch=batch or self._batch_size or 1,
+            batch=size,
             skip=skip,
             named=not given.single,
         )
@@ -227,19 +255,22 @@ class EncryptedMixin:
     def _prepare(self, options: dict[str, Any], text: Any) -> Mapping[str, Any]:
         """Tokenise one text, without padding: the circuit pads. Raises TextError."""
         with TOKENISING:
-            windows = self.preprocess(text, **options)
-            (encoded,) = [windows] if isinstance(windows, Mapping) else list(windows)
+            found = self.preprocess(text, **options)
+            (encoded,) = [found] if isinstance(found, Mapping) else list(found)
         return dict(encoded)
 
     def _run(
-        self, rows: Sequence[Mapping[str, Any]], fhe: str, agreement: bool
+        self, rows: Sequence[Mapping[str, Any]], fhe: str, agreement: bool, batch: int = 1
     ) -> list[Report | TextError]:
-        """Run tokenised texts, each by itself."""
+        """Run tokenised texts, each by itself, or by its windows, ``batch`` of them at once."""
         with self._turn:
             news = fhe != "disable" and not self._told
             self._told = self._told or news
         if news:
             logger.warning(self.runner.learns)
+        cuts = [row[WINDOWS] for row in rows if WINDOWS in row]
+        if cuts:  # of all rows of a call, or of none
+            return run_windows(self.runner, cuts, fhe=fhe, agreement=agreement, batch=batch)
         tensors = [{name: x for name, x in row.items() if isinstance(x, Tensor)} for row in rows]
         return self.runner.run(tensors, fhe=fhe, agreement=agreement)
 

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,21 @@ class Bytes:
     def to_json(self) -> dict[str, int]:
         """Plain JSON values; those of a ticket only where there is one."""
         return {name: count for name, count in asdict(self).items() if count is not None}
+
+
+@dataclass(frozen=True)
+class Window:
+    """One window of a long text.
+
+    ``tokens`` and ``bucket`` as in :class:`Report`; ``logits`` are its own, before those of all
+    windows were pooled; ``key_bytes`` are those of the evaluation keys that it was sent under,
+    which windows of one padded length share.
+    """
+
+    tokens: int
+    bucket: int
+    logits: list[Any]
+    key_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -87,6 +102,9 @@ class Report:
         wraps: tickets that were spent on this text before the one that answered it, since a number
             wrapped around; None as ``tickets``.
         agreement: see :class:`Agreement`.
+        windows: of a text that was classified with ``window=``, see :class:`Window`; None: it was
+            not. Seconds, bytes, rounds, key switches and wraps are then those of all windows;
+            the bucket, levels and tickets are those of the largest.
         error: why the text has no answer; its logits are empty then, and the numbers 0.
     """
 
@@ -107,12 +125,60 @@ class Report:
     tickets: int | None = None
     wraps: int | None = None
     agreement: Agreement | None = None
+    windows: list[Window] | None = None
     error: str | None = None
+
+    @property
+    def requests(self) -> list[Window]:
+        """What went to the server for this text: its windows, or the one that it is as a whole."""
+        if self.windows is not None:
+            return self.windows
+        return [Window(self.tokens, self.bucket, self.logits, self.bytes.keys)]
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; what may be None only where it is not."""
         fields = {**asdict(self), "bytes": self.bytes.to_json()}
         return {name: value for name, value in fields.items() if value is not None}
+
+
+def joined(windows: Sequence[Report], logits: list[Any], tokens: int) -> Report:
+    """The report of a text from those of its windows.
+
+    Args:
+        windows: at least one.
+        logits: of the text.
+        tokens: of the text.
+    """
+    largest = max(windows, key=lambda one: one.bucket)
+    of_largest = [one for one in windows if one.bucket == largest.bucket]
+    sizes = [one.bytes for one in windows]
+    return replace(
+        largest,
+        logits=logits,
+        tokens=tokens,
+        seconds=Seconds(
+            *(sum(getattr(x.seconds, one.name) for x in windows) for one in fields(Seconds))
+        ),
+        rounds=sum(one.rounds for one in windows),
+        bytes=Bytes(
+            keys=sum({one.keys for one in sizes}),  # one size for each key set
+            up=sum(one.up for one in sizes),
+            down=sum(one.down for one in sizes),
+            prepare_up=_sum(one.prepare_up for one in sizes),
+            prepare_down=_sum(one.prepare_down for one in sizes),
+        ),
+        key_switches=sum(one.key_switches for one in windows),
+        batch=max(one.batch for one in windows),
+        tickets=None if largest.tickets is None else min(one.tickets or 0 for one in of_largest),
+        wraps=_sum(one.wraps for one in windows),
+        windows=[Window(one.tokens, one.bucket, one.logits, one.bytes.keys) for one in windows],
+    )
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+    """Of those that there are; None if there are none."""
+    found = [count for count in counts if count is not None]
+    return sum(found) if found else None
 
 
 class LastReports:

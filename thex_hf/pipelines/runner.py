@@ -277,7 +277,7 @@ class Runner:
         return Report([], 0, 0, protocol, self._engine(fhe), fhe, error=str(error))
 
     @torch.no_grad()
-    def _clear(self, row: Row) -> Vector:
+    def clear(self, row: Row) -> Vector:
         """The clear model's logits, ``(labels,)`` or ``(n tokens, labels)``."""
         given = {name: row[name].to(self.model.device) for name in INPUTS if name in row}
         logits = self.model(**given, return_dict=True).logits[0]
@@ -319,7 +319,7 @@ class Runner:
 
     def _clear_report(self, row: Row) -> Report:
         begin = time.perf_counter()
-        logits = self._clear(row)
+        logits = self.clear(row)
         tokens = row["input_ids"].shape[1]
         return Report(
             logits=logits.tolist(),
@@ -335,7 +335,7 @@ class Runner:
         special = row.get("special_tokens_mask")
         encrypted = np.asarray(report.logits)
         marks = None if special is None else special[0].tolist()
-        return compare(self._clear(row), encrypted, self.model.config, marks)
+        return compare(self.clear(row), encrypted, self.model.config, marks)
 
 
 def ticket_client(model: ThexBertClassifier, options: RunOptions) -> Client:

@@ -18,11 +18,12 @@ from thex_hf.modeling.modeling_thex_bert import (
 )
 from thex_hf.options import RunOptions
 from thex_hf.pipelines.call_options import CALL_OPTIONS, check_text_options
-from thex_hf.pipelines.encrypted import EncryptedMixin, SharingMixin
+from thex_hf.pipelines.encrypted import WINDOWS, EncryptedMixin, SharingMixin
 from thex_hf.pipelines.report import Report
 from thex_hf.pipelines.runner import inputs_of
 from thex_hf.tokens.options import LONGEST, TokenOptions
 from thex_hf.tokens.texts import text_and_pair
+from thex_hf.tokens.windows import WindowOptions, cut
 
 logger = logging.get_logger(__name__)
 
@@ -68,20 +69,30 @@ class ThexTextClassificationPipeline(
         **options: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         run_options = self._own_options(options, fhe, agreement, on_error)
+        windows = self._window_options(options)
         check_text_options(options, max(LONGEST, self.runner.longest))
         pre, forward, post = super()._sanitize_parameters(**options)
         TokenOptions(**pre)
-        return pre, {**forward, **run_options}, post
+        return {**pre, **windows}, {**forward, **run_options}, post
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         """Classify; see the class and the stock pipeline."""
         answers = self._serve(inputs, dict(kwargs))
         return [answers] if isinstance(inputs, str) and "top_k" not in kwargs else answers
 
-    def preprocess(self, inputs: Any, **tokenizer_kwargs: Any) -> Any:
-        """Tokenise one text or pair, refusing what cannot be classified."""
-        options = TokenOptions(**tokenizer_kwargs)
-        return inputs_of(self._tokenise(*text_and_pair(inputs), options))
+    def preprocess(
+        self,
+        inputs: Any,
+        window: int | None = None,
+        stride: int | None = None,
+        pool: str | None = None,
+        **tokenizer_kwargs: Any,
+    ) -> Any:
+        """Tokenise one text or pair, refusing what cannot be classified, and cut it if asked to."""
+        options, windows = TokenOptions(**tokenizer_kwargs), WindowOptions.of(window, stride, pool)
+        tokens = self._tokenise(*text_and_pair(inputs), options, whole=windows is not None)
+        found: dict[str, Any] = inputs_of(tokens)
+        return found if windows is None else {**found, WINDOWS: cut(tokens, windows)}
 
     def _output(self, row: Mapping[str, Any], report: Report) -> dict[str, Tensor]:
         """What the stock pipeline takes from its model: logits ``(1, labels)``."""

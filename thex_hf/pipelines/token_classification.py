@@ -12,11 +12,12 @@ from thex_hf._choices import one_of
 from thex_hf.errors import InputError, OptionError
 from thex_hf.modeling.modeling_thex_bert import ThexBertClassifier, ThexBertForTokenClassification
 from thex_hf.pipelines.call_options import TOKEN_OPTIONS, check_token_options
-from thex_hf.pipelines.encrypted import EncryptedMixin, SharingMixin
+from thex_hf.pipelines.encrypted import WINDOWS, EncryptedMixin, SharingMixin
 from thex_hf.pipelines.report import Report
 from thex_hf.pipelines.runner import inputs_of
 from thex_hf.tokens.options import TokenOptions
 from thex_hf.tokens.texts import check_text, join_words, moved
+from thex_hf.tokens.windows import WindowOptions, cut
 
 SPLIT = "is_split_into_words"
 WORDS = (SPLIT, "delimiter")
@@ -30,10 +31,11 @@ class ThexTokenClassificationPipeline(
 ):
     """Classify the tokens of texts whose encoder runs on encrypted data.
 
-    Takes and returns what the stock token-classification pipeline takes and returns, but for
-    ``stride``: a text has to fit into one request. For further options, reports and errors see
-    :class:`EncryptedMixin`. As there, a text that is too long is refused unless
-    ``truncation=True``; the stock pipeline cuts it silently.
+    Takes and returns what the stock token-classification pipeline takes and returns; ``stride``
+    goes with ``window``. For further options, reports and errors see :class:`EncryptedMixin`. As
+    there, a text that is too long is refused unless ``truncation=True`` or ``window`` is given; the
+    stock pipeline cuts it silently. Of windows each word has the logits of the one where it has
+    most context.
     """
 
     model_class: ClassVar[type[ThexBertClassifier]] = ThexBertForTokenClassification
@@ -45,12 +47,10 @@ class ThexTokenClassificationPipeline(
         agreement: bool | None = None,
         on_error: str | None = None,
         truncation: Any = None,
-        stride: int | None = None,
         **options: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        if stride is not None:
-            options["stride"] = stride  # refused below
         run_options = self._own_options(options, fhe, agreement, on_error)
+        windows = self._window_options(options)
         check_token_options(options)
         strategy = options.get("aggregation_strategy")
         if strategy is not None:
@@ -59,7 +59,7 @@ class ThexTokenClassificationPipeline(
         pre, forward, post = super()._sanitize_parameters(**options)
         if truncation is not None:
             pre["truncation"] = TokenOptions(truncation=truncation).truncation
-        return pre, {**forward, **run_options}, post
+        return {**pre, **windows}, {**forward, **run_options}, post
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         """Classify tokens; see the class and the stock pipeline.
@@ -90,6 +90,8 @@ class ThexTokenClassificationPipeline(
         truncation: Any = False,
         is_split_into_words: bool = False,
         delimiter: str = " ",
+        window: int | None = None,
+        stride: int | None = None,
     ) -> Iterator[dict[str, Any]]:
         """Tokenise one text, refusing what cannot be classified.
 
@@ -99,7 +101,9 @@ class ThexTokenClassificationPipeline(
         _check_sentence(sentence, is_split_into_words)
         words = sentence if is_split_into_words else [sentence]
         text, _ = join_words(words)
-        tokens = self._tokenise(text, options=TokenOptions(truncation=truncation))
+        windows = WindowOptions.of(window, stride)
+        options = TokenOptions(truncation=truncation)
+        tokens = self._tokenise(text, options=options, whole=windows is not None)
         spans = None if tokens.spans is None else torch.tensor([tokens.spans])
         yield {
             **inputs_of(tokens),
@@ -108,6 +112,7 @@ class ThexTokenClassificationPipeline(
             "sentence": text,
             "shown": (words, delimiter),
             "is_last": True,
+            **({} if windows is None else {WINDOWS: cut(tokens, windows, [text])}),
         }
 
     def _output(self, row: Mapping[str, Any], report: Report) -> dict[str, Any]:
@@ -117,7 +122,7 @@ class ThexTokenClassificationPipeline(
         return {"logits": logits, **absent, **row}
 
     def _outputs(self, row: Mapping[str, Any], report: Report) -> list[dict[str, Any]]:
-        """The windows of a text; here always one."""
+        """The whole text; its windows are one by now."""
         return [self._output(row, report)]
 
     def postprocess(self, all_outputs: Any, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:

@@ -21,7 +21,10 @@ PADDINGS = ("longest", "max_length", "do_not_pad")
 LONGEST = BUCKETS[-1]
 """Tokens of the longest text that a circuit takes, special tokens included."""
 
-CUT = "shorten it, or pass truncation=True to classify its beginning"
+CUT = (
+    "shorten it, or pass truncation=True to classify its beginning, or window= to classify all of "
+    "it in windows"
+)
 CONFIG_NAME = "tokenizer_config.json"
 SEGMENTS = "token_type_ids"
 TOLD = ("Bert", "Electra")
