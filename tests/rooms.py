@@ -280,6 +280,7 @@ ROOMS = {
         "serving",
         "serving.http",
         "tasks",
+        "tokens.windows",
         "weights",
     },
     "": {  # thex_hf/__init__.py

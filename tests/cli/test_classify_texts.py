@@ -118,10 +118,22 @@ def test_skipping_keeps_the_order_and_ends_well(tmp_path):
     assert caught.value.row == 2
 
 
+def test_long_texts_in_windows():
+    options = ("--window", 32, "--stride", 8, "--pool", "max")
+    (row,) = records(run("a dull mess " * 20, *options, *CLEAR))
+    assert [one["tokens"] for one in row["windows"]] == [32, 32, 18]
+    own = [one["logits"] for one in row["windows"]]
+    assert row["logits"] == [max(column) for column in zip(*own, strict=True)]
+    people = run("a dull mess " * 20, *options, "--fhe", "disable")
+    assert "62 tokens in 3 windows padded to 32 (3), 0 rounds" in people.stdout
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
         (["--on-error", "ignore"], "raise or skip"),
+        (["--stride", "4"], "--stride goes with --window"),
+        (["--window", "8", "--pool", "avg"], "pool must be one of mean, max"),
         (["--fhe", "disable", "--keys", "k"], "--keys has no use with --fhe disable"),
         (["--fhe", "simulate", "--keys", "k"], "--keys has no use with --fhe simulate"),
         (["--fhe", "simulate", "--processes", "2"], "--processes has no use"),

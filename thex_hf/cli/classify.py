@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,15 +18,19 @@ from thex_hf.cli.options import (
     Flood,
     Json,
     Keys,
+    Pool,
     Processes,
     Protocol,
     Relu,
     Ring,
     Softmax,
+    Stride,
     WeightsMemory,
+    Window,
     check_choices,
     complete_fhe,
     complete_on_error,
+    given_windows,
     listed,
     megabytes,
     show_json,
@@ -74,6 +79,9 @@ def classify(
     truncation: Annotated[
         bool, typer.Option("--truncation", help="Cut long texts instead of refusing them.")
     ] = False,
+    window: Window = None,
+    stride: Stride = None,
+    pool: Pool = None,
     on_error: Annotated[
         str,
         typer.Option(
@@ -87,6 +95,7 @@ def classify(
     if on_error not in ("raise", "skip"):
         raise OptionError(f"--on-error must be raise or skip, got {on_error!r}")
     skip = on_error == "skip"
+    windows = given_windows(window, stride, pool)
     server = server_of(backend, url, token, verify)
     wanted = read_texts(texts or [], file)
     if server is not None and model is not None and _is_half(model):
@@ -102,8 +111,9 @@ def classify(
             "weights-memory": weights_memory is not None,
         }
         answers = classify_with_half(
-            model, server, wanted, keys=keys, protocol=protocol, refused=refused, skip=skip
-        )
+            model, server, wanted, keys=keys, protocol=protocol, refused=refused, skip=skip,
+            windows=windows,
+        )  # fmt: skip
         _print(wanted, answers, as_json)
         return
     one_of("fhe", fhe, FHE_MODES)
@@ -151,7 +161,7 @@ def classify(
         **(server.options() if server else {}),
     )
     options = {"fhe": fhe, "agreement": agreement, "truncation": truncation, "on_error": on_error}
-    _print(wanted, _classify(classifier, wanted, options), as_json)
+    _print(wanted, _classify(classifier, wanted, {**options, **windows}), as_json)
 
 
 def _is_half(model: str) -> bool:
@@ -204,13 +214,23 @@ def _print(texts: Sequence[Text], records: Iterable[Found], as_json: bool) -> No
         typer.echo(f"{skipped} of {len(texts)} texts were not classified", err=True)
 
 
+def _padded(record: Mapping[str, Any]) -> str:
+    """To which lengths the text was padded, or how many of its windows to each."""
+    windows = record.get("windows", ())
+    if len(windows) < 2:
+        return f"padded to {record['bucket']}"
+    counts = Counter(window["bucket"] for window in windows)
+    buckets = ", ".join(f"{bucket} ({count})" for bucket, count in counts.items())
+    return f"in {len(windows)} windows padded to {buckets}"
+
+
 def _show(text: str, record: Mapping[str, Any]) -> None:
     seconds, sizes = record["seconds"], record["bytes"]
     spent = f", {record['levels']} levels, {record['key_switches']} key switches"
     typer.echo(f"{printable(record['label'])}  {record['score']:.4f}  {text}")
     typer.echo(
         f"  {record['fhe']} on {record['backend']}, {record['protocol']}: "
-        f"{record['tokens']} tokens padded to {record['bucket']}, {record['rounds']} rounds"
+        f"{record['tokens']} tokens {_padded(record)}, {record['rounds']} rounds"
         + (spent if record["key_switches"] else "")
     )
     once = "tickets" if "tickets" in record else "encoding"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -84,6 +84,7 @@ def classify_with_half(
     protocol: str | None,
     refused: dict[str, bool],
     skip: bool,
+    windows: Mapping[str, Any],
 ) -> Iterator[Found]:
     """Classify texts with the client's half of a model.
 
@@ -95,21 +96,24 @@ def classify_with_half(
         protocol: that the server should run; None: whatever it does.
         refused: options that need the whole model, and whether they were given.
         skip: go on after a text that cannot be served; else all are checked first.
+        windows: of :class:`thex_hf.tokens.windows.WindowOptions`, those that were given.
 
     Yields:
         Each text's record, or why it has none.
 
     Raises:
-        OptionError: one of those options was given.
+        OptionError: one of those options was given, or there are no such windows.
         ThexError: as :class:`thex_hf.client.client.ThexClient`.
     """
     from thex_hf.client.client import ThexClient
     from thex_hf.client.half import ClientHalf
+    from thex_hf.tokens.windows import WindowOptions
 
     for name, given in refused.items():
         if given:
             raise OptionError(f"--{name} needs the whole model; {folder!r} is the client's half")
-    client = ThexClient(ClientHalf.open(folder), server.transport(), keys, protocol=protocol)
+    half, cut = ClientHalf.open(folder), WindowOptions.of(**{"window": None, **windows})
+    client = ThexClient(half, server.transport(), keys, protocol=protocol, windows=cut)
     for row, text in enumerate(texts, 1):
         try:
             client.check(*text.halves)

@@ -14,10 +14,18 @@ from typing import Annotated, Any
 
 import typer
 
-from thex_hf._choices import FHE_MODES, ON_ERROR, REMOTE, check_data_file, is_file_name, one_of
+from thex_hf._choices import (
+    FHE_MODES,
+    ON_ERROR,
+    POOLS,
+    REMOTE,
+    check_data_file,
+    is_file_name,
+    one_of,
+)
 from thex_hf._paths import user_path
 from thex_hf.circuits.protocols import FLOODS, PROTOCOLS, RELU, RINGS, SOFTMAX
-from thex_hf.errors import ConversionError, InputError
+from thex_hf.errors import ConversionError, InputError, OptionError
 
 
 def offer(*names: object) -> Callable[[str], list[str]]:
@@ -97,8 +105,41 @@ Backend = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+Window = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Classify long texts in windows of at most so many tokens, one request each."
+    ),
+]
+Stride = Annotated[
+    int | None,
+    typer.Option(min=0, help="Tokens that a window shares with the one before; 0 if none."),
+]
+Pool = Annotated[
+    str | None,
+    typer.Option(
+        help=f"Of the logits of windows, {listed(POOLS)}; mean if none.",
+        autocompletion=offer(*POOLS),
+    ),
+]
+
 complete_fhe = offer(*FHE_MODES)
 complete_on_error = offer(*ON_ERROR)
+
+
+def given_windows(window: int | None, stride: int | None, pool: str | None) -> dict[str, Any]:
+    """The options about windows that were given.
+
+    Raises:
+        OptionError: ``--stride`` or ``--pool`` without ``--window``, or no such pool.
+    """
+    given = {"window": window, "stride": stride, "pool": pool}
+    found = {name: value for name, value in given.items() if value is not None}
+    if found and window is None:
+        raise OptionError(f"--{next(iter(found))} goes with --window: give both, or neither")
+    if pool is not None:
+        one_of("pool", pool, POOLS)
+    return found
 
 
 def check_choices(

@@ -22,6 +22,7 @@ from safetensors.numpy import save_file
 from thex_hf._paths import user_path
 from thex_hf.client.encoder import form_of, head_of, read_encoder
 from thex_hf.client.plans import ModelFacts
+from thex_hf.client.scores import is_number
 from thex_hf.errors import ConversionError, InputError
 from thex_hf.tokens.options import (
     CONFIG_NAME,
@@ -36,7 +37,7 @@ from thex_hf.tokens.options import (
     told_of_segments,
 )
 from thex_hf.tokens.texts import check_text
-from thex_hf.tokens.tokenise import embed_rows, tokens_of
+from thex_hf.tokens.tokenise import Tokens, embed_rows, tokens_of
 from thex_hf.weights import Array
 
 if TYPE_CHECKING:
@@ -57,6 +58,11 @@ ENCODER = "encoder"
 PROJECT = ("embeddings_project.weight", "embeddings_project.bias")
 
 Ids = NDArray[np.int64]
+
+
+def arrays(tokens: Tokens) -> tuple[Ids, Ids]:
+    """Token ids and segment numbers, ``(n,)`` each."""
+    return np.array(tokens.ids, np.int64), np.array(tokens.segments, np.int64)
 
 
 def is_half(folder: str | Path) -> bool:
@@ -170,6 +176,21 @@ class ClientHalf:
         positions = len(self._table(REQUIRED[1]))
         return limit_of(positions, most_tokens(self.settings), self.longest)
 
+    @property
+    def special(self) -> int:
+        """How many special tokens a text gets."""
+        return int(self.tokenizer.num_special_tokens_to_add(False))
+
+    @property
+    def every_token(self) -> bool:
+        """Whether the model classifies tokens, not texts."""
+        return head_of(self.config) == "tokens"
+
+    @property
+    def number(self) -> bool:
+        """Whether the model answers a number, not labels."""
+        return is_number(self.config.get("problem_type"), len(self.labels))
+
     def tokenise(self, text: str, pair: str | None = None) -> tuple[Ids, Ids]:
         """Token ids and segment numbers of a text or pair, ``(n,)`` each, special tokens included.
 
@@ -178,6 +199,16 @@ class ClientHalf:
         Raises:
             InputError: no text, one that is empty or of which nothing is left, or one that is too
                 long.
+        """
+        tokens = self.read(text, pair)
+        check_length(len(tokens), self.limit, "shorten it, or classify it in windows")
+        return arrays(tokens)
+
+    def read(self, text: str, pair: str | None = None) -> Tokens:
+        """The tokens of a text or pair, however many there are.
+
+        Raises:
+            InputError: no text, or one that is empty or of which nothing is left.
         """
         check_text(text)
         if pair is not None:
@@ -189,8 +220,7 @@ class ClientHalf:
                 f"{str(self.folder / CONFIG_NAME)!r} does not say whether the model is told which "
                 f'text a token is of: add "model_input_names", with or without "{SEGMENTS}"'
             )
-        check_length(len(tokens), self.limit, "shorten it")
-        return np.array(tokens.ids, np.int64), np.array(tokens.segments, np.int64)
+        return tokens
 
     def embed(self, ids: Ids, types: Ids | None = None) -> Array:
         """Word, position and segment embeddings, normed and perhaps projected: ``(n, d)``.

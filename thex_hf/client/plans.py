@@ -177,7 +177,8 @@ class ServerPlans:
             if tokens <= size:
                 return plan
         raise InputError(
-            f"the text has {tokens} tokens, the server takes {self.longest} at most; shorten it"
+            f"the text has {tokens} tokens, the server takes {self.longest} at most; shorten it, "
+            f"or classify it in windows"
         )
 
     def size(self, tokens: int) -> int:

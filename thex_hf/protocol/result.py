@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -69,6 +69,43 @@ class Result:
             )
             for index, logits in enumerate(self.logits)
         ]
+
+
+def joined(windows: Sequence[Result], logits: Vector) -> Result:
+    """The result of a text from those of its windows, with what all of them cost.
+
+    Args:
+        windows: at least one; the plan and the tickets that are left are those of the longest.
+        logits: of the text.
+    """
+    largest = max(windows, key=lambda one: one.plan.facts.bucket)
+    bucket = largest.plan.facts.bucket
+    of_largest = [one for one in windows if one.plan.facts.bucket == bucket]
+    return replace(
+        largest,
+        logits=logits,
+        rounds=sum(one.rounds for one in windows),
+        bytes_up=sum(one.bytes_up for one in windows),
+        bytes_down=sum(one.bytes_down for one in windows),
+        client_seconds=sum(one.client_seconds for one in windows),
+        server_seconds=sum(one.server_seconds for one in windows),
+        key_bytes=sum({one.key_bytes for one in windows}),  # one size for each key set
+        keygen_seconds=sum(one.keygen_seconds for one in windows),
+        prepare_seconds=sum(one.prepare_seconds for one in windows),
+        prepare_bytes_up=_sum(one.prepare_bytes_up for one in windows),
+        prepare_bytes_down=_sum(one.prepare_bytes_down for one in windows),
+        tickets_left=None
+        if largest.tickets_left is None
+        else min(one.tickets_left or 0 for one in of_largest),
+        wraps=_sum(one.wraps for one in windows),
+        batch=max(one.batch for one in windows),
+    )
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+    """Of those that there are; None if there are none."""
+    found = [count for count in counts if count is not None]
+    return sum(found) if found else None
 
 
 Outcome: TypeAlias = Result | TextError
