@@ -52,6 +52,14 @@ def test_limit_and_protocol(data):
     assert found["clear_metrics"] == found["metrics"]
 
 
+def test_windows(data):
+    options = ("--data", data, "--fhe", "disable", "--window", 4, "--stride", 1, "--pool", "max")
+    found = record(run(*options, "--json"))
+    assert found["thex"]["windows"] == 4 + 2 + 1 + 2
+    assert "4 of 4 texts in 9 windows, disable" in run(*options).stdout
+    assert "--pool goes with --window" in str(run("--data", data, "--pool", "max").exception)
+
+
 @pytest.mark.slow
 def test_ciphertexts_and_keys(data, tmp_path):
     keys = tmp_path / "keys"

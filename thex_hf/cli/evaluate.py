@@ -13,16 +13,20 @@ from thex_hf.cli.options import (
     Flood,
     Json,
     Keys,
+    Pool,
     Processes,
     Protocol,
     Relu,
     Ring,
     Softmax,
+    Stride,
     WeightsMemory,
+    Window,
     check_choices,
     check_data,
     complete_fhe,
     complete_on_error,
+    given_windows,
     listed,
     megabytes,
     show_json,
@@ -67,6 +71,9 @@ def evaluate(
     relu: Relu = "client",
     ring: Ring = None,
     flood: Flood = None,
+    window: Window = None,
+    stride: Stride = None,
+    pool: Pool = None,
     on_error: Annotated[
         str,
         typer.Option(
@@ -85,6 +92,7 @@ def evaluate(
     server = server_of(backend, url, token, verify)
     one_of("fhe", fhe, FHE_MODES)
     check_on_error(on_error)
+    windows = given_windows(window, stride, pool)
     check_data(data)
     if server is None:
         check_choices(
@@ -111,6 +119,7 @@ def evaluate(
         ring=ring,
         flood=flood,
         on_error=on_error,
+        **windows,
         **(server.options() if server else {}),
     )
     if as_json:
@@ -123,6 +132,7 @@ def _show(scores: Scores) -> None:
     costs = scores.costs
     texts = f"{scores.texts} of {scores.texts_in_data} texts"
     cut = f", {scores.cut} cut to 128 tokens" if scores.cut else ""
+    cut += f" in {costs['windows']} windows" if "windows" in costs else ""
     typer.echo(f"{scores.model}: {texts}{cut}, {costs['fhe']}, {costs['protocol']}")
     heads = [costs["fhe"]] + (["in clear"] if scores.clear_metrics is not None else [])
     for skipped in scores.skipped:

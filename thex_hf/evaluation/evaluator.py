@@ -55,6 +55,9 @@ class ThexTextClassificationEvaluator(
         agreement: bool = True,
         batch_size: int | None = None,
         on_error: str = "raise",
+        window: int | None = None,
+        stride: int | None = None,
+        pool: str | None = None,
         **options: Any,
     ) -> dict[str, Any]:
         """Score a model or a pipeline.
@@ -83,6 +86,11 @@ class ThexTextClassificationEvaluator(
             batch_size: texts at once; by default one for ``execute``.
             on_error: ``raise`` refuses the data if a text is missing or empty, before anything
                 is computed; ``skip`` scores the other texts.
+            window: cut texts into windows of so many tokens, instead of reading their beginning
+                only; the pipeline's own by default, as for the next two. See
+                :class:`thex_hf.tokens.windows.WindowOptions`.
+            stride: how many tokens a window shares with the one before.
+            pool: how the logits of windows become a text's.
             **options: of the pipeline, where none is given: ``protocol``, ``backend``,
                 ``keys``, ``softmax``, ``relu``, ``ring``, ``flood``, ``processes``,
                 ``weights_memory``.
@@ -131,6 +139,7 @@ class ThexTextClassificationEvaluator(
             fhe=fhe,
             agreement=agreement,
             batch_size=batch_size,
+            windows={"window": window, "stride": stride, "pool": pool},
             strategy=strategy,
             confidence_level=confidence_level,
             n_resamples=n_resamples,
@@ -145,7 +154,7 @@ class ThexTokenClassificationEvaluator(
     """Scores a token-classification pipeline of ours on a ``datasets`` data set.
 
     Takes what evaluate's ``token-classification`` evaluator takes. A word has the tag of its
-    first token; words beyond 128 tokens have ``O``.
+    first token; words beyond 128 tokens have ``O``, where no ``window`` is given.
     """
 
     def __init__(
@@ -173,6 +182,8 @@ class ThexTokenClassificationEvaluator(
         agreement: bool = True,
         batch_size: int | None = None,
         on_error: str = "raise",
+        window: int | None = None,
+        stride: int | None = None,
         **options: Any,
     ) -> dict[str, Any]:
         """Score a model or a pipeline, as :meth:`ThexTextClassificationEvaluator.compute` does.
@@ -210,6 +221,7 @@ class ThexTokenClassificationEvaluator(
             fhe=fhe,
             agreement=agreement,
             batch_size=batch_size,
+            windows={"window": window, "stride": stride},
             strategy=strategy,
             confidence_level=confidence_level,
             n_resamples=n_resamples,

@@ -147,8 +147,9 @@ def classify(
     batch_size: int | None = None,
     on_error: str = "raise",
     places: Sequence[Place] | None = None,
+    windows: Mapping[str, Any] | None = None,
 ) -> Run:
-    """Classify all inputs; texts of over 128 tokens are cut.
+    """Classify all inputs; texts of over 128 tokens are cut, if not into windows.
 
     Args:
         pipe: a pipeline of ours.
@@ -158,9 +159,11 @@ def classify(
             that seconds are those of one text.
         on_error: ``skip``: a text that cannot be served has a report with an error.
         places: of the inputs in the data; one after the other by default.
+        windows: ``window``, ``stride`` and ``pool``, where they are given; the pipeline's own by
+            default.
 
     Raises:
-        OptionError: a batch size of less than one.
+        OptionError: a batch size of less than one, or no such windows.
         DataError: with ``raise``, a text cannot be served.
         ThexError: as the pipeline raises.
     """
@@ -170,6 +173,9 @@ def classify(
         raise OptionError(f"batch_size must be at least 1, got {size}")
     order = sorted(range(len(inputs)), key=lambda i: _length(inputs[i])) if size > 1 else None
     rows = list(range(len(inputs))) if order is None else order
+    cutting = {name: value for name, value in (windows or {}).items() if value is not None}
+    if not cutting and pipe._preprocess_params.get("window") is None:
+        cutting = {"truncation": True}
     reports: dict[int, Report] = {}
     seconds = 0.0
     with progress(len(inputs), f"fhe={fhe}") as bar:
@@ -177,8 +183,8 @@ def classify(
             some = rows[start : start + size]
             begin = time.perf_counter()
             pipe(
-                [inputs[i] for i in some], fhe=fhe, agreement=False, truncation=True,
-                batch_size=len(some), on_error="skip",
+                [inputs[i] for i in some], fhe=fhe, agreement=False, batch_size=len(some),
+                on_error="skip", **cutting,
             )  # fmt: skip
             seconds += time.perf_counter() - begin
             reports |= dict(zip(some, pipe.reports, strict=True))
@@ -203,8 +209,13 @@ def _refuse(
             raise row_error("", Place(row + 1) if places is None else places[row], reason)
 
 
-def count_cut(pipe: Any, inputs: Sequence[Any], most: int) -> int:
-    """How many texts have more than ``most`` tokens, so that only their beginning is scored."""
+def count_cut(pipe: Any, inputs: Sequence[Any], most: int, reports: Sequence[Report]) -> int:
+    """How many texts have more than ``most`` tokens, so that only their beginning is scored.
+
+    None has where texts were cut into windows, as their reports say.
+    """
+    if any(report.windows is not None for report in reports):
+        return 0
     cut = 0
     for entry in inputs:
         texts = entry if isinstance(entry, dict) else {"text": entry}
@@ -214,11 +225,13 @@ def count_cut(pipe: Any, inputs: Sequence[Any], most: int) -> int:
 
 def _bytes_of_tickets(reports: Sequence[Report]) -> dict[str, int]:
     """Bytes of preparing a ticket on average, where texts had any."""
-    sizes = [r.bytes for r in reports if r.bytes.prepare_up is not None]
-    if not sizes:
+    having = [r for r in reports if r.bytes.prepare_up is not None]
+    if not having:
         return {}
-    up, down = (sum(s.prepare_up or 0 for s in sizes), sum(s.prepare_down or 0 for s in sizes))
-    return {"prepare_up": round(up / len(sizes)), "prepare_down": round(down / len(sizes))}
+    tickets = sum(len(r.requests) for r in having)
+    up = sum(r.bytes.prepare_up or 0 for r in having)
+    down = sum(r.bytes.prepare_down or 0 for r in having)
+    return {"prepare_up": round(up / tickets), "prepare_down": round(down / tickets)}
 
 
 def costs(reports: Sequence[Report]) -> dict[str, Any]:
@@ -229,10 +242,13 @@ def costs(reports: Sequence[Report]) -> dict[str, Any]:
         in all, ``client`` and ``server`` a text on average; ``bytes``: ``keys`` of all key sets
         met, ``up`` and ``down`` a text on average, ``prepare_up`` and ``prepare_down`` a ticket;
         ``rounds``, ``levels``, ``ring_degree``, ``modulus_bits`` and ``key_switches`` of
-        the most costly text; ``buckets``: texts by padded length; ``batch``: texts in the largest
-        request; ``wraps`` of all texts, where they had tickets.
+        the most costly text; ``buckets``: texts, or windows, by padded length; ``batch``: texts in
+        the largest request; ``windows`` of all texts, where they were cut into some; ``wraps`` of
+        all texts, where they had tickets.
     """
     first, count = reports[0], len(reports)
+    requests = [request for report in reports for request in report.requests]
+    cut = any(report.windows is not None for report in reports)
     wraps = [report.wraps for report in reports if report.wraps is not None]
     return {
         "fhe": first.fhe,
@@ -246,7 +262,7 @@ def costs(reports: Sequence[Report]) -> dict[str, Any]:
             "server": sum(r.seconds.server for r in reports) / count,
         },
         "bytes": {
-            "keys": sum({r.bytes.keys for r in reports}),  # one size for each key set
+            "keys": sum({r.key_bytes for r in requests}),  # one size for each key set
             "up": round(sum(r.bytes.up for r in reports) / count),
             "down": round(sum(r.bytes.down for r in reports) / count),
             **_bytes_of_tickets(reports),
@@ -255,7 +271,8 @@ def costs(reports: Sequence[Report]) -> dict[str, Any]:
             name: max(getattr(r, name) for r in reports)
             for name in ("rounds", "levels", "ring_degree", "modulus_bits", "key_switches", "batch")
         },
-        "buckets": {str(k): n for k, n in sorted(Counter(r.bucket for r in reports).items())},
+        "buckets": {str(k): n for k, n in sorted(Counter(r.bucket for r in requests).items())},
+        **({"windows": len(requests)} if cut else {}),
         **({"wraps": sum(wraps)} if wraps else {}),
     }
 
@@ -288,6 +305,7 @@ def run_both(
     compare: bool,
     batch_size: int | None,
     on_error: str,
+    windows: Mapping[str, Any] | None = None,
 ) -> Both:
     """Classify all inputs, and again in clear.
 
@@ -299,16 +317,17 @@ def run_both(
         compare: also run the clear model, unless that is the mode.
         batch_size: texts at once.
         on_error: ``skip`` leaves out what cannot be served in either run.
+        windows: as for :func:`classify`, in both runs.
 
     Raises:
         InputError: nothing could be served.
         ThexError: as the pipeline raises.
     """
-    errors: Any = {"on_error": on_error, "places": places}
-    run = classify(pipe, inputs, fhe=fhe, batch_size=batch_size, **errors)
+    further: Any = {"on_error": on_error, "places": places, "windows": windows}
+    run = classify(pipe, inputs, fhe=fhe, batch_size=batch_size, **further)
     clear = None
     if compare and fhe != "disable":
-        clear = classify(pipe, inputs, fhe="disable", **errors)
+        clear = classify(pipe, inputs, fhe="disable", **further)
     reasons = [
         next((reason for report in reports if (reason := error_of(report))), None)
         for reports in zip(run.reports, (clear or run).reports, strict=True)

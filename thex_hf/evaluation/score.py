@@ -51,7 +51,8 @@ class Scores:
         intervals: 95 % intervals (Wilson) of those figures that are a share of texts.
         texts: how many were scored.
         texts_in_data: how many there were, those included that were left out.
-        cut: of how many only the beginning was read: 128 tokens, or what the model takes.
+        cut: of how many only the beginning was read: 128 tokens, or what the model takes; none
+            where there are windows.
         agreement: share of texts (of words, for tags) with the answer of the clear model; None
             if not compared, or if answers are numbers.
         max_logit_difference: largest absolute difference to the clear model's logits.
@@ -112,6 +113,9 @@ def evaluate_model(
     batch_size: int | None = None,
     compare: bool = True,
     on_error: str = "raise",
+    window: int | None = None,
+    stride: int | None = None,
+    pool: str | None = None,
     **options: Any,
 ) -> Scores:
     """Score a model on labelled texts.
@@ -135,6 +139,10 @@ def evaluate_model(
         on_error: ``raise`` refuses the data if a text is missing or empty, before anything is
             computed; ``skip`` leaves out such rows and those that the pipeline refuses, scores
             the others, and says which they were.
+        window: cut texts into windows of so many tokens, instead of reading their beginning only;
+            see :class:`thex_hf.tokens.windows.WindowOptions`, also for the next two.
+        stride: how many tokens a window shares with the one before.
+        pool: how the logits of windows become a text's; not where tokens are classified.
         **options: of the pipeline: ``protocol``, ``backend``, ``keys``, ``softmax``, ``relu``,
             ``ring``, ``flood``, ``processes``, ``weights_memory``.
 
@@ -159,6 +167,7 @@ def evaluate_model(
         compare=compare,
         batch_size=batch_size,
         on_error=on_error,
+        windows={"window": window, "stride": stride, "pool": pool},
     )
     run, clear, texts = both.run, both.clear, texts.pick(both.kept)
     skipped = (*labelled.skipped, *both.skipped)
@@ -178,7 +187,7 @@ def evaluate_model(
         intervals=_intervals({**measured, **gap}, len(texts), answers.kind),
         texts=len(texts),
         texts_in_data=len(labelled) + len(labelled.skipped),
-        cut=count_cut(pipe, inputs_of(texts), pipe.limit),
+        cut=count_cut(pipe, inputs_of(texts), pipe.limit, run.reports),
         agreement=gap.get("agreement"),
         max_logit_difference=gap.get("max_logit_difference"),
         speed=both.speed,

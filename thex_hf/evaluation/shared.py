@@ -80,6 +80,7 @@ class EvaluatorMixin:
         fhe: str | None,
         agreement: bool,
         batch_size: int | None,
+        windows: Mapping[str, Any],
         **strategy: Any,
     ) -> dict[str, Any]:
         """Run the pipeline, and the clear model beside it, and score both.
@@ -97,6 +98,7 @@ class EvaluatorMixin:
             compare=agreement,
             batch_size=batch_size,
             on_error=on_error,
+            windows=windows,
         )
         reader = answers(both.kept)
         predictions = reader.predictions(both.run.logits)
