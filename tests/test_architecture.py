@@ -162,7 +162,7 @@ def test_imports_by_name_are_few():
         ("reports.plots.canvas", "matplotlib.figure"),
         ("serving.keys.sql", "sqlalchemy"),
         ("serving.ticket_places", "sqlalchemy"),
-        ("conversion.data.reading", "datasets"),
+        ("tables.sets", "datasets"),
         ("conversion.sources.adapter", "peft"),
         ("evaluation.base", "datasets"),
         ("evaluation.base", "evaluate"),

@@ -172,7 +172,7 @@ def test_the_home_folder_is_found(tmp_path, monkeypatch):
 
 
 def test_without_the_network_the_message_says_so(monkeypatch):
-    monkeypatch.setattr("thex_hf.conversion.data.reading.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("thex_hf.tables.sets.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     with pytest.raises(ConversionError, match="HF_HUB_OFFLINE is set"):
         read_texts("no-such-data-set")

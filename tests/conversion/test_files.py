@@ -10,8 +10,9 @@ from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thex_hf.conversion.data.reading import read_file, read_texts
+from thex_hf.conversion.data.reading import read_texts
 from thex_hf.errors import ConversionError, DataError
+from thex_hf.tables.files import read_file
 
 NAMES = ["no", "yes"]
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)

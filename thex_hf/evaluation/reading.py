@@ -15,11 +15,12 @@ import numpy as np
 
 from thex_hf.conversion.data.collecting import KNOWN_COLUMNS, NAME_COLUMN, collect
 from thex_hf.conversion.data.naming import align_labels, select_texts
-from thex_hf.conversion.data.reading import LabelledTexts, is_data_set, read_texts, table_of
+from thex_hf.conversion.data.reading import LabelledTexts, read_texts
 from thex_hf.conversion.data.table import Place, Table
 from thex_hf.errors import InputError, OptionError
 from thex_hf.evaluation.base import MULTILABEL, statistics
 from thex_hf.evaluation.metrics import Agreement
+from thex_hf.tables.sets import is_data_set, table_of
 from thex_hf.tokens.options import TokenOptions
 from thex_hf.tokens.texts import first_tokens, join_words
 from thex_hf.tokens.tokenise import tokenise

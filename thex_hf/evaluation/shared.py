@@ -9,13 +9,13 @@ from thex_hf._choices import FHE_MODES, one_of
 from thex_hf.conversion.data.collecting import words_of
 from thex_hf.conversion.data.labels import class_ids, label_text, label_texts, numbers
 from thex_hf.conversion.data.naming import declared_ids
-from thex_hf.conversion.data.reading import declared_names, local_folder
 from thex_hf.conversion.data.table import Place, Skipped, row_error, select_usable, why_unusable
 from thex_hf.errors import ConversionError, InputError
 from thex_hf.evaluation.base import evaluate
 from thex_hf.evaluation.reading import Answers
 from thex_hf.evaluation.registry import DEFAULTS, load_metrics, resolve
 from thex_hf.evaluation.runs import costs, mode_of, open_pipeline, run_both, tell
+from thex_hf.tables.sets import declared_names, local_folder
 
 
 class EvaluatorMixin:

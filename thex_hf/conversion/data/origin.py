@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-WITH_PARTS = ("glue", "super_glue")
-"""Data sets whose parts are named after a slash: ``glue/sst2``."""
+from thex_hf.tables.sets import WITH_PARTS
+
 OWN = "custom"
 """What stands for the id of a data set that is none of the Hub's."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")

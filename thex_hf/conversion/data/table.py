@@ -1,30 +1,24 @@
-"""A table as it was found, the labelled texts made of it, and how to speak of their rows."""
+"""The labelled texts made of a table, and which of its rows can be used."""
 
 from __future__ import annotations
 
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from thex_hf._choices import check_on_error
 from thex_hf.conversion.data.origin import Origin
-from thex_hf.errors import DataError
+from thex_hf.tables.table import Place as Place
+from thex_hf.tables.table import Table as Table
+from thex_hf.tables.table import row_error as row_error
 
 WORD = "word"
 SURROGATE = re.compile("[\ud800-\udfff]")
 RowErrorFactory = Callable[[int, str], Exception]
 """Makes the error for a row, from its index and what is wrong with it."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a text stands: which row, the first being 1, and in a file its line."""
-
-    row: int
-    line: int | None = None
 
 
 @dataclass(frozen=True)
@@ -41,56 +35,6 @@ class Skipped:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {"row": self.place.row, "line": self.place.line, "reason": self.reason}
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of a file, of a data set, or as they were given.
-
-    Args:
-        source: what to call it in a message; may be empty.
-        columns: names of all columns, also of those that the rows lack.
-        rows: from column to value.
-        places: of each row.
-        declared: names of the classes, in order, of each column for which a data set declares
-            them; the values of that column are positions among them.
-    """
-
-    source: str
-    columns: tuple[str, ...]
-    rows: Sequence[Mapping[str, Any]]
-    places: Sequence[Place]
-    declared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def column(self, name: str) -> list[Any]:
-        """The values of a column, None where a row has none."""
-        return [row.get(name) for row in self.rows]
-
-    def pick(self, kept: Sequence[int]) -> Table:
-        """A copy with some of the rows."""
-        return Table(
-            self.source,
-            self.columns,
-            [self.rows[i] for i in kept],
-            [self.places[i] for i in kept],
-            self.declared,
-        )
-
-    def row_error(self, index: int, reason: str) -> DataError:
-        """The error to raise for a row.
-
-        Args:
-            index: of the row in ``rows``.
-            reason: what is wrong, to be read after "row 3 ".
-        """
-        return row_error(self.source, self.places[index], reason)
-
-
-def row_error(source: str, place: Place, reason: str) -> DataError:
-    """The error to raise for a row: it names the source, the line and the row."""
-    line = "" if place.line is None else f"line {place.line}"
-    where = ", ".join(part for part in (source, line) if part)
-    return DataError(f"{where}{': ' if where else ''}row {place.row} {reason}.")
 
 
 def why_unusable(text: Any, what: str = "text") -> str | None:
