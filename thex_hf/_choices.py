@@ -29,7 +29,12 @@ NORM_DEGREES = (0, 1, 2, 4, 8)
 """Degrees of the polynomial by which a norm divides by the deviation; 0: it does not."""
 POOLINGS = ("cls", "mean")
 TABLES = (".tsv", ".csv", ".jsonl")
-"""Endings of files of labelled texts; ``.gz`` may follow."""
+"""Endings of tables in files; ``.gz`` may follow."""
+PARQUET = ".parquet"
+LINES = ".txt"
+"""Ending of files with a text a line; ``.gz`` may follow."""
+TABLE_NAMES = f"{', '.join(TABLES)} (or .gz after it) or {PARQUET}"
+"""Endings of tables, in a sentence."""
 
 
 def one_of(name: str, value: Any, offered: Iterable[str]) -> str:
@@ -80,8 +85,14 @@ def check_source(task: str | None, pooling: str | None) -> None:
 
 
 def is_file_name(name: str) -> bool:
-    """Whether a name ends as those of files of labelled texts."""
-    return name.removesuffix(".gz").endswith(TABLES)
+    """Whether a name ends as those of tables."""
+    plain = name.lower()
+    return plain.removesuffix(".gz").endswith(TABLES) or plain.endswith(PARQUET)
+
+
+def is_lines_name(name: str) -> bool:
+    """Whether a name ends as those of files with a text a line."""
+    return name.lower().removesuffix(".gz").endswith(LINES)
 
 
 def check_data_file(path: Path) -> None:

@@ -158,7 +158,7 @@ def test_a_path_that_is_not_there_is_refused_at_once(name, monkeypatch, tmp_path
     monkeypatch.chdir(tmp_path / "home")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     with pytest.raises(
-        ConversionError, match=r"neither a file ending in|name of the data is empty"
+        ConversionError, match=r"neither a file ending in|name of the data is empty|no data file at"
     ):
         read_texts(name)
 

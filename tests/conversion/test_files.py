@@ -5,6 +5,7 @@ import io
 import json
 import logging
 
+import datasets
 import pytest
 from example_counts import examples
 from hypothesis import given, settings
@@ -106,6 +107,38 @@ def test_rows_with_unusable_texts_can_be_left_out(tmp_path):
         read_texts(put(tmp_path / "b.csv", "text,label\n ,1\n"), on_error="skip")
     with pytest.raises(ValueError, match="on_error must be one of"):
         read_texts(path, on_error="ignore")
+
+
+def test_rows_that_cannot_be_read_can_be_left_out(tmp_path):
+    path = put(tmp_path / "a.csv", b"text,label\na,1\nb\ncaf\xe9,1\nd,0\n")
+    data = read_texts(path, on_error="skip")
+    assert (data.texts, data.labels) == (("a", "d"), (1, 0))
+    assert [str(row) for row in data.skipped] == [
+        "row 2 (line 3) has 1 field, fewer than the 2 columns of the first line; put texts with "
+        "commas between quotation marks",
+        "row 3 (line 4) holds the byte 0xe9, which is not UTF-8",
+    ]
+    with pytest.raises(DataError, match="line 2: cannot be read as CSV"):
+        read_texts(put(tmp_path / "b.csv", 'text,label\n"a,1\nb,0\n'), on_error="skip")
+
+
+def test_parquet(tmp_path):
+    label = datasets.ClassLabel(names=["yes", "no"])
+    features = datasets.Features({"sentence": datasets.Value("string"), "label": label})
+    rows = datasets.Dataset.from_dict({"sentence": ["a", "b"], "label": [0, 1]}, features)
+    rows.to_parquet(tmp_path / "a.parquet")
+    data = read_texts(tmp_path / "a.parquet", label_names=NAMES)
+    assert (data.texts, data.labels) == (("a", "b"), (1, 0))  # by the names that were declared
+    rows = datasets.Dataset.from_dict({"text": ["a", None], "label": ["no", "yes"]})
+    rows.to_parquet(tmp_path / "b.parquet")
+    with pytest.raises(DataError, match=r"'b\.parquet': row 2 has no text"):
+        read_texts(tmp_path / "b.parquet", label_names=NAMES)
+    left = read_texts(tmp_path / "b.parquet", label_names=NAMES, on_error="skip", one_class=True)
+    assert left.texts == ("a",)
+    with pytest.raises(ConversionError, match=r"'c\.parquet' should be a Parquet file"):
+        read_texts(put(tmp_path / "c.parquet", "text\na\n"))
+    with pytest.raises(ConversionError, match="no data file at"):
+        read_texts(tmp_path / "none.parquet")
 
 
 def test_quotation_marks_around_fields_of_tsv_are_told(tmp_path, caplog):

@@ -36,7 +36,8 @@ def convert(
     ],
     output: Annotated[Path, typer.Argument(help="Folder to write; new or empty.")],
     train: Annotated[
-        str, typer.Option(help="Training texts: TSV, CSV or JSONL (also .gz), or a datasets name.")
+        str,
+        typer.Option(help="Training texts: TSV, CSV, JSONL (.gz), Parquet; a datasets name."),
     ],
     dev: Annotated[str, typer.Option(help="Texts to measure the score on: as --train.")],
     task: Annotated[

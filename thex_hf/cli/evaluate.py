@@ -43,7 +43,8 @@ def evaluate(
         typer.Argument(help="Folder or Hub name of a THE-X model; the bundled one if none."),
     ] = None,
     data: Annotated[
-        str, typer.Option(help="Labelled texts: TSV, CSV or JSONL (also .gz), or a datasets name.")
+        str,
+        typer.Option(help="Labelled texts: TSV, CSV, JSONL (.gz), Parquet; a datasets name."),
     ] = "",
     split: Annotated[str, typer.Option(help="Split of a named data set.")] = "validation",
     fhe: Annotated[

@@ -35,8 +35,8 @@ def calibrate(
     data: Annotated[
         str,
         typer.Argument(
-            help="Texts such as the model will get: TSV, CSV or JSONL (also .gz), .txt with a text "
-            "a line, or a datasets name."
+            help="Texts such as the model will get: TSV, CSV, JSONL, .txt with a text a line (also "
+            ".gz), Parquet, or a datasets name."
         ),
     ],
     split: Annotated[str, typer.Option(help="Split of a named data set.")] = "train",
@@ -69,7 +69,7 @@ def card(
     model: Annotated[Path, typer.Argument(help="Folder of a THE-X model.")],
     data: Annotated[
         str | None,
-        typer.Option(help="Labelled texts: .tsv, .csv, .jsonl, or a data set. Costs only if none."),
+        typer.Option(help="Labelled texts, as for evaluate. Costs only if none."),
     ] = None,
     split: Annotated[str, typer.Option(help="Split of a named data set.")] = "validation",
     fhe: Annotated[

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from thex_hf._choices import is_lines_name
+from thex_hf._paths import user_path
 from thex_hf.conversion.data.reading import LabelledTexts, read_texts
 from thex_hf.conversion.options import ConversionOptions
 from thex_hf.conversion.training.augment import strange_batches
@@ -22,6 +24,7 @@ from thex_hf.modeling.cards.measures import outdate_measures
 from thex_hf.modeling.export import refuse_unconverted
 from thex_hf.modeling.modeling_thex_bert import ThexBertClassifier
 from thex_hf.modeling.opening import check_tokenizer, open_model, open_tokenizer
+from thex_hf.tables.files import read_file
 
 DEFAULTS = ConversionOptions()
 SEED = 0
@@ -126,20 +129,13 @@ def _tokenizer(given: Any, model: ThexBertClassifier, folder: Path | None) -> An
 def _read(texts: Any, split: str, *, every_token: bool) -> LabelledTexts:
     """Texts in whatever form, as a table without labels of any meaning."""
     if isinstance(texts, str | os.PathLike):
-        if str(texts).endswith(".txt"):
-            return _table(_lines(Path(texts)), every_token)
+        if is_lines_name(str(texts)):
+            lines = read_file(user_path("texts", texts)).column("text")
+            return _table((line for line in lines if line.strip()), every_token)
         return read_texts(str(texts), split=split, regression=None, one_class=True)
     if not isinstance(texts, Iterable):
         raise InputError(f"texts should be a list or a data file; got {type(texts).__name__}")
     return _table(texts, every_token)
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")  # no other mark ends a line
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConversionError(f"{str(path)!r} should be UTF-8 text: {error}") from error
-    return [line for line in lines if line.strip()]
 
 
 def _table(texts: Iterable[Any], every_token: bool) -> LabelledTexts:

@@ -9,7 +9,7 @@ from typing import Any
 
 from huggingface_hub import constants
 
-from thex_hf._choices import TABLES
+from thex_hf._choices import TABLE_NAMES
 from thex_hf._extras import require
 from thex_hf._paths import user_path
 from thex_hf.errors import ConversionError
@@ -46,9 +46,8 @@ def local_folder(name: str) -> Path | None:
     if path.is_file() or not _may_be_on_the_hub(name):
         there = "is a file" if path.is_file() else "is not there"
         raise ConversionError(
-            f"{name!r} {there}: it is neither a file ending in {', '.join(TABLES)} (or .gz after "
-            f"it), nor a folder with a data set, nor a name on the Hub such as glue/sst2. Check "
-            f"the path."
+            f"{name!r} {there}: it is neither a file ending in {TABLE_NAMES}, nor a folder with a "
+            f"data set, nor a name on the Hub such as glue/sst2. Check the path."
         )
     return None
 
@@ -78,9 +77,8 @@ def open_set(name: str, split: str) -> Any:
     except Exception as error:
         offline = " HF_HUB_OFFLINE is set: nothing is downloaded." * constants.HF_HUB_OFFLINE
         raise ConversionError(
-            f"{name!r} is neither a file ending in {', '.join(TABLES)} (or .gz after it) nor "
-            f"a data set with split {split!r} that could be loaded "
-            f"({type(error).__name__}: {error}).{offline}"
+            f"{name!r} is neither a file ending in {TABLE_NAMES} nor a data set with split "
+            f"{split!r} that could be loaded ({type(error).__name__}: {error}).{offline}"
         ) from error
 
 

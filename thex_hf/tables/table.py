@@ -28,6 +28,8 @@ class Table:
         places: of each row.
         declared: names of the classes, in order, of each column for which a data set declares
             them; the values of that column are positions among them.
+        broken: by the index of a row that could not be read, and has no values, what is wrong with
+            it, to be read after "row 3 ".
     """
 
     source: str
@@ -35,13 +37,14 @@ class Table:
     rows: Sequence[Mapping[str, Any]]
     places: Sequence[Place]
     declared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    broken: Mapping[int, str] = field(default_factory=dict)
 
     def column(self, name: str) -> list[Any]:
         """The values of a column, None where a row has none."""
         return [row.get(name) for row in self.rows]
 
     def pick(self, kept: Sequence[int]) -> Table:
-        """A copy with some of the rows."""
+        """A copy with some of the rows, none of them broken."""
         return Table(
             self.source,
             self.columns,

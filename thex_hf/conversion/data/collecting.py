@@ -162,8 +162,10 @@ def collect(
     words = [words_of(value) for value in table.column(where.text)] if where.words else None
     seconds = table.column(where.second) if where.second else [""] * len(table.rows)
     reasons = [
-        value if isinstance(value, str) else None
-        for value in (words if words is not None else map(why_unusable, table.column(where.text)))
+        table.broken.get(index) or (value if isinstance(value, str) else None)
+        for index, value in enumerate(
+            words if words is not None else map(why_unusable, table.column(where.text))
+        )
     ]
     if where.second:
         pairs = zip(reasons, seconds, strict=True)

@@ -1,4 +1,4 @@
-"""Read labelled texts from TSV, CSV and JSON-lines files, or from data sets of ``datasets``.
+"""Read labelled texts from TSV, CSV, JSON-lines and Parquet files, or from named data sets.
 
 Every file and every data set becomes a table first: nothing is dropped, every fault has a place.
 """
@@ -32,8 +32,8 @@ def read_texts(
 
     Args:
         source: a path ending in ``.tsv``, ``.csv`` or ``.jsonl``, perhaps followed by
-            ``.gz``; else a name for ``datasets.load_dataset``, such as ``"glue/sst2"``, or the
-            folder of a data set.
+            ``.gz``, or in ``.parquet``; else a name for ``datasets.load_dataset``, such as
+            ``"glue/sst2"``, or the folder of a data set.
             Columns are ``text`` or ``sentence``, or a pair such as ``text_a`` and
             ``text_b``, and ``label``; or ``labels`` for any number of classes (a list, or
             names with ``|`` between); or ``tokens`` (or ``text``) and ``tags``, one for each
@@ -46,8 +46,8 @@ def read_texts(
             they are numbers with a fraction, and no names are known.
         one_class: allow all labels to be the same, which is enough to score a model.
         labelled: False: only the texts are wanted, and every label is 0.
-        on_error: ``"skip"`` leaves out rows whose text is missing or empty, and says so in
-            ``skipped``; ``"raise"`` refuses the data.
+        on_error: ``"skip"`` leaves out rows that cannot be read and those whose text is missing
+            or empty, and says so in ``skipped``; ``"raise"`` refuses the data.
 
     Raises:
         ConversionError: missing file or column, no rows, class names that are not the given
@@ -58,7 +58,7 @@ def read_texts(
     name = str(source)
     if is_file_name(name):
         path = user_path("data", source)
-        table, origin = read_file(path), Origin.of_path(path)
+        table, origin = read_file(path, KNOWN_COLUMNS, skip=on_error == "skip"), Origin.of_path(path)
     else:
         data, folder = open_set(name, split), local_folder(name)
         table = table_of(data, repr(name), KNOWN_COLUMNS)
