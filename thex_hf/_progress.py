@@ -13,14 +13,19 @@ DELAY = 2.0  # seconds before a bar shows at all
 T = TypeVar("T")
 
 
-def progress(total: int, what: str) -> Any:
+def progress(total: int, what: str, *, shown: bool = True) -> Any:
     """A tqdm bar on standard error: none off a terminal, or where the switches say so.
 
     Of several processes that train together the first one has it.
+
+    Args:
+        total: how often it will be updated.
+        what: is being counted.
+        shown: False: no bar.
     """
     switch = os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS", "").upper()
     off = switch in ("1", "ON", "YES", "TRUE") or not _transformers_bars()
-    off = off or os.environ.get("RANK", "0") != "0"
+    off = off or os.environ.get("RANK", "0") != "0" or not shown
     return tqdm(total=total, desc=what, leave=False, delay=DELAY, disable=True if off else None)
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from torch.utils.data import Dataset, IterableDataset
 from transformers.utils import logging
 
+from thex_hf._progress import progress
 from thex_hf.errors import InputError, TextError
 from thex_hf.pipelines.report import Report
 
@@ -47,6 +48,8 @@ class Call:
     def together(self, texts: Iterable[Any]) -> list[Any]:
         """Answers to several texts, all of which are checked before anything is computed.
 
+        A bar shows how many have been answered, unless all are computed at once.
+
         Raises:
             TextError: unless they are skipped, of the first text that cannot be served.
         """
@@ -55,8 +58,11 @@ class Call:
             if not self.skip:
                 raise self._at(error, row)
         out: list[Any] = []
-        for start in range(0, len(entries), self.batch):
-            out += self._some(entries[start : start + self.batch], start + 1)
+        with progress(len(entries), "texts", shown=len(entries) > self.batch) as bar:
+            for start in range(0, len(entries), self.batch):
+                some = entries[start : start + self.batch]
+                out += self._some(some, start + 1)
+                bar.update(len(some))
         self._tell()
         return out
 
