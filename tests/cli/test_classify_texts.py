@@ -1,7 +1,9 @@
 """Where ``thex-hf classify`` has its texts from, and what becomes of bad ones."""
 
+import gzip
 import json
 
+import datasets
 import pytest
 from typer.testing import CliRunner
 
@@ -37,7 +39,7 @@ def test_standard_input_has_one_text_a_line():
     [
         (b"", "standard input is empty"),
         (b"good\n\nbad\n", "^standard input, line 2: the text is empty"),
-        (b"good\ncaf\xe9\n", "should be UTF-8, and line 2 is not"),
+        (b"good\ncaf\xe9\n", "should be UTF-8 text .*line 2 holds the byte 0xe9"),
         ("good".encode("utf-16"), "should be UTF-8"),
     ],
 )
@@ -61,6 +63,10 @@ def test_the_name_of_a_file_is_no_text(tmp_path, monkeypatch):
         (["good", "--file", "reviews"], "not both"),
         (["--file", "reviews"], "ending in .txt, .tsv, .csv, .jsonl"),
         (["--file", "none.txt"], "cannot be read: No such file"),
+        (["--file", "none.parquet"], "cannot be read: No such file"),
+        (["--file", "."], "is a folder, not a file of texts.*--data"),
+        (["--data", "a/b/none"], "nor a folder with a data set"),
+        (["--data", "x", "--file", "x.txt"], "not both"),
     ]:
         result = run(*arguments, *CLEAR)
         with pytest.raises(InputError, match=reason):
@@ -82,23 +88,100 @@ def test_files_of_texts(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("a.tsv", "text\none\ttwo\n", "line 2: as many fields as the header"),
-        ("a.csv", "text,label\none\n", "line 2: as many fields as the header"),
-        ("a.csv", "sentence,label\none,1\n", "line 2: expected a column text.*sentence"),
+        ("a.tsv", "text\none\ttwo\n", "line 2: row 1 has 2 fields, more"),
+        ("a.csv", "text,label\none\n", "line 2: row 1 has 1 field, fewer"),
+        ("a.csv", "sentence,label\none,1\n", "expected a column text.*sentence.*--column"),
         ("a.csv", "", "has no texts"),
         ("a.csv", 'text\n"unclosed good\nbad\n', "cannot be read"),
         ("a.csv", "text,text\na,b\n", "each column once"),
-        ("a.jsonl", '{"text": "a", "text": "b"}\n', "line 1 .*a name is there twice"),
+        ("a.jsonl", '{"text": "a", "text": "b"}\n', "line 1: .*'text' is there more than once"),
         ("a.jsonl", '{"text": "a"}\n{"text": "b", "text_pair": "c"}\n', "line 1: has no text_pair"),
-        ("a.jsonl", '{"text": "one"}\n{"text"\n', "line 2 should be a JSON object"),
-        ("a.jsonl", "[1]\n", "line 1: expected a column text.*got list"),
+        ("a.jsonl", '{"text": "one"}\n{"text"\n', "line 2: .*should be a JSON object"),
+        ("a.jsonl", "[1]\n", "line 1: each line should be a JSON object; got"),
         ("a.txt", "", "is empty"),
         ("a.txt", b"\xff\xfe", "should be UTF-8"),
+        ("a.txt.gz", b"good", "should be UTF-8 text but cannot be read: Not a gzipped file"),
+        ("a.parquet", b"good", "should be a Parquet file but cannot be read"),
     ],
 )
 def test_files_that_are_refused(tmp_path, name, content, reason):
     with pytest.raises(InputError, match=reason):
         texts_of(tmp_path / name, content)
+
+
+ROWS = [{"id": 5, "text": "one", "body": "1"}, {"id": 6, "text": "two", "body": "2"}]
+
+
+def test_compressed_files_parquet_and_data_sets(tmp_path):
+    wanted = [("one", 5, 1), ("two", 6, 2)]
+
+    def found(**options):
+        return [(t.text, t.id, t.row) for t in read_texts([], None, **options)]
+
+    lines = tmp_path / "a.txt.gz"
+    lines.write_bytes(gzip.compress(b"one\ntwo\n"))
+    assert [text.text for text in read_texts([], lines)] == ["one", "two"]
+    table = tmp_path / "a.jsonl.gz"
+    table.write_bytes(gzip.compress("\n".join(map(json.dumps, ROWS)).encode()))
+    assert found(data=str(table)) == wanted
+    assert [text.id for text in read_texts([], table)] == [5, 6]
+    rows = datasets.Dataset.from_list(ROWS)
+    (tmp_path / "set").mkdir()
+    rows.to_parquet(tmp_path / "set" / "validation-00000-of-00001.parquet")
+    (parquet,) = (tmp_path / "set").iterdir()
+    assert found(data=str(parquet)) == wanted
+    assert read_texts([], parquet)[1].place == f"{parquet}, row 2"
+    rows.save_to_disk(tmp_path / "saved")
+    assert found(data=str(tmp_path / "saved")) == wanted
+    with pytest.raises(InputError, match="split 'test'"):
+        found(data=str(tmp_path / "set"), split="test")
+    assert [text.text for text in read_texts([], parquet, columns=["body"])] == ["1", "2"]
+    pairs = read_texts([], table, columns=["body", "text"])
+    assert [text.halves for text in pairs] == [("1", "one"), ("2", "two")]
+    with pytest.raises(InputError, match="expected a column title, got id, text, body"):
+        read_texts([], parquet, columns=["title"])
+    with pytest.raises(OptionError, match="goes with --file or --data"):
+        read_texts(["good"], None, columns=["body"])
+    with pytest.raises(OptionError, match="once more the second texts"):
+        read_texts([], table, columns=["a", "b", "c"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.jsonl", b'{"text": "good"}\n{"text": \n{"text": "bad"}\n', "cannot be read as JSON"),
+        ("a.jsonl", b'{"text": "good"}\n[1]\n{"text": "bad"}\n', "should be a JSON object"),
+        ("a.tsv", b"text\ngood\na\tb\nbad\n", "has 2 fields, more"),
+        ("a.csv", b'text\ngood\n"a"b\nbad\n', "cannot be read as CSV"),
+        ("a.csv", b"text\ngood\ncaf\xe9\nbad\n", "holds the byte 0xe9, which is not UTF-8"),
+        ("a.txt", b"good\ncaf\xe9\nbad\n", "holds the byte 0xe9, which is not UTF-8"),
+    ],
+)
+def test_a_broken_line_is_skipped_or_refused_before_anything_is_computed(
+    tmp_path, name, content, reason
+):
+    path = tmp_path / name
+    path.write_bytes(content)
+    rows = records(run("--file", path, "--on-error", "skip", *CLEAR))
+    assert [row.get("label") for row in rows] == ["POSITIVE", None, "NEGATIVE"]
+    assert reason in rows[1]["error"]
+    line = 2 if name in ("a.jsonl", "a.txt") else 3
+    people = run("--file", path, "--on-error", "skip", "--fhe", "disable").stdout
+    assert f"not classified: {path}, line {line}: " in people
+    with pytest.raises(InputError, match=f"line {line}"):
+        raise run("--file", path, *CLEAR).exception
+
+
+def test_what_cannot_be_skipped_is_refused(tmp_path):
+    for name, content, reason in [
+        ("a.csv", b'text\n"unclosed good\nbad\n', "cannot be read as CSV"),
+        ("a.csv", "text\ngood\n".encode("utf-16"), "UTF-16"),
+        ("a.csv", b"body\ngood\n", "expected a column text"),
+        ("a.txt", b"", "is empty"),
+    ]:
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=reason):
+            read_texts([], tmp_path / name, skip=True)
 
 
 def test_skipping_keeps_the_order_and_ends_well(tmp_path):

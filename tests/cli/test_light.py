@@ -25,7 +25,7 @@ def below(command, *words):
 NAMES = list(below(typer.main.get_command(commands)))
 HEAVY = (
     "datasets", "evaluate", "fastapi", "gradio", "matplotlib", "pandas", "rich", "scipy", "sympy",
-    "tenseal", "torch", "transformers", "uvicorn",
+    "pyarrow", "tenseal", "torch", "transformers", "uvicorn",
 )  # fmt: skip
 PROGRAM = f"""
 import contextlib, io, json, sys
@@ -46,6 +46,8 @@ for words in calls:
 ERRORS = [
     (["classify"], "InputError: give at least one text"),
     (["classify", "--file", "no-such.tsv"], "InputError: 'no-such.tsv' cannot be read"),
+    (["classify", "--data", "no-such.parquet"], "InputError: 'no-such.parquet' cannot be read"),
+    (["classify", "--data", "no/such/set"], "InputError: 'no/such/set' is not there"),
     (["classify", "x", "--fhe", "exec"], "fhe must be one of execute, simulate, disable"),
     (["classify", "x", "--protocol", "refesh"], "did you mean 'refresh'?"),
     (["classify", "x", "--backend", "sael"], "did you mean 'seal'?"),

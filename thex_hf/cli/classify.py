@@ -50,9 +50,17 @@ def classify(
         typer.Option(
             "--file",
             "-f",
-            help="Texts to classify: .txt, one a line; or .tsv, .csv, .jsonl with a column text "
-            "and perhaps text_pair.",
+            help="Texts to classify: .txt, one a line; or .tsv, .csv, .jsonl (also .gz) or "
+            ".parquet with a column text and perhaps text_pair.",
         ),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Texts to classify: a datasets name or folder, or a file.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Split of a named data set.")] = "validation",
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="Column of the texts, text if none; again: of second texts of pairs."),
     ] = None,
     model: Annotated[
         str | None,
@@ -97,7 +105,7 @@ def classify(
     skip = on_error == "skip"
     windows = given_windows(window, stride, pool)
     server = server_of(backend, url, token, verify)
-    wanted = read_texts(texts or [], file)
+    wanted = read_texts(texts or [], file, data=data, split=split, columns=column or (), skip=skip)
     if server is not None and model is not None and _is_half(model):
         refused = {
             "agreement": agreement,
@@ -111,10 +119,10 @@ def classify(
             "weights-memory": weights_memory is not None,
         }
         answers = classify_with_half(
-            model, server, wanted, keys=keys, protocol=protocol, refused=refused, skip=skip,
+            model, server, _able(wanted), keys=keys, protocol=protocol, refused=refused, skip=skip,
             windows=windows,
         )  # fmt: skip
-        _print(wanted, answers, as_json)
+        _give(wanted, answers, as_json)
         return
     one_of("fhe", fhe, FHE_MODES)
     _refuse_unused(
@@ -161,7 +169,7 @@ def classify(
         **(server.options() if server else {}),
     )
     options = {"fhe": fhe, "agreement": agreement, "truncation": truncation, "on_error": on_error}
-    _print(wanted, _classify(classifier, wanted, {**options, **windows}), as_json)
+    _give(wanted, _classify(classifier, _able(wanted), {**options, **windows}), as_json)
 
 
 def _is_half(model: str) -> bool:
@@ -184,28 +192,38 @@ def _classify(classifier: Any, texts: Sequence[Text], options: dict[str, Any]) -
     given = [text.given for text in texts]
     for row, error in classifier.check(given, **options).items():
         if options["on_error"] == "raise":
-            raise texts[row - 1].refused(error, row)
+            raise texts[row - 1].refused(error)
     answers = classifier(iter(given), **{**options, "on_error": "skip"})
-    for row, result in enumerate(answers, 1):
-        report = answers.reports[-1]
+    for index, result in enumerate(answers):
+        report = answers.reports[index]
         if result is not None:
             yield {**result, **report.to_json()}
         elif options["on_error"] == "raise":
-            raise texts[row - 1].refused(TextError(report.error), row)
+            raise texts[index].refused(TextError(report.error))
         else:
             yield TextError(report.error)
+
+
+def _able(texts: Sequence[Text]) -> list[Text]:
+    """Those that could be read."""
+    return [text for text in texts if text.fault is None]
+
+
+def _give(texts: Sequence[Text], answers: Iterator[Found], as_json: bool) -> None:
+    """Print the answers to texts that could be read, and the faults of the others."""
+    _print(texts, (next(answers) if text.fault is None else text.fault for text in texts), as_json)
 
 
 def _print(texts: Sequence[Text], records: Iterable[Found], as_json: bool) -> None:
     """Print each record as it comes, and how many texts were skipped."""
     skipped = 0
-    for row, (text, record) in enumerate(zip(texts, records, strict=True), 1):
+    for text, record in zip(texts, records, strict=True):
         if isinstance(record, TextError):
             skipped += 1
             if as_json:
-                show_json({"error": str(record), "row": row})
+                show_json({"error": str(record), "row": text.row})
             else:
-                typer.echo(f"not classified: {text.refused(record, row)}")
+                typer.echo(f"not classified: {text.refused(record)}")
         elif as_json:
             show_json(record)
         else:

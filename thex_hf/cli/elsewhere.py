@@ -114,16 +114,16 @@ def classify_with_half(
             raise OptionError(f"--{name} needs the whole model; {folder!r} is the client's half")
     half, cut = ClientHalf.open(folder), WindowOptions.of(**{"window": None, **windows})
     client = ThexClient(half, server.transport(), keys, protocol=protocol, windows=cut)
-    for row, text in enumerate(texts, 1):
+    for text in texts:
         try:
             client.check(*text.halves)
         except TextError as error:
             if not skip:
-                raise text.refused(error, row) from error
-    for row, text in enumerate(texts, 1):
+                raise text.refused(error) from error
+    for text in texts:
         try:
             yield client.classify(*text.halves).to_json()
         except TextError as error:
             if not skip:
-                raise text.refused(error, row) from error
+                raise text.refused(error) from error
             yield error
