@@ -184,6 +184,19 @@ def test_what_cannot_be_skipped_is_refused(tmp_path):
             read_texts([], tmp_path / name, skip=True)
 
 
+def test_scores_of_several_labels():
+    one, two = records(run("good", "bad", "--top-k", "2", "--batch-size", "2", *CLEAR))
+    for row, label in ((one, "POSITIVE"), (two, "NEGATIVE")):
+        assert row["label"] == label
+        assert row["scores"][0] == {"label": label, "score": row["score"]}
+        assert len(row["scores"]) == len(row["logits"]) == 2
+    assert one["logits"] == records(run("good", *CLEAR))[0]["logits"]
+    assert two["logits"] == records(run("bad", *CLEAR))[0]["logits"]
+    shown = run("good", "--top-k", "2", "--fhe", "disable").stdout.splitlines()
+    assert shown[1].startswith("  POSITIVE 0.")
+    assert ", NEGATIVE 0." in shown[1]
+
+
 def test_skipping_keeps_the_order_and_ends_well(tmp_path):
     path = tmp_path / "texts.jsonl"
     path.write_text('{"text": "a charming film"}\n{"text": null}\n\n{"text": "a dull mess"}\n')

@@ -90,6 +90,12 @@ def classify(
     window: Window = None,
     stride: Stride = None,
     pool: Pool = None,
+    top_k: Annotated[
+        int | None, typer.Option(min=1, help="The scores of so many labels; of the best if none.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Texts at once: more are faster; 1 if none.")
+    ] = None,
     on_error: Annotated[
         str,
         typer.Option(
@@ -106,6 +112,7 @@ def classify(
     windows = given_windows(window, stride, pool)
     server = server_of(backend, url, token, verify)
     wanted = read_texts(texts or [], file, data=data, split=split, columns=column or (), skip=skip)
+    several = top_k is not None
     if server is not None and model is not None and _is_half(model):
         refused = {
             "agreement": agreement,
@@ -117,6 +124,8 @@ def classify(
             "flood": flood is not None,
             "processes": processes is not None,
             "weights-memory": weights_memory is not None,
+            "top-k": several,
+            "batch-size": batch_size is not None,
         }
         answers = classify_with_half(
             model, server, _able(wanted), keys=keys, protocol=protocol, refused=refused, skip=skip,
@@ -169,7 +178,10 @@ def classify(
         **(server.options() if server else {}),
     )
     options = {"fhe": fhe, "agreement": agreement, "truncation": truncation, "on_error": on_error}
-    _give(wanted, _classify(classifier, _able(wanted), {**options, **windows}), as_json)
+    options |= windows
+    options |= {"top_k": top_k} if several else {}
+    options |= {"batch_size": batch_size} if batch_size else {}
+    _give(wanted, _classify(classifier, _able(wanted), options), as_json)
 
 
 def _is_half(model: str) -> bool:
@@ -196,6 +208,8 @@ def _classify(classifier: Any, texts: Sequence[Text], options: dict[str, Any]) -
     answers = classifier(iter(given), **{**options, "on_error": "skip"})
     for index, result in enumerate(answers):
         report = answers.reports[index]
+        if isinstance(result, list):  # of several labels, the best one first
+            result = {**result[0], "scores": result}
         if result is not None:
             yield {**result, **report.to_json()}
         elif options["on_error"] == "raise":
@@ -246,6 +260,9 @@ def _show(text: str, record: Mapping[str, Any]) -> None:
     seconds, sizes = record["seconds"], record["bytes"]
     spent = f", {record['levels']} levels, {record['key_switches']} key switches"
     typer.echo(f"{printable(record['label'])}  {record['score']:.4f}  {text}")
+    if "scores" in record:
+        scores = (f"{printable(x['label'])} {x['score']:.4f}" for x in record["scores"])
+        typer.echo(f"  {', '.join(scores)}")
     typer.echo(
         f"  {record['fhe']} on {record['backend']}, {record['protocol']}: "
         f"{record['tokens']} tokens {_padded(record)}, {record['rounds']} rounds"
