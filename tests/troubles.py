@@ -22,6 +22,7 @@ import thex_hf
 from thex_hf.backends import KeyRequest, get_backend
 from thex_hf.bounds import check_logits
 from thex_hf.ckks.parameters import Parameters
+from thex_hf.cli.outputs import Output
 from thex_hf.cli.prepare import Work, check_room
 from thex_hf.cli.texts import read_texts as read_given_texts
 from thex_hf.client.half import ClientHalf
@@ -101,6 +102,12 @@ def half_a_character():
 def file_name():
     Path("reviews.tsv").write_text("text\ngood\n")
     read_given_texts(["reviews.tsv"], None)
+
+
+@under("The output is another's")
+def output_of_another():
+    Path("answers.csv").write_text("mine\n")
+    Output.of(Path("answers.csv"), read_given_texts(["good"], None))
 
 
 @under("An option does not go with another")

@@ -88,6 +88,10 @@ class KeyStoreError(ThexError, OSError):
     """Keys cannot be read from, or written to, a directory; or one to be pushed holds keys."""
 
 
+class OutputError(ThexError, OSError):
+    """Answers cannot be written to a file, or what is in it belongs to something else."""
+
+
 class ChildError(ThexError, RuntimeError):
     """A child process did not start, died, or raised what is not an error of this package."""
 

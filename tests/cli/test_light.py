@@ -48,6 +48,8 @@ ERRORS = [
     (["classify", "--file", "no-such.tsv"], "InputError: 'no-such.tsv' cannot be read"),
     (["classify", "--data", "no-such.parquet"], "InputError: 'no-such.parquet' cannot be read"),
     (["classify", "--data", "no/such/set"], "InputError: 'no/such/set' is not there"),
+    (["classify", "x", "--output", "x.txt"], "OptionError: --output should end in .jsonl, .csv, "),
+    (["classify", "x", "--output", "no/x.csv"], "OutputError: 'no/x.csv' cannot be written"),
     (["classify", "x", "--fhe", "exec"], "fhe must be one of execute, simulate, disable"),
     (["classify", "x", "--protocol", "refesh"], "did you mean 'refresh'?"),
     (["classify", "x", "--backend", "sael"], "did you mean 'seal'?"),

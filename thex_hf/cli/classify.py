@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +14,7 @@ import typer
 from thex_hf._choices import FHE_MODES, one_of
 from thex_hf._shown import printable
 from thex_hf.circuits.protocols import PROTOCOLS
-from thex_hf.cli.elsewhere import Token, Url, Verify, classify_with_half, server_of
+from thex_hf.cli.elsewhere import Token, Url, Verify, classify_with_half, half_facts, server_of
 from thex_hf.cli.options import (
     Backend,
     Flood,
@@ -35,6 +37,7 @@ from thex_hf.cli.options import (
     megabytes,
     show_json,
 )
+from thex_hf.cli.outputs import Output, watched
 from thex_hf.cli.texts import Found, Text, read_texts
 from thex_hf.errors import OptionError, TextError
 from thex_hf.tasks import TEXT
@@ -61,6 +64,15 @@ def classify(
     column: Annotated[
         list[str] | None,
         typer.Option(help="Column of the texts, text if none; again: of second texts of pairs."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write answers to a .jsonl, .csv or .parquet file; the same command goes on where "
+            "it was interrupted.",
+        ),
     ] = None,
     model: Annotated[
         str | None,
@@ -113,6 +125,7 @@ def classify(
     server = server_of(backend, url, token, verify)
     wanted = read_texts(texts or [], file, data=data, split=split, columns=column or (), skip=skip)
     several = top_k is not None
+    out = Output.of(output, wanted, scores=several, agreement=agreement) if output else None
     if server is not None and model is not None and _is_half(model):
         refused = {
             "agreement": agreement,
@@ -127,11 +140,14 @@ def classify(
             "top-k": several,
             "batch-size": batch_size is not None,
         }
+        if out is not None:
+            mark, facts = half_facts(model, protocol)
+            wanted = out.begin(mark, {**facts, **windows})
         answers = classify_with_half(
             model, server, _able(wanted), keys=keys, protocol=protocol, refused=refused, skip=skip,
             windows=windows,
         )  # fmt: skip
-        _give(wanted, answers, as_json)
+        _give(wanted, answers, as_json, out)
         return
     one_of("fhe", fhe, FHE_MODES)
     _refuse_unused(
@@ -181,7 +197,20 @@ def classify(
     options |= windows
     options |= {"top_k": top_k} if several else {}
     options |= {"batch_size": batch_size} if batch_size else {}
-    _give(wanted, _classify(classifier, _able(wanted), options), as_json)
+    if out is not None:
+        wanted = out.begin(
+            _mark(classifier),
+            {
+                **options,
+                "backend": backend,
+                "protocol": classifier.protocol,
+                "softmax": softmax,
+                "relu": relu,
+                "ring": ring,
+                "flood": flood,
+            },
+        )
+    _give(wanted, _classify(classifier, _able(wanted), options), as_json, out)
 
 
 def _is_half(model: str) -> bool:
@@ -218,14 +247,49 @@ def _classify(classifier: Any, texts: Sequence[Text], options: dict[str, Any]) -
             yield TextError(report.error)
 
 
+def _mark(classifier: Any) -> str:
+    """What tells a model and its tokenizer from others that answer otherwise."""
+    from thex_hf.conversion.checkpoint import json_digest, tokenizer_digest
+    from thex_hf.modeling.export import weights_digest
+
+    model, config = classifier.model, classifier.model.config
+    labels = [[int(key), name] for key, name in sorted(config.id2label.items())]
+    return json_digest(
+        [
+            weights_digest(model, config),
+            tokenizer_digest(classifier.tokenizer),
+            labels,
+            config.problem_type,
+        ]
+    )
+
+
 def _able(texts: Sequence[Text]) -> list[Text]:
     """Those that could be read."""
     return [text for text in texts if text.fault is None]
 
 
-def _give(texts: Sequence[Text], answers: Iterator[Found], as_json: bool) -> None:
-    """Print the answers to texts that could be read, and the faults of the others."""
-    _print(texts, (next(answers) if text.fault is None else text.fault for text in texts), as_json)
+def _give(
+    texts: Sequence[Text], answers: Iterator[Found], as_json: bool, out: Output | None
+) -> None:
+    """Print the answers to texts that could be read, or write them to a file, and the faults."""
+    records = (next(answers) if text.fault is None else text.fault for text in texts)
+    if out is None and sys.stdout.isatty():  # it shows them as they come
+        _print(texts, records, as_json)
+        return
+    if out is None:
+        with closing(watched(records, len(texts))) as counted:
+            _print(texts, counted, as_json)
+        return
+    out.write(records)
+    counts = {"texts": len(out.texts), "before": out.before, "skipped": out.skipped}
+    if as_json:
+        show_json({"output": str(out.path), **counts})
+        return
+    before = f", {out.before} of them before" if out.before else ""
+    typer.echo(f"wrote {out.path}: {counts['texts']} texts{before}")
+    if out.skipped:
+        typer.echo(f"{out.skipped} texts were not classified", err=True)
 
 
 def _print(texts: Sequence[Text], records: Iterable[Found], as_json: bool) -> None:

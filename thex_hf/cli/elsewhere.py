@@ -75,6 +75,25 @@ def server_of(
     return Server(url, os.environ.get(TOKEN) or None if token is None else token, verify)
 
 
+def half_facts(folder: str, protocol: str | None) -> tuple[str, dict[str, Any]]:
+    """What tells the client's half of a model from others, and the options that decide answers.
+
+    Args:
+        folder: with the half.
+        protocol: that was asked for.
+
+    Raises:
+        ConversionError: the half is damaged.
+    """
+    from thex_hf.client.half import ClientHalf
+    from thex_hf.weights import tensors_digest
+
+    half = ClientHalf.open(folder)
+    facts = [half.facts.model, *half.labels, half.tokenizer.to_str(), str(half.settings)]
+    mark = tensors_digest(facts, sorted(half.tables.items()))
+    return mark, {"backend": REMOTE, "protocol": protocol}
+
+
 def classify_with_half(
     folder: str,
     server: Server,
