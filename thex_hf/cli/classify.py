@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path

@@ -58,7 +58,10 @@ def read_texts(
     name = str(source)
     if is_file_name(name):
         path = user_path("data", source)
-        table, origin = read_file(path, KNOWN_COLUMNS, skip=on_error == "skip"), Origin.of_path(path)
+        table, origin = (
+            read_file(path, KNOWN_COLUMNS, skip=on_error == "skip"),
+            Origin.of_path(path),
+        )
     else:
         data, folder = open_set(name, split), local_folder(name)
         table = table_of(data, repr(name), KNOWN_COLUMNS)
