@@ -160,7 +160,7 @@ def _():
 
 @under("The protocol does not fit the model")
 def wrong_form():
-    bundled("polynomial", protocol="client-aided")
+    bundled("the-x", protocol="refresh")
 
 
 @under("No ticket is left")

@@ -248,10 +248,10 @@ def test_what_belongs_to_something_else_is_refused(given, tmp_path, monkeypatch)
     path.unlink()
     assert run("--file", given, "-o", path).exit_code == 0
     kept = path.read_bytes()
-    poly = thex_hf.bundled_checkpoint("polynomial")
+    other = thex_hf.bundled_checkpoint("the-x")
     for arguments, options, reason in [
         (["good"], {}, "has answers to other texts"),
-        (["--file", given, "--model", poly], {}, "has answers of another model"),
+        (["--file", given, "--model", other], {}, "has answers of another model"),
         (["--file", given], {"fhe": "simulate"}, "fhe was 'disable' and is 'simulate'"),
         (["--file", given, "--top-k", "1"], {}, "top_k was None and is 1"),
         (["--file", given, "--truncation"], {}, "truncation was False and is True"),

@@ -33,13 +33,15 @@ def server():
 
 
 def client_of(server, windows, folder=None):
-    half = ClientHalf.open(folder or thex_hf.bundled_checkpoint())
+    half = ClientHalf.open(folder or thex_hf.bundled_checkpoint("the-x"))
     return ThexClient(half, Near(server), backend="clear", windows=windows)
 
 
 @pytest.fixture(scope="module")
 def pipe():
-    return pipeline("thex-text-classification", model=thex_hf.bundled_checkpoint(), fhe="simulate")
+    return pipeline(
+        "thex-text-classification", model=thex_hf.bundled_checkpoint("the-x"), fhe="simulate"
+    )
 
 
 @pytest.mark.parametrize("pool", ["mean", "max"])
@@ -76,7 +78,7 @@ class Counting(Near):
 
 
 def test_each_window_is_a_request_like_that_of_a_short_text(server):
-    half, transport = ClientHalf.open(thex_hf.bundled_checkpoint()), Counting(server)
+    half, transport = ClientHalf.open(thex_hf.bundled_checkpoint("the-x")), Counting(server)
     client = ThexClient(half, transport, backend="clear", windows=WINDOWS)
     client.classify("a dull mess")
     client.classify(LONG)
@@ -126,7 +128,7 @@ def test_tokens_are_classified_as_by_the_pipeline(tmp_path):
 
 
 def test_the_command_with_a_half(tmp_path):
-    half = ClientHalf.open(thex_hf.bundled_checkpoint()).save(tmp_path / "half")
+    half = ClientHalf.open(thex_hf.bundled_checkpoint("the-x")).save(tmp_path / "half")
     near = SimpleNamespace(transport=lambda: Near(serve(load(), "seal")))
     options = {"keys": None, "protocol": None, "refused": {}}
     (record,) = classify_with_half(

@@ -167,6 +167,7 @@ class Failing:
     """A pipeline that cannot serve one of its texts, and says so in its report."""
 
     call_options = ("on_error",)
+    window = None
 
     def __init__(self, pipe, text):
         self.pipe, self.text = pipe, text

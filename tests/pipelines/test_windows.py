@@ -92,7 +92,7 @@ def test_agreement_is_of_pooled_logits(pipes, pool):
 
 
 def test_ciphertexts_of_the_bundled_model():
-    pipe = pipeline(TASK, model=thex_hf.bundled_checkpoint(), window=12)
+    pipe = pipeline(TASK, model=thex_hf.bundled_checkpoint("the-x"), window=12)
     (answer,) = pipe(LONG, stride=3, agreement=True)
     report = pipe.report
     assert (report.fhe, report.backend) == ("execute", "seal")

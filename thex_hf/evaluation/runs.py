@@ -174,7 +174,7 @@ def classify(
     order = sorted(range(len(inputs)), key=lambda i: _length(inputs[i])) if size > 1 else None
     rows = list(range(len(inputs))) if order is None else order
     cutting = {name: value for name, value in (windows or {}).items() if value is not None}
-    if not cutting and pipe._preprocess_params.get("window") is None:
+    if not cutting and pipe.window is None:
         cutting = {"truncation": True}
     reports: dict[int, Report] = {}
     seconds = 0.0

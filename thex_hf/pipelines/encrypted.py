@@ -157,6 +157,12 @@ class EncryptedMixin:
             check_windows(options, self.tokenizer, self.runner.model, self.limit)
 
     @property
+    def window(self) -> int | None:
+        """The most tokens of a window into which long texts are cut; None: none are cut so."""
+        most: int | None = self._preprocess_params.get("window")
+        return most
+
+    @property
     def limit(self) -> int:
         """The most tokens of a text: the circuit's, the model's, the tokenizer's, the server's."""
         return min(self._own_limit(), self.runner.longest)
