@@ -106,6 +106,24 @@ def test_a_client_without_torch_skips_or_names_texts_too(address, half):
     assert "--ring needs the whole model" in wrong.stderr
 
 
+@pytest.mark.slow
+def test_a_client_without_torch_writes_answers_to_a_file(address, half, tmp_path):
+    data, out = tmp_path / "texts.jsonl", tmp_path / "out.csv"
+    data.write_text('{"text": "Dull."}\n{"text"\n')
+    arguments = ("--model", half, "--file", data, "--output", out, "--on-error", "skip")
+    for before in (0, 2):  # the second time there is nothing left to do
+        done = remote(address, *arguments, THEX_HF_NO_TORCH="1")
+        assert done.returncode == 0, done.stderr
+        counts = {"texts": 2, "before": before, "skipped": 0 if before else 1}
+        assert json.loads(done.stdout) == {"output": str(out), **counts}
+    header, first, second = out.read_text().splitlines()
+    assert header == "row,text,label,score,error"
+    assert first.startswith("1,Dull.,NEGATIVE,0.")
+    assert second.startswith('2,,,,"cannot be read as JSON')
+    refused = remote(address, *arguments, "--protocol", "refresh", THEX_HF_NO_TORCH="1")
+    assert "protocol was None and is 'refresh'" in refused.stderr
+
+
 @pytest.mark.parametrize(("token", "words"), [("", "send Authorization"), ("other", "not known")])
 def test_a_token_is_asked_for(address, half, token, words):
     done = remote(address, "--model", half, "Dull.", token=token, THEX_HF_NO_TORCH="1")
