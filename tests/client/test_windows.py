@@ -128,8 +128,10 @@ def test_tokens_are_classified_as_by_the_pipeline(tmp_path):
 
 
 def test_the_command_with_a_half(tmp_path):
-    half = ClientHalf.open(thex_hf.bundled_checkpoint("the-x")).save(tmp_path / "half")
-    near = SimpleNamespace(transport=lambda: Near(serve(load(), "seal")))
+    whole = make()
+    whole.save_pretrained(tmp_path / "whole")
+    half = ClientHalf.open(tmp_path / "whole").save(tmp_path / "half")
+    near = SimpleNamespace(transport=lambda: Near(serve(whole.model, "seal")))
     options = {"keys": None, "protocol": None, "refused": {}}
     (record,) = classify_with_half(
         str(half), near, [Text(LONG)], skip=False, windows={"window": 16}, **options
