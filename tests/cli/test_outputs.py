@@ -66,6 +66,14 @@ def computed(monkeypatch):
     return counts
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C counts, also where the tests are run in the background and it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def cut_after(monkeypatch, lines, stop):
     """After so many lines a writer leaves half of the next one, and is stopped."""
     append, left = Journal.append, [lines]
@@ -129,6 +137,7 @@ def test_texts_that_cannot_be_served_have_their_errors(tmp_path, suffix):
     assert not list(tmp_path.glob("other*"))
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_an_interrupted_command_goes_on_when_it_is_repeated(
     given, tmp_path, suffix, computed, monkeypatch
