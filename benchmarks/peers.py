@@ -9,7 +9,7 @@ on the first row, with random weights, on one text that is embedded already. ``p
 what such a model is converted to: the polynomial form for BERT-tiny, the normalised form for
 MiniLM-L6, as prepared.py measures them. All parties are on this machine. Writes
 results/peers.json and results/peers.md; rows that are not run again stay as they are. Takes about
-half an hour, most of it for tickets of MiniLM-L6.
+an hour, most of it for SPU and for the tickets of MiniLM-L6.
 """
 
 from __future__ import annotations
