@@ -28,10 +28,10 @@ EXPECTED = {
     "classify": "POSITIVE",
     "clinical_notes": r"accuracy on 28 held-out notes: (?s:.*)same label: True(?s:.*)nothing was",
     "convert_tiny": "accuracy: ",
-    "demo_app": r"protocols: \['client-aided', 'refresh', 'one-shot', 'prepared'\]",
+    "demo_app": r"protocols: \['refresh', 'one-shot', 'client-aided', 'prepared'\]",
     "own_engine": r"client-aided(?s:.*): the same\nrefresh(?s:.*): the same\n",
     "score_data_set": r"clear +40 +0\.[89](?s:.*)simulated +40 +0\.[89]\d+ +0\.\d+ +100%",
-    "two_machines": r"POSITIVE  a fine film\n  6 rounds(?s:.*)'/predict', 'status': 200",
+    "two_machines": r"POSITIVE  a fine film\n  4 rounds(?s:.*)'/predict', 'status': 200",
     "two_roles": r"server folder: \['evaluation\.",
 }
 """Patterns to be found in what an example prints."""

@@ -129,7 +129,7 @@ def test_a_fresh_machine_gets_the_same_answers_from_the_hub_and_then_offline(pus
     offline = run(LOAD, url, tmp_path, HF_HUB_OFFLINE="1")
     assert offline.returncode == 0, offline.stderr
     assert not served.requests
-    local = pipeline("thex-text-classification", fhe="simulate")
+    local = pipeline("thex-text-classification", protocol="client-aided", fhe="simulate")
     (expected,) = local(TEXT)
     for done in (online, offline):
         (found,), logits = json.loads(done.stdout.splitlines()[-1])
