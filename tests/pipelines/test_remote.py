@@ -104,7 +104,8 @@ def test_what_does_not_go_together(models, services):
 def test_a_data_set_is_scored_on_a_server(services, tmp_path):
     data = tmp_path / "data.tsv"
     data.write_text("label\ttext\n1\tA warm, funny film.\n0\tDull.\n0\tDreadful!\n")
-    arguments = ["evaluate", "--data", str(data), "--fhe", "execute", "--backend", "remote"]
+    model = thex_hf.bundled_checkpoint("the-x")
+    arguments = ["evaluate", model, "--data", str(data), "--fhe", "execute", "--backend", "remote"]
     done = CliRunner().invoke(commands, [*arguments, "--url", services["the-x"].url, "--json"])
     scores = json.loads(done.stdout)
     assert scores["metrics"]["accuracy"] == 1.0
