@@ -94,7 +94,6 @@ class RunOptions:
         weights_memory: gigabytes that the server's encoded weights may take, of all its processes
             together; half of the memory that is free by default. What does not fit is encoded anew
             for every text.
-        keys: directory to keep keys in; in memory when None. Never a model folder.
         url: of a server that ``thex-hf serve`` runs, for backend ``remote``.
         server_token: that this server asks for; ``token`` is the Hub's.
         verify: file of certificates to trust for that server, instead of the usual ones.

@@ -7,8 +7,8 @@ Run from the repository root::
 
 ``--encoder`` is a folder with ``config.json``, the tokenizer's files and the weights of a BERT
 encoder in one ``.safetensors`` file. The model is too large for the package's wheel: ``--target``
-is an ordinary model folder with its card, and the report is ``training/thex_minilm_sst2.json``. It
-takes hours on two cores; killed, it goes on when the command is repeated.
+is an ordinary model folder with its card, and the report is ``training/thex_minilm_sst2.json``.
+Killed, it goes on when the command is repeated; it says at the start how long it will take.
 """
 
 from __future__ import annotations
