@@ -18,7 +18,7 @@ import json
 import os
 import shutil
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -91,7 +91,7 @@ def main() -> None:
         f"--effort {args.effort} --epochs {args.epochs} --pooling {args.pooling}",
         "threads": args.threads,
         "seconds": round(time.perf_counter() - begin),
-        **{name: value for name, value in asdict(report).items() if name != "source"},
+        **{name: value for name, value in report.to_dict().items() if name != "source"},
     }
     args.report.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(result["accuracy"]))
