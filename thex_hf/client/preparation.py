@@ -15,7 +15,7 @@ from thex_hf.client.transport import InMemory, Transport
 from thex_hf.errors import BusyError, ChildError, ConnectionLost, ExpiredError
 from thex_hf.prepared.jobs import ciphertexts
 from thex_hf.prepared.plan import PreparedPlan
-from thex_hf.processes import can_fork, map_jobs, usable_cores
+from thex_hf.processes import can_fork, keep_freed_memory, map_jobs, usable_cores
 from thex_hf.protocol.prepared_client import Preparing
 
 AT_ONCE = 2
@@ -167,6 +167,7 @@ def _in_children(
     done = sum(ciphertexts(plan.batch.jobs[job]) for job in part)
 
     def work(number: int) -> list[int]:
+        keep_freed_memory()
         return list(run(part[number], lambda _: None))
 
     sizes = map_jobs(len(part), work, processes, lambda: tick(done / len(part)))
