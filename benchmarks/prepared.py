@@ -2,8 +2,9 @@
 
 ``python benchmarks/prepared.py [--cases NAME ...] [--repeats 5]``. Random weights of BERT shape,
 backend ``seal``, both roles on this machine, real ciphertexts and tickets on disk, each case in a
-process of its own. Writes results/prepared.json and results/prepared.md. Takes from a minute
-(BERT-tiny) to more than an hour (BERT-base).
+process of its own. Writes results/prepared.json and results/prepared.md; rows that are not run
+again stay as they are, each with the machine and commit that it is of. Takes from a minute
+(BERT-tiny) to an hour (BERT-base).
 """
 
 from __future__ import annotations
@@ -87,7 +88,9 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
         session.client.keys_for(plan)
         begin = time.process_time()
         made = session.client.prepare_tickets(plan)
-        used = time.process_time() - begin + resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+        used = time.process_time() - begin
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        used += children.ru_utime + children.ru_stime
         runs = [session.run(text) for text in texts]
         clear = PreparedSimulation(weights)
         expected = [clear.run(text).logits for text in texts]
@@ -120,7 +123,7 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
 
 HEAD = [
     "model", "S", "round trips", "prepare, s a ticket", "CPU s", "MB up", "MB down", "on disk, MB",
-    "online: server s", "client s", "MB", "peak GB", "off the network", "labels",
+    "online: server s", "client s", "MB", "peak GB", "off the network", "labels", "commit",
 ]  # fmt: skip
 
 
@@ -138,7 +141,8 @@ def table(rows: list[dict[str, Any]]) -> list[list[str]]:
                 *(f"{r[key]:.3f}" for key in ("server_seconds", "client_seconds")),
                 *(f"{r[key]:.1f}" for key in ("online_mb", "peak_gb")),
                 f"{r['largest_gap']:.4f}",
-                r.get("labels", ""),
+                r["labels"],
+                r["surroundings"]["commit"],
             ]
             for r in rows
         ),
@@ -158,6 +162,7 @@ def main() -> None:
         return
     path = RESULTS / "prepared.json"
     kept = json.loads(path.read_text())["rows"] if path.exists() else []
+    kept = [row for row in kept if "surroundings" in row]  # others are of an earlier version
     for name in options.cases:
         case = {"name": name.split(",")[0], **CASES[name]}
         case |= {"repeats": options.repeats, "processes": options.processes}
@@ -168,6 +173,7 @@ def main() -> None:
             text=True,
         )
         row = {"case": name, **json.loads(done.stdout.splitlines()[-1])}
+        row["surroundings"] = surroundings()
         kept = [one for one in kept if one["case"] != name] + [row]
         kept.sort(key=lambda one: list(CASES).index(one["case"]))
         write("prepared", {"surroundings": surroundings(), "rows": kept}, table(kept))
