@@ -10,12 +10,17 @@ from conversion_words import BAD, GOOD, OTHER
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from thex_hf import ThexBertForTokenClassification
-from thex_hf.conversion import FitOptions, convert
+from thex_hf.conversion import FitOptions, PolynomialOptions, convert
 from thex_hf.conversion.data.reading import read_texts
 from thex_hf.conversion.scores import score_logits
 from thex_hf.conversion.training.batches import collate, encode, hold_out
 from thex_hf.errors import ConversionError
 from thex_hf.modeling.tasks import IGNORED
+
+FEW = FitOptions(epochs=6.0, learning_rate=1e-3, batch_size=32)
+SHORT = PolynomialOptions(
+    bounding=FEW, layer_wise=FEW, end_to_end=FEW, steadying=FEW, rounds=1, drawn=256
+)
 
 
 def lines(path, rows):
@@ -81,7 +86,7 @@ def test_held_out_texts_are_others_than_those_left(bert_folder, several):
 
 @pytest.mark.parametrize("form", ["the-x", pytest.param("polynomial", marks=pytest.mark.slow)])
 def test_tokens_are_converted(bert_folder, tagged, quick, tmp_path, form):
-    options = replace(quick, form=form)
+    options = replace(quick, form=form, polynomial=SHORT)
     report = convert(bert_folder, tmp_path / "out", train=tagged, dev=tagged, options=options)
     assert (report.metric, report.task) == ("tag-f1", "tokens")
     assert report.unconverted > 95

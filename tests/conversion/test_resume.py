@@ -176,7 +176,7 @@ def test_a_state_cut_between_its_two_files_is_not_used(tmp_path):
 def test_a_real_kill_of_the_command(bert_folder, files, tmp_path):
     command = [sys.executable, "-c", "from thex_hf.cli.main import app; app()", "convert"]
     command += [str(bert_folder), str(tmp_path / "out"), "--json", "--batch-size", "8"]
-    command += ["--train", str(files["train"]), "--dev", str(files["dev"]), "--effort", "0.4"]
+    command += ["--train", str(files["train"]), "--dev", str(files["dev"]), "--effort", "0.1"]
     running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     stage = checkpoint_folder(tmp_path / "out") / "bounded.safetensors"
     until = time.monotonic() + 120
