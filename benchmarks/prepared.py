@@ -160,6 +160,7 @@ def main() -> None:
     if options.one:
         print(json.dumps(measure(json.loads(options.one))))
         return
+    commit = surroundings()["commit"]  # before results are written
     path = RESULTS / "prepared.json"
     kept = json.loads(path.read_text())["rows"] if path.exists() else []
     kept = [row for row in kept if "surroundings" in row]  # others are of an earlier version
@@ -173,10 +174,10 @@ def main() -> None:
             text=True,
         )
         row = {"case": name, **json.loads(done.stdout.splitlines()[-1])}
-        row["surroundings"] = surroundings()
+        row["surroundings"] = {**surroundings(), "commit": commit}
         kept = [one for one in kept if one["case"] != name] + [row]
         kept.sort(key=lambda one: list(CASES).index(one["case"]))
-        write("prepared", {"surroundings": surroundings(), "rows": kept}, table(kept))
+        write("prepared", {"surroundings": row["surroundings"], "rows": kept}, table(kept))
         print(*table([row])[1], sep=" | ")
 
 
