@@ -180,7 +180,7 @@ def unknown_tickets():
 
 @under("There is no room for tickets")
 def full_disk():
-    ticket = TicketForecast(256, 0.1, 1, 1, 372_656)
+    ticket = TicketForecast(256, 0.1, (0.1, 0.1), 1, 1, 372_656)
     check_room(Work(1, ticket, 1), 12_000_000, Path("my-keys"))
 
 

@@ -218,6 +218,7 @@ def test_what_does_not_fit_is_said_and_costs_seconds():
     (kept,) = with_needs([wide], tight)
     assert kept["memory_bytes"] == memory_of(wide) >= 24 * GB + BASE_BYTES
     assert kept["bounded_seconds"] == 280.0
+    assert kept["texts_per_hour"] == pytest.approx(3600 / 280)
 
 
 def test_a_full_disk_is_said():

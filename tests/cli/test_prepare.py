@@ -93,7 +93,8 @@ def test_options_that_mean_nothing_are_refused(arguments, words):
 def test_longer_texts_have_tickets_too(model, tmp_path, monkeypatch):
     monkeypatch.setattr("thex_hf.cli.prepare._room", lambda _: 0)
     monkeypatch.setattr(
-        "thex_hf.cli.prepare._forecast", lambda plan: TicketForecast(plan.batch.tickets, 1, 1, 1, 1)
+        "thex_hf.cli.prepare._forecast",
+        lambda plan: TicketForecast(plan.batch.tickets, 1, (1, 1), 1, 1, 1),
     )
     result = run("prepare", model, "--tokens", 300, "--keys", tmp_path)
     assert "16 tickets for texts of up to 512 tokens" in result.stdout
@@ -114,6 +115,11 @@ def test_estimate_counts_tickets(model):
     assert (row["rounds"], row["key_switches"], row["prepare_seconds"]) == (5, 0, 0)
     for name in ("server_seconds", "ticket_seconds", "ticket_up_bytes", "ticket_disk_bytes"):
         assert row[name] > 0
+    for name in ("server_seconds", "ticket_seconds"):
+        least, most = row[f"{name}_range"]
+        assert 0 < least <= row[name] <= most
+    assert row["texts_per_hour"] == pytest.approx(3600 / row["bounded_seconds"])
+    assert row["bounded_seconds"] >= row["server_seconds"] + row["ticket_seconds"]
     assert "512 at a time" in run("estimate", model, *arguments).stdout
 
 

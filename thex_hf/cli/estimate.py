@@ -74,8 +74,9 @@ def estimate(
 ) -> None:
     """Compare the protocols for MODEL: rounds, bytes, expected seconds, who learns what.
 
-    Primitives are timed on this machine, one thread, with throwaway keys; nothing is kept. Texts
-    are padded: lengths that are padded to the same one share a line, which names them. Of a model
+    Primitives are timed on this machine, one thread, with throwaway keys, in three rounds: seconds
+    are the median and, in brackets, the least and the most of them. Nothing is kept. Texts are
+    padded: lengths that are padded to the same one share a line, which names them. Of a model
     that is not converted only the sizes are taken. Then: the memory that each protocol needs beside
     what is free here, and which one to take.
     """
@@ -255,26 +256,42 @@ def _lengths(row: dict[str, Any]) -> str:
 def _table(rows: list[dict[str, Any]]) -> None:
     wide = max(9, *(2 + len(_lengths(row)) for row in rows))
     typer.echo(
-        f"{'protocol':13}{'lengths':>{wide}}{'padded':>8}{'rounds':>7}{'server s':>9}"
+        f"{'protocol':13}{'lengths':>{wide}}{'padded':>8}{'rounds':>7}{'server s':>20}"
+        f"{'texts/h':>9}"
         f"{'up':>11}{'down':>11}"
         f"{'keys, once':>12}{'encoding, once':>22}{'levels':>7}{'key sw.':>8}{'N':>7}{'bits':>5}"
     )
     for row in rows:
-        digits = 3 if row["server_seconds"] < 0.1 else 1
         encoding = f"{row['prepare_seconds']:.1f} s, {megabytes(row['plaintext_bytes'])}"
         typer.echo(
             f"{row['protocol']:13}{_lengths(row):>{wide}}{row['tokens']:>8}{row['rounds']:>7}"
-            f"{row['server_seconds']:>9.{digits}f}{megabytes(row['up_bytes']):>11}"
-            f"{megabytes(row['down_bytes']):>11}{megabytes(row['key_bytes']):>12}"
+            f"{_spread(row, 'server_seconds'):>20}{_rate(row):>9}"
+            f"{megabytes(row['up_bytes']):>11}{megabytes(row['down_bytes']):>11}"
+            f"{megabytes(row['key_bytes']):>12}"
             f"{encoding:>22}{row['levels']:>7}{row['key_switches']:>8}{row['ring_degree']:>7}"
             f"{row['modulus_bits']:>5}"
         )
 
 
+def _rate(row: dict[str, Any]) -> str:
+    """Texts an hour of one core."""
+    rate = row["texts_per_hour"]
+    return "" if rate is None else f"{rate:,.1f}" if rate < 10 else f"{rate:,.0f}"
+
+
+def _spread(row: dict[str, Any], name: str) -> str:
+    """Seconds, and between which they were in other rounds."""
+    usual, (least, most) = row[name], row[f"{name}_range"]
+    digits = 3 if usual < 0.1 else 2
+    shown = f"{usual:.{digits}f}"
+    return shown if least == most else f"{shown} ({least:.{digits}f}-{most:.{digits}f})"
+
+
 def _ticket(row: dict[str, Any]) -> None:
     """What a row's ticket costs, before there is a text."""
+    up, down, disk = (megabytes(row[f"ticket_{name}_bytes"]) for name in ("up", "down", "disk"))
     typer.echo(
-        f"{row['protocol']}, {row['tokens']} tokens, a ticket before: {row['ticket_seconds']:.2f} "
-        f"s, {megabytes(row['ticket_up_bytes'])} up, {megabytes(row['ticket_down_bytes'])} down, "
-        f"{megabytes(row['ticket_disk_bytes'])} of disk; {row['batch_tickets']} at a time"
+        f"{row['protocol']}, {row['tokens']} tokens, a ticket before: "
+        f"{_spread(row, 'ticket_seconds')} s of one core, {up} up, {down} down, {disk} of disk; "
+        f"{row['batch_tickets']} at a time"
     )

@@ -327,6 +327,7 @@ def estimate_texts(session: ConcreteSession, sizes: Sequence[int]) -> list[Estim
             (name, grown.frame.rows / map_.frame.rows)
             for (name, map_), grown in zip(small.maps.items(), large.maps.values(), strict=True)
         ]
+        spent = sum(seconds[name] * ratio for name, ratio in ratios)
         out.append(
             Estimate(
                 tokens=large.tokens,
@@ -341,7 +342,8 @@ def estimate_texts(session: ConcreteSession, sizes: Sequence[int]) -> list[Estim
                 down_bytes=_total(down, ratios),
                 plaintext_bytes=0,
                 prepare_seconds=ready.prepare,
-                server_seconds=sum(seconds[name] * ratio for name, ratio in ratios),
+                server_seconds=spent,
+                server_seconds_range=(spent, spent),
             )
         )
     return out

@@ -1,34 +1,41 @@
 """What a plan will cost on this machine: each primitive timed and weighed, then added up.
 
-No keys of the user are needed: the throwaway keys made here are dropped again.
+All primitives are timed several times, one round after the other, and each round is added up by
+itself: how far the sums lie apart says how steady the machine is. No keys of the user are needed:
+the throwaway keys made here are dropped again.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from thex_hf._progress import steps
 from thex_hf.backends.base import KeyRequest, SlotBackend, key_share
 from thex_hf.circuits.plan import Plan
 from thex_hf.ckks.engine import ClientEngine, Move, ServerEngine
 
-REPEATS = 3
+K = TypeVar("K")
+
+ROUNDS = 3
 WIRE = ("load", "dump")
 COMBINED = 8  # handles in, and as many out, that ``combine`` is timed with
+
+Times = NDArray[np.float64]
+"""Seconds by round."""
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Medians for one backend and parameter set on this machine.
+    """Of one backend and parameter set on this machine.
 
     Args:
-        seconds: by verb and level.
+        seconds: by verb and level, ``(ROUNDS,)`` each.
         up: bytes of a fresh ciphertext by level.
         down: bytes of a computed ciphertext by level.
         rotation_key: bytes of one rotation or conjugation key that reaches the top level.
@@ -36,7 +43,7 @@ class Costs:
         public_key: bytes of the public key.
     """
 
-    seconds: dict[tuple[str, int], float]
+    seconds: dict[tuple[str, int], Times]
     up: dict[int, int]
     down: dict[int, int]
     rotation_key: int
@@ -46,7 +53,11 @@ class Costs:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Expected cost of one text under a plan. Seconds are of this machine, one thread."""
+    """Expected cost of one text under a plan. Seconds are of this machine, one thread.
+
+    ``server_seconds`` is the median of the rounds that were timed, ``server_seconds_range`` the
+    least and the most of them (twice the same where an engine was timed once).
+    """
 
     tokens: int
     protocol: str
@@ -61,6 +72,7 @@ class Estimate:
     plaintext_bytes: int
     prepare_seconds: float
     server_seconds: float
+    server_seconds_range: tuple[float, float]
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -83,15 +95,18 @@ def measure_costs(backend: SlotBackend, plans: Sequence[Plan]) -> Costs:
     client = backend.client(parameters, secret)
     server = backend.server(parameters, evaluation, (1,))
     wanted = {pair for plan in plans for pair in plan.operations}
-    seconds: dict[tuple[str, int], float] = {}
+    actions: dict[tuple[str, int], Callable[[], Any]] = {}
     up, down = {}, {}
-    for level in steps(range(parameters.top_level + 1), "timing operations"):
+    for level in range(parameters.top_level + 1):
         fresh = client.encrypt(np.ones(parameters.slots), level)
         up[level] = len(fresh)
         down[level] = len(server.dump(server.rotate(server.load(fresh), 1)))
         for verb, action in _actions(client, server, level, _move(plans)).items():
             if verb in WIRE or (verb, level) in wanted:
-                seconds[verb, level] = _time(action) / (2 * COMBINED if verb == "combine" else 1)
+                actions[verb, level] = action
+    seconds = time_rounds(actions)
+    for (verb, _), times in seconds.items():
+        times /= 2 * COMBINED if verb == "combine" else 1
     return Costs(
         seconds,
         up,
@@ -151,13 +166,21 @@ def _move(plans: Sequence[Plan]) -> Move:
     return Move(1, (order if still else order[::-1])[None])
 
 
-def _time(action: Callable[[], Any]) -> float:
-    samples = []
-    for _ in range(REPEATS):
-        begin = time.perf_counter()
-        action()
-        samples.append(time.perf_counter() - begin)
-    return median(samples)
+def time_rounds(actions: Mapping[K, Callable[[], Any]]) -> dict[K, Times]:
+    """Seconds of each action: all of them in turn, :data:`ROUNDS` times, after one not counted."""
+    out = {key: np.zeros(ROUNDS) for key in actions}
+    for index in steps(range(-1, ROUNDS), "timing operations"):
+        for key, action in actions.items():
+            begin = time.perf_counter()
+            action()
+            if index >= 0:
+                out[key][index] = time.perf_counter() - begin
+    return out
+
+
+def range_of(times: Times) -> tuple[float, float]:
+    """The least and the most of some rounds."""
+    return float(times.min()), float(times.max())
 
 
 def estimate(plan: Plan, costs: Costs) -> Estimate:
@@ -166,10 +189,13 @@ def estimate(plan: Plan, costs: Costs) -> Estimate:
     parts = [part for visit in schedule.round_trips for part in visit.parts]
     ups = [*schedule.inputs, *(packing for part in parts for packing in part.returns)]
     downs = [*((part.sends, part.level) for part in parts), (schedule.answer, 0)]
-    server = sum(costs.seconds[key] * n for key, n in plan.operations.items() if key[0] != "encode")
-    server += sum(costs.seconds["load", level] * lay.ciphertexts for lay, level in ups)
-    server += sum(costs.seconds["dump", level] * lay.ciphertexts for lay, level in downs)
-    encodes = {k: n for k, n in plan.operations.items() if k[0] == "encode"}
+    server, encoding = np.zeros(ROUNDS), np.zeros(ROUNDS)
+    for (verb, level), count in plan.operations.items():
+        total = encoding if verb == "encode" else server
+        total += costs.seconds[verb, level] * count
+    for verb, messages in (("load", ups), ("dump", downs)):
+        for layout, level in messages:
+            server += costs.seconds[verb, level] * layout.ciphertexts
     return Estimate(
         tokens=plan.shape.tokens,
         protocol=plan.protocol,
@@ -182,8 +208,9 @@ def estimate(plan: Plan, costs: Costs) -> Estimate:
         up_bytes=sum(costs.up[level] * lay.ciphertexts for lay, level in ups),
         down_bytes=sum(costs.down[level] * lay.ciphertexts for lay, level in downs),
         plaintext_bytes=plan.plaintext_limbs * parameters.ring_degree * 8,
-        prepare_seconds=sum(costs.seconds[key] * n for key, n in encodes.items()),
-        server_seconds=server,
+        prepare_seconds=float(np.median(encoding)),
+        server_seconds=float(np.median(server)),
+        server_seconds_range=range_of(server),
     )
 
 

@@ -1,7 +1,8 @@
 """What the prepared protocol will cost on this machine: operations timed, then added up.
 
-A batch of tickets is counted from its plan, each kind of operation on ciphertexts is timed once
-with throwaway keys. A text is not counted: both halves are run on numbers that mean nothing.
+A batch of tickets is counted from its plan, each kind of operation on ciphertexts is timed with
+throwaway keys, in rounds as those of the other protocols. A text is not counted: both halves are
+run on numbers that mean nothing.
 """
 
 from __future__ import annotations
@@ -9,8 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from statistics import median
-from typing import Any
 
 import numpy as np
 
@@ -19,13 +18,14 @@ from thex_hf.prepared.bfv.client import BfvClient
 from thex_hf.prepared.bfv.noise import linear_bits
 from thex_hf.prepared.bfv.server import BfvServer
 from thex_hf.prepared.bfv.slots import to_slots
+from thex_hf.prepared.field import Field
 from thex_hf.prepared.jobs import AT_ONCE, LinearJob, TermLayout
 from thex_hf.prepared.masks import SEED_BYTES, ClientMasks
 from thex_hf.prepared.network import Linear
 from thex_hf.prepared.online import ClientShares, ServerShares
 from thex_hf.prepared.plan import PreparedPlan
 from thex_hf.prepared.preparing import SLAB
-from thex_hf.protocol.costs import REPEATS, Estimate
+from thex_hf.protocol.costs import ROUNDS, Estimate, Times, range_of, time_rounds
 
 MOST_TIMED = 16
 """Rows and columns of a cross term that are timed; larger ones cost in proportion."""
@@ -37,7 +37,7 @@ TermKind = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class PreparationCosts:
-    """Of one parameter set on this machine. Seconds are of one thread.
+    """Of one parameter set on this machine. Seconds are of one thread, ``(ROUNDS,)`` each.
 
     Args:
         encrypt, decrypt: seconds a ciphertext, of the client.
@@ -49,13 +49,13 @@ class PreparationCosts:
         public_key: bytes of what the server gets.
     """
 
-    encrypt: float
-    decrypt: float
-    load: float
-    finish: float
-    multiply: float
-    draw: float
-    terms: dict[TermKind, float]
+    encrypt: Times
+    decrypt: Times
+    load: Times
+    finish: Times
+    multiply: Times
+    draw: Times
+    terms: dict[TermKind, Times]
     up: int
     down: int
     public_key: int
@@ -67,7 +67,8 @@ class TicketForecast:
 
     Args:
         tickets: of a batch.
-        seconds: of one thread, both sides together.
+        seconds: of one thread, both sides together; the median of the rounds that were timed.
+        seconds_range: the least and the most of them.
         up_bytes: to the server.
         down_bytes: to the client.
         disk_bytes: that the client keeps until the ticket is spent.
@@ -75,6 +76,7 @@ class TicketForecast:
 
     tickets: int
     seconds: float
+    seconds_range: tuple[float, float]
     up_bytes: int
     down_bytes: int
     disk_bytes: int
@@ -87,6 +89,7 @@ class PreparedEstimate(Estimate):
     online_client_seconds: float
     batch_tickets: int
     ticket_seconds: float
+    ticket_seconds_range: tuple[float, float]
     ticket_up_bytes: int
     ticket_down_bytes: int
     ticket_disk_bytes: int
@@ -112,34 +115,50 @@ def measure_preparation(plans: Sequence[PreparedPlan]) -> PreparationCosts:
     (down,) = server.finish(server.linear(weights, one), slots, noise)
     many = np.repeat(one, AT_ONCE, axis=0)
     matrix = np.full((SLAB, AT_ONCE), WEIGHT, np.int64)
-    server.linear(matrix[:1], many)  # the first product is slower
     masks, value = ClientMasks(numbers, [bytes(SEED_BYTES)]), plans[0].network.embeddings
-
-    def seconds_of(kind: TermKind) -> float:
-        o, k, width, batch = kind
-        rows, inputs = min(o, MOST_TIMED), np.repeat(one, min(k, MOST_TIMED), axis=0)
-        if width == 1:  # then one of the two is 1
-            rows = 1
-            factors = to_slots(numbers.uniform((len(inputs), batch, 1)))
-            timed = _time(lambda: server.times(factors, inputs), 1)
-        else:
-            plain = numbers.uniform((rows, len(inputs), batch))
-            timed = _time(lambda: server.cross(plain, inputs), 1)
-        return timed * o * k / (rows * len(inputs))
-
     kinds = {_kind(layout) for plan in plans for layout in _terms(plan)}
+    parts = {kind: _part_of(kind) for kind in kinds}
+    times = time_rounds(
+        {
+            "encrypt": lambda: client.encrypt(slots),
+            "decrypt": lambda: client.decrypt([down]),
+            "load": lambda: server.load([up]),
+            "finish": lambda: server.finish(one, slots, noise),
+            "multiply": lambda: server.linear(matrix, many),
+            "draw": lambda: masks.of(value),
+        }
+    )
+    terms = time_rounds({kind: _term(server, one, numbers, kind) for kind in parts})
     return PreparationCosts(
-        encrypt=_time(lambda: client.encrypt(slots)),
-        decrypt=_time(lambda: client.decrypt([down])),
-        load=_time(lambda: server.load([up])),
-        finish=_time(lambda: server.finish(one, slots, noise)),
-        multiply=_time(lambda: server.linear(matrix, many), 1) / matrix.size,
-        draw=_time(lambda: masks.of(value)) / value.size,
-        terms={kind: seconds_of(kind) for kind in kinds},
+        encrypt=times["encrypt"],
+        decrypt=times["decrypt"],
+        load=times["load"],
+        finish=times["finish"],
+        multiply=times["multiply"] / matrix.size,
+        draw=times["draw"] / value.size,
+        terms={kind: seconds / parts[kind] for kind, seconds in terms.items()},
         up=len(up),
         down=len(down),
         public_key=len(public),
     )
+
+
+def _part_of(kind: TermKind) -> float:
+    """The share of a group's products that are timed."""
+    o, k, width, _ = kind
+    rows = 1 if width == 1 else min(o, MOST_TIMED)
+    return rows * min(k, MOST_TIMED) / (o * k)
+
+
+def _term(server: BfvServer, one: Words, numbers: Field, kind: TermKind) -> Callable[[], Words]:
+    """Some products of a group of a cross term."""
+    o, k, width, batch = kind
+    inputs = np.repeat(one, min(k, MOST_TIMED), axis=0)
+    if width == 1:  # then one of o and k is 1
+        factors = to_slots(numbers.uniform((len(inputs), batch, 1)))
+        return lambda: server.times(factors, inputs)
+    plain = numbers.uniform((min(o, MOST_TIMED), len(inputs), batch))
+    return lambda: server.cross(plain, inputs)
 
 
 def forecast(plan: PreparedPlan, costs: PreparationCosts) -> TicketForecast:
@@ -154,21 +173,28 @@ def forecast(plan: PreparedPlan, costs: PreparationCosts) -> TicketForecast:
     drawn += sum(value.size for step in network.products for value in step.revealed.values())
     drawn += sum(layout.instances * layout.o * layout.a for layout in _terms(plan))
     tickets = batch.tickets
+    seconds = seconds / tickets + costs.draw * drawn
     return TicketForecast(
         tickets,
-        seconds / tickets + costs.draw * drawn,
+        float(np.median(seconds)),
+        range_of(seconds),
         round(costs.up * ups / tickets),
         round(costs.down * downs / tickets),
         plan.row_bytes,
     )
 
 
-def online_seconds(plan: PreparedPlan) -> tuple[float, float]:
-    """Seconds of the client and of the server for one text, by a run on random numbers.
+def online_seconds(plan: PreparedPlan) -> tuple[Times, Times]:
+    """Seconds of the client and of the server for one text, by runs on random numbers.
 
     Args:
         plan: with the weights.
     """
+    runs = np.array([_online(plan) for _ in range(ROUNDS)])
+    return runs[:, 0], runs[:, 1]
+
+
+def _online(plan: PreparedPlan) -> tuple[float, float]:
     numbers, seed = plan.numbers, bytes(SEED_BYTES)
     server = ServerShares(plan.network, numbers, seed)
     client = ClientShares(plan.network, numbers, seed, numbers.uniform((plan.layout.numbers,)))
@@ -203,10 +229,12 @@ def estimate_prepared(plan: PreparedPlan, costs: PreparationCosts) -> PreparedEs
         down_bytes=plan.bytes_down,
         plaintext_bytes=0,
         prepare_seconds=0.0,
-        server_seconds=server,
-        online_client_seconds=client,
+        server_seconds=float(np.median(server)),
+        server_seconds_range=range_of(server),
+        online_client_seconds=float(np.median(client)),
         batch_tickets=ticket.tickets,
         ticket_seconds=ticket.seconds,
+        ticket_seconds_range=ticket.seconds_range,
         ticket_up_bytes=ticket.up_bytes,
         ticket_down_bytes=ticket.down_bytes,
         ticket_disk_bytes=ticket.disk_bytes,
@@ -225,12 +253,3 @@ def _kind(layout: TermLayout) -> TermKind:
 
 def _weights(step: Linear) -> int:
     return step.out.shape[1] * sum(value.shape[1] for value in step.inputs)
-
-
-def _time(action: Callable[[], Any], repeats: int = REPEATS) -> float:
-    samples = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        action()
-        samples.append(time.perf_counter() - begin)
-    return median(samples)
