@@ -1,4 +1,7 @@
-"""The service on Ray, scoring by Ray Data and preparing by tasks; where Ray is installed."""
+"""The service on Ray, scoring by Ray Data and preparing by tasks; where Ray is installed.
+
+The cluster has two nodes on this machine, each with processes of its own.
+"""
 
 import importlib.util
 import os
@@ -29,12 +32,19 @@ def load(name):
 def address(tmp_path_factory):
     ray = pytest.importorskip("ray")
     serve = pytest.importorskip("ray.serve")
+    from ray.cluster_utils import Cluster
+
     from thex_hf.endpoint.spec import spec_of as served_spec
     from thex_hf.modeling.opening import open_model
     from thex_hf.serving.http.settings import BearerTokens
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
+    nodes = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False}
+    )
+    nodes.add_node(num_cpus=2)
+    ray.init(address=nodes.address, log_to_driver=False)
+    nodes.wait_for_nodes()
     module = load("service")
     keys = f"sqlite:///{tmp_path_factory.mktemp('keys')}/keys.db"
     spec = served_spec(open_model(thex_hf.bundled_checkpoint("the-x")), keys, buckets=(16,))
@@ -43,6 +53,7 @@ def address(tmp_path_factory):
     yield "http://127.0.0.1:8765"
     serve.shutdown()
     ray.shutdown()
+    nodes.shutdown()
 
 
 def test_a_cluster_answers_and_replaces_a_worker(address):
@@ -60,6 +71,7 @@ def test_a_cluster_answers_and_replaces_a_worker(address):
 
     workers = [p for p in psutil.process_iter() if "ray::Encoder" in " ".join(p.cmdline())]
     assert len(workers) == 2
+    assert len({worker.ppid() for worker in workers}) == 2  # the two nodes
     for worker in workers:
         worker.kill()
     time.sleep(1)

@@ -7,7 +7,8 @@
 Workers are Ray actors, the gate is a Ray Serve deployment; both find clients' keys in one
 repository, a folder that all machines see or a database. A worker that dies is replaced, and its
 texts are sent again by their clients. Ray pickles what it moves between its own processes: keep the
-cluster's ports closed to others. Tried with two workers on one machine.
+cluster's ports closed to others. Tried, in the checks too, with two nodes on one
+machine.
 """
 
 from __future__ import annotations
