@@ -25,7 +25,9 @@ with tempfile.TemporaryDirectory() as folder:
     said(server / "thex-hf", "client-half", said(server / "python", "-c", find).strip(), half)
     serve = [server / "thex-hf", "serve", "--port", "0", "--bucket", "16", "--workers", "1"]
     serve += ["--protocol", "refresh", "--keys", Path(folder) / "keys", "--json"]
-    with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True, cwd=folder) as process:
+    with subprocess.Popen(
+        serve, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=folder
+    ) as process:
         try:
             assert process.stdout is not None
             url = json.loads(process.stdout.readline())["url"]
