@@ -96,6 +96,12 @@ def route(classify: Any, message: str, fhe: str, top_k: int) -> None:
         f"  {report.rounds} rounds, padded length {report.bucket}, same intent as in clear: "
         f"{report.agreement.same_label}"
     )
+    if fhe == "execute":
+        seconds, sizes = report.seconds, report.bytes
+        print(
+            f"  server {seconds.server:.2f} s, client {seconds.client:.2f} s; "
+            f"{sizes.up / 1e6:.1f} MB of ciphertexts up, {sizes.down / 1e6:.1f} MB down"
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -7,8 +7,12 @@ this folder on labelled notes, convert it to the polynomial form, score it in cl
 notes, and classify new notes with the protocol ``refresh``. The server then learns neither the note
 nor its label, and the client learns nothing of the model but its answers.
 
+A note of more than ``--window`` tokens is classified in windows, which share 8 tokens with the one
+before. Each is a text of its own to the server; on the client the most urgent one counts, so that
+one such line among others is not averaged away.
+
 About 120 s in all and 1 GB of memory on a 2-core machine, nearly all of it training; ``--fhe
-execute`` (real ciphertexts) about 20 s more and 1.5 GB. Needs no network and nothing beyond
+execute`` (real ciphertexts) about 35 s more and 1.5 GB. Needs no network and nothing beyond
 ``pip install thex_hf``.
 """
 
@@ -28,10 +32,16 @@ from thex_hf.conversion import ConversionReport, convert, options_from
 from thex_hf.conversion.data.reading import LabelledTexts, read_texts
 
 HERE = Path(__file__).parent
+STRIDE = 8
+MOST_URGENT_FIRST = ("urgent", "soon", "routine")
 NOTES = (
     "Chest pain since an hour, sweating, pain goes into the jaw.",
     "Itchy rash on both legs for a week, no fever.",
     "Repeat prescription for blood pressure tablets, feels well.",
+    "Came for a repeat prescription of blood pressure tablets, feels well, weight stable. Asks for "
+    "travel vaccines before a holiday in May. In the waiting room crushing chest pain, sweating "
+    "and grey, pain spreading to the left arm. Flu vaccine was given last autumn. Next cholesterol "
+    "test is due in spring.",
 )
 
 
@@ -71,17 +81,36 @@ def show_scores(classify: Any, dev: LabelledTexts) -> None:
         print(f"{len(own):>12} {name:>7}" + "".join(f"{own.count(said):>16}" for said in names))
 
 
-def show_encrypted(classify: Any, notes: Sequence[str], fhe: str) -> None:
+def labels_of(classify: Any, note: str, fhe: str, window: int) -> list[str]:
+    """The label of each window of a note; a short note is one window."""
+    classify(note, fhe=fhe, window=window, stride=STRIDE)
+    names = classify.model.config.id2label
+    return [names[one.logits.index(max(one.logits))] for one in classify.report.requests]
+
+
+def most_urgent(labels: Sequence[str]) -> str:
+    """The label of a note whose windows have these."""
+    return min(labels, key=MOST_URGENT_FIRST.index)
+
+
+def show_encrypted(classify: Any, notes: Sequence[str], fhe: str, window: int) -> None:
     """Classify notes on the encrypted path, and say what the server saw of each."""
     for note in notes:
-        result = classify(note, fhe=fhe, agreement=True)[0]
-        report, agreement = classify.report, classify.report.agreement
-        print(f"{result['label']:8} {result['score']:.2f}  {note}")
-        print(f"  in clear: {agreement.label}, same label: {agreement.same_label}")
-        print(f"  the server saw {report.rounds} requests, padded length {report.bucket}")
+        in_clear = most_urgent(labels_of(classify, note, "disable", window))
+        labels = labels_of(classify, note, fhe, window)
+        report = classify.report
+        print(f"{most_urgent(labels):8} {note}")
+        print(f"  in clear: {in_clear}, same label: {in_clear == most_urgent(labels)}")
+        if len(labels) > 1:
+            print(f"  its windows: {', '.join(labels)}; the most urgent one counts")
+        lengths = ", ".join(str(one.bucket) for one in report.requests)
+        print(f"  the server saw {report.rounds} requests, padded length {lengths}")
         if fhe == "execute":
-            sizes = report.bytes
-            print(f"  {sizes.up / 1e6:.1f} MB of ciphertexts up, {sizes.down / 1e6:.1f} MB down")
+            seconds, sizes = report.seconds, report.bytes
+            print(
+                f"  server {seconds.server:.2f} s, client {seconds.client:.2f} s; "
+                f"{sizes.up / 1e6:.1f} MB of ciphertexts up, {sizes.down / 1e6:.1f} MB down"
+            )
     if fhe == "simulate":
         print("simulated: nothing was encrypted, so no ciphertext was sent; see --fhe execute")
 
@@ -92,6 +121,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("notes", nargs="*", default=list(NOTES), help="notes to classify")
     parser.add_argument("--epochs", type=float, default=30.0, help="of fine-tuning")
     parser.add_argument("--effort", type=float, default=0.1, help="of the conversion")
+    parser.add_argument("--window", type=int, default=32, help="tokens of a note at once, up to 64")
     parser.add_argument("--fhe", default="simulate", choices=("execute", "simulate"))
     options = parser.parse_args(argv)
 
@@ -105,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
         classify = pipeline("thex-text-classification", model=str(folder), protocol="refresh")
         show_scores(classify, dev)
-        show_encrypted(classify, options.notes, options.fhe)
+        show_encrypted(classify, options.notes, options.fhe, options.window)
     print("an illustration, no medical device")
 
 

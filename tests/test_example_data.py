@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from thex_hf.conversion.data.reading import read_texts
+from thex_hf.conversion.data.reading import LabelledTexts, read_texts
 from thex_hf.conversion.sources import load_source
 
 FOLDER = Path(__file__).parents[1] / "examples"
@@ -19,6 +19,25 @@ COUNTS = {
     "clinical_notes": [48] * 3,
     "film_reviews": [20] * 2,
 }
+PARTS = ("train", "held_out")
+
+
+def names_of(data: LabelledTexts) -> tuple[set[str], set[str]]:
+    """All names of places and organisations, and all words of persons' names."""
+    names: set[str] = set()
+    persons: set[str] = set()
+    kinds = data.label_names or ()
+    for words, tags in zip(data.words or (), data.labels, strict=True):
+        inside: list[str] = []
+        for word, tag in zip((*words, ""), (*(kinds[one] for one in tags), "O"), strict=True):
+            if not tag.startswith("I-") and inside:
+                names.add(" ".join(inside))
+                inside = []
+            if tag.endswith("-person"):
+                persons.add(word)
+            elif tag != "O":
+                inside.append(word)
+    return names, persons
 
 
 def test_the_encoder_loads_whole():
@@ -57,6 +76,17 @@ def test_texts_are_balanced_and_different(name):
     data = read_texts(FOLDER / "data" / f"{name}.tsv")
     assert list(Counter(data.labels).values()) == COUNTS[name]
     assert len({text.lower() for text in data.texts}) == len(data)
+
+
+def test_names_are_tagged_and_those_held_out_are_new():
+    train, held = (read_texts(FOLDER / "data" / f"names_{part}.tsv") for part in PARTS)
+    assert (len(train), len(held)) == (456, 100)
+    tags = ("B-organisation", "B-person", "B-place", "I-organisation", "I-person", "I-place", "O")
+    assert train.label_names == held.label_names == tags
+    assert len({text.lower() for text in (*train.texts, *held.texts)}) == len(train) + len(held)
+    for one, other in zip(names_of(train), names_of(held), strict=True):
+        assert min(len(one), len(other)) >= 30
+        assert not one & other
 
 
 def test_every_file_of_texts_says_where_it_is_from():

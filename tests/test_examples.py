@@ -15,21 +15,35 @@ FAST = {
     "convert_tiny": ["--epochs", "2"],
     "classify": ["a fine film"],
     "bank_intents": ["--epochs", "4", "--effort", "0.01", "My card was stolen"],
-    "clinical_notes": ["--epochs", "6", "--effort", "0.01", "Chest pain since an hour, sweating."],
+    "clinical_notes": [
+        *("--epochs", "6", "--effort", "0.01", "Chest pain since an hour, sweating."),
+        "Flu vaccine was given last autumn, feels well, asks for a travel vaccine. " * 3,
+    ],
     "demo_app": ["--check"],
+    "redact_names": ["--epochs", "8", "--effort", "0.08", "Mr Evans moved from Delhi to Ghana."],
     "two_machines": ["a fine film"],
 }
 NEEDS = {"demo_app": "gradio"}
-LONG = {"bank_intents", "clinical_notes", "convert_tiny", "score_data_set", "two_machines"}
+LONG = {
+    "bank_intents",
+    "clinical_notes",
+    "convert_tiny",
+    "redact_names",
+    "score_data_set",
+    "two_machines",
+}
 """They train a model or start a server."""
 EXPECTED = {
     "bank_intents": r"accuracy on 90 held-out messages: (?s:.*), [789]\d\.\d % converted"
     r"(?s:.*)same intent as in clear: True",
     "classify": "POSITIVE",
-    "clinical_notes": r"accuracy on 28 held-out notes: (?s:.*)same label: True(?s:.*)nothing was",
+    "clinical_notes": r"accuracy on 28 held-out notes: (?s:.*)same label: True(?s:.*)its windows: "
+    r"\w+, \w+; the most(?s:.*) \d+ requests, padded length 32, 32\n(?s:.*)nothing was",
     "convert_tiny": "accuracy: ",
     "demo_app": r"protocols: \['refresh', 'one-shot', 'client-aided', 'prepared'\]",
     "own_engine": r"client-aided(?s:.*): the same\nrefresh(?s:.*): the same\n",
+    "redact_names": r"on 100 held-out sentences: (?s:.*)[5-9]\d\.\d% of the words of names would"
+    r"(?s:.*)\[(person|place)\](?s:.*)same tags as in clear: True\n(?s:.*)nothing was",
     "score_data_set": r"clear +40 +0\.[89](?s:.*)simulated +40 +0\.[89]\d+ +0\.\d+ +100%",
     "two_machines": r"POSITIVE  a fine film\n  4 rounds(?s:.*)'/predict', 'status': 200",
     "two_roles": r"server folder: \['evaluation\.",
