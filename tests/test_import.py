@@ -6,12 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-BUNDLED = ROOT / "thex_hf" / "checkpoints" / "thex-tiny-sst2"
+BUNDLED = Path(str(files("thex_hf"))) / "checkpoints" / "thex-tiny-sst2"
 NO_NETWORK = """
 import socket
 def refuse(*args, **kwargs):
