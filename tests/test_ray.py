@@ -47,7 +47,7 @@ def address(tmp_path_factory):
     nodes.wait_for_nodes()
     module = load("service")
     keys = f"sqlite:///{tmp_path_factory.mktemp('keys')}/keys.db"
-    spec = served_spec(open_model(thex_hf.bundled_checkpoint("the-x")), keys, buckets=(16,))
+    spec = served_spec(open_model(thex_hf.bundled_checkpoint()), keys, buckets=(16,))
     serve.start(http_options={"host": "127.0.0.1", "port": 8765})
     serve.run(module.gate(spec, 2, BearerTokens()))
     yield "http://127.0.0.1:8765"
@@ -63,7 +63,7 @@ def test_a_cluster_answers_and_replaces_a_worker(address):
     from thex_hf.client.half import ClientHalf
     from thex_hf.client.http import open_transport
 
-    half = ClientHalf.open(thex_hf.bundled_checkpoint("the-x"))
+    half = ClientHalf.open(thex_hf.bundled_checkpoint())
     client = ThexClient(half, open_transport(address))
     first = client.classify("A warm, funny film.")
     assert first.label == "POSITIVE"
@@ -77,7 +77,7 @@ def test_a_cluster_answers_and_replaces_a_worker(address):
     time.sleep(1)
     client.client.tries = 6
     again = client.classify("A warm, funny film.")
-    np.testing.assert_allclose(again.logits, first.logits, atol=1e-3)
+    np.testing.assert_allclose(again.logits, first.logits, atol=0.02)
     assert ray.is_initialized()
 
 
