@@ -11,8 +11,8 @@ A note of more than ``--window`` tokens is classified in windows, which share 8 
 before. Each is a text of its own to the server; on the client the most urgent one counts, so that
 one such line among others is not averaged away.
 
-About 120 s in all and 1 GB of memory on a 2-core machine, nearly all of it training; ``--fhe
-execute`` (real ciphertexts) about 35 s more and 1.5 GB. Needs no network and nothing beyond
+About 50 s in all and 1 GB of memory on a 2-core machine, nearly all of it training; ``--fhe
+execute`` (real ciphertexts) about 25 s more and 1.5 GB. Needs no network and nothing beyond
 ``pip install thex_hf``.
 """
 

@@ -10,9 +10,10 @@ Of the words of held-out names 79 % are replaced, and 1.8 % of the others, by se
 of names) chosen in two tries by these very sentences. A name that is missed stays readable: such a
 model saves a person work, it does not replace one.
 
-About 75 s in all and 1 GB of memory on a 2-core machine, nearly all of it training; ``--fhe
-execute`` (real ciphertexts) about 80 s more and 1.5 GB, nearly all of it for 256 tickets, each of
-which serves one sentence. Needs no network and nothing beyond ``pip install thex_hf``.
+One to three minutes in all (75 to 160 s) and 1 GB of memory on a 2-core machine, nearly all of it
+training; ``--fhe execute`` (real ciphertexts) about 70 s more and 1.5 GB, nearly all of it for 256
+tickets, each of which serves one sentence. Needs no network and nothing beyond
+``pip install thex_hf``.
 """
 
 from __future__ import annotations

@@ -49,6 +49,8 @@ EXPECTED = {
     "two_roles": r"server folder: \['evaluation\.",
 }
 """Patterns to be found in what an example prints."""
+GALLERY = FOLDER.parent / "docs" / "gallery.md"
+SHOWN = re.compile(r"^python examples/(\w+)\.py(.*)$", re.MULTILINE)
 ENCRYPTED = {
     "classify": ["a fine film", "--fhe", "execute"],
     "score_data_set": ["--fhe", "execute", "--encrypted", "2"],
@@ -97,3 +99,11 @@ def test_example_says_what_it_takes(path):
     head = path.read_text(encoding="utf-8").split('"""')[1]
     assert " s " in head
     assert "GB" in head
+
+
+def test_the_gallery_shows_programs_and_options_that_there_are():
+    shown = dict(SHOWN.findall(GALLERY.read_text(encoding="utf-8")))
+    assert {"bank_intents", "clinical_notes", "redact_names"} <= set(shown) <= set(EXPECTED)
+    for stem, options in shown.items():
+        program = (FOLDER / f"{stem}.py").read_text(encoding="utf-8")
+        assert [flag for flag in re.findall(r"--\w+", options) if f'"{flag}"' not in program] == []
