@@ -1,4 +1,4 @@
-r"""Pictures of the page to try, for the docs: idle, running, answered, failed.
+r"""Pictures of the page to try, for the docs: idle, running, answered, failed; on a phone, dark.
 
 pip install 'thex_hf[browser]'    # and Chromium
 python benchmarks/page_pictures.py --output docs/images
@@ -13,32 +13,32 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-import thex_hf
 from thex_hf.demo.page import make_page
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
 LONG = "a film that goes on and on " * 40
 
 
+def take(page: Page, folder: Path, state: str) -> None:
+    """One picture of the whole page."""
+    file = folder / f"demo-{state}.png"
+    page.screenshot(path=file, full_page=True)
+    Image.open(file).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(file)
+
+
 def pictures(page: Page, folder: Path) -> None:
     """Take them, one state after the other."""
-
-    def take(state: str) -> None:
-        file = folder / f"demo-{state}.png"
-        page.screenshot(path=file, full_page=True)
-        Image.open(file).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(file)
-
-    take("idle")
+    take(page, folder, "idle")
     page.click("#go")
     page.wait_for_selector("#server label small")
-    page.wait_for_function("document.querySelector('#server progress').value > 200")
-    take("running")
+    page.wait_for_function("document.querySelector('#server progress').value > 100")
+    take(page, folder, "running")
     page.wait_for_selector("#answer .thex-verdicts")
-    take("answered")
+    take(page, folder, "answered")
     page.fill("#text textarea", LONG)
     page.click("#go")
     page.wait_for_selector("[role=alert]")
-    take("failed")
+    take(page, folder, "failed")
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--output", type=Path, required=True)
     folder = parser.parse_args().output
-    page = make_page({"the-x": thex_hf.bundled_checkpoint("the-x")})
+    page = make_page()
     app, url, _ = page.launch(server_port=7869, prevent_thread_lock=True, quiet=True)
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
@@ -55,6 +55,13 @@ def main() -> None:
         tab.goto(url)
         tab.wait_for_selector("#go")
         pictures(tab, folder)
+        phone = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark")
+        phone.set_default_timeout(180_000)
+        phone.goto(f"{url}?__theme=dark")
+        phone.wait_for_selector("#go")
+        phone.click("#go")
+        phone.wait_for_selector("#answer .thex-verdicts")
+        take(phone, folder, "phone")
         browser.close()
     app.get_blocks().close()
 

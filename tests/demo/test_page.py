@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import socket
 import time
@@ -13,6 +14,7 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+PANELS = ("client", "wire", "server", "answer")
 PATIENCE = 180_000  # milliseconds; a bound for a hang, not a figure
 
 
@@ -145,3 +147,21 @@ def test_an_error_comes_into_view(tab):
         "() => { const box = document.querySelector('[role=alert]').getBoundingClientRect();"
         " return box.top >= 0 && box.bottom <= window.innerHeight; }"
     )
+
+
+def test_on_a_phone_the_panels_are_below_each_other_and_nothing_spills(browser, address):
+    page = browser.new_context(viewport={"width": 390, "height": 844}).new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(f"{address}?__theme=dark")
+    page.wait_for_selector("#go")
+    ask(page, "a warm , funny film")
+    assert labels(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    boxes = [page.locator(f"#{name} .thex-panel").bounding_box() for name in PANELS]
+    assert all(box["width"] > 280 for box in boxes)
+    for above, below in itertools.pairwise(boxes):
+        assert above["y"] + above["height"] <= below["y"]
+    for name in PANELS:
+        panel = f"#{name} .thex-panel"
+        assert page.eval_on_selector(panel, "e => e.scrollWidth <= e.clientWidth"), name
+    page.context.close()

@@ -111,7 +111,7 @@ class Page:
 
 def _choice(label: str, names: Sequence[str], words: Mapping[str, str]) -> gradio.Dropdown:
     choices = [(words.get(name, name), name) for name in names]
-    return gradio.Dropdown(choices, value=names[0], label=label, elem_id=label.lower(), scale=2)
+    return gradio.Dropdown(choices, value=names[0], label=label, elem_id=label.lower(), scale=3)
 
 
 def make_page(folders: Mapping[str, str | Path] | None = None) -> Page:
