@@ -61,6 +61,24 @@ def test_the_loop_goes_on_meanwhile_and_no_more_than_asked_are_under_way(half, t
     assert ticks > len(TEXTS)
 
 
+def test_as_many_as_asked_are_under_way_however_few_cores_there_are(half, transport):
+    carried, count = transport(), 7
+    usual, meeting, left = carried.answer, threading.Barrier(count), iter(range(count))
+
+    def answer(data, keys, run):
+        if next(left, None) is not None:  # the first message of each: all are there, or none goes
+            meeting.wait(30)
+        return usual(data, keys, run)
+
+    async def work():
+        there = await AsyncThexClient.open(half, carried, backend="clear", at_once=count)
+        await there.classify(TEXTS[0])  # keys
+        carried.answer = answer
+        return await asyncio.gather(*(there.classify(TEXTS[1]) for _ in range(count)))
+
+    assert len({answer.label for answer in asyncio.run(work())}) == 1
+
+
 def test_a_cancelled_text_is_given_up_at_its_next_message(half, transport):
     carried = transport()
     usual, given_up, sent = carried.answer, threading.Event(), 0

@@ -63,7 +63,7 @@ def with_needs(rows: Sequence[Row], machine: Machine) -> list[Row]:
     """The rows with what follows for this machine.
 
     ``memory_bytes``; ``bounded_seconds``: :func:`seconds_of`; ``texts_per_hour``: that one core
-    gets through, the making of a ticket included, of which the client's part is its own core's.
+    gets through if it makes the tickets too, both sides of them.
     """
     return [
         {

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
-from contextvars import ContextVar
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self, TypeVar
 
 from thex_hf.client.client import Answer, ThexClient
@@ -21,8 +21,8 @@ from thex_hf.errors import OptionError, TextError, ThexError
 
 T = TypeVar("T")
 
-_given_up: ContextVar[threading.Event | None] = ContextVar("given_up", default=None)
-"""Of the call that a thread works for: set when nobody waits for it any longer."""
+_call = threading.local()
+"""``_call.gone`` of a thread: an event, set when nobody waits for its text any longer."""
 
 
 class AsyncThexClient:
@@ -46,7 +46,7 @@ class AsyncThexClient:
         if at_once < 1:
             raise OptionError(f"at_once should be 1 or more texts, got {at_once}")
         self.client = client
-        self._room = asyncio.Semaphore(at_once)
+        self._threads = ThreadPoolExecutor(at_once, "thex_hf")
 
     @classmethod
     async def open(
@@ -69,8 +69,7 @@ class AsyncThexClient:
 
     async def classify(self, text: str, pair: str | None = None) -> Answer:
         """The answer to a text. Raises as :meth:`.client.ThexClient.classify`."""
-        async with self._room:
-            return await self._in_thread(lambda: self.client.classify(text, pair))
+        return await self._in_thread(lambda: self.client.classify(text, pair))
 
     async def classify_many(self, texts: Sequence[str]) -> list[Answer | TextError]:
         """Answers to several texts, as :meth:`.client.ThexClient.classify_many`.
@@ -78,18 +77,17 @@ class AsyncThexClient:
         It counts as one text under way. Requests that have begun when the task is cancelled are
         computed to the end.
         """
-        async with self._room:
-            return await self._in_thread(lambda: self.client.classify_many(texts))
+        return await self._in_thread(lambda: self.client.classify_many(texts))
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         gone = threading.Event()
 
         def run() -> T:
-            _given_up.set(gone)  # in the thread's copy of the context
+            _call.gone = gone
             return work()
 
         try:
-            return await asyncio.to_thread(run)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, run)
         except asyncio.CancelledError:
             gone.set()
             raise
@@ -115,7 +113,7 @@ class _Stoppable:
 
     def answer(self, data: bytes, keys: str, run: str) -> bytes:
         """See :class:`Transport`. Raises _GivenUp: the task that asked was cancelled."""
-        gone = _given_up.get()
+        gone = getattr(_call, "gone", None)  # a thread of the client's own has none
         if gone is not None and gone.is_set():
             raise _GivenUp("the text was given up: its task was cancelled")
         return self._server.answer(data, keys, run)
