@@ -108,9 +108,32 @@ def test_a_server_refuses_what_is_no_ciphertext():
     (data,) = client().encrypt(uniform(0, 1, DEGREE))
     other, public = BfvClient.generate(BfvParameters(prime_bits=(60, 60, 58)))
     answer = server().finish(fresh(uniform(0, 1, DEGREE)), uniform(0, 1, DEGREE), 10)[0]
-    for bad in (*damaged(data), public, answer, *other.encrypt(uniform(0, 1, DEGREE))):
+    above = data[:16] + b"\xff" * (len(data) - 16)
+    for bad in (*damaged(data), above, public, answer, *other.encrypt(uniform(0, 1, DEGREE))):
         with pytest.raises(WireError):
             server().load([bad])
+
+
+def test_an_input_has_60_bits_a_word_and_a_seed():
+    inputs = client().encrypt(uniform(0, 2, DEGREE))
+    assert {len(data) for data in inputs} == {16 + 3 * DEGREE * 60 // 8 + 64}
+    assert inputs[0][:16] == inputs[1][:16]
+    assert inputs[0][-64:] != inputs[1][-64:]
+
+
+def test_every_bit_of_an_input_counts():
+    """No byte is there for nothing: another one gives other numbers, or a refusal."""
+    (data,) = client().encrypt(uniform(3, 1, DEGREE))
+    honest = server().load([data])
+    for place in [*range(16), 16, 9999, len(data) - 65, len(data) - 64, len(data) - 1]:
+        turned = bytearray(data)
+        turned[place] ^= 1
+        try:
+            found = server().load([bytes(turned)])
+        except WireError:
+            continue
+        assert place >= 16
+        assert not np.array_equal(found, honest)
 
 
 def test_a_server_refuses_ciphertexts_of_another_level_or_form():

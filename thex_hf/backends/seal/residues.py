@@ -34,7 +34,7 @@ from thex_hf.backends.numerics.modular import (
 )
 from thex_hf.backends.seal.codec import SealCodec
 from thex_hf.backends.seal.context import FRAME_SLACK, SealContext
-from thex_hf.backends.seal.serialisation import frame, from_bytes, to_bytes
+from thex_hf.backends.seal.serialisation import HEADER_SIZE, frame, from_bytes, to_bytes
 from thex_hf.ckks.engine import AnyVector
 from thex_hf.errors import PlanError
 
@@ -42,9 +42,8 @@ Inflate: TypeAlias = Callable[..., int]
 WeightParts: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 _LIBRARY = "_sealapi_cpp"
-_FRAME_HEADER = 16
 _ZSTD = 2
-_FIELDS = struct.Struct("<32sBQQQdQ16sQ")  # up to the number of words; the words follow
+CIPHERTEXT_FIELDS = struct.Struct("<32sBQQQdQ16sQ")  # up to the number of words; the words follow
 _PLAIN_FIELDS = struct.Struct("<4QQd")  # level, number of words, scale; then a frame of the words
 _OUTPUTS_AT_A_TIME = 160
 
@@ -81,12 +80,12 @@ class CiphertextFormat:
         self._seal = seal
         self.shape = (2, limbs, seal.parameters.ring_degree)
         self._count = 2 * limbs * seal.parameters.ring_degree
-        self._size = _FIELDS.size + 8 * self._count
+        self._size = CIPHERTEXT_FIELDS.size + 8 * self._count
         saved = to_bytes(sample.save)
-        self._like = saved[:_FRAME_HEADER]
+        self._like = saved[:HEADER_SIZE]
         raw = inflated(saved, self._size)
-        self._head = bytes(raw[: _FIELDS.size])
-        _, _, parts, degree, primes, *_, count = _FIELDS.unpack(self._head)
+        self._head = bytes(raw[: CIPHERTEXT_FIELDS.size])
+        _, _, parts, degree, primes, *_, count = CIPHERTEXT_FIELDS.unpack(self._head)
         if (parts, primes, degree, count) != (*self.shape, self._count):
             raise PlanError(
                 f"combine cannot read this SEAL's ciphertexts: parts, primes, degree, words are "
@@ -96,7 +95,7 @@ class CiphertextFormat:
     def read(self, ciphertext: Any) -> Words:
         """The words, of shape ``(2, limbs, N)``."""
         raw = inflated(to_bytes(ciphertext.save), self._size)
-        return np.frombuffer(raw, "<u8", self._count, _FIELDS.size).reshape(self.shape)
+        return np.frombuffer(raw, "<u8", self._count, CIPHERTEXT_FIELDS.size).reshape(self.shape)
 
     def write(self, words: Words) -> Any:
         """A ciphertext of these words; SEAL checks them."""
@@ -119,7 +118,7 @@ def inflated(saved: bytes, size: int) -> bytearray:
     Raises:
         PlanError: it holds more or fewer.
     """
-    contents = saved[_FRAME_HEADER:]
+    contents = saved[HEADER_SIZE:]
     if saved[5] != _ZSTD:
         raw, held = bytearray(contents), len(contents)
     else:

@@ -78,6 +78,7 @@ def from_bytes(load: Callable[[str], None], data: bytes, *, what: str, limit: in
 # magic, header size, major, minor version, compression, reserved, size of all
 _HEADER = struct.Struct("<HBBBBHQ")
 _MAGIC = 0xA15E
+HEADER_SIZE = _HEADER.size
 _COMPRESSIONS = (0, 1, 2)  # none, zlib, zstd
 
 

@@ -1,7 +1,6 @@
 """What a server sends: flooded until its first polynomial is uniform, and packed.
 
-An answer has two primes of 60 bits. Its residues take 15 half bytes each: seven bytes, and four
-bits of a byte that two of them share.
+An answer has two primes of 60 bits.
 """
 
 from __future__ import annotations
@@ -13,12 +12,11 @@ import numpy as np
 
 from thex_hf.backends.numerics.integers import uniform_residues
 from thex_hf.backends.numerics.modular import Words
-from thex_hf.errors import PlanError, WireError
+from thex_hf.errors import WireError
 from thex_hf.prepared.bfv.lazily import lowered
+from thex_hf.prepared.bfv.packed import check_packable, pack, packed_size, unpack
 from thex_hf.prepared.bfv.parameters import REPLY_LIMBS, BfvParameters
 
-_LOW_BYTES, _LOW_BITS = 7, 56
-_MOST_BITS = 60
 _HEAD = 16  # bytes that name the parameters
 
 
@@ -42,20 +40,16 @@ class AnswerFormat:
         self._head = hashlib.sha256(name.encode()).digest()[:_HEAD]
         self._shape = (2, REPLY_LIMBS, parameters.ring_degree)
         self._primes = parameters.primes[:REPLY_LIMBS]
-        if max(self._primes).bit_length() > _MOST_BITS:
-            raise PlanError(f"answers take primes of up to {_MOST_BITS} bits, not {parameters}")
+        check_packable(self._primes)
 
     @property
     def size(self) -> int:
         """Bytes of an answer."""
-        return _HEAD + (2 * _LOW_BYTES + 1) * math.prod(self._shape) // 2
+        return _HEAD + packed_size(math.prod(self._shape))
 
     def write(self, words: Words) -> bytes:
         """The bytes of a ciphertext's ``(2, 2, N)`` words."""
-        flat = np.ascontiguousarray(words, "<u8").reshape(-1)
-        lows = flat.view(np.uint8).reshape(-1, 8)[:, :_LOW_BYTES]
-        tops = (flat >> np.uint64(_LOW_BITS)).astype(np.uint8)
-        return self._head + lows.tobytes() + (tops[::2] | tops[1::2] << 4).tobytes()
+        return self._head + pack(words)
 
     def read(self, data: bytes) -> Words:
         """Words ``(2, 2, N)``. Raises WireError when these bytes are no answer."""
@@ -64,17 +58,7 @@ class AnswerFormat:
                 f"{len(data)} bytes are no answer of {self.size} under the parameters in use; "
                 f"check that both sides use the same plan"
             )
-        count = math.prod(self._shape)
-        out = np.zeros((count, 8), np.uint8)
-        lows = np.frombuffer(data, np.uint8, _LOW_BYTES * count, _HEAD)
-        tops = np.frombuffer(data, np.uint8, count // 2, _HEAD + lows.size)
-        out[:, :_LOW_BYTES] = lows.reshape(count, _LOW_BYTES)
-        out[::2, _LOW_BYTES], out[1::2, _LOW_BYTES] = tops & 15, tops >> 4
-        words: Words = out.view("<u8").reshape(self._shape).astype(np.uint64)
-        for limb, prime in enumerate(self._primes):
-            if int(words[:, limb].max()) >= prime:
-                raise WireError("an answer has numbers that are not below its primes")
-        return words
+        return unpack(data[_HEAD:], self._primes, self._shape, "an answer")
 
 
 def flooded(words: Words, parameters: BfvParameters) -> Words:

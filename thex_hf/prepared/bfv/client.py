@@ -13,6 +13,7 @@ from thex_hf.backends.seal.residues import CiphertextFormat
 from thex_hf.backends.seal.serialisation import to_bytes
 from thex_hf.prepared.bfv.answers import AnswerFormat
 from thex_hf.prepared.bfv.context import bfv_context
+from thex_hf.prepared.bfv.inputs import InputFormat
 from thex_hf.prepared.bfv.keys import require_residues, seeded_public
 from thex_hf.prepared.bfv.parameters import REPLY_LIMBS, BfvParameters
 from thex_hf.prepared.bfv.slots import check_slots
@@ -41,6 +42,7 @@ class BfvClient:
         self._decryptor = seal.api.Decryptor(seal.context, key)
         sample = seal.api.Ciphertext()
         self._encryptor.encrypt_symmetric(seal.api.Plaintext("1"), sample)
+        self._inputs = InputFormat(context, sample)
         seal.evaluator.mod_switch_to_inplace(sample, context.reply)
         self._form = CiphertextFormat(seal, REPLY_LIMBS, sample)
         self._answers = AnswerFormat(parameters)
@@ -60,7 +62,7 @@ class BfvClient:
         return cls(parameters, secret), public
 
     def encrypt(self, slots: Words) -> list[bytes]:
-        """Encrypt ``(n, N)`` numbers below t: n ciphertexts, seed-compressed.
+        """Encrypt ``(n, N)`` numbers below t: n ciphertexts of half their size.
 
         Raises:
             PlanError: another shape, or numbers that are not below t.
@@ -71,7 +73,8 @@ class BfvClient:
         for row in slots:
             plaintext = seal.api.Plaintext()
             self._context.encoder.encode(row.tolist(), plaintext)
-            out.append(to_bytes(self._encryptor.encrypt_symmetric(plaintext).save))
+            saved = to_bytes(self._encryptor.encrypt_symmetric(plaintext).save)
+            out.append(self._inputs.write(saved))
         return out
 
     def decrypt(self, data: Sequence[bytes]) -> Words:

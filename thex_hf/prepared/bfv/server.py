@@ -13,6 +13,7 @@ from thex_hf.backends.seal.serialisation import from_bytes
 from thex_hf.errors import BackendUnavailable, PlanError
 from thex_hf.prepared.bfv.answers import AnswerFormat, flooded
 from thex_hf.prepared.bfv.context import bfv_context
+from thex_hf.prepared.bfv.inputs import InputFormat
 from thex_hf.prepared.bfv.keys import read_public, require_residues
 from thex_hf.prepared.bfv.lazily import Factors, Signed, lowered
 from thex_hf.prepared.bfv.noise import check_bits
@@ -49,6 +50,7 @@ class BfvServer:
         self._answers = AnswerFormat(parameters)
         whole = seal.api.Ciphertext()
         self._zeros.encrypt_zero(whole)
+        self._inputs = InputFormat(context, whole)
         seal.evaluator.transform_to_ntt_inplace(whole)
         self._form = CiphertextFormat(seal, len(seal.primes), whole)
         self._plaintexts: dict[int, InstancePlaintexts] = {}
@@ -71,7 +73,8 @@ class BfvServer:
             def load(path: str, ciphertext: Any = ciphertext) -> None:
                 ciphertext.load(seal.context, path)
 
-            from_bytes(load, one, what="ciphertext", limit=seal.ciphertext_limit())
+            saved = self._inputs.read(one)
+            from_bytes(load, saved, what="ciphertext", limit=seal.ciphertext_limit())
             self._context.check(ciphertext, len(seal.primes))
             seal.evaluator.transform_to_ntt_inplace(ciphertext)
             row[:] = self._form.read(ciphertext)
