@@ -200,7 +200,13 @@ def test_constants_alone_learn_at_a_rate_of_their_own(normed):
 @pytest.fixture(scope="module")
 def options():
     fast = FitOptions(epochs=6.0, learning_rate=5e-3, batch_size=32)
-    settings = NormalisedOptions(layer_norms=short(), end_to_end=short(epochs=2.0))
+    settings = NormalisedOptions(
+        layer_norms=short(),
+        end_to_end=short(epochs=2.0),
+        steadying=short(epochs=1.0, learning_rate=2e-4),
+        rounds=2,
+        drawn=256,
+    )
     return ConversionOptions(form="normalised", fine_tuning=fast, normalised=settings)
 
 
@@ -235,7 +241,9 @@ class Killed(BaseException):
     """Stands for a kill: nothing of ours may catch it."""
 
 
-@pytest.mark.parametrize("stage", ["distillation with layer norms", "end-to-end distillation"])
+@pytest.mark.parametrize(
+    "stage", ["distillation with layer norms", "end-to-end distillation", "steadying 2"]
+)
 def test_killed_it_goes_on_to_the_very_same_weights(
     bert_folder, files, options, whole, tmp_path, monkeypatch, stage
 ):
@@ -295,6 +303,7 @@ def test_settings_of_one_form_are_refused_with_another():
 def test_effort_and_batch_size():
     settings = options_from(form="normalised", effort=0.5).normalised
     assert (settings.layer_norms.least_steps, settings.layer_norms.batch_size) == (750, 64)
+    assert (settings.steadying.least_steps, settings.drawn, settings.rounds) == (100, 2048, 3)
     assert options_from(form="normalised", batch_size=8).normalised.end_to_end.batch_size == 8
     assert options_from(form="polynomial").polynomial.end_to_end.batch_size == 32
 

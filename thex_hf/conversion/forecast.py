@@ -50,7 +50,7 @@ STAGES: dict[str, dict[str, tuple[str, ...]]] = {
         "fitted": (FITS,),
         "layer_norms": ("layer_norms",),
         "roots": (FITS,),
-        "converted": ("end_to_end",),
+        "converted": ("end_to_end", "steadying"),
     },
 }
 """The stages of each form in order, and which fields of its options they follow."""
@@ -83,7 +83,7 @@ def plan_stages(options: ConversionOptions, texts: int, checkpoint: Checkpoint) 
                 work.passes = PASSES_OF_FIT * -(-min(texts, options.norm_texts) // BATCH)
                 continue
             fitting: FitOptions = getattr(options.stages, name)
-            rounds = options.polynomial.rounds if name == "steadying" else 1
+            rounds: int = getattr(options.stages, "rounds", 1) if name == "steadying" else 1
             work.steps += rounds * fitting.steps(texts) if fitting.epochs else 0
         if (work.steps or work.passes) and not checkpoint.has_stage(stage):
             plan[stage] = work

@@ -152,6 +152,7 @@ class NormalisedOptions:
     :class:`thex_hf.modeling.ThexBertConfig` takes it; a norm of degree 0 divides by nothing.
     ``layer_norms`` trains the model with its layer norms left, until variances keep close together;
     ``end_to_end`` trains it with polynomials in their place. ``losses`` weigh the terms of both.
+    ``steadying``, ``rounds`` and ``drawn`` are as in polynomial form.
 
     The interval of each polynomial goes from the first of ``quantiles`` of the variances to the
     second, times the numbers of ``widening``, and its end is at most ``most_ratio`` times its
@@ -165,6 +166,11 @@ class NormalisedOptions:
     norm_degrees: tuple[tuple[int, int], ...] | None = None
     layer_norms: FitOptions = field(default_factory=lambda: _normalising(1.0, 1500))
     end_to_end: FitOptions = field(default_factory=lambda: _normalising(0.5, 750))
+    steadying: FitOptions = field(
+        default_factory=lambda: replace(_normalising(0.1, 200), learning_rate=1e-4)
+    )
+    rounds: int = 3
+    drawn: int = 4096
     dropout: float = 0.0
     losses: LossOptions = NORMALISING
     quantiles: tuple[float, float] = (0.001, 0.9995)
@@ -331,15 +337,14 @@ def options_from(
             token_dropout=0.1,
             average=0.99,
         )
-    drawn = max(LEAST_DRAWN, round(PolynomialOptions.drawn * effort))
-    scaled = {"drawn": drawn, **_scaled(PolynomialOptions(), effort, size)}
-    scaled_normalised = _scaled(NormalisedOptions(), effort, size)
     return replace(
         base,
         fine_tuning=tuning,
         the_x=replace(the_x, **_scaled(the_x, effort, size)),
-        polynomial=PolynomialOptions(**{**scaled, **given}),
-        normalised=NormalisedOptions(**{**scaled_normalised, **given_normalised}),
+        polynomial=PolynomialOptions(**{**_scaled(PolynomialOptions(), effort, size), **given}),
+        normalised=NormalisedOptions(
+            **{**_scaled(NormalisedOptions(), effort, size), **given_normalised}
+        ),
     )
 
 
@@ -361,10 +366,13 @@ def _given(own: str, settings: Mapping[str, Any] | None, form: str) -> dict[str,
 
 
 def _scaled(stages: Stages, effort: float, size: int) -> dict[str, Any]:
-    """All training stages, longer or shorter, with one batch size."""
+    """All training stages, longer or shorter, with one batch size, and the draws of steadying."""
 
     def scale(fitting: FitOptions) -> FitOptions:
         least = round(fitting.least_steps * effort)
         return replace(fitting, epochs=fitting.epochs * effort, least_steps=least, batch_size=size)
 
-    return {name: scale(fitting) for name, fitting in stages_of(stages).items()}
+    scaled: dict[str, Any] = {name: scale(fit) for name, fit in stages_of(stages).items()}
+    if not isinstance(stages, TheXOptions):
+        scaled["drawn"] = max(LEAST_DRAWN, round(stages.drawn * effort))
+    return scaled

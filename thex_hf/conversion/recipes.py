@@ -9,7 +9,7 @@ from functools import cache
 from transformers.utils import logging
 
 from thex_hf.conversion.context import LAST, ConversionContext, Model, Outcome, StageRunner
-from thex_hf.conversion.options import FitOptions
+from thex_hf.conversion.options import FitOptions, NormalisedOptions, PolynomialOptions
 from thex_hf.conversion.replacements import (
     copy_model,
     copy_polynomial,
@@ -27,6 +27,7 @@ from thex_hf.conversion.roots import (
 )
 from thex_hf.conversion.training.spread import Spread
 from thex_hf.conversion.training.stages import (
+    TrainingStage,
     distil_layers,
     distil_norms,
     fine_tune,
@@ -132,13 +133,10 @@ def to_polynomial(exact: Model, context: ConversionContext) -> Outcome:
     if settings.end_to_end.epochs:
         set_dropout(student, settings.dropout)
         full = context.training_stage(LAST, settings.end_to_end, settings.losses)
-        gentle = replace(full, fitting=replace(settings.steadying, seed=full.fitting.seed))
 
         def train() -> None:
             follow(student, exact, full)
-            if settings.steadying.epochs:
-                stage = replace(gentle, name="steadying", held_out=None)
-                steady(student, exact, stage, settings.rounds, settings.drawn)
+            _steady(student, exact, full, settings)
 
         stages.run(LAST, student, train)
     return Outcome(student, stages.scores, approximations)
@@ -152,7 +150,8 @@ def to_normalised(exact: Model, context: ConversionContext) -> Outcome:
     (1) it is trained with its layer norms towards the source's streams and logits, while variances
     that are far from a centre of their norm are penalised; (2) the norms get polynomials for the
     intervals that are measured then; (3) all is trained once more, variances beyond an interval
-    penalised too, and guarded: there the exact root stands for a polynomial that may explode.
+    penalised too, and guarded: there the exact root stands for a polynomial that may explode;
+    at last so on texts on which values still run away.
 
     Args:
         exact: a copy of the source with nothing replaced, its classifier refitted.
@@ -180,6 +179,8 @@ def to_normalised(exact: Model, context: ConversionContext) -> Outcome:
         set_dropout(model, settings.dropout)
         stage = context.training_stage(name, fitting, settings.losses)
         follow(model, exact, stage, context.source, spread)
+        if name == LAST:
+            _steady(model, exact, stage, settings, context.source, spread)
 
     if settings.layer_norms.epochs:
         first = settings.layer_norms
@@ -199,6 +200,21 @@ def to_normalised(exact: Model, context: ConversionContext) -> Outcome:
             LAST, student, lambda: train(student, LAST, last, spread_around(settled(), student))
         )
     return Outcome(student, stages.scores, approximations)
+
+
+def _steady(
+    student: Model,
+    exact: Model,
+    last: TrainingStage,
+    settings: PolynomialOptions | NormalisedOptions,
+    answers: Model | None = None,
+    spread: Spread | None = None,
+) -> None:
+    """The end of the last stage: training on texts on which values still run away."""
+    if settings.steadying.epochs:
+        gentle = replace(settings.steadying, seed=last.fitting.seed)
+        stage = replace(last, fitting=gentle, name="steadying", held_out=None)
+        steady(student, exact, stage, settings.rounds, settings.drawn, answers, spread)
 
 
 RECIPE_OF_FORM: dict[str, Callable[[Model, ConversionContext], Outcome]] = {

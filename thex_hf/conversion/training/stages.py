@@ -187,7 +187,15 @@ def distil_layers(student: Model, exact: Model, stage: TrainingStage) -> None:
     clamp_scales(student)
 
 
-def steady(student: Model, exact: Model, stage: TrainingStage, rounds: int, drawn: int) -> None:
+def steady(
+    student: Model,
+    exact: Model,
+    stage: TrainingStage,
+    rounds: int,
+    drawn: int,
+    answers: nn.Module | None = None,
+    spread: Spread | None = None,
+) -> None:
     """Train in place on the texts that run away, until none does or the rounds are over.
 
     Of texts that nobody wrote (:mod:`thex_hf.conversion.training.augment`) few run away in the end,
@@ -197,11 +205,13 @@ def steady(student: Model, exact: Model, stage: TrainingStage, rounds: int, draw
     round: else each round mends its own texts and lets others go.
 
     Args:
-        student: of the polynomial form.
+        student: of the polynomial or normalised form.
         exact: what to follow; left unchanged.
         stage: data and settings of one round.
         rounds: at most so many.
         drawn: strange texts to look at in each, and as many words, repeated.
+        answers: as in :func:`follow`.
+        spread: as in :func:`follow`.
     """
     hard: Encoded | None = None
     for number in range(rounds):
@@ -221,7 +231,8 @@ def steady(student: Model, exact: Model, stage: TrainingStage, rounds: int, draw
         )
         fitting = replace(stage.fitting, seed=seed, learning_rate=rate)
         name = f"{stage.name} {number + 1}"
-        follow(student, exact, replace(stage, data=data, fitting=fitting, name=name))
+        one = replace(stage, data=data, fitting=fitting, name=name)
+        follow(student, exact, one, answers, spread)
 
 
 @torch.no_grad()
