@@ -290,7 +290,8 @@ def _forecast(
         begin = {"fine_tuning": Work(tuning.steps(texts)), **begin}
     accelerator = make_accelerator()
     fitting = next(iter(reversed(stages_of(options.stages).values())))
-    step, ask = time_steps(inputs.source.model, inputs.train, fitting, accelerator.device)
+    with accelerator.autocast():
+        step, ask = time_steps(inputs.source.model, inputs.train, fitting, accelerator.device)
     clock.begin([begin, *plans], step / accelerator.num_processes, ask)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ Tensors = dict[str, Tensor]
 CONSTANTS = ("shift", "log_scale", "coefficients", "centres")
 """Names of the few numbers that replacements learn, see ``FitOptions.constants_rate``."""
 
+PRECISION = "ACCELERATE_MIXED_PRECISION"
 NO_CHECKPOINT = Checkpoint()
 EXPLODED = 1000.0
 PATIENCE = 10
@@ -47,10 +49,22 @@ class _Loss(nn.Module):
 
 
 def make_accelerator() -> Accelerator:
-    """The devices and processes at hand; bfloat16 products on a GPU that has them."""
-    mixed = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    """The devices and processes at hand; bfloat16 products on a GPU or processor that has them.
+
+    Accelerate's own ``ACCELERATE_MIXED_PRECISION`` (``no``, ``bf16``) comes first.
+    """
+    mixed = PRECISION not in os.environ and _has_bfloat16()
     spread = DistributedDataParallelKwargs(find_unused_parameters=True)  # some stages skip parts
     return Accelerator(mixed_precision="bf16" if mixed else None, kwargs_handlers=[spread])
+
+
+def _has_bfloat16() -> bool:
+    """Whether training takes place where products in bfloat16 are faster, not only possible."""
+    if PartialState().device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    known: Callable[[], dict[str, Any]] = getattr(torch.cpu, "get_capabilities", dict)
+    abilities = known()  # older versions of torch: none
+    return any(abilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def is_main_process() -> bool:
