@@ -110,8 +110,11 @@ def one(protocol: str, wanted: list[str], bucket: int) -> dict[str, Any]:
                 "a-token-that-is-long-enough",
             )  # fmt: skip
             after = counted()
+    tickets = len(records) + records[-1]["tickets"] if protocol == "prepared" else 0
     up = sum(record["bytes"]["up"] for record in records) + records[0]["bytes"]["keys"]
+    up += tickets * records[0]["bytes"].get("prepare_up", 0)
     down = sum(record["bytes"]["down"] for record in records)
+    down += tickets * records[0]["bytes"].get("prepare_down", 0)
     apart = max(
         max(abs(a - float(b)) for a, b in zip(record["logits"], expected[text], strict=True))
         for record, text in zip(records, wanted, strict=True)
@@ -126,6 +129,7 @@ def one(protocol: str, wanted: list[str], bucket: int) -> dict[str, Any]:
         "labels_as_in_clear": same,
         "largest_logit_difference": apart,
         "rounds": records[0]["rounds"],
+        "tickets": tickets,
         "key_bytes": records[0]["bytes"]["keys"],
         "reported_up": up,
         "counted_up": after[0] - before[0],
@@ -148,14 +152,15 @@ def main() -> None:
     with cable():
         record["runs"] = [one(protocol, wanted, chosen.bucket) for protocol in MODELS]
     table = [
-        ["protocol", "texts", "labels as in clear", "largest logit difference", "rounds", "keys MB",
-         "up MB reported / counted", "down MB reported / counted", "server s a text"]
+        ["protocol", "texts", "labels as in clear", "largest logit difference", "rounds",
+         "tickets", "keys MB", "up MB reported / counted", "down MB reported / counted",
+         "server s a text"]
     ]  # fmt: skip
     for run in record["runs"]:
         table.append([
             run["protocol"], str(run["texts"]), str(run["labels_as_in_clear"]),
             f"{run['largest_logit_difference']:.1e}", str(run["rounds"]),
-            f"{run['key_bytes'] / 1e6:.1f}",
+            str(run["tickets"] or ""), f"{run['key_bytes'] / 1e6:.1f}",
             f"{run['reported_up'] / 1e6:.1f} / {run['counted_up'] / 1e6:.1f}",
             f"{run['reported_down'] / 1e6:.1f} / {run['counted_down'] / 1e6:.1f}",
             f"{run['median_server_seconds']:.2f}",

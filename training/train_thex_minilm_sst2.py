@@ -28,7 +28,8 @@ from transformers.utils import logging
 from thex_hf.conversion import convert, options_from
 
 ROOT = Path(__file__).parents[1]
-SETTINGS = {"batch_size": 64, "epochs": 3.0, "learning_rate": 1.5e-4}
+SETTINGS = {"epochs": 3.0, "learning_rate": 5e-5}
+FINE_TUNING_BATCH = 32
 AVERAGE = 0.998
 """Decay of the average of the fine-tuned weights: of about the last 500 steps."""
 
@@ -72,7 +73,8 @@ def main() -> None:
         normalised={"norm_degree": 2},
         **{**SETTINGS, "epochs": args.epochs},
     )
-    options = replace(options, fine_tuning=replace(options.fine_tuning, average=AVERAGE))
+    tuning = replace(options.fine_tuning, average=AVERAGE, batch_size=FINE_TUNING_BATCH)
+    options = replace(options, fine_tuning=tuning)
     begin = time.perf_counter()
     source = plain_encoder(args.encoder, args.work)
     report = convert(
