@@ -8,7 +8,7 @@ after decryption; the server never learns the desk.
 
 About 100 s in all and 1 GB of memory on a 2-core machine, nearly all of it training; ``--fhe
 execute`` (real ciphertexts) about 25 s more and 1.5 GB. Needs no network and nothing beyond
-``pip install thex_hf``. THE-X as published protects the messages and not the model; for both,
+the package. THE-X as published protects the messages and not the model; for both,
 convert with ``form="polynomial"`` as in ``clinical_notes.py``.
 """
 

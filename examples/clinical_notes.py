@@ -13,7 +13,7 @@ one such line among others is not averaged away.
 
 About 50 s in all and 1 GB of memory on a 2-core machine, nearly all of it training; ``--fhe
 execute`` (real ciphertexts) about 25 s more and 1.5 GB. Needs no network and nothing beyond
-``pip install thex_hf``.
+the package.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ The program runs one text through it under two protocols, and compares the logit
 the clear model.
 
 About 20 s in all, imports included, and 0.7 GB of memory on a 2-core machine. Needs nothing beyond
-``pip install thex_hf``. What each verb promises: ``docs/adding_a_backend.md``.
+the package. What each verb promises: ``docs/adding_a_backend.md``.
 """
 
 # ruff: noqa: D102 (the verbs are described where the protocols are)

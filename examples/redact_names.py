@@ -13,7 +13,7 @@ model saves a person work, it does not replace one.
 One to three minutes in all (75 to 160 s) and 1 GB of memory on a 2-core machine, nearly all of it
 training; ``--fhe execute`` (real ciphertexts) about 70 s more and 1.5 GB, nearly all of it for 256
 tickets, each of which serves one sentence. Needs no network and nothing beyond
-``pip install thex_hf``.
+the package.
 """
 
 from __future__ import annotations
