@@ -41,7 +41,7 @@ from thex_hf.conversion.sources.card import hub_name
 from thex_hf.conversion.stage_options import stages_of
 from thex_hf.conversion.training.batches import hold_out
 from thex_hf.conversion.training.stages import fine_tune_source
-from thex_hf.conversion.training.trainer import make_accelerator
+from thex_hf.conversion.training.trainer import autocast, make_accelerator
 from thex_hf.errors import ConversionError, DivergenceError, OptionError
 from thex_hf.modeling.cards.measures import read_record
 
@@ -290,7 +290,7 @@ def _forecast(
         begin = {"fine_tuning": Work(tuning.steps(texts)), **begin}
     accelerator = make_accelerator()
     fitting = next(iter(reversed(stages_of(options.stages).values())))
-    with accelerator.autocast():
+    with autocast(accelerator):
         step, ask = time_steps(inputs.source.model, inputs.train, fitting, accelerator.device)
     clock.begin([begin, *plans], step / accelerator.num_processes, ask)
 

@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -49,22 +49,32 @@ class _Loss(nn.Module):
 
 
 def make_accelerator() -> Accelerator:
-    """The devices and processes at hand; bfloat16 products on a GPU or processor that has them.
-
-    Accelerate's own ``ACCELERATE_MIXED_PRECISION`` (``no``, ``bf16``) comes first.
-    """
-    mixed = PRECISION not in os.environ and _has_bfloat16()
+    """The devices and processes at hand, in the precision that Accelerate was told of."""
     spread = DistributedDataParallelKwargs(find_unused_parameters=True)  # some stages skip parts
-    return Accelerator(mixed_precision="bf16" if mixed else None, kwargs_handlers=[spread])
+    return Accelerator(kwargs_handlers=[spread])
 
 
-def _has_bfloat16() -> bool:
-    """Whether training takes place where products in bfloat16 are faster, not only possible."""
-    if PartialState().device.type == "cuda":
+def autocast(accelerator: Accelerator) -> AbstractContextManager[Any]:
+    """Products in bfloat16 on a GPU or processor that is made for them.
+
+    Accelerate comes first, where it was told something else than float32, or float32 by
+    ``ACCELERATE_MIXED_PRECISION=no``. It is not told: what else trains in this process, before or
+    after, would get that precision too, or an error.
+    """
+    device, told = accelerator.device, accelerator.mixed_precision != "no"
+    if told or PRECISION in os.environ or not _has_bfloat16(device):
+        context: AbstractContextManager[Any] = accelerator.autocast()
+        return context
+    return torch.autocast(device.type, torch.bfloat16)
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Whether such products are faster there, not only possible."""
+    if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     known: Callable[[], dict[str, Any]] = getattr(torch.cpu, "get_capabilities", dict)
     abilities = known()  # older versions of torch: none
-    return any(abilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
+    return device.type == "cpu" and any(abilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def is_main_process() -> bool:
@@ -129,7 +139,8 @@ def fit(
         if stop:
             break
         batch = augment(collate(data, sampler.next()), data, options, generator)
-        loss = net({k: v.to(accelerator.device) for k, v in batch.items()})
+        with autocast(accelerator):
+            loss = net({k: v.to(accelerator.device) for k, v in batch.items()})
         guard.check(float(loss.detach()), step)
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(trained, options.gradient_norm)
