@@ -1,9 +1,10 @@
-"""How far the bundled models' values go on texts that nobody wrote.
+"""How far models' values go on texts that nobody wrote.
 
 ``python benchmarks/robustness.py DEV.tsv.gz --sources THE_X_SOURCE POLYNOMIAL_SOURCE``: in clear,
 every word of the vocabulary (letters only, at least three) 1, 2, 4 and 14 times, and 3,000
 shuffled or concatenated development texts; the sources are the unconverted models, if they are
-at hand. Writes results/robustness.json and results/robustness.md. Takes some minutes.
+at hand. ``--models`` names others than the bundled ones. Writes results/robustness.json and
+results/robustness.md, or of another ``--name``. Takes some minutes.
 """
 
 from __future__ import annotations
@@ -100,8 +101,8 @@ def main() -> None:
     """Measure both models."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dev", type=Path)
-    parser.add_argument("--sources", type=Path, nargs=2, default=[None, None])
-    parser.add_argument("--models", nargs=2, default=None)
+    parser.add_argument("--sources", type=Path, nargs="*", default=[])
+    parser.add_argument("--models", nargs="*", default=None)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--name", default="robustness")
     options = parser.parse_args()
@@ -112,20 +113,17 @@ def main() -> None:
         ["form", "texts", "largest logit", "beyond the range", "beyond twice the range",
          "largest value, ranges", "label unlike the source's"]
     ]  # fmt: skip
-    for number, form in enumerate(("the-x", "polynomial")):
-        name = options.models[number] if options.models else thex_hf.bundled_checkpoint(form)
+    names = options.models or [*map(thex_hf.bundled_checkpoint, ("the-x", "polynomial"))]
+    for number, name in enumerate(names):
         model, tokenizer = (
             open_model(name),
             AutoTokenizer.from_pretrained(name, trust_remote_code=False),
         )
-        place_of = options.sources[number]
-        source = (
-            None
-            if place_of is None
-            else AutoModelForSequenceClassification.from_pretrained(
-                place_of, trust_remote_code=False
+        form, source = model.config.form, None
+        if options.sources:
+            source = AutoModelForSequenceClassification.from_pretrained(
+                options.sources[number], trust_remote_code=False
             ).eval()
-        )
         for kind, texts in strange_texts(tokenizer, dev, options.seed).items():
             found = measure(model, tokenizer, texts, source)
             record.setdefault(form, {})[kind] = found
