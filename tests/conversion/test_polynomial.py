@@ -183,6 +183,16 @@ def test_an_exploding_loss_is_named_with_stage_step_and_figure(exact, data):
         fit(student, loss_of, data, options, "some stage")
 
 
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 8, 9, 10, 11, 19, 20])
+def test_a_stage_may_be_as_short_as_one_step(steps, data):
+    model = torch.nn.Linear(1, 1)
+    before = model.weight.detach().clone()
+    options = FitOptions(epochs=1e-9, learning_rate=0.1, batch_size=4, least_steps=steps)
+    fit(model, lambda net, batch: net(torch.ones(1, 1)).square().mean(), data, options, "short")
+    assert torch.isfinite(model.weight).all()
+    assert not torch.equal(model.weight, before)
+
+
 def test_values_that_ran_away_are_named():
     ranges = [dict.fromkeys(RANGE_KEYS, 5.0), {**dict.fromkeys(RANGE_KEYS, 5.0), "ffn_pre": 4e5}]
     check_values(ranges[:1])

@@ -114,8 +114,9 @@ def fit(
     trained: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
     steps = max(1, options.steps(len(data)) // accelerator.num_processes)
     optimizer = _optimizer(model, options)
+    warmup = min(1.0, max(options.warmup, 2 / (steps + 1)))  # a step at least, else it divides by 0
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, _rates(optimizer), steps + 1, pct_start=options.warmup
+        optimizer, _rates(optimizer), steps + 1, pct_start=warmup
     )
     net, optimizer = accelerator.prepare(_Loss(model, loss_of), optimizer)
     generator = torch.Generator().manual_seed(options.seed)
