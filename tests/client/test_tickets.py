@@ -202,12 +202,12 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("kept", ["in memory", "in a folder"])
 def test_no_batch_is_prepared_for_which_the_server_would_drop_a_good_one(kept, tmp_path):
-    supply = TicketSupply(None, None if kept == "in memory" else tmp_path, most_batches=2)
+    supply = TicketSupply(None, None, None if kept == "in memory" else tmp_path, most_batches=2)
     other = prepared_plan(WEIGHTS, 64)  # another plan under the same keys counts too
     for plan, name in ((PLAN, b"n" * 16), (other, b"m" * 16)):
         fill(supply.stock(plan, KEY), name)
     if kept == "in a folder":  # and so do those of other processes
-        supply = TicketSupply(None, tmp_path, most_batches=2)
+        supply = TicketSupply(None, None, tmp_path, most_batches=2)
     with pytest.raises(QuotaError, match=r"your 2 for another: their 192 tickets .* --ticket-bat"):
         supply.prepare(PLAN, SimpleNamespace(key_id=KEY))
     stock = supply.stock(other, KEY)

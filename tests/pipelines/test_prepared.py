@@ -104,6 +104,48 @@ def test_tickets_of_an_earlier_process_are_good_in_a_later_one(tmp_path):
     assert all(path.stat().st_mode & 0o077 == 0 for path in files)
 
 
+@pytest.mark.parametrize("kept", ["in memory", "in a folder"])
+def test_a_short_text_takes_a_ticket_for_longer_ones_before_any_is_prepared(kept, tmp_path):
+    keys = None if kept == "in memory" else tmp_path
+    session = session_of(keys=keys, refill=0)
+    session.client.prepare_tickets(session.plan(20), processes=2)
+    if keys is not None:
+        session = session_of(keys=keys, refill=0)  # a later process
+    result = session.run(text(5))
+    assert result.plan.facts.bucket == 32  # as the server learns
+    assert result.tickets_left == 255
+    assert result.prepare_seconds == 0
+    assert np.abs(result.logits - polynomial_logits(WEIGHTS, text(5))).max() < 0.01
+    both = session.run_many([text(16, 1), text(30, 2)])
+    assert [one.plan.facts.bucket for one in both] == [32, 32]
+    with pytest.raises(TicketError, match="no ticket is left"):
+        session.run(text(40))  # none is long enough
+    session.client.prepare_tickets(session.plan(5), processes=2)
+    assert session.run(text(5)).plan.facts.bucket == 16  # its own come first
+
+
+def test_when_longer_tickets_are_gone_too_own_ones_are_prepared(caplog):
+    session = session_of()
+    longer = session.plan(20)
+    session.client.prepare_tickets(longer, processes=2)
+    stock = session.client.stock(longer)
+    for _ in range(stock.left() - 1):
+        stock.take()
+    assert session.run(text(5)).plan.facts.bucket == 32
+    with caplog.at_level(logging.WARNING):
+        assert session.run(text(5)).plan.facts.bucket == 16
+    assert "up to 16 tokens: preparing 512" in caplog.text
+
+
+def test_a_refill_is_of_the_texts_own_length():
+    session = session_of(refill=10)
+    session.client.prepare_tickets(session.plan(20), processes=2)
+    assert session.run(text(5)).plan.facts.bucket == 32
+    session.client.wait_for_tickets()
+    assert stock_of(session).left() == 512
+    assert session.run(text(5)).plan.facts.bucket == 16
+
+
 def test_what_the_server_lost_is_not_used(tmp_path):
     first = session_of(keys=tmp_path)
     plan = first.plan(5)

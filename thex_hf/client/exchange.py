@@ -114,14 +114,23 @@ class Client:
         self._engines = get_backend(self.backend) if isinstance(self.backend, str) else self.backend
         self._store = None if self.keys is None else KeyStore(self.keys)
         self._lock = threading.Lock()
-        self._tickets = TicketSupply(self.server, self.keys, self.processes, self.refill)
         if isinstance(self.server, InMemory):
             self.info, self.plans = {}, self.server.plans
-            return
-        self.info = self.server.info()
-        self.plans = ServerPlans.read(self.info)
+        else:
+            self.info = self.server.info()
+            self.plans = ServerPlans.read(self.info)
+            self._check_server()
         most = self.info.get("ticket_batches")
-        self._tickets.most_batches = most if type(most) is int and most > 0 else None
+        self._tickets = TicketSupply(
+            self.server,
+            self.plans,
+            self.keys,
+            self.processes,
+            self.refill,
+            most if type(most) is int and most > 0 else None,
+        )
+
+    def _check_server(self) -> None:
         if self.wanted not in (None, self.protocol):
             raise OptionError(
                 f"the server runs the protocol {self.protocol}, not {self.wanted}; name that one, "
@@ -279,12 +288,12 @@ class Client:
         """Wait for those that are being prepared ahead of need."""
         self._tickets.wait()
 
-    def _with_ticket(self, plan: PreparedPlan, keys: Keys, text: Vector) -> Result:
+    def _with_ticket(self, own: PreparedPlan, keys: Keys, text: Vector) -> Result:
         """One text by a ticket; where a number wraps around, by another."""
-        stock, spent = self._tickets.stock(plan, keys.key_id), 0.0
+        spent = 0.0
         for wraps in range(WRAPS + 1):
-            ticket, seconds = self._tickets.take(plan, keys)
-            spent += seconds
+            plan, ticket, seconds = self._tickets.take(own, keys)
+            stock, spent = self._tickets.stock(plan, keys.key_id), spent + seconds
             try:
                 result = self._exchange(PreparedClientRun(plan, keys.key_id, ticket, text), keys)
             except TicketError:

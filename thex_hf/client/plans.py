@@ -26,6 +26,11 @@ class Plans(Protocol):
         """The one that all of them serve."""
         ...
 
+    @property
+    def sizes(self) -> Sequence[int]:
+        """The padded lengths that there may be plans for, the shortest first."""
+        ...
+
     def size(self, tokens: int) -> int:
         """The padded length of texts that may share a request. Raises as :meth:`single`."""
         ...
@@ -152,6 +157,11 @@ class ServerPlans:
     def model(self) -> str:
         """Fingerprint of the server's encoder."""
         return next(iter(self.singles.values())).model
+
+    @property
+    def sizes(self) -> Sequence[int]:
+        """The padded lengths, the shortest first."""
+        return tuple(self.singles)
 
     @property
     def longest(self) -> int:

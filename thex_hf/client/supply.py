@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from thex_hf.client.keys import Keys
+from thex_hf.client.plans import Plans
 from thex_hf.client.preparation import Prepared, prepare_batch
 from thex_hf.client.tickets import FolderStock, MemoryStock, TicketStock, none_left
 from thex_hf.client.transport import InMemory, Transport
-from thex_hf.errors import QuotaError
+from thex_hf.errors import PlanError, QuotaError, TextError, TicketError
 from thex_hf.prepared.plan import PreparedPlan
 from thex_hf.protocol.prepared_client import Ticket
 
@@ -27,6 +28,7 @@ class TicketSupply:
 
     Args:
         server: that prepares its half.
+        plans: the server's.
         folder: of the keys, where tickets are kept too; in memory if None.
         processes: that prepare a batch, where the server is in this process; None: as many as
             there are usable cores.
@@ -36,6 +38,7 @@ class TicketSupply:
     """
 
     server: Transport
+    plans: Plans
     folder: Path | None = None
     processes: int | None = None
     refill: int | None = None
@@ -67,33 +70,77 @@ class TicketSupply:
         with self._preparing:
             return self._batch(plan, keys, self.server, processes or self.processes)
 
-    def take(self, plan: PreparedPlan, keys: Keys) -> tuple[Ticket, float]:
-        """A ticket, and the seconds that this call spent on preparing.
+    def serving(self, own: PreparedPlan, key_id: str) -> PreparedPlan:
+        """The plan whose tickets a text gets: where its own has none, the next longer with some."""
+        if self.stock(own, key_id).left() or not self._others(own, key_id):
+            return own
+        for size in self.plans.sizes:
+            if size > own.tokens:
+                try:
+                    longer = self.plans.single(size)
+                except (PlanError, TextError):  # the model takes no such text
+                    break
+                if (
+                    isinstance(longer, PreparedPlan)
+                    and longer.key_set == own.key_set
+                    and self.stock(longer, key_id).left()
+                ):
+                    return longer
+        return own
+
+    def take(self, own: PreparedPlan, keys: Keys) -> tuple[PreparedPlan, Ticket, float]:
+        """A ticket, its plan, and the seconds that this call spent on preparing.
+
+        Args:
+            own: of the text's bucket. A longer one serves where it has tickets and this has none.
+            keys: the key pair.
 
         Raises:
             TicketError: there is none, and none may be prepared now.
             ThexError: as :meth:`prepare`.
         """
-        stock, seconds = self.stock(plan, keys.key_id), 0.0
-        if not stock.left():
-            if self.refill == 0:
-                raise none_left()
-            with self._preparing:
-                if not stock.left():  # a thread may have been at it
-                    logger.warning(
-                        "no ticket is left for texts of up to %d tokens: preparing %d",
-                        plan.tokens,
-                        plan.batch.tickets,
-                    )
-                    seconds = self._batch(plan, keys, self.server, self.processes).seconds
-        ticket = stock.take()
-        if self.refill and stock.left() < self.refill:
-            self._prepare_ahead(plan, keys, self.refill)
-        return ticket, seconds
+        seconds = 0.0
+        while True:
+            plan = self.serving(own, keys.key_id)
+            stock = self.stock(plan, keys.key_id)
+            if plan is own and not stock.left():
+                seconds += self._prepare_now(own, keys)
+            try:
+                ticket = stock.take()
+            except TicketError:
+                if plan is own:
+                    raise
+                continue  # another thread had the last one
+            if self.refill and self.stock(own, keys.key_id).left() < self.refill:
+                self._prepare_ahead(own, keys, self.refill)
+            return plan, ticket, seconds
+
+    def _prepare_now(self, plan: PreparedPlan, keys: Keys) -> float:
+        """Prepare a batch while a text waits; the seconds."""
+        if self.refill == 0:
+            raise none_left()
+        with self._preparing:
+            if self.stock(plan, keys.key_id).left():
+                return 0.0  # a thread has been at it
+            logger.warning(
+                "no ticket is left for texts of up to %d tokens: preparing %d",
+                plan.tokens,
+                plan.batch.tickets,
+            )
+            return self._batch(plan, keys, self.server, self.processes).seconds
+
+    def _others(self, plan: PreparedPlan, key_id: str) -> bool:
+        """Whether the key pair has a stock of another plan, perhaps an empty one."""
+        own = f"tickets.{plan.id[:8]}.{key_id[:8]}"
+        with self._table:
+            names = {name for name in self._stocks if name.endswith(key_id[:8])}
+        if self.folder is not None:
+            names |= {path.name for path in self.folder.glob(f"tickets.*.{key_id[:8]}")}
+        return bool(names - {own})
 
     def out_of_tickets(self, plan: PreparedPlan, key_id: str) -> bool:
-        """Whether no text can be served before somebody prepares tickets."""
-        return self.refill == 0 and not self.stock(plan, key_id).left()
+        """Whether no text of a plan can be served before somebody prepares tickets."""
+        return self.refill == 0 and not self.stock(self.serving(plan, key_id), key_id).left()
 
     def wait(self) -> None:
         """Wait for what is being prepared ahead of need."""

@@ -37,9 +37,14 @@ class LocalPlans:
         """The server's."""
         return self.server.options.protocol
 
+    @property
+    def sizes(self) -> Sequence[int]:
+        """The protocol's buckets."""
+        return PROTOCOL_FACTS[self.protocol].buckets
+
     def size(self, tokens: int) -> int:
         """The bucket. Raises PlanError: too many tokens."""
-        return bucket(tokens, PROTOCOL_FACTS[self.protocol].buckets)
+        return bucket(tokens, self.sizes)
 
     def single(self, tokens: int) -> AnyPlan:
         """For one text. Raises PlanError: too many tokens, or no parameters carry the model."""
