@@ -123,7 +123,7 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
 
 HEAD = [
     "model", "S", "round trips", "prepare, s a ticket", "CPU s", "MB up", "MB down", "on disk, MB",
-    "online: server s", "client s", "MB", "peak GB", "off the network", "labels", "commit",
+    "online: server s", "client s", "MB", "peak GB", "off the network", "labels", "commit", "processor",
 ]  # fmt: skip
 
 
@@ -143,6 +143,7 @@ def table(rows: list[dict[str, Any]]) -> list[list[str]]:
                 f"{r['largest_gap']:.4f}",
                 r["labels"],
                 r["surroundings"]["commit"],
+                r["surroundings"]["processor"].replace("(R)", "").removesuffix(" Processor"),
             ]
             for r in rows
         ),
