@@ -105,8 +105,8 @@ def steps(place: Path) -> list[Step]:
     return [
         Step("the package, and a first answer", f"cd thex_hf && {first}", "nothing"),
         Step("my own classifier", "thex_hf/.venv/bin/pip install -q -c thex_hf/constraints.txt "
-             "'./thex_hf[datasets,evaluate,serve,client]' && cp -r thex_hf/examples/base_encoder encoder && "
-             "python train.py", "that data sets, scores and serving are extras"),
+             "'./thex_hf[datasets,evaluate,serve,client]' && cp -r thex_hf/examples/base_encoder "
+             "encoder && python train.py", "that data sets, scores and serving are extras"),
         Step("what will it cost", "thex-hf estimate my-bert --tokens 32", "how long my texts are"),
         Step("convert it", "thex-hf convert my-bert my-private-bert --form polynomial "
              "--train train.tsv --dev dev.tsv --effort 0.5", "the form: two layers, so polynomial"),

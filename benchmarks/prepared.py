@@ -123,7 +123,8 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
 
 HEAD = [
     "model", "S", "round trips", "prepare, s a ticket", "CPU s", "MB up", "MB down", "on disk, MB",
-    "online: server s", "client s", "MB", "peak GB", "off the network", "labels", "commit", "processor",
+    "online: server s", "client s", "MB", "peak GB", "off the network", "labels", "commit",
+    "processor",
 ]  # fmt: skip
 
 
