@@ -39,8 +39,9 @@ class InputFormat:
         self._name = hashlib.sha256(name.encode()).digest()[:_NAME]
         self._primes, self._shape = primes, (len(primes), degree)
         self._words = 8 * math.prod(self._shape)
-        self._like = to_bytes(sample.save)
-        whole = inflated(self._like, CIPHERTEXT_FIELDS.size + 2 * self._words)
+        saved = to_bytes(sample.save)
+        self._like = saved[:HEADER_SIZE]
+        whole = inflated(saved, CIPHERTEXT_FIELDS.size + 2 * self._words)
         head, count = CIPHERTEXT_FIELDS.unpack_from(whole), math.prod(self._shape)
         inner = frame(bytes(8 + self._words), like=self._like)[:HEADER_SIZE]
         self._head = CIPHERTEXT_FIELDS.pack(*head[:-2], inner, count)
