@@ -1,23 +1,16 @@
-"""What a server sends: flooded until its first polynomial is uniform, and packed.
-
-An answer has two primes of 60 bits.
-"""
+"""What a server sends: flooded until its first polynomial is uniform, and packed."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 
 import numpy as np
 
 from thex_hf.backends.numerics.integers import uniform_residues
 from thex_hf.backends.numerics.modular import Words
-from thex_hf.errors import WireError
 from thex_hf.prepared.bfv.lazily import lowered
-from thex_hf.prepared.bfv.packed import check_packable, pack, packed_size, unpack
+from thex_hf.prepared.bfv.packed import PackedFormat
 from thex_hf.prepared.bfv.parameters import REPLY_LIMBS, BfvParameters
-
-_HEAD = 16  # bytes that name the parameters
 
 
 def cell(parameters: BfvParameters) -> int:
@@ -26,7 +19,7 @@ def cell(parameters: BfvParameters) -> int:
 
 
 class AnswerFormat:
-    """Answers in bytes: the name of the parameters, then the packed residues.
+    """Answers in bytes, ``(2, 2, N)`` words each; see :class:`.packed.PackedFormat`.
 
     Args:
         parameters: the BFV parameters.
@@ -36,29 +29,21 @@ class AnswerFormat:
     """
 
     def __init__(self, parameters: BfvParameters) -> None:
-        name = f"thex_hf BFV answer 2 {parameters.to_json()}"
-        self._head = hashlib.sha256(name.encode()).digest()[:_HEAD]
-        self._shape = (2, REPLY_LIMBS, parameters.ring_degree)
-        self._primes = parameters.primes[:REPLY_LIMBS]
-        check_packable(self._primes)
+        shape = (2, REPLY_LIMBS, parameters.ring_degree)
+        self._packed = PackedFormat("answer 2", parameters, shape)
 
     @property
     def size(self) -> int:
         """Bytes of an answer."""
-        return _HEAD + packed_size(math.prod(self._shape))
+        return self._packed.size
 
     def write(self, words: Words) -> bytes:
-        """The bytes of a ciphertext's ``(2, 2, N)`` words."""
-        return self._head + pack(words)
+        """The bytes of a ciphertext."""
+        return self._packed.write(words)
 
     def read(self, data: bytes) -> Words:
-        """Words ``(2, 2, N)``. Raises WireError when these bytes are no answer."""
-        if len(data) != self.size or data[:_HEAD] != self._head:
-            raise WireError(
-                f"{len(data)} bytes are no answer of {self.size} under the parameters in use; "
-                f"check that both sides use the same plan"
-            )
-        return unpack(data[_HEAD:], self._primes, self._shape, "an answer")
+        """The words. Raises WireError when these bytes are no answer."""
+        return self._packed.read(data)[0]
 
 
 def flooded(words: Words, parameters: BfvParameters) -> Words:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from typing import Any
 
@@ -10,17 +9,16 @@ import numpy as np
 
 from thex_hf.backends.seal.residues import CIPHERTEXT_FIELDS, inflated
 from thex_hf.backends.seal.serialisation import HEADER_SIZE, frame, to_bytes
-from thex_hf.errors import PlanError, WireError
+from thex_hf.errors import PlanError
 from thex_hf.prepared.bfv.context import BfvContext
-from thex_hf.prepared.bfv.packed import check_packable, pack, packed_size, unpack
+from thex_hf.prepared.bfv.packed import PackedFormat
 
-_NAME = 16  # bytes that name the parameters
 _SEED = 64
 _BLAKE2 = bytes([1])  # SEAL's number of the generator that stretches a seed
 
 
 class InputFormat:
-    """Fresh ciphertexts in bytes: the name of the parameters, the packed residues, the seed.
+    """Fresh ciphertexts in bytes, a seed behind the words; see :class:`.packed.PackedFormat`.
 
     All else that SEAL writes is the same in each and is put back by who reads.
 
@@ -33,23 +31,17 @@ class InputFormat:
     """
 
     def __init__(self, context: BfvContext, sample: Any) -> None:
-        primes, degree = context.seal.primes, context.parameters.ring_degree
-        check_packable(primes)
-        name = f"thex_hf BFV input 1 {context.parameters.to_json()}"
-        self._name = hashlib.sha256(name.encode()).digest()[:_NAME]
-        self._primes, self._shape = primes, (len(primes), degree)
-        self._words = 8 * math.prod(self._shape)
+        parameters = context.parameters
+        shape = (len(parameters.primes), parameters.ring_degree)
+        self._packed = PackedFormat("input 1", parameters, shape, _SEED)
+        self._count = math.prod(shape)
+        self._words = 8 * self._count
         saved = to_bytes(sample.save)
         self._like = saved[:HEADER_SIZE]
         whole = inflated(saved, CIPHERTEXT_FIELDS.size + 2 * self._words)
-        head, count = CIPHERTEXT_FIELDS.unpack_from(whole), math.prod(self._shape)
+        head = CIPHERTEXT_FIELDS.unpack_from(whole)
         inner = frame(bytes(8 + self._words), like=self._like)[:HEADER_SIZE]
-        self._head = CIPHERTEXT_FIELDS.pack(*head[:-2], inner, count)
-
-    @property
-    def size(self) -> int:
-        """Bytes of an input."""
-        return _NAME + packed_size(math.prod(self._shape)) + _SEED
+        self._head = CIPHERTEXT_FIELDS.pack(*head[:-2], inner, self._count)
 
     def write(self, saved: bytes) -> bytes:
         """The bytes of what SEAL has saved of a symmetric encryption.
@@ -59,11 +51,11 @@ class InputFormat:
         """
         seeded = len(self._frame_of_seed(bytes(_SEED)))
         contents = bytes(inflated(saved, len(self._head) + self._words + seeded))
-        words = np.frombuffer(contents, "<u8", math.prod(self._shape), len(self._head))
+        words = np.frombuffer(contents, "<u8", self._count, len(self._head))
         seed = contents[-_SEED:]
         if contents != self._head + words.tobytes() + self._frame_of_seed(seed):
             raise PlanError("this SEAL writes seeded ciphertexts in another way than we know")
-        return self._name + pack(words) + seed
+        return self._packed.write(words, seed)
 
     def read(self, data: bytes) -> bytes:
         """The frame that SEAL can load.
@@ -71,13 +63,8 @@ class InputFormat:
         Raises:
             WireError: these bytes are no input of these parameters.
         """
-        if len(data) != self.size or data[:_NAME] != self._name:
-            raise WireError(
-                f"{len(data)} bytes are no ciphertext of {self.size} under the parameters in use; "
-                f"check that both sides use the same plan and version of the package"
-            )
-        words = unpack(data[_NAME:-_SEED], self._primes, self._shape, "a ciphertext")
-        contents = self._head + words.tobytes() + self._frame_of_seed(data[-_SEED:])
+        words, seed = self._packed.read(data)
+        contents = self._head + words.tobytes() + self._frame_of_seed(seed)
         return frame(contents, like=self._like)
 
     def _frame_of_seed(self, seed: bytes) -> bytes:
