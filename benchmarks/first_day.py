@@ -126,17 +126,18 @@ def remote(place: Path) -> Step:
     """A server in one namespace, a client in the other."""
     options = " ".join(map(str, certificate(place)))
     address = ADDRESSES[SERVER]
-    log = (place / "serve.log").open("w")
-    server = subprocess.Popen(
-        ["ip", "netns", "exec", SERVER, "bash", "-c",
-         f"exec thex_hf/.venv/bin/thex-hf serve my-private-bert --host {address} --port 8443 "
-         f"--protocol refresh --bucket 32 --bucket 16 --keys served {options}"],
-        cwd=place, stdout=log, stderr=log,
-    )  # fmt: skip
+    said = place / "serve.log"
+    with said.open("w") as log:
+        server = subprocess.Popen(
+            ["ip", "netns", "exec", SERVER, "bash", "-c",
+             f"exec thex_hf/.venv/bin/thex-hf serve my-private-bert --host {address} --port 8443 "
+             f"--protocol refresh --bucket 32 --bucket 16 --keys served {options}"],
+            cwd=place, stdout=log, stderr=log,
+        )  # fmt: skip
     try:
-        while "8443" not in (place / "serve.log").read_text():
+        while "8443" not in said.read_text():
             if server.poll() is not None:
-                raise SystemExit((place / "serve.log").read_text())
+                raise SystemExit(said.read_text())
             time.sleep(0.2)
         typed = (
             f"THEX_HF_TOKEN=a-token-that-is-long-enough thex-hf classify --backend remote "
