@@ -35,7 +35,7 @@ from thex_hf.conversion.training.spread import NO_INTERVAL, Spread, log_variance
 from thex_hf.conversion.training.stages import TrainingStage, follow
 from thex_hf.errors import ConversionError, OptionError
 from thex_hf.modeling import ThexBertForSequenceClassification
-from thex_hf.modeling.layers import CentredNorm, ChebyshevNorm
+from thex_hf.modeling.norms import CentredNorm, ChebyshevNorm
 
 torch.set_num_threads(1)
 STAGES = ["unconverted", "fitted", "layer_norms", "roots", "converted"]

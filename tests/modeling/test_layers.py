@@ -5,7 +5,8 @@ import torch
 from thex_hf.approximations.activation import relu
 from thex_hf.approximations.layernorm import affine
 from thex_hf.approximations.softmax import estimate, exact, load_reciprocal
-from thex_hf.modeling.layers import AffineNorm, ExactSoftmax, SoftmaxEstimate
+from thex_hf.modeling.layers import ExactSoftmax, SoftmaxEstimate
+from thex_hf.modeling.norms import AffineNorm
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from thex_hf.conversion.output import round_to_half
 from thex_hf.errors import ConversionError, OptionError
 from thex_hf.modeling import ThexBertConfig, ThexBertForSequenceClassification
 from thex_hf.modeling.calibrate import calibrate_on, measure_ranges
-from thex_hf.modeling.layers import CentredNorm, ChebyshevNorm
 from thex_hf.modeling.modeling_thex_bert import set_softmax
+from thex_hf.modeling.norms import CentredNorm, ChebyshevNorm
 from thex_hf.serving.spec import weights_from_bytes, weights_to_bytes
 from thex_hf.weights import InverseRoot
 

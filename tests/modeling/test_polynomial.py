@@ -13,8 +13,9 @@ from thex_hf.approximations.softmax import power_attention
 from thex_hf.errors import ConversionError, OptionError
 from thex_hf.modeling import ThexBertConfig, ThexBertForSequenceClassification
 from thex_hf.modeling.calibrate import computed, measure_ranges
-from thex_hf.modeling.layers import CentredNorm, PowerAttention, Quadratic
+from thex_hf.modeling.layers import PowerAttention, Quadratic
 from thex_hf.modeling.modeling_thex_bert import set_softmax
+from thex_hf.modeling.norms import CentredNorm
 from thex_hf.weights import EncoderWeights
 
 POLYNOMIAL = {"activation": "quadratic", "softmax": "power"}

@@ -16,13 +16,8 @@ from thex_hf.approximations.layernorm import fit_affine
 from thex_hf.approximations.softmax import fit_power, load_reciprocal
 from thex_hf.conversion.training.batches import Encoded
 from thex_hf.conversion.walking import Walk, fit_batches
-from thex_hf.modeling.layers import (
-    AffineNorm,
-    CentredNorm,
-    PowerAttention,
-    Quadratic,
-    ThexBertLayer,
-)
+from thex_hf.modeling.layers import PowerAttention, Quadratic, ThexBertLayer
+from thex_hf.modeling.norms import AffineNorm, CentredNorm
 
 Model = Any
 Array = NDArray[np.float64]

@@ -18,7 +18,7 @@ from thex_hf.conversion.training.augment import strange_batches
 from thex_hf.conversion.training.batches import Encoded
 from thex_hf.conversion.training.spread import NO_INTERVAL, Interval, Spread, log_variances
 from thex_hf.conversion.walking import Walk, fit_batches
-from thex_hf.modeling.layers import ChebyshevNorm
+from thex_hf.modeling.norms import ChebyshevNorm
 
 Model = Any
 Variances = list[NDArray[np.float64]]

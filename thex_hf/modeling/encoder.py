@@ -21,8 +21,6 @@ from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
 from thex_hf.modeling.guards import check_reciprocal, refuse_client_half, refuse_pickle
 from thex_hf.modeling.hub import HubMixin
 from thex_hf.modeling.layers import (
-    AffineNorm,
-    ChebyshevNorm,
     Embeddings,
     LayerTrace,
     PowerAttention,
@@ -30,6 +28,7 @@ from thex_hf.modeling.layers import (
     ThexBertLayer,
     check_mask,
 )
+from thex_hf.modeling.norms import AffineNorm, ChebyshevNorm
 from thex_hf.tasks import TEXT, Task
 
 EAGER = "eager"

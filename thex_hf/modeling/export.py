@@ -18,13 +18,8 @@ from transformers.utils import logging
 
 from thex_hf.errors import ConversionError
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
-from thex_hf.modeling.layers import (
-    CentredNorm,
-    ChebyshevNorm,
-    PowerAttention,
-    Quadratic,
-    ThexBertLayer,
-)
+from thex_hf.modeling.layers import PowerAttention, Quadratic, ThexBertLayer
+from thex_hf.modeling.norms import CentredNorm, ChebyshevNorm
 from thex_hf.weights import (
     Array,
     EncoderWeights,

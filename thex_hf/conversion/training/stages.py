@@ -29,7 +29,8 @@ from thex_hf.conversion.training.losses import (
 from thex_hf.conversion.training.spread import Bounded, Spread
 from thex_hf.conversion.training.trainer import LossFunction, fit
 from thex_hf.modeling.calibrate import measure_ranges, text_sizes
-from thex_hf.modeling.layers import AffineNorm, ThexBertLayer
+from thex_hf.modeling.layers import ThexBertLayer
+from thex_hf.modeling.norms import AffineNorm
 from thex_hf.modeling.tasks import IGNORED, task_loss, token_loss
 
 Model = Any
