@@ -120,7 +120,14 @@ def test_the_penalty_is_of_rows_that_are_read(normed, data):
             mask = batch["attention_mask"].bool()
             rows = [row[m][: 1 if number else None] for row, m in zip(logs, mask, strict=True)]
             mean += float((torch.relu((torch.cat(rows) - 0.5).abs() - 0.3) ** 2).mean())
-            out = [(torch.relu(row - 0.9) + torch.relu(0.1 - row)).max() ** 2 for row in rows]
+            out = [
+                (
+                    torch.relu(row - 1 + losses.interval_margin)
+                    + torch.relu(losses.interval_margin - row)
+                ).max()
+                ** 2
+                for row in rows
+            ]
             worst += float(torch.stack(out).mean())
     alone = Spread([0.5] * 4)(normed, traces, batch, losses)
     assert float(alone.detach()) == pytest.approx(2 * mean, rel=1e-5)

@@ -8,7 +8,10 @@ from thex_hf.conversion.checkpoint import Checkpoint
 from thex_hf.conversion.data.reading import LabelledTexts
 from thex_hf.conversion.options import FitOptions, LossOptions
 from thex_hf.conversion.replacements import copy_polynomial, fit_replacements
+from thex_hf.conversion.training.augment import likely_batches
 from thex_hf.conversion.training.batches import encode, sample
+from thex_hf.conversion.training.losses import run
+from thex_hf.conversion.training.spread import Spread, farthest, log_variances
 from thex_hf.conversion.training.stages import TrainingStage, steady, worst_texts
 from thex_hf.modeling import (
     ThexBertConfig,
@@ -76,7 +79,7 @@ def test_the_worst_texts_are_those_beyond_the_usual_range(tags):
     assert 0 < len(found) <= 20
     assert min(shares(student, data, found)) > 0.99
     more = worst_texts(student, data, 128, 128, seed=1)
-    assert [own.tolist() for own in more.ids[: len(found)]] == [own.tolist() for own in found.ids]
+    assert {tuple(own.tolist()) for own in found.ids} <= {tuple(own.tolist()) for own in more.ids}
     joined = data.joined(found)
     assert len(joined) == len(data) + len(found)
     for batch in sample(joined, len(joined), size=4):
@@ -95,3 +98,46 @@ def test_training_on_them_makes_their_values_smaller():
     after = shares(student, data, worst_texts(student, data, 128, 128, seed=5))
     assert before > 2
     assert max(after, default=1.0) < 0.8 * before
+
+
+def test_likely_texts_are_as_they_are_or_recombined_or_long():
+    data = data_of()
+    batches = likely_batches(data, 18, seed=3, size=6)
+    assert [len(batch["input_ids"]) for batch in batches[:2]] == [6, 6]
+    written = {tuple(ids.tolist()) for ids in data.ids}
+
+    def texts(batch):
+        rows = zip(batch["input_ids"], batch["attention_mask"].sum(-1), strict=True)
+        return {tuple(ids[:length].tolist()) for ids, length in rows}
+
+    assert texts(batches[0]) == written
+    assert texts(batches[1]) - written
+    usual = max(len(ids) for ids in data.ids)
+    assert usual < max(len(text) for text in texts(batches[2])) <= data.longest
+    known = {token for ids in data.ids for token in ids.tolist()}
+    assert {token for batch in batches for text in texts(batch) for token in text} <= known
+    again = likely_batches(data, 18, seed=3, size=6)
+    assert all(
+        torch.equal(a["input_ids"], b["input_ids"]) for a, b in zip(batches, again, strict=True)
+    )
+
+
+def test_texts_near_the_end_of_an_interval_count_as_worst_before_their_values_do():
+    data, model = data_of(), exact()
+    batches = sample(data, len(data), size=3)
+    largest = []
+    for batch in batches:
+        with torch.no_grad():
+            logs = log_variances(run(model, batch)[0][0])[1]
+        largest.append(logs.masked_fill(batch["attention_mask"] == 0, -30.0).amax(-1))
+    wide = [(-30.0, 30.0)] * 4
+    end = float(torch.cat(largest).sort().values[-2])
+    narrow = [wide[0], (-30.0, end), *wide[2:]]
+    for batch, ours in zip(batches, largest, strict=True):
+        beyond = farthest(model, batch, torch.tensor(narrow))
+        assert torch.allclose(beyond, ours - end, atol=1e-5)
+    few, many = (
+        worst_texts(model, data, 64, 64, seed=1, spread=Spread([0.0] * 4, ends), margin=0.5)
+        for ends in (wide, narrow)
+    )
+    assert len(many) > len(few)

@@ -89,7 +89,12 @@ class LossOptions:
 
 FOLLOWING = LossOptions(guide=1.0, hidden=1.0, scores=0.1, value_penalty=0.01)
 NORMALISING = LossOptions(
-    guide=1.0, hidden=1.0, score_penalty=0.0, spread_penalty=0.05, outside_penalty=1.0
+    guide=1.0,
+    hidden=1.0,
+    score_penalty=0.0,
+    spread_penalty=0.05,
+    outside_penalty=1.0,
+    interval_margin=0.25,
 )
 
 

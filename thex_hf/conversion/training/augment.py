@@ -201,6 +201,28 @@ def strange_batches(data: Encoded, count: int, seed: int, size: int = 64) -> lis
     return batches
 
 
+def likely_batches(data: Encoded, count: int, seed: int, size: int = 64) -> list[Batch]:
+    """At most ``count`` texts that somebody might have written, to measure a model on, in batches.
+
+    Of three batches one has texts as they are, one recombined texts, and one texts of up to
+    ``data.longest`` tokens, each made of several.
+
+    Args:
+        data: whose texts they are made of.
+        count: how many.
+        seed: of the draws.
+        size: texts a batch.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(data), generator=generator)
+    order = order.repeat(-(-count // max(1, len(order))))[:count]
+    batches = []
+    for number, rows in enumerate(torch.split(order, size)):
+        batch = lengthen(collate(data, rows), data, float(number % 3 == 2), generator)
+        batches.append(mix_texts(batch, float(number % 3 == 1), generator))
+    return batches
+
+
 def repeated_words(data: Encoded, count: int, seed: int, size: int = 64) -> list[Batch]:
     """At most ``count`` texts of one word each, alone or again and again, in batches.
 

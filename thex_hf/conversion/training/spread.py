@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from thex_hf.conversion.stage_options import LossOptions
 from thex_hf.conversion.training.batches import Batch
-from thex_hf.conversion.training.losses import read_rows
+from thex_hf.conversion.training.losses import read_rows, run
 from thex_hf.modeling.layers import LayerTrace
 
 Interval = tuple[float, float]
@@ -74,6 +74,28 @@ class Bounded(nn.Module):
     def __init__(self, model: nn.Module, spread: Spread) -> None:
         super().__init__()
         self.model, self.spread = model, spread
+
+
+@torch.no_grad()
+def farthest(model: Any, batch: Batch, intervals: Tensor) -> Tensor:
+    """How far the variances of each text are beyond the intervals, ``(batch,)``, in logarithms.
+
+    Negative where all are inside. Only rows count that something reads.
+
+    Args:
+        model: one of our classifiers; left in evaluation mode.
+        batch: its texts.
+        intervals: ``(norms, 2)``, see :class:`Spread`.
+    """
+    traces, _ = run(model.eval(), batch)
+    found: list[Tensor] = []
+    for number, trace in enumerate(traces):
+        rows = read_rows(model, number, batch).bool()
+        for logs in log_variances(trace):
+            low, high = intervals[len(found)].to(logs)
+            out = torch.maximum(low - logs, logs - high)
+            found.append(out.masked_fill(~rows, -math.inf).amax(-1))
+    return torch.stack(found).amax(0)
 
 
 def log_variances(trace: LayerTrace) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from thex_hf.conversion.options import ConversionOptions, FitOptions, LossOption
 from thex_hf.conversion.replacements import clamp_scales
 from thex_hf.conversion.scores import ask, score
 from thex_hf.conversion.sources import Source
-from thex_hf.conversion.training.augment import repeated_words, strange_batches
+from thex_hf.conversion.training.augment import likely_batches, repeated_words, strange_batches
 from thex_hf.conversion.training.batches import Batch, Encoded, sample
 from thex_hf.conversion.training.losses import (
     guided_loss,
@@ -26,7 +26,7 @@ from thex_hf.conversion.training.losses import (
     stream_loss,
     value_loss,
 )
-from thex_hf.conversion.training.spread import Bounded, Spread
+from thex_hf.conversion.training.spread import Bounded, Spread, farthest
 from thex_hf.conversion.training.trainer import LossFunction, fit
 from thex_hf.modeling.calibrate import measure_ranges, text_sizes
 from thex_hf.modeling.layers import ThexBertLayer
@@ -199,8 +199,9 @@ def steady(
 ) -> None:
     """Train in place on the texts that run away, until none does or the rounds are over.
 
-    Of texts that nobody wrote (:mod:`thex_hf.conversion.training.augment`) few run away in the end,
-    so drawing them at random helps little. Here many are drawn, the worst are kept, and the model
+    Few texts run away in the end, so drawing them at random helps little. Here many are drawn, of
+    those that nobody wrote and of those that somebody might have
+    (:mod:`thex_hf.conversion.training.augment`), the worst are kept, and the model
     follows the exact one on them among usual texts; then it starts again with other draws. What
     ran away in an earlier round stays among the texts, and the learning rate falls from round to
     round: else each round mends its own texts and lets others go.
@@ -210,14 +211,15 @@ def steady(
         exact: what to follow; left unchanged.
         stage: data and settings of one round.
         rounds: at most so many.
-        drawn: strange texts to look at in each, and as many words, repeated.
+        drawn: strange texts to look at in each, as many words, repeated, and as many likely texts.
         answers: as in :func:`follow`.
         spread: as in :func:`follow`.
     """
     hard: Encoded | None = None
     for number in range(rounds):
         seed = stage.fitting.seed + 1000 * (number + 1)
-        new = worst_texts(student, stage.data, drawn, KEPT, seed)
+        margin = stage.losses.interval_margin
+        new = worst_texts(student, stage.data, drawn, KEPT, seed, spread, margin)
         if not len(new):
             return
         hard = new if hard is None else new.joined(hard.pick([*range(min(len(hard), KEPT))]))
@@ -237,15 +239,29 @@ def steady(
 
 
 @torch.no_grad()
-def worst_texts(model: Model, data: Encoded, drawn: int, kept: int, seed: int) -> Encoded:
-    """Of strange texts those with the largest values, as far as these exceed the usual ones.
+def worst_texts(
+    model: Model,
+    data: Encoded,
+    drawn: int,
+    kept: int,
+    seed: int,
+    spread: Spread | None = None,
+    margin: float = 0.0,
+) -> Encoded:
+    """Of drawn texts those that go farthest, as far as they go beyond the bounds.
+
+    Bounds are the largest values of usual texts and, of norms that a polynomial stands in, its
+    interval: there a text is lost soon after it leaves it, long before its values are large.
 
     Args:
         model: measured as calibration does.
-        data: what the strange texts are made of; its own texts are the usual ones.
-        drawn: how many to look at; and each word alone or repeated, of as many words.
-        kept: how many to return at most.
+        data: what the texts are made of; its own texts are the usual ones.
+        drawn: how many strange ones to look at; each word alone or repeated, of as many words; and
+            as many likely texts.
+        kept: how many to return at most, half of them likely ones.
         seed: of the draws.
+        spread: has the intervals, or None.
+        margin: cut from both ends of them, of logarithms of variances.
 
     Returns:
         Texts with empty labels and guides: for following another model's answers.
@@ -256,20 +272,26 @@ def worst_texts(model: Model, data: Encoded, drawn: int, kept: int, seed: int) -
         return {name: values.to(device) for name, values in batch.items()}
 
     limits = measure_ranges(model, map(on_device, sample(data, USUAL_TEXTS)))
-    batches = strange_batches(data, drawn, seed) + repeated_words(data, drawn, seed)
-    shares: list[Tensor] = []
-    for batch in steps(batches, "strange texts"):
-        sizes = text_sizes(model, on_device(batch))
+
+    def share(batch: Batch) -> Tensor:
+        sizes = text_sizes(model, batch)
         over = [
             sizes[number][name] / limit
             for number, layer in enumerate(limits)
             for name, limit in layer.items()
         ]
-        share = torch.stack(over).amax(0).cpu()
-        shares.append(share.nan_to_num(nan=torch.inf))
-    order = torch.cat(shares).argsort(descending=True)
-    worst = order[: min(kept, int((torch.cat(shares) > 1.0).sum()))]
-    return _encoded(batches, data).pick(worst.tolist())
+        if spread is not None and spread.intervals is not None:
+            over.append(torch.exp(farthest(model, batch, spread.intervals) + margin))
+        return torch.stack(over).amax(0).nan_to_num(nan=torch.inf).cpu()
+
+    def worst(batches: list[Batch], most: int, title: str) -> Encoded:
+        found = torch.cat([share(on_device(batch)) for batch in steps(batches, title)])
+        order = found.argsort(descending=True)[: min(most, int((found > 1.0).sum()))]
+        return _encoded(batches, data).pick(order.tolist())
+
+    strange = strange_batches(data, drawn, seed) + repeated_words(data, drawn, seed)
+    likely = worst(likely_batches(data, drawn, seed), kept // 2, "likely texts")
+    return likely.joined(worst(strange, kept - len(likely), "strange texts"))
 
 
 def _encoded(batches: list[Batch], data: Encoded) -> Encoded:
