@@ -42,24 +42,27 @@ def run(classifier: Any, texts: list[str], fhe: str) -> list[Any]:
     reports = []
     for start in tqdm(range(0, len(texts), BATCH), desc=fhe):
         some = texts[start : start + BATCH]
-        classifier(some, fhe=fhe, agreement=fhe != "disable", batch_size=BATCH)
+        classifier(some, fhe=fhe, agreement=fhe != "disable", batch_size=BATCH, on_error="skip")
         reports += classifier.reports
     return reports
 
 
 def accuracy(reports: list[Any], labels: np.ndarray) -> float:
-    """Per cent right."""
-    return float(100 * np.mean([np.argmax(r.logits) for r in reports] == labels))
+    """Per cent right; a text that was refused is not."""
+    guesses = [-1 if report.error else np.argmax(report.logits) for report in reports]
+    return float(100 * np.mean(guesses == labels))
 
 
 def differences(reports: list[Any]) -> dict[str, float]:
-    """How far logits are from the clear model's."""
-    values = [report.agreement.largest_logit_difference for report in reports]
+    """How far logits are from the clear model's, where there are any."""
+    answered = [report for report in reports if not report.error]
+    values = [report.agreement.largest_logit_difference for report in answered]
     return {
         "largest": max(values),
         "median": median(values),
-        "same_label": sum(report.agreement.same_label for report in reports),
-        "texts": len(values),
+        "same_label": sum(report.agreement.same_label for report in answered),
+        "texts": len(reports),
+        "refused": len(reports) - len(answered),
     }
 
 
@@ -119,15 +122,19 @@ def main() -> None:
         "simulate_difference_same_texts": differences(sample),
         "execute_server_seconds_median": median(r.seconds.server for r in executed),
         "buckets": {str(b): sum(r.bucket == b for r in clear) for b in (16, 32, 64, 128)},
+        "clear_refused": sum(bool(report.error) for report in clear),
     }
     table = [
-        ["mode", "texts", "accuracy %", "same label as clear", "largest logit difference", "median"]
-    ]
-    table.append(["disable", str(len(texts)), f"{record['clear']:.2f}", "", "", ""])
+        ["mode", "texts", "accuracy %", "refused", "same label as clear",
+         "largest logit difference", "median"]
+    ]  # fmt: skip
+    refused = str(record["clear_refused"])
+    table.append(["disable", str(len(texts)), f"{record['clear']:.2f}", refused, "", "", ""])
     for mode, count in (("simulate", len(picked)), ("execute", len(chosen))):
         gap = record[f"{mode}_difference"]
         table.append(
-            [mode, str(count), f"{record[mode]:.2f}", f"{gap['same_label']} of {gap['texts']}",
+            [mode, str(count), f"{record[mode]:.2f}", str(gap["refused"]),
+             f"{gap['same_label']} of {gap['texts']}",
              f"{gap['largest']:.1e}", f"{gap['median']:.1e}"]
         )  # fmt: skip
     if options.protocol == "prepared":

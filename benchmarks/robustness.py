@@ -1,10 +1,10 @@
 """How far models' values go on texts that nobody wrote.
 
 ``python benchmarks/robustness.py DEV.tsv.gz --sources THE_X_SOURCE POLYNOMIAL_SOURCE``: in clear,
-every word of the vocabulary (letters only, at least three) 1, 2, 4 and 14 times, and 3,000
-shuffled or concatenated development texts; the sources are the unconverted models, if they are
-at hand. ``--models`` names others than the bundled ones. Writes results/robustness.json and
-results/robustness.md, or of another ``--name``. Takes some minutes.
+every word of the vocabulary (letters only, at least three) 1, 2, 4 and 14 times, the development
+texts as they are, and 3,000 of them shuffled or concatenated; the sources are the unconverted
+models, if they are at hand. ``--models`` names others than the bundled ones. Writes
+results/robustness.json and results/robustness.md, or of another ``--name``. Takes some minutes.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ def strange_texts(tokenizer: Any, dev: list[str], seed: int) -> dict[str, list[s
     draw = random.Random(seed)
     shuffled = [" ".join(draw.sample(t.split(), len(t.split()))) for t in draw.choices(dev, k=1500)]
     joined = [" ".join(draw.choices(dev, k=draw.randrange(2, 6))) for _ in range(1500)]
+    kinds[f"{len(dev)} development texts"] = dev
     return {**kinds, "1500 development texts, shuffled": shuffled, "1500, 2 to 5 joined": joined}
 
 
