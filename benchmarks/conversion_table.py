@@ -122,8 +122,9 @@ def main() -> None:
     parser.add_argument("--recipe", default="the-x", choices=list(RECIPES))
     parser.add_argument("--learning-rate", type=float, default=3e-4)
     parser.add_argument("--epochs", type=float, default=None)
+    parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(args.threads)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     for seed in args.seeds:
         for name in args.tasks:
