@@ -103,8 +103,13 @@ def random_polynomial_weights(*, power=2, centred=False, seed=0, **sizes) -> Enc
     return replace(weights, layers=tuple(layer(old) for old in weights.layers))
 
 
-def random_normalised_weights(degrees, *, interval=(0.2, 6.0), **sizes) -> EncoderWeights:
-    """An encoder in normalised form; ``degrees`` are those of both norms, for each layer."""
+def random_normalised_weights(
+    degrees, *, interval=(0.2, 6.0), buckets=0, **sizes
+) -> EncoderWeights:
+    """An encoder in normalised form; ``degrees`` are those of both norms, for each layer.
+
+    With ``buckets`` numbers are added to its scores by distance.
+    """
     weights = random_polynomial_weights(centred=True, **sizes)
 
     def root(degree):
@@ -117,7 +122,9 @@ def random_normalised_weights(degrees, *, interval=(0.2, 6.0), **sizes) -> Encod
         return replace(old, attention_root=first, output_root=second)
 
     layers = tuple(layer(*both) for both in zip(weights.layers, degrees, strict=True))
-    return replace(weights, layers=layers)
+    shape = (buckets, weights.heads)
+    relative = np.random.default_rng(sizes.get("seed", 0) + 2).uniform(-1, 1, shape)
+    return replace(weights, layers=layers, relative=relative if buckets else None)
 
 
 def polynomial_logits(weights, embeddings, mask=None, traces=None):
@@ -136,6 +143,8 @@ def polynomial_logits(weights, embeddings, mask=None, traces=None):
             cut = slice(head * size, (head + 1) * size)
             query = x @ w.query[cut].T + w.query_bias[cut]
             s = query @ (x @ w.key[cut].T).T / np.sqrt(size)
+            if weights.relative is not None:
+                s = s + weights.relative[_distances(len(x), len(weights.relative)), head]
             shifted = (s + terms.score_shift[head]) ** terms.power
             a = shifted * terms.score_scale[head] * mask / mask.sum()
             scores.append(s)
@@ -159,6 +168,16 @@ def polynomial_logits(weights, embeddings, mask=None, traces=None):
             )  # fmt: skip
         x = out
     return _classify(weights, x, mask)
+
+
+def _distances(tokens, buckets):
+    """The bucket of each query and key, by the formula with logarithms."""
+    between = np.arange(tokens)[None, :] - np.arange(tokens)[:, None]
+    half, exact_ones = buckets // 2, buckets // 4
+    size = np.abs(between)
+    growth = np.log(np.maximum(size, 1) / exact_ones) / np.log(128 / exact_ones)
+    far = np.minimum(exact_ones + (growth * (half - exact_ones)).astype(int), half - 1)
+    return np.where(size < exact_ones, size, far) + half * (between > 0)
 
 
 def _polynomial_norm(z, gamma, beta, centred, root):

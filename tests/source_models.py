@@ -32,6 +32,7 @@ STEMS = {
     "roberta": ("Roberta", ROBERTA),
     "xlm-roberta": ("XLMRoberta", ROBERTA),
     "camembert": ("Camembert", ROBERTA),
+    "mpnet": ("MPNet", {k: v for k, v in ROBERTA.items() if k != "type_vocab_size"}),
     "electra": ("Electra", {**SIZES, "embedding_size": 16}),
     "electra-wide": ("Electra", {**SIZES, "embedding_size": 32}),
 }

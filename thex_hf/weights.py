@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ Array = NDArray[np.float64]
 
 USUAL_DEGREE = 4
 """Of the polynomial in a norm that divides by the deviation, where a model does not say."""
+FARTHEST = 128
+"""Tokens so far apart, or farther, share the last bucket of their side."""
 HEADS = ("cls", "mean", "tokens")
 """What the classifier may read: the ``[CLS]`` row, the mean of the true tokens, each token."""
 
@@ -141,7 +144,8 @@ class EncoderWeights:
     ``classifier`` has shape ``(labels, d)``. ``head`` is one of :data:`HEADS` and says which rows
     of the last layer's output ``x`` ``(S, d)`` it reads: with ``cls`` row 0, with ``mean`` the
     mean of the rows of true tokens (logits ``(labels,)``), with ``tokens`` every row (logits
-    ``(S, labels)``).
+    ``(S, labels)``). ``relative`` is added to the scores of every layer, by the distance of a key
+    from its query (MPNet); see :func:`buckets_of`.
     """
 
     heads: int
@@ -149,6 +153,7 @@ class EncoderWeights:
     classifier: Array
     classifier_bias: Array
     head: str = "cls"
+    relative: Array | None = None  # (buckets, h)
 
     def __post_init__(self) -> None:
         """Refuse what no circuit can run: see the messages."""
@@ -180,6 +185,7 @@ class EncoderWeights:
                     f"layer {number} should have a score shift for each of {self.heads} heads; "
                     f"its shape is {term.score_shift.shape}. Convert again."
                 )
+        self._check_relative()
         bad = [name for name, array in self._arrays() if not np.isfinite(array).all()]
         if bad:
             raise ConversionError(
@@ -188,9 +194,34 @@ class EncoderWeights:
                 "damaged: take an earlier checkpoint, or convert again."
             )
 
+    def _check_relative(self) -> None:
+        table = self.relative
+        if table is None:
+            return
+        if table.ndim != 2 or table.shape[1] != self.heads or table.shape[0] % 4:
+            raise ConversionError(
+                f"relative should have shape (buckets, {self.heads}), of a multiple of 4 buckets; "
+                f"got {table.shape}. Convert again."
+            )
+        if self.form != "normalised":
+            raise ConversionError(
+                f"scores that depend on distance go with the normalised form; these layers are of "
+                f"the {self.form} form. Convert again with --form normalised."
+            )
+
+    def between(self, rows: int, tokens: int) -> Array | None:
+        """What is added to the scores of the first rows, ``(h, rows, tokens)``; None: nothing."""
+        if self.relative is None:
+            return None
+        distances = np.arange(tokens)[None, :] - np.arange(rows)[:, None]
+        numbers = self.relative[buckets_of(distances, len(self.relative))]
+        return np.asarray(np.moveaxis(numbers, -1, 0))
+
     def _arrays(self) -> list[tuple[str, Array]]:
         """Every array with the name of its place."""
         out = [("classifier", self.classifier), ("classifier_bias", self.classifier_bias)]
+        if self.relative is not None:
+            out.append(("relative", self.relative))
         for number, layer in enumerate(self.layers):
             out += [(f"layer {number} {name}", getattr(layer, name)) for name in MATRICES]
             out += [(f"layer {number} norm", root.coefficients) for root in layer.roots if root]
@@ -240,9 +271,40 @@ class EncoderWeights:
         for array in [*arrays, self.classifier, self.classifier_bias]:
             digest.update(str(array.shape).encode())
             digest.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
+        if self.relative is not None:
+            digest.update(f"relative:{self.relative.shape}".encode())
+            digest.update(np.ascontiguousarray(self.relative, dtype="<f8").tobytes())
         if self.head != "cls":
             digest.update(f"head:{self.head}".encode())
         return digest.hexdigest()
+
+
+def buckets_of(distances: NDArray[Any], buckets: int) -> NDArray[np.int64]:
+    """The bucket of each distance, a key's place minus its query's.
+
+    Those of T5 and MPNet (Raffel et al. 2020, section 2.1; Song et al. 2020): the second half is of
+    keys behind the query. Of either half the first half are for one distance each, the others for
+    ranges whose borders grow by one factor up to :data:`FARTHEST`; the last one has no end.
+
+    Args:
+        distances: integers of any shape.
+        buckets: how many there are, a multiple of 4.
+    """
+    half = buckets // 2
+    found = np.searchsorted(_borders(buckets), np.abs(distances), side="right")
+    return np.asarray(found + half * (np.asarray(distances) > 0), np.int64)
+
+
+@cache
+def _borders(buckets: int) -> tuple[int, ...]:
+    """The least distances of all buckets of a half but the first, exactly."""
+    one = buckets // 4
+    borders, at = list(range(1, one + 1)), one
+    for number in range(1, one):  # the least with (at / one)^one >= (FARTHEST / one)^number
+        while at**one < one ** (one - number) * FARTHEST**number:
+            at += 1
+        borders.append(at)
+    return tuple(borders)
 
 
 def tensors_digest(facts: Sequence[Any], tensors: Iterable[tuple[str, NDArray[Any]]]) -> str:

@@ -9,8 +9,11 @@ import pytest
 import torch
 from reference import polynomial_logits
 from safetensors.torch import load_file
+from source_models import save_source
 from transformers import AutoTokenizer, BertForSequenceClassification
 
+from thex_hf.backends.registry import get_backend
+from thex_hf.circuits.protocols import PlanOptions
 from thex_hf.conversion import ConversionOptions, FitOptions, NormalisedOptions, convert
 from thex_hf.conversion.checkpoint import Checkpoint, checkpoint_folder
 from thex_hf.conversion.data.reading import read_texts
@@ -34,6 +37,7 @@ from thex_hf.conversion.training.losses import run
 from thex_hf.conversion.training.spread import NO_INTERVAL, Spread, log_variances
 from thex_hf.conversion.training.stages import TrainingStage, follow
 from thex_hf.errors import ConversionError, OptionError
+from thex_hf.local.session import LocalSession
 from thex_hf.modeling import ThexBertForSequenceClassification
 from thex_hf.modeling.norms import CentredNorm, ChebyshevNorm
 
@@ -325,3 +329,48 @@ def test_command_line(asked):
         result, seen = asked(*form, *wrong)
         assert isinstance(result.exception, OptionError)
         assert not seen
+
+
+@pytest.fixture(scope="module")
+def mpnet(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mpnet")
+    save_source(folder, "mpnet", num_labels=2)
+    return folder
+
+
+def test_mpnet_keeps_what_it_adds_to_scores(mpnet, files, options, tmp_path):
+    quick = short(epochs=0.5)
+    settings = replace(options.normalised, layer_norms=quick, end_to_end=quick, rounds=1)
+    report = convert(
+        mpnet, tmp_path / "out", **files, options=replace(options, normalised=settings)
+    )
+    assert list(report.stages) == STAGES
+    model = ThexBertForSequenceClassification.from_pretrained(tmp_path / "out").eval()
+    weights = model.encoder_weights()
+    assert weights.relative.shape == (32, 4)
+    assert np.abs(weights.relative).max() > 0.1
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    ids = encode(tokenizer, read_texts(files["dev"]), 16).ids[3][None]
+    x = model.embed(ids)[0].detach().numpy()
+    expected = polynomial_logits(weights, x)
+    np.testing.assert_allclose(model(ids).logits[0].detach(), expected, atol=1e-4)
+    result = LocalSession(weights, get_backend("seal"), PlanOptions("prepared")).run(x)
+    assert np.abs(result.logits - expected).max() < 0.02
+
+
+@pytest.mark.parametrize("form", ["the-x", "polynomial"])
+def test_mpnet_is_refused_in_other_forms_before_anything_is_trained(mpnet, files, form, tmp_path):
+    with pytest.raises(ConversionError, match="convert it with --form normalised"):
+        convert(mpnet, tmp_path / "out", **files, options=ConversionOptions(form=form))
+    assert not (tmp_path / "out").exists()
+
+
+def test_mpnet_with_buckets_that_transformers_ignores_is_refused(tmp_path, files):
+    save_source(tmp_path / "source", "mpnet", num_labels=2, relative_attention_num_buckets=16)
+    with pytest.raises(ConversionError, match=r"buckets 16, where transformers computes with 32"):
+        convert(
+            tmp_path / "source",
+            tmp_path / "out",
+            **files,
+            options=ConversionOptions(form="normalised"),
+        )

@@ -30,6 +30,7 @@ NORMALISED = [
     {"layers": 2, "head": "cls", "power": 2, "degrees": [(4, 4), (4, 4)]},
     {"layers": 2, "head": "tokens", "power": 4, "degrees": [(0, 8), (1, 2)]},
     {"layers": 2, "head": "mean", "power": 2, "degrees": [(2, 0), (8, 1)]},
+    {"layers": 2, "head": "cls", "power": 2, "degrees": [(4, 2), (2, 4)], "buckets": 16},
 ]
 EVERY = CASES + NORMALISED
 

@@ -21,6 +21,7 @@ from thex_hf.weights import (
 )
 
 PREFIX = "thex_bert.layers."
+RELATIVE = "thex_bert.relative.table.weight"
 MATRICES = {
     "query": "attention.query.weight",
     "query_bias": "attention.query.bias",
@@ -63,6 +64,7 @@ def read_encoder(file: Path, config: Mapping[str, Any]) -> EncoderWeights:
                 read("classifier.weight"),
                 read("classifier.bias"),
                 head_of(config),
+                read(RELATIVE) if config.get("relative_attention_num_buckets") else None,
             )
     except ConversionError:
         raise

@@ -25,6 +25,7 @@ from thex_hf.conversion.data.reading import LabelledTexts, read_texts
 from thex_hf.conversion.options import ConversionOptions
 from thex_hf.conversion.sources import Source, base_of, family_of, load_source
 from thex_hf.conversion.sources.card import card_fields
+from thex_hf.conversion.sources.families import BUCKETS
 from thex_hf.conversion.sources.reading import read_config
 from thex_hf.conversion.sources.registry import head_of, names_of
 from thex_hf.conversion.training.batches import Encoded, encode
@@ -96,6 +97,7 @@ def open_inputs(
         data if isinstance(data, LabelledTexts) else expand(data) for data in (train, dev)
     )
     opened, texts = open_source_and_texts(name, train, dev, options, task, pooling)
+    check_form(opened, options)
     first, second = (tokenise(opened, part, options.max_length) for part in texts)
     local = os.path.isdir(name)
     facts = {
@@ -119,6 +121,20 @@ def open_inputs(
         dev_data=texts[1].origin.to_json(),
         card=card_fields(name, trained_on),
     )
+
+
+def check_form(source: Source, options: ConversionOptions) -> None:
+    """Refuse a form that a source cannot take.
+
+    Raises:
+        ConversionError: it adds to scores by distance, and the form is not the normalised one.
+    """
+    if getattr(source.model.config, BUCKETS, None) and options.form != "normalised":
+        raise ConversionError(
+            f"a model that adds to attention scores by the distance of two tokens (MPNet) can be "
+            f"converted to normalised form alone, and form is {options.form!r}: convert it with "
+            f"--form normalised, for protocol prepared."
+        )
 
 
 def open_source_and_texts(

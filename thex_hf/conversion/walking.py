@@ -80,5 +80,6 @@ class Walk:
 
     def _run(self) -> Iterator[tuple[Tensor, Tensor, LayerTrace]]:
         for batch, stream in zip(self.batches, self.streams, strict=True):
-            out, trace = self.layer(stream, batch["attention_mask"].to(stream.dtype))
+            between = self.model.thex_bert.between(stream)
+            out, trace = self.layer(stream, batch["attention_mask"].to(stream.dtype), between)
             yield read_rows(self.model, self.number, batch) == 1, out, trace

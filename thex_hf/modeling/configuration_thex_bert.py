@@ -63,6 +63,9 @@ class ThexBertConfig(PretrainedConfig):  # type: ignore[misc]
             or ``"mean"``, the mean over the rows of true tokens.
         embedding_size: width of the embedding tables where a linear map brings them to
             ``hidden_size`` (ELECTRA); None, or ``hidden_size`` itself: no such map.
+        relative_attention_num_buckets: of MPNet, how many numbers a head has to add to scores by
+            the distance of two tokens, see :class:`thex_hf.modeling.relative.RelativeScores`; a
+            multiple of 4. Of the forms the normalised one alone has it. None: none.
         attention_power: exponent of ``"power"`` attention, 2, 4 or 6.
         reciprocal: fingerprint of the reciprocal network the weights were trained
             with; a model refuses to start with another one. None: not recorded.
@@ -105,6 +108,7 @@ class ThexBertConfig(PretrainedConfig):  # type: ignore[misc]
         embedding_size: int | None = None,
         calibration: dict[str, Any] | None = None,
         norm_degrees: list[list[int]] | None = None,
+        relative_attention_num_buckets: int | None = None,
         **kwargs: Any,
     ) -> None:
         self.vocab_size = vocab_size
@@ -127,6 +131,7 @@ class ThexBertConfig(PretrainedConfig):  # type: ignore[misc]
         self.calibration = calibration
         self.pooling = pooling
         self.norm_degrees = norm_degrees
+        self.relative_attention_num_buckets = relative_attention_num_buckets
         self.embedding_size = None if embedding_size == hidden_size else embedding_size
         self._check()
         if kwargs.get("is_decoder") or kwargs.get("add_cross_attention"):
@@ -222,12 +227,28 @@ class ThexBertConfig(PretrainedConfig):  # type: ignore[misc]
             raise ConversionError(
                 f"embedding_size should be a positive whole number or None; got {size!r}."
             )
+        if self.relative_attention_num_buckets is not None:
+            self._check_relative(self.relative_attention_num_buckets)
         if self.norm_degrees is not None:
             self._check_degrees(self.norm_degrees)
         if self.ranges is not None:
             self._check_ranges(self.ranges)
         if self.calibration is not None:
             self._check_calibration(self.calibration)
+
+    def _check_relative(self, buckets: Any) -> None:
+        """Raise unless there are some, and they go with the form."""
+        if type(buckets) is not int or buckets < 4 or buckets % 4:
+            raise ConversionError(
+                f"relative_attention_num_buckets should be a positive multiple of 4, or None; got "
+                f"{buckets!r}."
+            )
+        if self.form in ("the-x", "polynomial"):
+            raise ConversionError(
+                f"a model that adds to attention scores by distance (MPNet) runs under protocol "
+                f"'prepared' in normalised form, not in {self.form} form: convert it with --form "
+                f"normalised."
+            )
 
     def _check_degrees(self, degrees: Any) -> None:
         """Raise unless there are two of them for each layer, and one that divides."""

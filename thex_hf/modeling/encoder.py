@@ -29,6 +29,7 @@ from thex_hf.modeling.layers import (
     check_mask,
 )
 from thex_hf.modeling.norms import AffineNorm, ChebyshevNorm
+from thex_hf.modeling.relative import RelativeScores
 from thex_hf.tasks import TEXT, Task
 
 EAGER = "eager"
@@ -126,6 +127,9 @@ class ThexBertModel(ThexBertPreTrainedModel):
         self.layers = nn.ModuleList(
             ThexBertLayer(config, number) for number in range(config.num_hidden_layers)
         )
+        self.relative: RelativeScores | None = None
+        if config.relative_attention_num_buckets:
+            self.relative = RelativeScores(config)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Embedding:
@@ -136,6 +140,10 @@ class ThexBertModel(ThexBertPreTrainedModel):
         """Replace the word embeddings."""
         self.embeddings.word_embeddings = value
 
+    def between(self, stream: Tensor) -> Tensor | None:
+        """What is added to the scores of every layer, ``(heads, seq, seq)``; None: nothing."""
+        return None if self.relative is None else self.relative(stream.shape[1])
+
     def run_layers(self, stream: Tensor, mask: Tensor | None) -> list[LayerTrace]:
         """Run the layers on an embedded input and keep what happens inside them.
 
@@ -145,8 +153,9 @@ class ThexBertModel(ThexBertPreTrainedModel):
         """
         zeros_and_ones = check_mask(mask, stream)
         traces: list[LayerTrace] = []
+        between = self.between(stream)
         for layer in self.layers:
-            stream, trace = layer(stream, zeros_and_ones)
+            stream, trace = layer(stream, zeros_and_ones, between)
             traces.append(trace)
         return traces
 
@@ -192,8 +201,9 @@ class ThexBertModel(ThexBertPreTrainedModel):
             stream = inputs_embeds
         mask = check_mask(attention_mask, stream)
         streams, attentions = [stream], []
+        between = self.between(stream)
         for layer in self.layers:
-            stream, trace = layer(stream, mask)
+            stream, trace = layer(stream, mask, between)
             streams.append(stream)
             attentions.append(trace.weights)
             del trace  # or it would hold what gradient checkpointing means to drop

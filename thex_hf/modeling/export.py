@@ -20,6 +20,7 @@ from thex_hf.errors import ConversionError
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
 from thex_hf.modeling.layers import PowerAttention, Quadratic, ThexBertLayer
 from thex_hf.modeling.norms import CentredNorm, ChebyshevNorm
+from thex_hf.modeling.relative import RelativeScores
 from thex_hf.weights import (
     Array,
     EncoderWeights,
@@ -62,6 +63,7 @@ def export_weights(
     layers: list[ThexBertLayer],
     classifier: nn.Linear,
     head: str = "cls",
+    relative: RelativeScores | None = None,
 ) -> EncoderWeights:
     """Collect layers and classifier as the record that the encrypted side reads.
 
@@ -71,6 +73,7 @@ def export_weights(
         classifier: the linear head.
         head: what it reads: ``"cls"``, the first row; ``"mean"``, the mean over true tokens;
             ``"tokens"``, every row.
+        relative: what is added to scores by distance.
 
     Returns:
         Float64 copies; see :class:`thex_hf.weights.EncoderWeights`.
@@ -85,6 +88,7 @@ def export_weights(
         classifier=to_array(classifier.weight),
         classifier_bias=to_array(classifier.bias),
         head=head,
+        relative=None if relative is None else to_array(relative.table.weight),
     )
 
 

@@ -237,11 +237,18 @@ class Attention(nn.Module):
     def _split(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:-1], self.heads, -1).transpose(1, 2)
 
-    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return the projected context ``(batch, seq, d)``, scores, weights and values."""
+    def forward(
+        self, x: Tensor, mask: Tensor, between: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the projected context ``(batch, seq, d)``, scores, weights and values.
+
+        ``between`` ``(heads, seq, seq)`` is added to the scores.
+        """
         value = self.value(x)
         query, key = self._split(self.query(x)), self._split(self.key(x))
         scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
+        if between is not None:
+            scores = scores + between
         weights = self.dropout(self.softmax(scores, mask[:, None, None, :]))
         context = (weights @ self._split(value)).transpose(1, 2).flatten(-2)
         return self.output(context), scores, weights, value
@@ -263,9 +270,15 @@ class ThexBertLayer(GradientCheckpointingLayer):  # type: ignore[misc]
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
         self.clears_padding = config.norm == "chebyshev"  # no interval holds its variances
 
-    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, LayerTrace]:
-        """Map the stream ``(batch, seq, d)`` and the 0/1 mask ``(batch, seq)`` to the next one."""
-        attended, scores, weights, value = self.attention(x, mask)
+    def forward(
+        self, x: Tensor, mask: Tensor, between: Tensor | None = None
+    ) -> tuple[Tensor, LayerTrace]:
+        """Map the stream ``(batch, seq, d)`` and the 0/1 mask ``(batch, seq)`` to the next one.
+
+        ``between`` is what a model adds to the scores, see
+        :class:`thex_hf.modeling.relative.RelativeScores`.
+        """
+        attended, scores, weights, value = self.attention(x, mask, between)
         attention_out = x + self.dropout(attended)
         middle = self.attention_norm(attention_out)
         ffn_pre = self.up(middle)

@@ -229,7 +229,8 @@ class ThexBertClassifier(ThexBertPreTrainedModel):
         model = self.plain()
         refuse_stale_ranges(model)
         layers: list[Any] = list(model.thex_bert.layers)
-        return export_weights(self.config, layers, model.classifier, self.head)
+        relative = model.thex_bert.relative
+        return export_weights(self.config, layers, model.classifier, self.head, relative)
 
     def encoder_mark(self) -> tuple[Any, ...]:
         """Something cheap that changes when :meth:`encoder_weights` would give something else."""

@@ -157,10 +157,11 @@ class _Folder:
             return self._softmax_attention(name, queries, keys, values)
         over_n = self.bits + -(-bits_of_sum(self.tokens) // 2)  # values over n are small
         shared = product(name + "shared", Masked(hidden), self.mask, values, over_n)
-        shift = np.rint(terms.score_shift * gains * 2.0**self.bits).astype(np.int64)
-        scores = product(
-            name + "scores", Scores(heads), queries, keys, constant=shift[:, None, None]
-        )
+        shift = terms.score_shift[:, None, None]
+        if (between := self.weights.between(rows, self.tokens)) is not None:
+            shift = shift + between
+        constant = np.rint(shift * gains[:, None, None] * 2.0**self.bits).astype(np.int64)
+        scores = product(name + "scores", Scores(heads), queries, keys, constant=constant)
         power = self._power(name, scores, terms.power)
         return product(name + "context", Context(heads), power, shared)
 

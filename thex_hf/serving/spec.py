@@ -151,7 +151,7 @@ class Spec:
 
 TERMS = ("score_shift", "score_scale", "activation")
 ROOTS = ("attention_root", "output_root")
-FACTS = "facts"
+FACTS, RELATIVE = "facts", "relative"
 
 
 def weights_to_bytes(weights: EncoderWeights) -> bytes:
@@ -170,6 +170,8 @@ def weights_to_bytes(weights: EncoderWeights) -> bytes:
             continue
         terms.append({"power": polynomial.power, "centred": polynomial.centred})
         arrays |= {f"{number}.{name}": getattr(polynomial, name) for name in TERMS}
+    if weights.relative is not None:
+        arrays[RELATIVE] = weights.relative
     facts = {"heads": weights.heads, "head": weights.head, "terms": terms}
     arrays[FACTS] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
     return bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
@@ -186,7 +188,12 @@ def weights_from_bytes(data: bytes) -> EncoderWeights:
         facts: dict[str, Any] = json.loads(arrays.pop(FACTS).tobytes())
         layers = tuple(_layer(arrays, n, terms) for n, terms in enumerate(facts["terms"]))
         return EncoderWeights(
-            facts["heads"], layers, arrays["classifier"], arrays["classifier_bias"], facts["head"]
+            facts["heads"],
+            layers,
+            arrays["classifier"],
+            arrays["classifier_bias"],
+            facts["head"],
+            arrays.get(RELATIVE),
         )
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ConversionError(f"these bytes are no encoder's weights: {error}") from error

@@ -34,6 +34,7 @@ SIZES = {
 }
 """Fields of ``ThexBertConfig`` and what BERT's configuration calls them."""
 
+BUCKETS = "relative_attention_num_buckets"
 KEY_BIAS, VALUE_BIAS = ".attention.key.bias", ".attention.value.bias"
 POSITIONS = "thex_bert.embeddings.position_embeddings.weight"
 SEGMENTS = "thex_bert.embeddings.token_type_embeddings.weight"
@@ -205,6 +206,37 @@ DISTILBERT = Family(
     constants={"layer_norm_eps": 1e-12, "type_vocab_size": 1},
     activation="activation",
     segments=False,
+)
+
+
+MPNET_LAYER = "mpnet.encoder.layer.#."
+MPNET = Family(
+    name="MPNet",
+    prefix="mpnet",
+    encoder=(
+        ("mpnet.encoder.relative_attention_bias.", "thex_bert.relative.table."),
+        ("mpnet.embeddings.LayerNorm.", "thex_bert.embeddings.norm."),
+        ("mpnet.embeddings.", "thex_bert.embeddings."),
+        (f"{MPNET_LAYER}attention.attn.q.", f"{OURS}attention.query."),
+        (f"{MPNET_LAYER}attention.attn.k.", f"{OURS}attention.key."),
+        (f"{MPNET_LAYER}attention.attn.v.", f"{OURS}attention.value."),
+        (f"{MPNET_LAYER}attention.attn.o.", f"{OURS}attention.output."),
+        (f"{MPNET_LAYER}attention.LayerNorm.", f"{OURS}attention_norm."),
+        (f"{MPNET_LAYER}intermediate.dense.", f"{OURS}up."),
+        (f"{MPNET_LAYER}output.LayerNorm.", f"{OURS}output_norm."),
+        (f"{MPNET_LAYER}output.dense.", f"{OURS}down."),
+    ),
+    classes={"mpnet": classes_of("MPNet")},
+    lost=("mpnet.pooler.", "classifier.dense."),
+    sequence_head="classifier.out_proj.",
+    sizes={
+        **{ours: theirs for ours, theirs in SIZES.items() if ours != "type_vocab_size"},
+        BUCKETS: BUCKETS,
+    },
+    constants={"type_vocab_size": 1},
+    position_offset=2,
+    segments=False,
+    pooler=True,
 )
 
 

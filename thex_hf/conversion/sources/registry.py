@@ -11,7 +11,7 @@ from typing import Any
 from transformers import PretrainedConfig
 from transformers.utils import logging
 
-from thex_hf.conversion.sources.families import SEQUENCE, Family
+from thex_hf.conversion.sources.families import BUCKETS, SEQUENCE, Family
 from thex_hf.errors import ConversionError
 from thex_hf.modeling import ThexBertConfig
 from thex_hf.modeling.tasks import PROBLEM_TYPES, REGRESSION
@@ -27,9 +27,11 @@ BUILT_IN = {
     "xlm-roberta": "thex_hf.conversion.sources.families:ROBERTA",
     "camembert": "thex_hf.conversion.sources.families:ROBERTA",
     "electra": "thex_hf.conversion.sources.families:ELECTRA",
+    "mpnet": "thex_hf.conversion.sources.families:MPNET",
 }
 """So that a source tree works before it is installed."""
 
+MPNET_BUCKETS = 32
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "relu")
 
 
@@ -85,8 +87,9 @@ def supported() -> str:
         assert family is not None
         parts.append(f"model_type {kind}: {', '.join(family.classes[kind])}")
     return (
-        f"Supported: {'; '.join(parts)}. hidden_act {', '.join(ACTIVATIONS)}; absolute positions; "
-        "no decoder, no adapters, no pruned heads, not quantised; weights in safetensors."
+        f"Supported: {'; '.join(parts)}. hidden_act {', '.join(ACTIVATIONS)}; absolute "
+        "positions, or MPNet's; no decoder, no adapters, no pruned heads, not quantised; weights "
+        "in safetensors."
     )
 
 
@@ -139,6 +142,9 @@ def head_of(config: dict[str, Any], name: str) -> str:
         f"architectures {architectures}": not heads,
         f"{family.activation} {act!r}": act not in ACTIVATIONS,
         f"position_embedding_type {position!r}": position != "absolute",
+        f"{BUCKETS} {config.get(BUCKETS)!r}, where transformers computes with {MPNET_BUCKETS}": (
+            BUCKETS in family.sizes and config.get(BUCKETS, MPNET_BUCKETS) != MPNET_BUCKETS
+        ),
         f"{count} {layers!r}": not isinstance(layers, int) or layers < 1,
         "is_decoder": bool(config.get("is_decoder")),
         "add_cross_attention": bool(config.get("add_cross_attention")),

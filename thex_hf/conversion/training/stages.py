@@ -176,8 +176,10 @@ def distil_layers(student: Model, exact: Model, stage: TrainingStage) -> None:
             targets, _ = run(exact.to(batch["input_ids"].device), batch)
         net.eval()  # no dropout: outputs are compared
         mask = batch["attention_mask"].to(targets[0].stream_in.dtype)
+        between = net.thex_bert.between(targets[0].stream_in)
         traces = [
-            layer(target.stream_in, mask)[1] for layer, target in zip(layers, targets, strict=True)
+            layer(target.stream_in, mask, between)[1]
+            for layer, target in zip(layers, targets, strict=True)
         ]
         distance = SCORE_SHARE * score_distance(net, traces, targets, batch)
         distance = distance + stream_loss(net, traces, targets, batch)
