@@ -26,7 +26,7 @@ from thex_hf.conversion.stage_options import stages_of
 
 SHORT = 0.2
 NONE = FitOptions(epochs=0.0)
-LOGITS = {"hidden": 0.0, "scores": 0.0}
+LOGITS: dict[str, Any] = {"hidden": 0.0, "scores": 0.0}
 FULL, PUBLISHED = TheXOptions(), TheXOptions.as_published()
 
 

@@ -251,3 +251,16 @@ def test_one_protocol_is_recommended_with_its_reason(rows, best):
     said = recommendation(rows, Machine(50 * GB, GB))
     assert said.startswith(f"recommended: {best}: ")
     assert len(said) > len(f"recommended: {best}: ") + 20
+
+
+def test_a_model_that_takes_one_form_only_is_estimated_in_that_one(tmp_path):
+    architectures = ["MPNetForSequenceClassification"]
+    path = write(tmp_path, model_type="mpnet", architectures=architectures, pad_token_id=1)
+    done = run("estimate", path, "--tokens", "16", "--json")
+    assert done.exit_code == 0, done.exception
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [one["protocol"] for one in rows] == ["prepared"]
+    for flags in (("--protocol", "refresh"), ("--form", "polynomial")):
+        done = run("estimate", path, "--tokens", "16", *flags)
+        assert isinstance(done.exception, ConversionError | OptionError)
+        assert "normalised" in str(done.exception)

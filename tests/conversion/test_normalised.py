@@ -1,5 +1,6 @@
 """The recipe of the normalised form: variances are led together, then polynomials divide."""
 
+import contextlib
 import json
 import math
 from dataclasses import replace
@@ -29,6 +30,7 @@ from thex_hf.conversion.roots import (
     norms_of,
     spread_around,
 )
+from thex_hf.conversion.scores import check_logits, lost_texts, score_served
 from thex_hf.conversion.sources import start_model
 from thex_hf.conversion.stage_options import NORMALISING
 from thex_hf.conversion.training import trainer
@@ -36,14 +38,20 @@ from thex_hf.conversion.training.batches import collate, encode
 from thex_hf.conversion.training.losses import run
 from thex_hf.conversion.training.spread import NO_INTERVAL, Spread, log_variances
 from thex_hf.conversion.training.stages import TrainingStage, follow
-from thex_hf.errors import ConversionError, OptionError
+from thex_hf.errors import ConversionError, DivergenceError, OptionError
 from thex_hf.local.session import LocalSession
-from thex_hf.modeling import ThexBertForSequenceClassification
+from thex_hf.modeling import (
+    ThexBertConfig,
+    ThexBertForSequenceClassification,
+    ThexBertForTokenClassification,
+)
 from thex_hf.modeling.norms import CentredNorm, ChebyshevNorm
 
 torch.set_num_threads(1)
 STAGES = ["unconverted", "fitted", "layer_norms", "roots", "converted"]
 SETTINGS = NormalisedOptions()
+FORM = {"activation": "quadratic", "softmax": "power", "norm": "chebyshev"}
+RATED = ("layer_norms", "end_to_end", "steadying")
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +125,13 @@ def test_the_penalty_is_of_rows_that_are_read(normed, data):
     batch = collate(data, torch.arange(8))
     with torch.no_grad():
         traces, _ = run(normed, batch)
-    losses = replace(NORMALISING, spread_limit=0.3, spread_penalty=2.0, outside_penalty=3.0)
+    losses = replace(
+        NORMALISING,
+        spread_limit=0.3,
+        spread_penalty=2.0,
+        outside_penalty=3.0,
+        interval_margin=(0.2, 0.4),
+    )
     mean = worst = 0.0
     for number, trace in enumerate(traces):
         for logs in log_variances(trace):
@@ -126,8 +140,8 @@ def test_the_penalty_is_of_rows_that_are_read(normed, data):
             mean += float((torch.relu((torch.cat(rows) - 0.5).abs() - 0.3) ** 2).mean())
             out = [
                 (
-                    torch.relu(row - 1 + losses.interval_margin)
-                    + torch.relu(losses.interval_margin - row)
+                    torch.relu(row - 1 + losses.interval_margin[1])
+                    + torch.relu(losses.interval_margin[0] - row)
                 ).max()
                 ** 2
                 for row in rows
@@ -167,9 +181,9 @@ def test_an_interval_is_widened_and_bounded():
     logs = np.log(np.linspace(1.0, 2.0, 1001))
     low, high = interval_of(logs, SETTINGS)
     assert low == pytest.approx(0.7 * 1.001, rel=1e-3)
-    assert high == pytest.approx(1.5 * 1.9995, rel=1e-3)
+    assert high == pytest.approx(3.0 * 1.9995, rel=1e-3)
     low, high = interval_of(np.array([0.0, 10.0]), SETTINGS)
-    assert high == pytest.approx(60 * low)
+    assert high == pytest.approx(120 * low)
 
 
 def test_the_last_stage_knows_the_intervals(exact, normed, data):
@@ -331,6 +345,28 @@ def test_command_line(asked):
         assert not seen
 
 
+@pytest.mark.parametrize(("hidden", "share"), [(128, 1.0), (384, 1.0), (768, 0.5), (1024, 0.375)])
+def test_wide_models_learn_at_lower_rates(hidden, share):
+    slower = SETTINGS.at_width(hidden)
+    for name in RATED:
+        own, usual = getattr(slower, name), getattr(SETTINGS, name)
+        assert own == replace(usual, learning_rate=share * usual.learning_rate)
+    assert replace(slower, **{n: getattr(SETTINGS, n) for n in RATED}) == SETTINGS
+
+
+def test_the_recipe_takes_the_rates_of_its_width(mpnet, files, monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(
+        NormalisedOptions, "at_width", lambda self, hidden: seen.append(hidden) or self
+    )
+    none = short(epochs=0.0)
+    settings = NormalisedOptions(layer_norms=none, end_to_end=none, steadying=none)
+    options = ConversionOptions(form="normalised", normalised=settings, fine_tuning=none)
+    with contextlib.suppress(ConversionError):  # untrained, it may run away
+        convert(mpnet, tmp_path / "out", **files, options=options)
+    assert seen == [32]
+
+
 @pytest.fixture(scope="module")
 def mpnet(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mpnet")
@@ -374,3 +410,35 @@ def test_mpnet_with_buckets_that_transformers_ignores_is_refused(tmp_path, files
             **files,
             options=ConversionOptions(form="normalised"),
         )
+
+
+@pytest.mark.parametrize("bad", [math.inf, math.nan, -2000.0])
+def test_development_texts_that_run_away_count_as_wrong(data, bad):
+    model = ThexBertForSequenceClassification(ThexBertConfig(**FORM))
+    labels = data.labels
+    logits = torch.nn.functional.one_hot(labels, 2).float()
+    logits[7] = bad
+    lost = lost_texts(model, logits)
+    assert lost.nonzero().tolist() == [[7]]
+    check_logits(logits, {}, lost)
+    assert score_served(logits, data, lost) == pytest.approx(100 * (1 - 1 / len(data)))
+    assert score_served(logits, data, torch.zeros_like(lost)) >= 99
+    logits[:5] = bad
+    with pytest.raises(DivergenceError, match=rf"6 of {len(data)} development texts run away"):
+        check_logits(logits, {}, lost_texts(model, logits))
+
+
+def test_in_other_forms_no_text_may_run_away(data):
+    model = ThexBertForSequenceClassification(ThexBertConfig())
+    logits = torch.zeros(len(data), 2)
+    logits[7] = math.inf
+    lost = lost_texts(model, logits)
+    assert not lost.any()
+    with pytest.raises(DivergenceError, match="not finite"):
+        check_logits(logits, {}, lost)
+
+
+def test_of_tags_too():
+    model = ThexBertForTokenClassification(ThexBertConfig(**FORM))
+    logits = (torch.zeros(3, 2), torch.full((4, 2), 1e4), torch.zeros(2, 2))
+    assert lost_texts(model, logits).tolist() == [False, True, False]

@@ -79,6 +79,23 @@ def form_of(model: str | None) -> str | None:
     return form
 
 
+def only_form(model: str | None) -> str | None:
+    """The one form that an unconverted model can take; None where it is converted, or has a choice.
+
+    Raises:
+        ConversionError: as :func:`subject_of`.
+    """
+    from thex_hf.conversion.sources.families import BUCKETS
+    from thex_hf.conversion.sources.registry import find_family
+
+    sizes = None if model is None else unconverted(model)
+    if sizes is None:
+        return None
+    family = find_family(str(sizes.get("model_type")))
+    adds = sizes.get(BUCKETS) or (family is not None and BUCKETS in family.sizes)
+    return "normalised" if adds else None
+
+
 def unconverted(model: str) -> dict[str, Any] | None:
     """The configuration of a model that is not converted; None where it is, or is none.
 

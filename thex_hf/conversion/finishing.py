@@ -6,7 +6,14 @@ from transformers.utils import logging
 
 from thex_hf.conversion.context import LAST, ConversionContext, Model, Outcome
 from thex_hf.conversion.output import round_to_half
-from thex_hf.conversion.scores import check_learned, check_logits, check_values, predict
+from thex_hf.conversion.scores import (
+    check_learned,
+    check_logits,
+    check_values,
+    lost_texts,
+    predict,
+    score_served,
+)
 from thex_hf.conversion.training.augment import strange_batches
 from thex_hf.conversion.training.batches import sample
 from thex_hf.modeling.calibrate import calibrate_on
@@ -26,8 +33,18 @@ def finish(outcome: Outcome, context: ConversionContext) -> Model:
     if context.options.half:
         round_to_half(model)
     logits = predict(model, context.dev)
-    check_logits(logits, stages)
-    stages[LAST] = context.score_stage(LAST, model)
+    lost = lost_texts(model, logits)
+    check_logits(logits, stages, lost)
+    if lost.any():
+        logger.warning(
+            "%d of %d development texts run away inside the model: they would be refused, and "
+            "count as wrong in its score. Longer training (--effort) makes them fewer.",
+            int(lost.sum()),
+            len(lost),
+        )
+    stages[LAST] = score_served(logits, context.dev, lost)
+    if context.watch:
+        context.watch(LAST, logits)
     count = context.options.calibration_texts
     strange = strange_batches(context.train, count, context.options.seed)
     with context.clock.timing("calibration"):

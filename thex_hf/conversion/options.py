@@ -32,6 +32,8 @@ from thex_hf.weights import USUAL_DEGREE
 
 LEAST_DRAWN = 256
 BATCH_SIZE, NORMALISED_BATCH_SIZE = 32, 64
+USUAL_WIDTH = 384
+"""Hidden size at which the learning rates of the normalised form were chosen."""
 """Texts a training step, if nothing else is said."""
 SHARED = frozenset(("activation", "attention_power"))
 """Settings that polynomial and normalised form have in common."""
@@ -152,11 +154,14 @@ class NormalisedOptions:
     :class:`thex_hf.modeling.ThexBertConfig` takes it; a norm of degree 0 divides by nothing.
     ``layer_norms`` trains the model with its layer norms left, until variances keep close together;
     ``end_to_end`` trains it with polynomials in their place. ``losses`` weigh the terms of both.
-    ``steadying``, ``rounds`` and ``drawn`` are as in polynomial form.
+    ``steadying``, ``rounds`` and ``drawn`` are as in polynomial form. Learning rates are those of a
+    hidden size of up to :data:`USUAL_WIDTH`, see :meth:`at_width`.
 
     The interval of each polynomial goes from the first of ``quantiles`` of the variances to the
     second, times the numbers of ``widening``, and its end is at most ``most_ratio`` times its
-    beginning. To the texts on which variances are measured ``strange_share`` as many strange ones
+    beginning. Training holds variances to what ``interval_margin`` leaves of it, half its upper
+    end: beyond the end a polynomial explodes, and so an unusual text does not find it there. To the
+    texts on which variances are measured ``strange_share`` as many strange ones
     are added.
     """
 
@@ -174,8 +179,8 @@ class NormalisedOptions:
     dropout: float = 0.0
     losses: LossOptions = NORMALISING
     quantiles: tuple[float, float] = (0.001, 0.9995)
-    widening: tuple[float, float] = (0.7, 1.5)
-    most_ratio: float = 60.0
+    widening: tuple[float, float] = (0.7, 3.0)
+    most_ratio: float = 120.0
     strange_share: float = 0.125
 
     def __post_init__(self) -> None:
@@ -197,6 +202,19 @@ class NormalisedOptions:
                 f"widening should be at most 1, then at least 1, and most_ratio above 1; got "
                 f"{self.widening} and {self.most_ratio}."
             )
+
+    def at_width(self, hidden: int) -> NormalisedOptions:
+        """A copy for a hidden size: beyond the usual one learning rates fall as it grows.
+
+        With Adam a step changes the sums of a layer in proportion to its width times the rate
+        (Yang et al. 2021, "Tensor Programs V").
+        """
+        share = min(1.0, USUAL_WIDTH / hidden)
+        slower: dict[str, Any] = {
+            name: replace(fit, learning_rate=share * fit.learning_rate)
+            for name, fit in stages_of(self).items()
+        }
+        return replace(self, **slower)
 
 
 Stages: TypeAlias = TheXOptions | PolynomialOptions | NormalisedOptions

@@ -160,7 +160,8 @@ def to_normalised(exact: Model, context: ConversionContext) -> Outcome:
     Raises:
         ConversionError: a stage diverged, or degrees of norms do not fit the model.
     """
-    options, settings = context.options, context.options.normalised
+    options = context.options
+    settings = options.normalised.at_width(exact.config.hidden_size)
     degrees = check_degrees(exact, settings)
     stages = StageRunner(context, {})
     power = settings.attention_power

@@ -18,6 +18,7 @@ from thex_hf.circuits.shape import BUCKETS
 from thex_hf.conversion.training.batches import Batch, Encoded, Ragged, collate
 from thex_hf.errors import DivergenceError, PlanError
 from thex_hf.modeling import ThexBertClassifier
+from thex_hf.modeling.calibrate import MOST_LOST, RAN_AWAY
 
 Logits: TypeAlias = Tensor | Ragged
 METRICS = {"classes": "accuracy", "numbers": "pearson", "multi": "f1", "tags": "tag-f1"}
@@ -192,22 +193,50 @@ def _score(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def check_logits(logits: Logits, stages: dict[str, float]) -> None:
-    """Raise unless all logits are finite.
+def check_logits(logits: Logits, stages: dict[str, float], lost: Tensor) -> None:
+    """Raise unless all logits are finite but those of lost texts, and these are few.
 
     Args:
         logits: of the converted model on the development texts.
         stages: scores so far, for the message.
+        lost: which texts may be anything, from :func:`lost_texts`.
 
     Raises:
         DivergenceError: lists the score after every stage.
     """
-    if not all(bool(torch.isfinite(part).all()) for part in logits):
+    if int(lost.sum()) > MOST_LOST * len(lost):
+        raise DivergenceError(
+            f"{int(lost.sum())} of {len(lost)} development texts run away inside the converted "
+            f"model, and at most {MOST_LOST:.0%} may: variances leave the intervals of the norms' "
+            f"polynomials. Scores by stage: {_listed(stages)}. Convert with more --effort. Nothing "
+            "was saved."
+        )
+    if not all(lost[i] or bool(torch.isfinite(part).all()) for i, part in enumerate(logits)):
         raise DivergenceError(
             "the converted model gives logits that are not finite: training diverged. Scores by "
             f"stage: {_listed(stages)}. Use a lower learning rate or more weight decay. Nothing "
             "was saved."
         )
+
+
+def lost_texts(model: ThexBertClassifier, logits: Logits) -> Tensor:
+    """Which texts ran away, ``(n,)``, by their logits: of a model in normalised form some may.
+
+    A polynomial stands there for one over a root on an interval only. Whoever holds such logits
+    refuses them.
+    """
+    if model.config.form != "normalised":
+        return torch.zeros(len(logits), dtype=torch.bool)
+    return torch.tensor([not bool((part.abs() <= RAN_AWAY).all()) for part in logits])
+
+
+def score_served(logits: Logits, data: Encoded, lost: Tensor) -> float:
+    """As :func:`score_logits`; a lost text counts as wrong."""
+    kept = (~lost).nonzero().flatten().tolist()
+    if len(kept) == len(lost) or not kept:
+        return score_logits(logits, data)
+    picked = logits[kept] if isinstance(logits, Tensor) else tuple(logits[i] for i in kept)
+    return score_logits(picked, data.pick(kept)) * len(kept) / len(lost)
 
 
 def check_values(ranges: list[dict[str, float]]) -> None:

@@ -69,7 +69,7 @@ class LossOptions:
     squared excess over ``spread_limit`` of the distance between the logarithm of a variance that
     enters a norm and a learned centre of that norm. ``outside_penalty`` weighs the squared excess,
     of each text's worst token, over what is left of the interval of the norm's polynomial when
-    ``interval_margin`` is cut from both ends, logarithms again.
+    ``interval_margin`` is cut from its lower and its upper end, logarithms again.
     """
 
     guide: float = 0.5
@@ -84,7 +84,7 @@ class LossOptions:
     spread_limit: float = 1.2
     spread_penalty: float = 0.0
     outside_penalty: float = 0.0
-    interval_margin: float = 0.1
+    interval_margin: tuple[float, float] = (0.1, 0.1)
 
 
 FOLLOWING = LossOptions(guide=1.0, hidden=1.0, scores=0.1, value_penalty=0.01)
@@ -94,7 +94,7 @@ NORMALISING = LossOptions(
     score_penalty=0.0,
     spread_penalty=0.05,
     outside_penalty=1.0,
-    interval_margin=0.25,
+    interval_margin=(0.1, 0.7),
 )
 
 

@@ -138,7 +138,6 @@ def _picked(sizes: Sizes, texts: Tensor) -> Sizes:
     return [{name: value[texts] for name, value in layer.items()} for layer in sizes]
 
 
-@torch.no_grad()
 def text_sizes(model: ThexBertClassifier, batch: Inputs) -> Sizes:
     """The largest absolute values of each text of a batch, as :func:`measure_ranges` counts them.
 
@@ -150,6 +149,17 @@ def text_sizes(model: ThexBertClassifier, batch: Inputs) -> Sizes:
         For each layer tensors ``(batch,)`` by the names in ``RANGE_KEYS``; that of the last one
         has ``logit`` too.
     """
+    return sizes_of(model, *traces_of(model, batch), batch["attention_mask"])
+
+
+@torch.no_grad()
+def traces_of(model: ThexBertClassifier, batch: Inputs) -> tuple[list[LayerTrace], Tensor]:
+    """What happens to a batch in every layer as under encryption, and its logits.
+
+    Args:
+        model: as in :func:`text_sizes`.
+        batch: likewise.
+    """
     was_training = model.training
     model.eval()
     mask = batch["attention_mask"]
@@ -158,9 +168,16 @@ def text_sizes(model: ThexBertClassifier, batch: Inputs) -> Sizes:
         stream = stream * mask.unsqueeze(-1)
     traces = model.thex_bert.run_layers(stream, mask)
     logits = model.classify(traces[-1].layer_norm, mask)
+    model.train(was_training)
+    return traces, logits
+
+
+def sizes_of(
+    model: ThexBertClassifier, traces: Sequence[LayerTrace], logits: Tensor, mask: Tensor
+) -> Sizes:
+    """:func:`text_sizes` of what :func:`traces_of` gave for a batch with this mask."""
     if model.every_token:
         logits = torch.where(mask.bool().unsqueeze(-1), logits, 0.0)
-    model.train(was_training)
     sizes = []
     for number, trace in enumerate(traces):
         values = computed(model, number, trace)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from thex_hf.conversion.stage_options import LossOptions
 from thex_hf.conversion.training.batches import Batch
-from thex_hf.conversion.training.losses import read_rows, run
+from thex_hf.conversion.training.losses import read_rows
 from thex_hf.modeling.layers import LayerTrace
 
 Interval = tuple[float, float]
@@ -50,18 +50,17 @@ class Spread(nn.Module):
             batch: says which rows are read.
             losses: ``spread_penalty`` weighs the mean squared excess of the distance from a centre
                 over ``spread_limit``; ``outside_penalty`` the squared excess beyond an interval,
-                ``interval_margin`` cut from both ends, of the worst token of each text.
+                ``interval_margin`` cut from its ends, of the worst token of each text.
         """
         total = torch.zeros((), device=self.centres.device)
-        place, margin = 0, losses.interval_margin
+        place = 0
         for number, trace in enumerate(traces):
             rows = read_rows(model, number, batch)
             for logs in log_variances(trace):
                 far = torch.relu((logs - self.centres[place]).abs() - losses.spread_limit) ** 2
                 total = total + losses.spread_penalty * (far * rows).sum() / rows.sum()
                 if self.intervals is not None:
-                    low, high = self.intervals[place]
-                    out = torch.relu(low + margin - logs) + torch.relu(logs - high + margin)
+                    out = torch.relu(beyond(logs, self.intervals[place], losses))
                     worst = (out**2 * rows).amax(-1).mean()
                     total = total + losses.outside_penalty * worst
                 place += 1
@@ -76,24 +75,39 @@ class Bounded(nn.Module):
         self.model, self.spread = model, spread
 
 
-@torch.no_grad()
-def farthest(model: Any, batch: Batch, intervals: Tensor) -> Tensor:
-    """How far the variances of each text are beyond the intervals, ``(batch,)``, in logarithms.
+def beyond(logs: Tensor, interval: Tensor, losses: LossOptions) -> Tensor:
+    """How far logarithms of variances are beyond an interval, ``interval_margin`` cut from it.
 
-    Negative where all are inside. Only rows count that something reads.
+    Negative inside.
+    """
+    low, high = interval.to(logs)
+    lower, upper = losses.interval_margin
+    return torch.maximum(low + lower - logs, logs - high + upper)
+
+
+def farthest(
+    model: Any,
+    traces: Sequence[LayerTrace],
+    batch: Batch,
+    intervals: Tensor,
+    losses: LossOptions,
+) -> Tensor:
+    """How far the worst variance of each text is :func:`beyond` an interval, ``(batch,)``.
+
+    Only rows count that something reads.
 
     Args:
-        model: one of our classifiers; left in evaluation mode.
-        batch: its texts.
+        model: one of our classifiers.
+        traces: what happened in its layers.
+        batch: says which rows are read.
         intervals: ``(norms, 2)``, see :class:`Spread`.
+        losses: ``interval_margin`` counts.
     """
-    traces, _ = run(model.eval(), batch)
     found: list[Tensor] = []
     for number, trace in enumerate(traces):
         rows = read_rows(model, number, batch).bool()
         for logs in log_variances(trace):
-            low, high = intervals[len(found)].to(logs)
-            out = torch.maximum(low - logs, logs - high)
+            out = beyond(logs, intervals[len(found)], losses)
             found.append(out.masked_fill(~rows, -math.inf).amax(-1))
     return torch.stack(found).amax(0)
 

@@ -28,7 +28,7 @@ from thex_hf.conversion.training.losses import (
 )
 from thex_hf.conversion.training.spread import Bounded, Spread, farthest
 from thex_hf.conversion.training.trainer import LossFunction, fit
-from thex_hf.modeling.calibrate import measure_ranges, text_sizes
+from thex_hf.modeling.calibrate import measure_ranges, sizes_of, traces_of
 from thex_hf.modeling.layers import ThexBertLayer
 from thex_hf.modeling.norms import AffineNorm
 from thex_hf.modeling.tasks import IGNORED, task_loss, token_loss
@@ -220,8 +220,7 @@ def steady(
     hard: Encoded | None = None
     for number in range(rounds):
         seed = stage.fitting.seed + 1000 * (number + 1)
-        margin = stage.losses.interval_margin
-        new = worst_texts(student, stage.data, drawn, KEPT, seed, spread, margin)
+        new = worst_texts(student, stage.data, drawn, KEPT, seed, spread, stage.losses)
         if not len(new):
             return
         hard = new if hard is None else new.joined(hard.pick([*range(min(len(hard), KEPT))]))
@@ -248,7 +247,7 @@ def worst_texts(
     kept: int,
     seed: int,
     spread: Spread | None = None,
-    margin: float = 0.0,
+    losses: LossOptions | None = None,
 ) -> Encoded:
     """Of drawn texts those that go farthest, as far as they go beyond the bounds.
 
@@ -263,7 +262,7 @@ def worst_texts(
         kept: how many to return at most, half of them likely ones.
         seed: of the draws.
         spread: has the intervals, or None.
-        margin: cut from both ends of them, of logarithms of variances.
+        losses: ``interval_margin`` is cut from their ends.
 
     Returns:
         Texts with empty labels and guides: for following another model's answers.
@@ -276,14 +275,16 @@ def worst_texts(
     limits = measure_ranges(model, map(on_device, sample(data, USUAL_TEXTS)))
 
     def share(batch: Batch) -> Tensor:
-        sizes = text_sizes(model, batch)
+        traces, logits = traces_of(model, batch)
+        sizes = sizes_of(model, traces, logits, batch["attention_mask"])
         over = [
             sizes[number][name] / limit
             for number, layer in enumerate(limits)
             for name, limit in layer.items()
         ]
         if spread is not None and spread.intervals is not None:
-            over.append(torch.exp(farthest(model, batch, spread.intervals) + margin))
+            margins = losses or LossOptions()
+            over.append(farthest(model, traces, batch, spread.intervals, margins).exp())
         return torch.stack(over).amax(0).nan_to_num(nan=torch.inf).cpu()
 
     def worst(batches: list[Batch], most: int, title: str) -> Encoded:
