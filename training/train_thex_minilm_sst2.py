@@ -70,7 +70,6 @@ def main() -> None:
         fine_tune=True,
         seed=args.seed,
         max_length=64,
-        normalised={"norm_degree": 2},
         **{**SETTINGS, "epochs": args.epochs},
     )
     tuning = replace(options.fine_tuning, average=AVERAGE, batch_size=FINE_TUNING_BATCH)
