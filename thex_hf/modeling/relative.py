@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,7 +23,7 @@ class RelativeScores(nn.Module):
 
     def forward(self, tokens: int) -> Tensor:
         """For texts of that padded length ``(heads, tokens, tokens)``, by query and key."""
-        places = torch.arange(tokens)
-        buckets = buckets_of((places[None, :] - places[:, None]).numpy(), self.buckets)
-        numbers: Tensor = self.table(torch.from_numpy(buckets).to(self.table.weight.device))
+        places = np.arange(tokens)
+        buckets = buckets_of(places[None, :] - places[:, None], self.buckets)
+        numbers: Tensor = self.table(torch.tensor(buckets, device=self.table.weight.device))
         return numbers.permute(2, 0, 1)
