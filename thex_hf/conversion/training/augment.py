@@ -192,10 +192,8 @@ def strange_batches(data: Encoded, count: int, seed: int, size: int = 64) -> lis
         size: texts a batch.
     """
     generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(data), generator=generator)
-    order = order.repeat(-(-count // max(1, len(order))))[:count]
     batches = []
-    for number, rows in enumerate(torch.split(order, size)):
+    for number, rows in enumerate(_drawn(data, count, size, generator)):
         batch = lengthen(collate(data, rows), data, float(number % 2), generator)
         batches.append(estrange(batch, data, 1.0, generator))
     return batches
@@ -214,13 +212,17 @@ def likely_batches(data: Encoded, count: int, seed: int, size: int = 64) -> list
         size: texts a batch.
     """
     generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(data), generator=generator)
-    order = order.repeat(-(-count // max(1, len(order))))[:count]
     batches = []
-    for number, rows in enumerate(torch.split(order, size)):
+    for number, rows in enumerate(_drawn(data, count, size, generator)):
         batch = lengthen(collate(data, rows), data, float(number % 3 == 2), generator)
         batches.append(mix_texts(batch, float(number % 3 == 1), generator))
     return batches
+
+
+def _drawn(data: Encoded, count: int, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """So many rows in batches; where there are fewer, all of them again and again."""
+    order = torch.randperm(len(data), generator=generator)
+    return torch.split(order.repeat(-(-count // max(1, len(order))))[:count], size)
 
 
 def repeated_words(data: Encoded, count: int, seed: int, size: int = 64) -> list[Batch]:
