@@ -145,7 +145,7 @@ class EncoderWeights:
     of the last layer's output ``x`` ``(S, d)`` it reads: with ``cls`` row 0, with ``mean`` the
     mean of the rows of true tokens (logits ``(labels,)``), with ``tokens`` every row (logits
     ``(S, labels)``). ``relative`` is added to the scores of every layer, by the distance of a key
-    from its query (MPNet); see :func:`buckets_of`.
+    from its query (MPNet); see :func:`distance_buckets`.
     """
 
     heads: int
@@ -214,7 +214,7 @@ class EncoderWeights:
         if self.relative is None:
             return None
         distances = np.arange(tokens)[None, :] - np.arange(rows)[:, None]
-        numbers = self.relative[buckets_of(distances, len(self.relative))]
+        numbers = self.relative[distance_buckets(distances, len(self.relative))]
         return np.asarray(np.moveaxis(numbers, -1, 0))
 
     def _arrays(self) -> list[tuple[str, Array]]:
@@ -279,8 +279,8 @@ class EncoderWeights:
         return digest.hexdigest()
 
 
-def buckets_of(distances: NDArray[Any], buckets: int) -> NDArray[np.int64]:
-    """The bucket of each distance, a key's place minus its query's.
+def distance_buckets(distances: NDArray[Any], buckets: int) -> NDArray[np.int64]:
+    """The distance bucket of each distance, a key's place minus its query's.
 
     Those of T5 and MPNet (Raffel et al. 2020, section 2.1; Song et al. 2020): the second half is of
     keys behind the query. Of either half the first half are for one distance each, the others for

@@ -12,7 +12,7 @@ from thex_hf.client.encoder import read_encoder
 from thex_hf.errors import ConversionError
 from thex_hf.modeling import ThexBertConfig, ThexBertForSequenceClassification
 from thex_hf.serving.spec import weights_from_bytes, weights_to_bytes
-from thex_hf.weights import buckets_of
+from thex_hf.weights import distance_buckets
 
 FORM = {"activation": "quadratic", "softmax": "power", "norm": "chebyshev"}
 DEGREES = [(4, 2), (2, 4)]
@@ -29,7 +29,7 @@ def model(make_model):
 def test_buckets_are_those_of_mpnet(buckets):
     distances = torch.arange(-700, 701)
     want = MPNetEncoder.relative_position_bucket(distances, buckets).numpy()
-    assert np.array_equal(buckets_of(distances.numpy(), buckets), want)
+    assert np.array_equal(distance_buckets(distances.numpy(), buckets), want)
 
 
 def test_the_torch_model_computes_what_its_weights_say(model, batch):

@@ -85,14 +85,14 @@ def only_form(model: str | None) -> str | None:
     Raises:
         ConversionError: as :func:`subject_of`.
     """
-    from thex_hf.conversion.sources.families import BUCKETS
+    from thex_hf.conversion.sources.families import DISTANCE_BUCKETS
     from thex_hf.conversion.sources.registry import find_family
 
     sizes = None if model is None else unconverted(model)
     if sizes is None:
         return None
     family = find_family(str(sizes.get("model_type")))
-    adds = sizes.get(BUCKETS) or (family is not None and BUCKETS in family.sizes)
+    adds = sizes.get(DISTANCE_BUCKETS) or (family is not None and DISTANCE_BUCKETS in family.sizes)
     return "normalised" if adds else None
 
 

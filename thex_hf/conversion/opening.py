@@ -25,7 +25,7 @@ from thex_hf.conversion.data.reading import LabelledTexts, read_texts
 from thex_hf.conversion.options import ConversionOptions
 from thex_hf.conversion.sources import Source, base_of, family_of, load_source
 from thex_hf.conversion.sources.card import card_fields
-from thex_hf.conversion.sources.families import BUCKETS
+from thex_hf.conversion.sources.families import DISTANCE_BUCKETS
 from thex_hf.conversion.sources.reading import read_config
 from thex_hf.conversion.sources.registry import head_of, names_of
 from thex_hf.conversion.training.batches import Encoded, encode
@@ -129,7 +129,7 @@ def check_form(source: Source, options: ConversionOptions) -> None:
     Raises:
         ConversionError: it adds to scores by distance, and the form is not the normalised one.
     """
-    if getattr(source.model.config, BUCKETS, None) and options.form != "normalised":
+    if getattr(source.model.config, DISTANCE_BUCKETS, None) and options.form != "normalised":
         raise ConversionError(
             f"a model that adds to attention scores by the distance of two tokens (MPNet) can be "
             f"converted to normalised form alone, and form is {options.form!r}: convert it with "

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from thex_hf.modeling.configuration_thex_bert import ThexBertConfig
-from thex_hf.weights import buckets_of
+from thex_hf.weights import distance_buckets
 
 
 class RelativeScores(nn.Module):
@@ -24,6 +24,6 @@ class RelativeScores(nn.Module):
     def forward(self, tokens: int) -> Tensor:
         """For texts of that padded length ``(heads, tokens, tokens)``, by query and key."""
         places = np.arange(tokens)
-        buckets = buckets_of(places[None, :] - places[:, None], self.buckets)
+        buckets = distance_buckets(places[None, :] - places[:, None], self.buckets)
         numbers: Tensor = self.table(torch.tensor(buckets, device=self.table.weight.device))
         return numbers.permute(2, 0, 1)

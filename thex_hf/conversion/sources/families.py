@@ -34,7 +34,7 @@ SIZES = {
 }
 """Fields of ``ThexBertConfig`` and what BERT's configuration calls them."""
 
-BUCKETS = "relative_attention_num_buckets"
+DISTANCE_BUCKETS = "relative_attention_num_buckets"
 KEY_BIAS, VALUE_BIAS = ".attention.key.bias", ".attention.value.bias"
 POSITIONS = "thex_bert.embeddings.position_embeddings.weight"
 SEGMENTS = "thex_bert.embeddings.token_type_embeddings.weight"
@@ -231,7 +231,7 @@ MPNET = Family(
     sequence_head="classifier.out_proj.",
     sizes={
         **{ours: theirs for ours, theirs in SIZES.items() if ours != "type_vocab_size"},
-        BUCKETS: BUCKETS,
+        DISTANCE_BUCKETS: DISTANCE_BUCKETS,
     },
     constants={"type_vocab_size": 1},
     position_offset=2,

@@ -11,7 +11,7 @@ from typing import Any
 from transformers import PretrainedConfig
 from transformers.utils import logging
 
-from thex_hf.conversion.sources.families import BUCKETS, SEQUENCE, Family
+from thex_hf.conversion.sources.families import DISTANCE_BUCKETS, SEQUENCE, Family
 from thex_hf.errors import ConversionError
 from thex_hf.modeling import ThexBertConfig
 from thex_hf.modeling.tasks import PROBLEM_TYPES, REGRESSION
@@ -136,14 +136,15 @@ def head_of(config: dict[str, Any], name: str) -> str:
     heads = [classes[entry] for entry in architectures if entry in classes]
     act = config.get(family.activation, "gelu")
     position = config.get("position_embedding_type") or "absolute"
+    buckets = config.get(DISTANCE_BUCKETS, MPNET_BUCKETS)
     count = family.sizes["num_hidden_layers"]
     layers = config.get(count, 1)
     problems = {
         f"architectures {architectures}": not heads,
         f"{family.activation} {act!r}": act not in ACTIVATIONS,
         f"position_embedding_type {position!r}": position != "absolute",
-        f"{BUCKETS} {config.get(BUCKETS)!r}, where transformers computes with {MPNET_BUCKETS}": (
-            BUCKETS in family.sizes and config.get(BUCKETS, MPNET_BUCKETS) != MPNET_BUCKETS
+        f"{DISTANCE_BUCKETS} {buckets!r}, where transformers computes with {MPNET_BUCKETS}": (
+            DISTANCE_BUCKETS in family.sizes and buckets != MPNET_BUCKETS
         ),
         f"{count} {layers!r}": not isinstance(layers, int) or layers < 1,
         "is_decoder": bool(config.get("is_decoder")),
