@@ -45,7 +45,7 @@ def provided(monkeypatch):
 def test_the_families_that_come_along_need_no_installation(monkeypatch):
     monkeypatch.setattr(registry, "entry_points", lambda group: ())
     assert list(registry.model_types()) == [
-        "bert", "distilbert", "roberta", "xlm-roberta", "camembert", "electra",
+        "bert", "distilbert", "roberta", "xlm-roberta", "camembert", "electra", "mpnet",
     ]  # fmt: skip
     for kind in registry.model_types():
         assert kind in registry.get_family(kind).classes
