@@ -419,4 +419,5 @@ def ran_away():
 
 @under("Training diverged")
 def diverged():
-    scores.check_logits([torch.tensor([[float("nan"), 0.0]])], STAGES)
+    logits = [torch.tensor([[float("nan"), 0.0]])]
+    scores.check_logits(logits, STAGES, torch.zeros(1, dtype=torch.bool))
