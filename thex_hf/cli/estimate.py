@@ -82,7 +82,6 @@ def estimate(
     """
     from thex_hf.backends.registry import find_backend, get_backend
     from thex_hf.circuits.shape import BUCKETS
-    from thex_hf.cli.estimate_models import only_form
     from thex_hf.options import RINGED, RunOptions, choose_protocol
     from thex_hf.prepared.plan import ENGINE as PREPARED_ENGINE
     from thex_hf.protocol.engines import CircuitBackend
@@ -90,7 +89,10 @@ def estimate(
     engine = find_backend(backend)
     offered = PROTOCOLS if backend == PREPARED_ENGINE else CIRCUITS
     wanted = [one_of("protocol", name, PROTOCOLS) for name in protocol or offered]
-    form = form or only_form(model)
+    if form is None and model is not None:
+        from thex_hf.cli.estimate_models import only_form  # loads torch
+
+        form = only_form(model)
     if form is not None:
         one_of("form", form, MODEL_FORMS)
         for name in protocol or ():
