@@ -47,6 +47,11 @@ def run(classifier: Any, texts: list[str], fhe: str) -> list[Any]:
     return reports
 
 
+def served(reports: list[Any]) -> list[Any]:
+    """Reports of the texts that were not refused."""
+    return [report for report in reports if not report.error]
+
+
 def accuracy(reports: list[Any], labels: np.ndarray) -> float:
     """Per cent right; a text that was refused is not."""
     guesses = [-1 if report.error else np.argmax(report.logits) for report in reports]
@@ -55,7 +60,7 @@ def accuracy(reports: list[Any], labels: np.ndarray) -> float:
 
 def differences(reports: list[Any]) -> dict[str, float]:
     """How far logits are from the clear model's, where there are any."""
-    answered = [report for report in reports if not report.error]
+    answered = served(reports)
     values = [report.agreement.largest_logit_difference for report in answered]
     return {
         "largest": max(values),
@@ -108,7 +113,7 @@ def main() -> None:
         "surroundings": place,
         "protocol": options.protocol,
         "flood": options.flood,
-        "ring_degree": executed[0].ring_degree,
+        "ring_degree": served(executed)[0].ring_degree,
         "texts": len(texts),
         "clear": accuracy(clear, labels),
         "clear_same_texts": accuracy([clear[i] for i in picked], labels[picked]),
@@ -120,9 +125,9 @@ def main() -> None:
         "execute_seconds_a_text": seconds,
         "execute_bucket": options.bucket,
         "simulate_difference_same_texts": differences(sample),
-        "execute_server_seconds_median": median(r.seconds.server for r in executed),
+        "execute_server_seconds_median": median(r.seconds.server for r in served(executed)),
         "buckets": {str(b): sum(r.bucket == b for r in clear) for b in (16, 32, 64, 128)},
-        "clear_refused": sum(bool(report.error) for report in clear),
+        "clear_refused": len(clear) - len(served(clear)),
     }
     table = [
         ["mode", "texts", "accuracy %", "refused", "same label as clear",

@@ -3,7 +3,7 @@
 ``the-x-half`` makes half the steps of the full one, for models that are larger; ``the-x-wide``
 does so at a third of the learning rates, which were chosen for a hidden size of 128, a third of
 MiniLM's. ``the-x-logits`` is the full one following logits alone. ``normalised`` is what
-``thex-hf convert --form normalised --norm-degree 2`` does.
+``thex-hf convert --form normalised`` does.
 
 The recipes of the ablation, ``short`` and all that leave something out of it, make a fifth of the
 steps of the full one, each of them the same number: what a stage left out would have made, the last
@@ -15,13 +15,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from thex_hf.conversion import (
-    ConversionOptions,
-    FitOptions,
-    NormalisedOptions,
-    PolynomialOptions,
-    TheXOptions,
-)
+from thex_hf.conversion import ConversionOptions, FitOptions, PolynomialOptions, TheXOptions
 from thex_hf.conversion.stage_options import stages_of
 
 SHORT = 0.2
@@ -70,7 +64,7 @@ RECIPES = {
         form="polynomial",
         polynomial=replace(PolynomialOptions(), **_sized(PolynomialOptions())),  # type: ignore[arg-type]
     ),
-    "normalised": ConversionOptions(form="normalised", normalised=NormalisedOptions(norm_degree=2)),
+    "normalised": ConversionOptions(form="normalised"),
     "as-published": ConversionOptions(the_x=replace(PUBLISHED, **_sized(PUBLISHED))),  # type: ignore[arg-type]
     "short": _short(),
     "labels-only": _short(follow=False, losses=replace(FULL.losses, guide=0.0, **LOGITS)),
