@@ -17,6 +17,7 @@ from thex_hf.errors import PlanError
 from thex_hf.prepared.clear import ClearRun
 from thex_hf.prepared.folding import fold_network
 from thex_hf.prepared.preparing import SLAB
+from thex_hf.prepared.rows import RowLayout
 from thex_hf.protocol.prepared_client import MOST_LOGIT
 
 SIZES = {"hidden": 16, "heads": 2, "intermediate": 24, "labels": 3}
@@ -87,6 +88,18 @@ def test_two_hundred_texts_bit_for_bit():
             logits, seen, *_ = run(network, *about)
             clear = ClearRun(network, NUMBERS, hats=seen)
             assert (logits == clear.run(x)).all(), (batch, ticket)
+
+
+def test_scores_by_distance_cost_nothing():
+    weights = weights_of(NORMALISED[-1])
+    assert weights.relative is not None
+    with_them, without = (
+        fold_network(one, 16) for one in (weights, replace(weights, relative=None))
+    )
+    assert len(with_them.rounds) == len(without.rounds)
+    assert with_them.numbers_up == without.numbers_up
+    assert with_them.numbers_down == without.numbers_down
+    assert RowLayout(with_them).numbers == RowLayout(without).numbers
 
 
 def test_round_trips_and_numbers_are_counted():
