@@ -10,7 +10,8 @@ on every task, by how many points the first metric of each drops, mean and stand
 the seeds; the mean of the tasks; and that mean against the recipe ``short``, of the seeds that both
 have: its unconverted models are the very same ones. ``--keep`` keeps the runs that
 ``results/NAME.json`` has and WORK has not, and names the machines and commits that they were
-gathered on (``kept_from``).
+gathered on (``kept_from``). ``--whole normalised`` does so for ``normalised`` and the recipes that
+differ from it in one thing.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from common import surroundings, write
 from recipes import RECIPES
 from tasks import TASKS
 
-WHOLE = "short"
-ARMS = [WHOLE, *(name for name in RECIPES if name.startswith(("labels-", "logits-", "no-")))]
+PARTS = {"short": ("labels-", "logits-", "no-"), "normalised": ("normalised-",)}
+"""A whole recipe, and how the names of those begin that are compared with it."""
 
 Drops = dict[str, dict[int, float]]
 """Points lost, by task and seed."""
@@ -54,16 +55,18 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--name", default="conversion_ablation")
     parser.add_argument("--tasks", nargs="+", default=["sst2", "mrpc", "rte", "stsb"])
+    parser.add_argument("--whole", default="short", choices=list(PARTS))
     parser.add_argument("--keep", action="store_true")
     args = parser.parse_args()
+    arms = [args.whole, *(name for name in RECIPES if name.startswith(PARTS[args.whole]))]
     before = earlier(args.name) if args.keep else {}
-    found = {arm: runs(args.work, arm, before) for arm in ARMS}
+    found = {arm: runs(args.work, arm, before) for arm in arms}
     drops = {arm: drops_of(entries, args.tasks) for arm, entries in found.items()}
-    whole = means(drops[WHOLE])
+    whole = means(drops[args.whole])
     if not whole:
-        raise SystemExit(f"no seed with recipe {WHOLE!r} finished on all tasks in {args.work}")
+        raise SystemExit(f"no seed with recipe {args.whole!r} finished on all tasks in {args.work}")
     columns = [f"{name} {TASKS[name].metrics[0]}" for name in args.tasks]
-    table = [["recipe", "seeds", *columns, "mean", f"against {WHOLE}"]]
+    table = [["recipe", "seeds", *columns, "mean", f"against {args.whole}"]]
     summary: dict[str, dict[str, Any]] = {}
     for arm, own in drops.items():
         mean = means(own)
@@ -77,7 +80,7 @@ def main() -> None:
                 str(len(mean)),
                 *(spread(list(by_seed.values())) for by_seed in own.values()),
                 spread(list(mean.values())),
-                "" if arm == WHOLE else more,
+                "" if arm == args.whole else more,
             ]
         )
         summary[arm] = {"mean_drop_by_seed": {seed: round(mean[seed], 2) for seed in mean}}

@@ -51,6 +51,7 @@ def teacher(name: str, seed: int, args: argparse.Namespace) -> Path:
     labels = {"id2label": table, "label2id": {name: i for i, name in table.items()}}
     model = kind.from_pretrained(
         args.base,
+        dtype=torch.float32,
         ignore_mismatched_sizes=True,
         trust_remote_code=False,
         **(labels if table else {"num_labels": 1}),

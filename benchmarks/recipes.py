@@ -3,7 +3,9 @@
 ``the-x-half`` makes half the steps of the full one, for models that are larger; ``the-x-wide``
 does so at a third of the learning rates, which were chosen for a hidden size of 128, a third of
 MiniLM's. ``the-x-logits`` is the full one following logits alone. ``normalised`` is what
-``thex-hf convert --form normalised`` does.
+``thex-hf convert --form normalised`` does, and ``normalised-...`` are the same but for one thing:
+the power of attention, the activation's start, the degree of the norms' polynomials, following
+logits alone, or the number of steps.
 
 The recipes of the ablation, ``short`` and all that leave something out of it, make a fifth of the
 steps of the full one, each of them the same number: what a stage left out would have made, the last
@@ -15,7 +17,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from thex_hf.conversion import ConversionOptions, FitOptions, PolynomialOptions, TheXOptions
+from thex_hf.conversion import (
+    ConversionOptions,
+    FitOptions,
+    NormalisedOptions,
+    PolynomialOptions,
+    TheXOptions,
+    options_from,
+)
 from thex_hf.conversion.stage_options import stages_of
 
 SHORT = 0.2
@@ -53,6 +62,10 @@ def _longer_end(*left_out: str) -> FitOptions:
     return replace(end, least_steps=end.least_steps + sum(stages[n].least_steps for n in left_out))
 
 
+def _normalised(**changes: Any) -> ConversionOptions:
+    return ConversionOptions(form="normalised", normalised=replace(NormalisedOptions(), **changes))
+
+
 RECIPES = {
     "the-x": ConversionOptions(the_x=replace(FULL, **_sized(FULL))),  # type: ignore[arg-type]
     "the-x-half": ConversionOptions(the_x=replace(FULL, **_sized(FULL, 0.5))),  # type: ignore[arg-type]
@@ -64,7 +77,18 @@ RECIPES = {
         form="polynomial",
         polynomial=replace(PolynomialOptions(), **_sized(PolynomialOptions())),  # type: ignore[arg-type]
     ),
-    "normalised": ConversionOptions(form="normalised"),
+    "normalised": _normalised(),
+    "normalised-power-4": _normalised(attention_power=4),
+    "normalised-power-6": _normalised(attention_power=6),
+    "normalised-quadratic": _normalised(activation="quadratic"),
+    "normalised-softplus": _normalised(activation="softplus-minimax"),
+    "normalised-degree-2": _normalised(norm_degree=2),
+    "normalised-degree-8": _normalised(norm_degree=8),
+    "normalised-logits": _normalised(losses=replace(NormalisedOptions().losses, **LOGITS)),
+    "normalised-long": options_from(form="normalised", effort=3.0),
+    "normalised-power-4-long": options_from(
+        form="normalised", effort=3.0, normalised={"attention_power": 4}
+    ),
     "as-published": ConversionOptions(the_x=replace(PUBLISHED, **_sized(PUBLISHED))),  # type: ignore[arg-type]
     "short": _short(),
     "labels-only": _short(follow=False, losses=replace(FULL.losses, guide=0.0, **LOGITS)),

@@ -69,6 +69,9 @@ TASKS = {
     "sst2": Task(
         "sst2/sentences_train.tsv.gz", "sst2/dev.tsv.gz", note="the 6,920 sentences, not phrases"
     ),
+    "sst2-phrases": Task(
+        "sst2/train.tsv.gz", "sst2/dev.tsv.gz", epochs=3, note="the 67,349 phrases"
+    ),
     "mrpc": Task("mrpc/train.tsv.gz", "mrpc/dev.tsv.gz", ("f1", "accuracy"), epochs=6),
     "rte": Task("rte/train.tsv.gz", "rte/dev.tsv.gz", epochs=6),
     "stsb": Task(
