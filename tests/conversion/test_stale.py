@@ -12,7 +12,7 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
 from thex_hf import ThexBertForSequenceClassification
-from thex_hf.conversion import checkpoint, convert
+from thex_hf.conversion import convert, digests
 from thex_hf.conversion.checkpoint import Checkpoint
 from thex_hf.conversion.data.reading import LabelledTexts, read_texts
 from thex_hf.conversion.opening import open_inputs
@@ -158,7 +158,7 @@ def test_other_texts_or_another_source_do_not_go_on(here, fitted_only):
 def test_work_of_another_version_is_dropped(here, fitted_only, monkeypatch):
     killed(fitted_only)
     before = Path("out.partial/relu.safetensors").stat().st_mtime_ns
-    monkeypatch.setattr(checkpoint, "RECIPE_VERSION", checkpoint.RECIPE_VERSION + 1)
+    monkeypatch.setattr(digests, "RECIPE_VERSION", digests.RECIPE_VERSION + 1)
     killed(fitted_only)
     assert Path("out.partial/relu.safetensors").stat().st_mtime_ns != before
 

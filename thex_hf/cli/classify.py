@@ -249,7 +249,7 @@ def _classify(classifier: Any, texts: Sequence[Text], options: dict[str, Any]) -
 
 def _mark(classifier: Any) -> str:
     """What tells a model and its tokenizer from others that answer otherwise."""
-    from thex_hf.conversion.checkpoint import json_digest, tokenizer_digest
+    from thex_hf.conversion.digests import json_digest, tokenizer_digest
     from thex_hf.modeling.export import weights_digest
 
     model, config = classifier.model, classifier.model.config

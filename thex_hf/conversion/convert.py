@@ -14,13 +14,9 @@ from huggingface_hub import constants
 from transformers.utils import logging
 
 from thex_hf.conversion.beginning import ANSWERS, copy_source, source_answers
-from thex_hf.conversion.checkpoint import (
-    Checkpoint,
-    checkpoint_folder,
-    deciding_options,
-    package_facts,
-)
+from thex_hf.conversion.checkpoint import Checkpoint, checkpoint_folder
 from thex_hf.conversion.context import ConversionContext, Outcome, Watch
+from thex_hf.conversion.digests import deciding_options, package_facts
 from thex_hf.conversion.finishing import finish
 from thex_hf.conversion.forecast import (
     BATCH,

@@ -10,7 +10,11 @@ from typing import Any
 
 import torch
 
-from thex_hf.conversion.checkpoint import (
+from thex_hf.conversion.data.labels import PROBLEMS
+from thex_hf.conversion.data.naming import align_labels, select_texts
+from thex_hf.conversion.data.origin import OWN
+from thex_hf.conversion.data.reading import LabelledTexts, read_texts
+from thex_hf.conversion.digests import (
     deciding_options,
     encoded_digest,
     json_digest,
@@ -18,10 +22,6 @@ from thex_hf.conversion.checkpoint import (
     source_digest,
     texts_digest,
 )
-from thex_hf.conversion.data.labels import PROBLEMS
-from thex_hf.conversion.data.naming import align_labels, select_texts
-from thex_hf.conversion.data.origin import OWN
-from thex_hf.conversion.data.reading import LabelledTexts, read_texts
 from thex_hf.conversion.options import ConversionOptions
 from thex_hf.conversion.sources import Source, base_of, family_of, load_source
 from thex_hf.conversion.sources.card import card_fields
