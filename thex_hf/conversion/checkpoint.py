@@ -3,7 +3,8 @@
 A checkpoint holds the weights after every finished stage, the source's answers to the training
 texts and, now and then, everything a training loop needs to go on exactly: weights, moments,
 averages and random states. All of it is safetensors and JSON. The folder lies beside the output
-folder and goes when the output is there.
+folder and goes when the output is there. After a divergence it keeps the stages that were finished
+before, for a conversion with other options that do not touch them.
 
 No stale work is taken for what is asked now: all that decides the result is known by its digest
 (:mod:`thex_hf.conversion.digests`).
@@ -31,6 +32,9 @@ logger = logging.get_logger(__name__)
 Tensors = dict[str, Tensor]
 SUFFIX = ".partial"
 BEGUN = "begun.json"
+STAGES, DIVERGED = "stages", "diverged"
+"""In the record of what was begun: digests of each stage's options; that it ended so."""
+
 BETWEEN_SAVES = 60.0
 """Seconds between two savings of a training loop's state."""
 
@@ -69,18 +73,27 @@ class Checkpoint:
 
     @classmethod
     def open(
-        cls, folder: Path, facts: Mapping[str, Any], *, restart: bool, writes: bool
+        cls,
+        folder: Path,
+        facts: Mapping[str, Any],
+        *,
+        restart: bool,
+        writes: bool,
+        stages: Mapping[str, str] | None = None,
     ) -> Checkpoint:
         """Begin, or go on with what is there.
 
         What can never be gone on with is dropped with a warning: the same source has other
-        weights by now (``weights``, ``tokens``), or another version began it (``version``).
+        weights by now (``weights``, ``tokens``), or another version began it (``version``). What
+        is left of a conversion that diverged is gone on with under other options too, as far as
+        they decide the same.
 
         Args:
             folder: where it is kept; made if need be.
             facts: what decides the result, as JSON values by name; must be those of the first run.
             restart: drop what is there.
             writes: whether this process writes.
+            stages: digests of the options that decide each stage, by its name.
 
         Raises:
             ConversionError: what is there was begun with other facts, is damaged, or cannot be
@@ -92,6 +105,12 @@ class Checkpoint:
         changed = [] if begun is None else [n for n in digests if begun.get(n) != digests[n]]
         if "weights" not in changed and "source" in changed:
             changed.remove("source")  # the same model by another path
+        record_of = {**digests, STAGES: dict(stages or {})}
+        if begun is not None and begun.get(DIVERGED) and changed in ([], ["options"]):
+            checkpoint = cls(folder, writes)
+            if writes:
+                checkpoint._keep(begun.get(STAGES, {}), record_of)
+            return checkpoint
         if changed and not set(changed) <= set(OUTDATED):
             raise ConversionError(
                 f"{str(folder)!r} holds an unfinished conversion with other "
@@ -107,7 +126,7 @@ class Checkpoint:
             if changed or restart:
                 _drop(folder)
             folder.resolve().mkdir(parents=True, exist_ok=True)
-            _write(record, digests)
+            _write(record, record_of)
         return cls(folder, writes)
 
     def child(self, name: str) -> Checkpoint:
@@ -122,6 +141,48 @@ class Checkpoint:
         """Remove the folder."""
         if self.folder is not None and self.writes:
             shutil.rmtree(self.folder.resolve(), ignore_errors=True)
+
+    def diverged(self, stage: str) -> list[str]:
+        """After a divergence, forget that stage and the way there.
+
+        Args:
+            stage: the last one of the conversion, finished or not.
+
+        Returns:
+            The names of what is kept.
+        """
+        kept = sorted(path.stem for path in self._finished() if path.stem != stage)
+        if kept and self.writes and self.folder is not None:
+            self._forget({stage})
+            _write(self.folder / BEGUN, {**_read(self.folder / BEGUN), DIVERGED: True})
+        return kept
+
+    def _keep(self, before: Mapping[str, str], record: dict[str, Any]) -> None:
+        """Go on from the stages that the same options decide, under a new record."""
+        assert self.folder is not None
+        digests = record[STAGES]
+        other = {path.stem for path in self._finished()}
+        same = {name for name in other if name in digests and before.get(name) == digests[name]}
+        self._forget(other - same)
+        _write(self.folder / BEGUN, record)
+        logger.warning(
+            "going on from what the conversion that diverged in %s had finished: %s%s",
+            self.folder,
+            ", ".join(sorted(same)) or "nothing, with these options",
+            "; with the same options it may end so again" if before == record[STAGES] else "",
+        )
+
+    def _finished(self) -> list[Path]:
+        """The files of finished stages, those of parts too."""
+        found = [] if self.folder is None else self.folder.rglob("*.safetensors")
+        return [path for path in found if not path.stem.startswith("inside-")]
+
+    def _forget(self, stages: set[str]) -> None:
+        """Remove what stages left, and all ways to one."""
+        assert self.folder is not None
+        for path in [*self.folder.rglob("inside-*"), *self._finished()]:
+            if path.stem in stages or path.stem.startswith("inside-"):
+                path.unlink(missing_ok=True)
 
     def has_stage(self, stage: str) -> bool:
         """Whether the weights, or other tensors, that a finished stage left are there."""

@@ -15,7 +15,8 @@ from transformers.utils import logging
 
 from thex_hf.conversion.beginning import ANSWERS, copy_source, source_answers
 from thex_hf.conversion.checkpoint import Checkpoint, checkpoint_folder
-from thex_hf.conversion.context import ConversionContext, Outcome, Watch
+from thex_hf.conversion.context import LAST, ConversionContext, Outcome, Watch
+from thex_hf.conversion.deciding import SETTINGS_AFTER_STAGES, stage_digests
 from thex_hf.conversion.digests import deciding_options, package_facts
 from thex_hf.conversion.finishing import finish
 from thex_hf.conversion.forecast import (
@@ -43,8 +44,6 @@ from thex_hf.modeling.cards.measures import read_record
 
 logger = logging.get_logger(__name__)
 MOST_HELD_OUT = 1000
-SETTINGS_AFTER_STAGES = ("half", "calibration_texts")
-"""Options that change nothing in the stages, so unfinished work goes on if they differ."""
 
 
 def convert(
@@ -103,6 +102,8 @@ def convert_opened(
     output: Path,
     watch: Watch | None = None,
     announce: Announce = logger.info,
+    *,
+    keep: bool = True,
 ) -> ConversionReport:
     """As :func:`convert`, for a source and texts that are open already.
 
@@ -111,6 +112,7 @@ def convert_opened(
         output: folder that :func:`thex_hf.conversion.output.check_output` has passed.
         watch: as for :func:`convert`.
         announce: as for :func:`convert`.
+        keep: after a divergence, the stages that were finished before.
 
     Raises:
         ConversionError: as :func:`convert` raises.
@@ -121,7 +123,11 @@ def convert_opened(
     main = accelerator.is_main_process
     facts = {**inputs.facts, "options": deciding_options(options, *SETTINGS_AFTER_STAGES)}
     checkpoint = Checkpoint.open(
-        checkpoint_folder(output), facts, restart=options.restart, writes=main
+        checkpoint_folder(output),
+        facts,
+        restart=options.restart,
+        writes=main,
+        stages=stage_digests(options),
     )
     accelerator.wait_for_everyone()
     try:
@@ -129,9 +135,15 @@ def convert_opened(
         outcome, search, context = _run(inputs, checkpoint, watch, clock)
         model = finish(outcome, context)
         check_served(model)
-    except DivergenceError:  # going on would end there again
-        checkpoint.discard()
-        raise
+    except DivergenceError as error:  # going on would end there again
+        kept = checkpoint.diverged(LAST) if keep else []
+        if not kept:
+            checkpoint.discard()
+            raise
+        raise DivergenceError(
+            f"{error} What came before ({', '.join(kept)}) is kept in {str(checkpoint.folder)!r}: "
+            "repeat the command with other options, and only what they change is done again."
+        ) from error
     logger.info("scores: %s", outcome.stages)
     seconds = round(time.perf_counter() - start, 1)
     report = _report(inputs, outcome, search, seconds, clock.seconds)
@@ -191,15 +203,14 @@ def convert_pretrained(
         folder = output_folder(Path(constants.HF_HOME) / "thex_hf" / name)
         folder.parent.mkdir(parents=True, exist_ok=True)
     else:
-        # the source's name, and a digest of all that decides
-        name = f"{Path(inputs.name).name}-{inputs.digest[:16]}"
         folder = output_folder(os.fspath(output))
     report = read_record(folder, REPORT_NAME) or {}
     if report.get("digest") == inputs.digest and not chosen.overwrite:
         logger.info("converted before: %s", folder)
         return str(folder)
     check_output(folder, overwrite=chosen.overwrite, reads=read_paths(source, train, dev))
-    convert_opened(inputs, folder)
+    # a folder named after the options is not the place where others would look
+    convert_opened(inputs, folder, keep=output is not None)
     return str(folder)
 
 
