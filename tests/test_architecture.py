@@ -232,6 +232,7 @@ def test_what_serves_clients_reaches_no_secret_key():
             "protocol.keys",
             "protocol.prepared_client",
             "prepared.bfv.client",
+            "client.ticket_folder",
             "client.tickets",
             "local.session",
         }

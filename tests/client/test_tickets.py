@@ -12,7 +12,8 @@ from msgspec import msgpack
 from reference import random_polynomial_weights
 
 from thex_hf.client.supply import TicketSupply
-from thex_hf.client.tickets import FolderStock, MemoryStock
+from thex_hf.client.ticket_folder import FolderStock
+from thex_hf.client.tickets import MemoryStock
 from thex_hf.errors import KeyStoreError, QuotaError, TicketError
 from thex_hf.hub import find_secrets
 from thex_hf.prepared.masks import ticket_seed

@@ -10,7 +10,8 @@ from pathlib import Path
 from thex_hf.client.keys import Keys
 from thex_hf.client.plans import Plans
 from thex_hf.client.preparation import Prepared, prepare_batch
-from thex_hf.client.tickets import FolderStock, MemoryStock, TicketStock, none_left
+from thex_hf.client.ticket_folder import FolderStock
+from thex_hf.client.tickets import MemoryStock, TicketStock, none_left
 from thex_hf.client.transport import InMemory, Transport
 from thex_hf.errors import PlanError, QuotaError, TextError, TicketError
 from thex_hf.prepared.plan import PreparedPlan
