@@ -208,5 +208,6 @@ def test_bounds_of_tickets_and_memory_reach_what_is_served(monkeypatch, tmp_path
     assert told.tickets == TicketLimits(keys=3, total=9, seconds=2 * 86400.0)
     assert (told.preparations, usual.preparations) == (5, 0)
     assert told.server().info()["ticket_batches"] == 3
+    assert told.server().info()["ticket_seconds"] == 2 * 86400.0
     assert usual.tickets == TicketLimits()
     assert (usual.plaintext_bytes, bound.plaintext_bytes) == (None, 1.5e9)

@@ -2,15 +2,16 @@
 
 import multiprocessing
 import os
+import shutil
 import stat
 import threading
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from msgspec import msgpack
 from reference import random_polynomial_weights
 
+from thex_hf.client import ticket_folder
 from thex_hf.client.supply import TicketSupply
 from thex_hf.client.ticket_folder import FolderStock
 from thex_hf.client.tickets import MemoryStock
@@ -151,21 +152,89 @@ def test_what_a_killed_process_has_left_is_swept(tmp_path):
     assert not list(tmp_path.glob(".batch-*"))
 
 
-def changed(path, **fields):
-    about = msgpack.decode((path / "about").read_bytes())
-    (path / "about").write_bytes(msgpack.encode({**about, **fields}))
-
-
-@pytest.mark.parametrize(
-    "fields", [{"plan": "0" * 32}, {"key_id": "0" * 32}, {"version": 2}, {"numbers": 3}], ids=str
-)
-def test_a_foreign_batch_is_refused(tmp_path, fields):
-    stock = FolderStock(tmp_path, PLAN, KEY)
-    fill(stock)
-    (path,) = (p for p in tmp_path.iterdir() if p.is_dir())
-    changed(path, **fields)
+@pytest.mark.parametrize("foreign", ["plan", "keys", "version"])
+def test_a_foreign_batch_is_refused(tmp_path, foreign, monkeypatch):
+    stock = FolderStock(tmp_path / "here", PLAN, KEY)
+    with monkeypatch.context() as patch:
+        if foreign == "version":
+            patch.setattr(ticket_folder, "VERSION", 2)
+        plan = prepared_plan(WEIGHTS, 64) if foreign == "plan" else PLAN
+        fill(FolderStock(tmp_path / "there", plan, "0" * 32 if foreign == "keys" else KEY))
+    (tmp_path / "there").rename(tmp_path / "here")
     with pytest.raises(KeyStoreError, match="delete it"):
         stock.take()
+
+
+def copied(folder):
+    shutil.copytree(folder, folder.with_name("backup"))
+    shutil.rmtree(folder)
+    folder.with_name("backup").rename(folder)
+
+
+def brought_back_file_by_file(folder):
+    """As a program does that leaves alone what has not changed since."""
+    (batch,) = (path for path in folder.with_name("backup").iterdir() if path.is_dir())
+    for name in ("spent", "rows"):
+        target = folder / batch.name / name
+        shutil.copy2(batch / name, target.with_name("new"))
+        target.with_name("new").replace(target)
+
+
+@pytest.mark.parametrize("again", [copied, brought_back_file_by_file])
+def test_tickets_that_were_brought_back_are_dropped(tmp_path, again, caplog):
+    folder = tmp_path / "tickets"
+    stock = FolderStock(folder, PLAN, KEY)
+    fill(stock)
+    if again is brought_back_file_by_file:
+        shutil.copytree(folder, tmp_path / "backup")
+    stock.take()
+    again(folder)
+    assert stock.left() == 0
+    assert stock.batches() == 0
+    with pytest.raises(TicketError):
+        stock.take()
+    assert f"dropping {PLAN.batch.tickets - (again is copied)} tickets" in caplog.text
+    assert "brought back from a backup" in caplog.text
+    assert not list(folder.glob("*/rows"))
+    fill(stock)
+    assert stock.take().number == 0
+
+
+def test_a_folder_that_was_moved_keeps_its_tickets(tmp_path):
+    fill(FolderStock(tmp_path / "here", PLAN, KEY))
+    (tmp_path / "here").rename(tmp_path / "there")
+    assert FolderStock(tmp_path / "there", PLAN, KEY).take().number == 0
+
+
+@pytest.mark.parametrize("kept", ["memory", "folder"])
+def test_tickets_expire_when_the_server_would_forget_them(tmp_path, kept):
+    now = [1000.0]
+
+    def clock():
+        return now[0]
+
+    if kept == "memory":
+        stock = MemoryStock(PLAN, 60.0, clock)
+    else:
+        stock = FolderStock(tmp_path, PLAN, KEY, 60.0, clock)
+    with stock.adding() as batch:
+        batch.name = b"n" * 16
+        now[0] += 20  # that it takes to prepare count
+    now[0] += 39
+    assert stock.take().number == 0
+    now[0] += 2
+    assert stock.left() == stock.batches() == 0
+    with pytest.raises(TicketError):
+        stock.take()
+    assert not list(tmp_path.glob("*/rows"))
+
+
+def test_what_has_expired_goes_when_keys_are_used_again_even_of_other_plans(tmp_path):
+    other = prepared_plan(WEIGHTS, 64)
+    fill(TicketSupply(None, None, tmp_path, lifetime=1e-9).stock(other, KEY))
+    assert list(tmp_path.rglob("rows"))
+    TicketSupply(None, None, tmp_path).stock(PLAN, KEY)
+    assert not list(tmp_path.rglob("rows"))
 
 
 def test_damage_is_refused_and_no_secret_is_told(tmp_path):

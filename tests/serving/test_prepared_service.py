@@ -112,6 +112,11 @@ def test_the_tickets_lie_beside_the_keys(service, place):
     assert isinstance(service.tickets, kind)
 
 
+def test_a_clients_tickets_last_as_long_as_the_servers(ann, service):
+    assert ann.info["ticket_seconds"] == service.tickets.seconds == 7 * 86400.0
+    assert ann.stock(ann.plan(5)).lifetime == service.tickets.seconds
+
+
 def test_texts_are_answered_whichever_worker_prepared(ann, tiny, service):
     stock = ann.stock(ann.plan(5))
     left, spent = stock.left(), service.tickets.counts().spent

@@ -40,6 +40,9 @@ def clock():
 
 def opened(kind, folder, **options):
     """A ledger; opened again it is another server's view of the same place."""
+    if kind == "memory":
+        limits = options["limits"]
+        return MemoryLedger(limits.keys, options["clock"], limits.seconds)
     if kind == "folder":
         return FolderLedger(folder / "keys", **options)
     return DatabaseLedger(SERVER if kind == "server" else f"sqlite:///{folder}/keys.db", **options)
@@ -141,6 +144,7 @@ def test_counts_say_what_is_kept(ledger):
     assert (counts.batches, counts.left, counts.spent, counts.jobs) == (1, 7, 1, 2)
 
 
+@pytest.mark.parametrize("kind", ["memory", *SHARED])
 def test_a_batch_expires(reopen, clock):
     ledger = reopen(seconds=60)
     batch = ledger.open("ann", PLAN, KEYS, 8).id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -56,6 +57,8 @@ LOST = (ExpiredError, ChildError, ConnectionLost, TicketError, *KEYS_LOST)
 """What a text may be sent again for: the server has lost its run, or its keys."""
 WRAPS = 1
 """Of a text in a row, after which another ticket is taken; one more, and the text is refused."""
+FOREVER = 1e12
+"""Seconds: a server that says more keeps tickets for good."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,8 @@ class Client:
             self.info = self.server.info()
             self.plans = ServerPlans.read(self.info)
             self._check_server()
-        most = self.info.get("ticket_batches")
+        most, lifetime = self.info.get("ticket_batches"), self.info.get("ticket_seconds", 0)
+        lasting = type(lifetime) in (int, float) and 0 < lifetime < FOREVER
         self._tickets = TicketSupply(
             self.server,
             self.plans,
@@ -128,6 +132,7 @@ class Client:
             self.processes,
             self.refill,
             most if type(most) is int and most > 0 else None,
+            float(lifetime) if lasting else math.inf,
         )
 
     def _check_server(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,7 @@ class TicketSupply:
         refill: a batch is prepared ahead of need when fewer tickets are left; None: only when none
             is left; 0: not at all, so that no text waits for a preparation.
         most_batches: that the server keeps under one key pair; None: any number.
+        lifetime: seconds for which the server keeps a batch.
     """
 
     server: Transport
@@ -44,6 +46,7 @@ class TicketSupply:
     processes: int | None = None
     refill: int | None = None
     most_batches: int | None = None
+    lifetime: float = math.inf
     _stocks: dict[str, TicketStock] = field(init=False, default_factory=dict, repr=False)
     _table: threading.Lock = field(init=False, default_factory=threading.Lock, repr=False)
     _preparing: threading.Lock = field(init=False, default_factory=threading.Lock, repr=False)
@@ -54,12 +57,15 @@ class TicketSupply:
         with self._table:
             name = f"tickets.{plan.id[:8]}.{key_id[:8]}"
             if name not in self._stocks:
-                self._stocks[name] = (
-                    MemoryStock(plan)
-                    if self.folder is None
-                    else FolderStock(self.folder / name, plan, key_id)
-                )
+                self._stocks[name] = self._open(name, plan, key_id)
             return self._stocks[name]
+
+    def _open(self, name: str, plan: PreparedPlan, key_id: str) -> TicketStock:
+        if self.folder is None:
+            return MemoryStock(plan, self.lifetime)
+        for folder in self.folder.glob("tickets.*"):  # secrets of no use, of other plans too
+            FolderStock(folder, plan, key_id, self.lifetime).sweep()
+        return FolderStock(self.folder / name, plan, key_id, self.lifetime)
 
     def prepare(self, plan: PreparedPlan, keys: Keys, processes: int | None = None) -> Prepared:
         """Prepare a batch.

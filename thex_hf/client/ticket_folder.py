@@ -1,17 +1,24 @@
 """A client's stock of tickets in a folder, each batch in one of its own.
 
-A ticket is marked as spent, as far as the disk, before it is handed out.
+A ticket is marked as spent, as far as the disk, before it is handed out. A batch that was copied,
+or brought back from a backup, would have forgotten which are: the server would see two texts under
+the same masks before it could refuse the second. So a batch knows the inodes of its files and the
+time when one that is never written again was last changed, which no copy keeps; with others it is
+dropped. A disk that is put back as a whole, by a snapshot, is not noticed.
 """
 
 from __future__ import annotations
 
+import logging
+import math
 import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +32,10 @@ from thex_hf.prepared.masks import SEED_BYTES, ticket_seed
 from thex_hf.prepared.plan import PreparedPlan
 from thex_hf.protocol.prepared_client import Ticket
 
+logger = logging.getLogger(__name__)
 FORMAT = "thex_hf.tickets"
 VERSION = 1
-ABOUT, ROWS, SPENT = "about", "rows", "spent"
+ABOUT, ROWS, SPENT, PLACE = "about", "rows", "spent", "place"
 UNFINISHED, LOCK = ".batch-", ".lock"
 LOCK_SECONDS = 60.0
 
@@ -45,6 +53,8 @@ class _About(Struct, frozen=True, forbid_unknown_fields=True):
     numbers: int
     bytes_up: int = 0
     bytes_down: int = 0
+    until: float = 0.0
+    """When it expires, in seconds since 1970."""
 
     def __repr__(self) -> str:
         return "<about a batch of tickets>"  # the seed is secret
@@ -58,11 +68,15 @@ class FolderStock(TicketStock):
         folder: of this plan and key pair; made with mode 0700.
         plan: of the tickets.
         key_id: of the keys.
+        lifetime: seconds from the beginning of a batch after which it expires.
+        clock: seconds since 1970.
     """
 
     folder: Path
     plan: PreparedPlan
     key_id: str
+    lifetime: float = math.inf
+    clock: Callable[[], float] = field(default=time.time, repr=False)
 
     def left(self) -> int:
         """Tickets that are not spent."""
@@ -80,6 +94,7 @@ class FolderStock(TicketStock):
             KeyStoreError: the folder cannot be written, or holds something else.
         """
         with self._alone():
+            self._sweep()
             for path in self._batches():
                 about = self._about(path)
                 number = self._mark(path, about.tickets)
@@ -112,6 +127,7 @@ class FolderStock(TicketStock):
             KeyStoreError: the folder cannot be written, or the disk is full.
         """
         count, numbers = self.plan.batch.tickets, self.plan.layout.numbers
+        until = self.clock() + self.lifetime
         with self._alone():
             self._sweep()
             made = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self.folder))
@@ -140,25 +156,52 @@ class FolderStock(TicketStock):
                 numbers,
                 batch.bytes_up,
                 batch.bytes_down,
+                until,
             )
             _write(made / ABOUT, msgpack.encode(about))
+            _write(made / PLACE, _place(made).encode())
             with self._alone():
                 os.rename(made, self.folder / batch.name.hex())
         except BaseException:
             shutil.rmtree(made, ignore_errors=True)
             raise
 
+    def sweep(self) -> None:
+        """Remove batches that have expired or were copied, and what killed processes have left.
+
+        Raises:
+            KeyStoreError: the folder cannot be written.
+        """
+        if self.folder.is_dir():
+            with self._alone():
+                self._sweep()
+
     def _batches(self) -> list[Path]:
+        """The folders of good batches, the oldest first."""
+        return [path for path in self._folders() if not self._ended(path)]
+
+    def _folders(self) -> list[Path]:
         if not self.folder.is_dir():
             return []
         paths = (path for path in self.folder.iterdir() if not path.name.startswith("."))
         return sorted(paths, key=lambda path: path.stat().st_mtime)
 
-    def _about(self, path: Path) -> _About:
+    def _ended(self, path: Path) -> str:
+        """Why a batch may not be used any more; empty: it may, or taking a ticket will tell."""
         try:
-            about = msgpack.decode((path / ABOUT).read_bytes(), type=_About)
-        except Exception:  # it may quote what it read, and that may be secret: no cause
-            raise KeyStoreError(f"{path} is no batch of tickets, or damaged; delete it") from None
+            until = _read(path).until
+        except KeyStoreError:
+            return ""
+        try:
+            placed = (path / PLACE).read_text(encoding="ascii") == _place(path)
+        except (OSError, ValueError):
+            placed = False
+        if not placed:
+            return "were copied or brought back from a backup, and some may be spent"
+        return "have expired" if self.clock() >= until else ""
+
+    def _about(self, path: Path) -> _About:
+        about = _read(path)
         numbers = self.plan.layout.numbers
         stated = (about.format, about.version, about.plan, about.key_id, about.numbers)
         if stated != (FORMAT, VERSION, self.plan.id, self.key_id, numbers):
@@ -207,7 +250,11 @@ class FolderStock(TicketStock):
             ) from error
 
     def _sweep(self) -> None:
-        """Remove what processes that were killed have left: nobody holds their locks."""
+        """See :meth:`sweep`; nobody holds the locks of processes that were killed."""
+        for path in self._folders():
+            if reason := self._ended(path):
+                logger.warning("dropping %d tickets in %s: they %s", _left_in(path), path, reason)
+                shutil.rmtree(path, ignore_errors=True)
         for path in self.folder.glob(f"{UNFINISHED}*"):
             lock = FileLock(path / LOCK, timeout=0)
             with suppress(TimeoutError, OSError):
@@ -216,9 +263,22 @@ class FolderStock(TicketStock):
                 shutil.rmtree(path, ignore_errors=True)
 
 
+def _read(path: Path) -> _About:
+    try:
+        return msgpack.decode((path / ABOUT).read_bytes(), type=_About)
+    except Exception:  # it may quote what it read, and that may be secret: no cause
+        raise KeyStoreError(f"{path} is no batch of tickets, or damaged; delete it") from None
+
+
 def _left_in(path: Path) -> int:
     """Tickets of a batch's folder that are not spent."""
     return int((np.fromfile(path / SPENT, np.uint8) == 0).sum())
+
+
+def _place(path: Path) -> str:
+    """What the system says of a batch's files, and of no copy of them."""
+    about, spent, rows = ((path / name).stat() for name in (ABOUT, SPENT, ROWS))
+    return f"{about.st_ino} {about.st_ctime_ns} {spent.st_ino} {rows.st_ino}"
 
 
 def _write(path: Path, data: bytes) -> None:

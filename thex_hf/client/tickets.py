@@ -6,11 +6,13 @@ handed out: whatever happens then, it is not handed out again.
 
 from __future__ import annotations
 
+import math
 import mmap
 import secrets
 import threading
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
@@ -74,6 +76,7 @@ def none_left() -> TicketError:
 @dataclass
 class _Held:
     batch: OpenBatch
+    until: float
     next: int = 0
 
 
@@ -83,25 +86,32 @@ class MemoryStock(TicketStock):
 
     Args:
         plan: of the tickets.
+        lifetime: seconds from the beginning of a batch after which it expires.
+        clock: seconds, of any beginning.
     """
 
     plan: PreparedPlan
+    lifetime: float = math.inf
+    clock: Callable[[], float] = field(default=time.monotonic, repr=False)
     _batches: list[_Held] = field(init=False, default_factory=list, repr=False)
     _lock: threading.Lock = field(init=False, default_factory=threading.Lock, repr=False)
 
     def left(self) -> int:
         """Tickets that are not spent."""
-        return sum(len(held.batch.rows) - held.next for held in self._batches)
+        return sum(len(held.batch.rows) - held.next for held in self._good())
 
     def batches(self) -> int:
         """Batches with tickets that are not spent."""
-        return sum(held.next < len(held.batch.rows) for held in self._batches)
+        return sum(held.next < len(held.batch.rows) for held in self._good())
+
+    def _good(self) -> list[_Held]:
+        """The batches that have not expired."""
+        return [held for held in self._batches if self.clock() < held.until]
 
     def take(self) -> Ticket:
         """A ticket."""
         with self._lock:
-            while self._batches and self._batches[0].next == len(self._batches[0].batch.rows):
-                self._batches.pop(0)
+            self._batches = [h for h in self._good() if h.next < len(h.batch.rows)]
             if not self._batches:
                 raise none_left()
             held = self._batches[0]
@@ -121,10 +131,10 @@ class MemoryStock(TicketStock):
         shape = (self.plan.batch.tickets, self.plan.layout.numbers)
         memory = mmap.mmap(-1, max(1, 8 * shape[0] * shape[1]))  # children write to it
         rows = np.frombuffer(memory, np.uint64, shape[0] * shape[1]).reshape(shape)
-        batch = OpenBatch(b"", secrets.token_bytes(SEED_BYTES), rows)
+        batch, until = OpenBatch(b"", secrets.token_bytes(SEED_BYTES), rows), self.clock()
         yield batch
         with self._lock:
-            self._batches.append(_Held(batch))
+            self._batches.append(_Held(batch, until + self.lifetime))
 
 
 def _ticket(batch: OpenBatch, number: int) -> Ticket:

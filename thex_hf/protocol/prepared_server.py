@@ -6,6 +6,7 @@ plan's second id; a text is a run under the plan's id, and its request names a t
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -80,6 +81,11 @@ class TicketLedger(Protocol):
         """Under one key file; then the one with the fewest tickets left goes for one more."""
         ...
 
+    @property
+    def seconds(self) -> float:
+        """After which a batch expires; infinite: never."""
+        ...
+
     def open(self, owner: str, plan: str, keys: str, tickets: int) -> IssuedBatch:
         """A new batch."""
         ...
@@ -116,10 +122,12 @@ class MemoryLedger:
     Args:
         most_batches: under one key file.
         clock: seconds.
+        seconds: after which a batch expires.
     """
 
     most_batches: int = MOST_BATCHES
     clock: Callable[[], float] = time.time
+    seconds: float = math.inf
     _batches: dict[tuple[str, bytes], IssuedBatch] = field(default_factory=dict, repr=False)
 
     def open(self, owner: str, plan: str, keys: str, tickets: int) -> IssuedBatch:
@@ -135,9 +143,10 @@ class MemoryLedger:
 
     def get(self, owner: str, batch: bytes) -> IssuedBatch:
         """A batch."""
-        if (owner, batch) not in self._batches:
+        found = self._batches.get((owner, batch))
+        if found is None or self._expired(found):
             raise no_batch(batch)
-        return self._batches[owner, batch]
+        return found
 
     def begin(self, owner: str, batch: bytes, job: int) -> int:
         """Count an attempt."""
@@ -162,8 +171,12 @@ class MemoryLedger:
         return len(old)
 
     def sweep(self) -> int:
-        """Nothing expires."""
-        return 0
+        """Drop what has expired; how many batches."""
+        old = [key for key, batch in list(self._batches.items()) if self._expired(batch)]
+        return sum(self._batches.pop(key, None) is not None for key in old)
+
+    def _expired(self, batch: IssuedBatch) -> bool:
+        return self.clock() >= batch.made + self.seconds
 
     def counts(self) -> TicketCounts:
         """What is kept."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -188,6 +189,8 @@ class ThexServer:
         }
         if self.options.protocol == PREPARED:
             told["ticket_batches"] = self.tickets.most_batches
+            if math.isfinite(seconds := self.tickets.seconds):
+                told["ticket_seconds"] = seconds
         if self.batches:
             plans = {str(plan.shape.tokens): plan for plan in self._batches.values()}
             told["batches"] = {tokens: plan.to_json() for tokens, plan in plans.items()}

@@ -125,7 +125,8 @@ class Spec:
             batches=self.batches,
             runs=Runs(self.runs, self.runs_of_keys, self.run_seconds),
             engines=EngineCache(self.keys_in_memory, self.keys_seconds),
-            tickets=MemoryLedger(self.tickets.keys),  # until one is opened beside the keys
+            # until one is opened beside the keys
+            tickets=MemoryLedger(self.tickets.keys, seconds=self.tickets.seconds),
             plaintext_bytes=self.plaintext_bytes,
         )
         fitting = int(PREPARING_SHARE * self.memory) // max(1, server.preparation_bytes())

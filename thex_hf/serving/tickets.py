@@ -103,6 +103,11 @@ class TableLedger(ABC):
         """Under one key file."""
         return self.limits.keys
 
+    @property
+    def seconds(self) -> float:
+        """After which a batch expires."""
+        return self.limits.seconds
+
     @abstractmethod
     def transaction(self, what: str) -> AbstractContextManager[Transaction]:
         """Statements that are committed together, and durably, at the end of the block.
