@@ -2,7 +2,9 @@
 
 ``python benchmarks/prepared.py [--cases NAME ...] [--repeats 5]``. Random weights of BERT shape,
 backend ``seal``, both roles on this machine, real ciphertexts and tickets on disk, each case in a
-process of its own. Writes results/prepared.json and results/prepared.md; rows that are not run
+process of its own. "Peak GB" is of the largest process, "GB of all" the largest sum over the
+processes of both roles, where what they share counts once, looked at twice a second. Writes
+results/prepared.json and results/prepared.md; rows that are not run
 again stay as they are, each with the machine and commit that it is of. Takes from a minute
 (BERT-tiny) to an hour (BERT-base).
 """
@@ -21,7 +23,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from common import RESULTS, surroundings, write
+from common import RESULTS, proportional_bytes, surroundings, tree, write
 
 CASES = {
     "BERT-tiny": {"layers": 2, "hidden": 128, "heads": 2, "tokens": 32},
@@ -121,10 +123,24 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def watched(command: list[str]) -> tuple[str, int]:
+    """What a command prints, and the most bytes that its processes had together."""
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    most = 0
+    while running.poll() is None:
+        most = max(most, sum(map(proportional_bytes, tree(running.pid))))
+        time.sleep(0.5)
+    assert running.stdout is not None
+    told = running.stdout.read()
+    if running.returncode:
+        raise SystemExit(f"{command[0]} ended with {running.returncode}")
+    return told, most
+
+
 HEAD = [
     "model", "S", "round trips", "prepare, s a ticket", "CPU s", "MB up", "MB down", "on disk, MB",
-    "online: server s", "client s", "MB", "peak GB", "off the network", "labels", "commit",
-    "processor",
+    "online: server s", "client s", "MB", "peak GB", "GB of all", "off the network", "labels",
+    "commit", "processor",
 ]  # fmt: skip
 
 
@@ -141,6 +157,7 @@ def table(rows: list[dict[str, Any]]) -> list[list[str]]:
                 *(f"{r[key]:.1f}" for key in ("prepare_up_mb", "prepare_down_mb", "ticket_mb")),
                 *(f"{r[key]:.3f}" for key in ("server_seconds", "client_seconds")),
                 *(f"{r[key]:.1f}" for key in ("online_mb", "peak_gb")),
+                f"{r['together_gb']:.1f}" if "together_gb" in r else "",
                 f"{r['largest_gap']:.4f}",
                 r["labels"],
                 r["surroundings"]["commit"],
@@ -169,13 +186,8 @@ def main() -> None:
     for name in options.cases:
         case = {"name": name.split(",")[0], **CASES[name]}
         case |= {"repeats": options.repeats, "processes": options.processes}
-        done = subprocess.run(
-            [sys.executable, __file__, "--one", json.dumps(case)],
-            check=True,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        row = {"case": name, **json.loads(done.stdout.splitlines()[-1])}
+        told, together = watched([sys.executable, __file__, "--one", json.dumps(case)])
+        row = {"case": name, **json.loads(told.splitlines()[-1]), "together_gb": together / 1e9}
         row["surroundings"] = {**surroundings(), "commit": commit}
         kept = [one for one in kept if one["case"] != name] + [row]
         kept.sort(key=lambda one: list(CASES).index(one["case"]))

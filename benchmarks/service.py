@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common import proportional_bytes, tree
+
 import thex_hf
 from thex_hf.client.client import ThexClient
 from thex_hf.client.half import ClientHalf
@@ -40,24 +42,11 @@ class Service:
 
     def pids(self) -> list[int]:
         """All its processes."""
-        found, todo = [], [self.process.pid]
-        while todo:
-            pid = todo.pop()
-            found.append(pid)
-            with suppress(OSError):
-                for task in Path(f"/proc/{pid}/task").iterdir():
-                    todo += map(int, (task / "children").read_text().split())
-        return found
+        return tree(self.process.pid)
 
     def memory(self) -> float:
         """Resident megabytes of all processes, shared pages counted once."""
-        total = 0
-        for pid in self.pids():
-            with suppress(OSError):
-                for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                    if line.startswith("Pss:"):
-                        total += int(line.split()[1])
-        return total / 1e3
+        return sum(map(proportional_bytes, self.pids())) / 1e6
 
 
 @contextmanager
