@@ -15,6 +15,7 @@ from reference import (
 from thex_hf.backends.registry import get_backend
 from thex_hf.circuits.protocols import PlanOptions, learns_of
 from thex_hf.errors import InputError, OptionError, PlanError, RangeError, TicketError
+from thex_hf.local import simulation
 from thex_hf.local.session import LocalSession
 from thex_hf.local.simulation import PreparedSimulation
 from thex_hf.options import RunOptions
@@ -250,6 +251,26 @@ def test_simulation_computes_the_same():
     assert (result.bytes_up, result.rounds) == (0, 5)
     outcomes = simulated.run_many([text(3), 3000 * text(5), np.zeros((2, 3))])
     assert [type(one) for one in outcomes[1:]] == [RangeError, InputError]
+    assert result.wraps == 0
+
+
+@pytest.mark.parametrize("wrapped", [1, 2])
+def test_a_simulated_text_whose_number_wraps_has_another_try(monkeypatch, wrapped):
+    left = iter(range(wrapped))
+
+    class Wrapping(simulation.ClearRun):
+        def run(self, embeddings):
+            return super().run(embeddings) * (1.0 if next(left, None) is None else 1e9)
+
+    monkeypatch.setattr(simulation, "ClearRun", Wrapping)
+    simulated = PreparedSimulation(WEIGHTS)
+    if wrapped == 2:
+        with pytest.raises(RangeError, match="wrapped around"):
+            simulated.run(text(5))
+        return
+    result = simulated.run(text(5))
+    assert result.wraps == 1
+    assert np.abs(result.logits - polynomial_logits(WEIGHTS, text(5))).max() < 0.01
 
 
 @pytest.mark.parametrize(

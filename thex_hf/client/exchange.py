@@ -46,7 +46,7 @@ from thex_hf.protocol.client import (
     exchange,
 )
 from thex_hf.protocol.keys import KeyStore
-from thex_hf.protocol.prepared_client import PreparedClientRun
+from thex_hf.protocol.prepared_client import WRAPS, PreparedClientRun
 from thex_hf.protocol.result import Outcome, Result, outcomes_of
 
 logger = logging.getLogger(__name__)
@@ -55,8 +55,6 @@ KEYS_LOST = (KeyMismatch, KeyStoreError)
 """What keys are sent again for: the server has lost them, or cannot read them now."""
 LOST = (ExpiredError, ChildError, ConnectionLost, TicketError, *KEYS_LOST)
 """What a text may be sent again for: the server has lost its run, or its keys."""
-WRAPS = 1
-"""Of a text in a row, after which another ticket is taken; one more, and the text is refused."""
 FOREVER = 1e12
 """Seconds: a server that says more keeps tickets for good."""
 

@@ -1,4 +1,8 @@
-"""The prepared protocol in simulation: the network on integers, without tickets."""
+"""The prepared protocol in simulation: the network on integers, without tickets.
+
+A number may wrap around as it may with a ticket. Then the text is computed again by other
+roundings, as the client takes another ticket.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,11 @@ from thex_hf._progress import progress
 from thex_hf.circuits.protocols import PROTOCOL_FACTS
 from thex_hf.circuits.shape import bucket
 from thex_hf.ckks.engine import Vector
-from thex_hf.errors import TextError
+from thex_hf.errors import RangeError, TextError
 from thex_hf.prepared.clear import ClearRun
 from thex_hf.prepared.plan import PROTOCOL, PreparedPlan, prepared_plan
 from thex_hf.protocol.client import check_embeddings
-from thex_hf.protocol.prepared_client import check_wrapped, read_rows
+from thex_hf.protocol.prepared_client import WRAPS, check_wrapped, read_rows
 from thex_hf.protocol.result import Outcome, Result
 from thex_hf.weights import EncoderWeights
 
@@ -53,13 +57,18 @@ class PreparedSimulation:
         begin = time.perf_counter()
         plan = self.plan(len(embeddings))
         check_embeddings(plan, embeddings)
-        network = ClearRun(plan.network, plan.numbers)
-        logits = read_rows(plan, network.run(embeddings), len(embeddings))
-        self.wrap_probability += network.wrap_probability
-        check_wrapped(logits, overflown=network.overflown)
-        return Result(
-            logits, plan, plan.rounds, 0, 0, 0.0, server_seconds=time.perf_counter() - begin
-        )
+        for wraps in range(WRAPS + 1):
+            network = ClearRun(plan.network, plan.numbers)
+            logits = read_rows(plan, network.run(embeddings), len(embeddings))
+            self.wrap_probability += network.wrap_probability
+            try:
+                check_wrapped(logits, overflown=network.overflown)
+                break
+            except RangeError:
+                if wraps == WRAPS:
+                    raise
+        seconds = time.perf_counter() - begin
+        return Result(logits, plan, plan.rounds, 0, 0, 0.0, server_seconds=seconds, wraps=wraps)
 
     def run_many(self, embeddings: Sequence[Vector]) -> list[Outcome]:
         """Classify several texts: in their order a result, or why that text has none."""

@@ -21,7 +21,10 @@ from thex_hf.protocol.client import check_embeddings
 from thex_hf.protocol.messages import Message
 
 MOST_LOGIT = 4096.0
-"""Logits beyond this come of a number that wrapped around: one in about 10**5 texts has any."""
+"""Logits beyond this come of a number that wrapped around: one text in 10**4 to 10**5 has any."""
+
+WRAPS = 1
+"""Of a text in a row, after which another ticket is taken; one more, and the text is refused."""
 
 
 @dataclass(frozen=True)
