@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prepared.tickets import NUMBERS, PRIME, prepare, run
+from prepared.tickets import NUMBERS, PRIME, hidden, prepare, run
 from prepared.uniform import check_uniform
-from reference import random_normalised_weights, random_polynomial_weights
+from reference import random_normalised_weights, random_polynomial_weights, random_weights
 
 from thex_hf.errors import RangeError
 from thex_hf.prepared.folding import fold_network
@@ -18,6 +18,7 @@ SIZES = {"hidden": 16, "heads": 2, "intermediate": 24, "layers": 2}
 NETWORKS = {
     "polynomial": fold_network(random_polynomial_weights(**SIZES), 16),
     "normalised": fold_network(random_normalised_weights([(4, 2), (8, 1)], **SIZES), 16),
+    "the-x": fold_network(random_weights(**SIZES), 16),
 }
 
 
@@ -40,10 +41,16 @@ def tickets(network):
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 1000.0])
 def test_all_that_crosses_is_uniform_whatever_the_text(network, tickets, scale):
+    """But for the answer and, in the THE-X form, what the client is to see."""
     client_seeds, server_seeds, rows = tickets
     x = scale * np.random.default_rng(1).normal(size=(16, 16))
     _, _, up, down = run(network, client_seeds[0], server_seeds[0], rows[0], x)
-    for message in [*up, *down[:-1]]:
+    for message in up:
+        check(message)
+    rounds = [[array for _, array in pairs] for pairs in hidden(network, down)]
+    masked = [message for message in rounds if message]
+    assert len(masked) == (2 if network.shows else len(rounds))  # before ReLU nothing else comes
+    for message in masked:
         check(message)
 
 

@@ -7,6 +7,7 @@ from thex_hf.prepared.bfv.parameters import BfvParameters
 from thex_hf.prepared.field import Field
 from thex_hf.prepared.jobs import Batch
 from thex_hf.prepared.masks import ticket_seed
+from thex_hf.prepared.network import Shown
 from thex_hf.prepared.online import ClientShares, ServerShares
 from thex_hf.prepared.preparing import ClientPreparation, ServerPreparation
 from thex_hf.prepared.rows import RowLayout
@@ -57,3 +58,21 @@ def run(network, client_seed, server_seed, row, embeddings, numbers=NUMBERS):
         up.append(client.answer(down[-1]))
         down.append(server.take(up[-1]))
     return client.read(down[-1]), server.seen, up, down
+
+
+def shown(network):
+    """Names of the values that the client is to see."""
+    steps = [step for steps in network.rounds for step in steps if step.function]
+    return [(step.source if isinstance(step, Shown) else step.shown).name for step in steps]
+
+
+def hidden(network, down):
+    """What comes down in each round, with its value: without the answer and what is shown."""
+    return [
+        [
+            (value, array)
+            for value, array in zip(network.revealed(number), message, strict=True)
+            if value.name not in shown(network)
+        ]
+        for number, message in enumerate(down[:-1])
+    ]

@@ -9,18 +9,26 @@ import signal
 
 import numpy as np
 import pytest
-from reference import polynomial_logits, random_polynomial_weights
+from prepared.tickets import Recorded
+from reference import (
+    polynomial_logits,
+    random_normalised_weights,
+    random_polynomial_weights,
+    random_weights,
+)
 
 from thex_hf.backends.registry import get_backend
 from thex_hf.circuits.protocols import PlanOptions
 from thex_hf.client.keys import client_engine, generated
 from thex_hf.client.tickets import MemoryStock
 from thex_hf.errors import KeyMismatch, PlanMismatch, TicketError, WireError
+from thex_hf.prepared.clear import ClearRun
 from thex_hf.prepared.masks import ticket_seed
 from thex_hf.prepared.online import ServerShares
 from thex_hf.prepared.wire import preparation_id, write_name
+from thex_hf.protocol import prepared_server
 from thex_hf.protocol.messages import Message
-from thex_hf.protocol.prepared_client import PreparedClientRun, Preparing, Ticket
+from thex_hf.protocol.prepared_client import PreparedClientRun, Preparing, Ticket, read_rows
 from thex_hf.serving.engine_cache import KeysName
 from thex_hf.serving.server import ThexServer
 from thex_hf.serving.ticket_places import FolderLedger
@@ -31,9 +39,9 @@ TEXT = np.random.default_rng(0).normal(size=(5, 16))
 CONTEXT = multiprocessing.get_context("fork")
 
 
-def server_with(ledger):
+def server_with(ledger, weights=WEIGHTS):
     return ThexServer(
-        WEIGHTS, BACKEND, options=PlanOptions("prepared"), buckets=(16, 32), tickets=ledger
+        weights, BACKEND, options=PlanOptions("prepared"), buckets=(16, 32), tickets=ledger
     )
 
 
@@ -332,6 +340,31 @@ def test_a_batch_works_with_the_last_attempt_of_each_job(server):
     ticket = person.stock.take()
     assert 2 in server.tickets.get("ann", ticket.batch).attempts.values()
     assert good(person.classify(ticket))
+
+
+SIZES = {"layers": 1, "hidden": 16, "heads": 2, "intermediate": 16, "labels": 3}
+EVERY = {
+    "polynomial": random_polynomial_weights(**SIZES, power=4, head="tokens"),
+    "normalised": random_normalised_weights([(4, 2)], **SIZES),
+    "the-x": random_weights(**SIZES),
+}
+
+
+@pytest.mark.parametrize("form", EVERY)
+def test_an_answer_is_the_clear_networks_bit_for_bit(folder, form, monkeypatch):
+    """By the server's own shares of that run, which say how each number was rounded."""
+    made = []
+    monkeypatch.setattr(
+        prepared_server, "ServerShares", lambda *of: made.append(Recorded(*of)) or made[-1]
+    )
+    person = Person(server_with(FolderLedger(folder), EVERY[form]))
+    person.prepare(again=[len(person.plan.batch.jobs) - 1])
+    plan = person.plan
+    assert plan.form == form
+    for _ in range(2):
+        logits = person.classify(person.stock.take())
+        clear = ClearRun(plan.network, plan.numbers, hats=made.pop().seen)
+        assert np.array_equal(logits, read_rows(plan, clear.run(TEXT), len(TEXT)))
 
 
 def test_two_runs_of_one_job_at_once_share_no_mask(server, monkeypatch):
