@@ -11,10 +11,12 @@ from source_models import make_tokenizer
 
 import thex_hf
 from thex_hf.backends import get_backend
+from thex_hf.client.half import ClientHalf
 from thex_hf.demo.recording import RecordingBackend, RecordingTransport, on_key_switch
-from thex_hf.demo.sessions import Servers, Sessions, run
+from thex_hf.demo.sessions import Servers, Sessions, run, unknown_token
 from thex_hf.demo.view import (
     KEYS,
+    MOST_TOKENS,
     PANELS,
     PUBLIC_KEY,
     Prediction,
@@ -63,6 +65,30 @@ def test_the_answer_is_the_clear_models(states):
     assert last.answer.label == last.clear.label == "POSITIVE"
     assert np.abs(last.answer.logits - last.clear.logits).max() < 1e-3
     assert (last.answer.logits != last.clear.logits).any()  # it did go through encryption
+
+
+@pytest.mark.parametrize(("text", "unknown"), [(TEXT, False), ("a warm \U0001f984 film", True)])
+def test_the_unknown_token_is_explained_where_it_is_shown(servers, text, unknown):
+    last = list(run(Sessions(servers).of("x"), text, "client-aided", "clear"))[-1]
+    assert last.status == "answered", last.error
+    assert ("[UNK]" in last.tokens) is unknown
+    panels = render(last)
+    assert ("<code>[UNK]</code>: a word or sign that" in panels[0]) is unknown
+    assert "vocabulary lacks" not in "".join(panels[1:])
+
+
+def test_the_unknown_token_is_the_tokenizers_own():
+    half, tokenizer = ClientHalf.open(thex_hf.bundled_checkpoint()), make_tokenizer()
+    fast = tokenizer.backend_tokenizer
+    for settings in ({"unk_token": "<unk>"}, {"unk_token": {"content": "<unk>"}}):
+        assert unknown_token(replace(half, settings=settings, tokenizer=fast)) == "<unk>"
+    assert unknown_token(replace(half, settings={}, tokenizer=fast)) == "[UNK]"
+    many = ("good",) * MOST_TOKENS
+    state = ViewState(tokens=("<s>", "<unk>"), unknown="<unk>")
+    assert "<code>&lt;unk&gt;</code>: a word" in render(state)[0]
+    # none that is shown, and a tokenizer that has none
+    for other in ({"tokens": (*many, "<unk>")}, {"unknown": ""}):
+        assert "vocabulary lacks" not in render(replace(state, **other))[0]
 
 
 def test_progress_grows_and_ends_at_the_plans_count(states):
@@ -173,6 +199,7 @@ def test_every_value_on_the_page_is_escaped():
     state = ViewState(
         status="answered",
         tokens=(bad,),
+        unknown=bad,
         all_messages=(WireMessage(True, bad, 1, b""),),
         answer=Prediction(bad, 0.5, np.zeros(2)),
         activity=bad,

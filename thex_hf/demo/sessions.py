@@ -148,6 +148,14 @@ class Servers:
         return True
 
 
+def unknown_token(half: ClientHalf) -> str:
+    """The token that a model's tokenizer puts for what its vocabulary lacks; empty: it has none."""
+    told = half.settings.get("unk_token")
+    if isinstance(told, Mapping):  # as transformers 4 writes a token with its flags
+        told = told.get("content")
+    return str(told or getattr(half.tokenizer.model, "unk_token", None) or "")
+
+
 def _usable(name: str) -> bool:
     try:
         return get_backend(name).available()[0]
@@ -293,7 +301,7 @@ def _classify(session: Session, text: str, state: ViewState, update: Update) -> 
     update({"key_bytes": transport.key_bytes, "tickets": session.tickets})
     ids, types = model.half.tokenise(text)
     names = tuple(model.half.tokenizer.id_to_token(int(token)) for token in ids)
-    update({"tokens": names})
+    update({"tokens": names, "unknown": unknown_token(model.half)})
     plan = transport.locked.server.plans[client.plan(len(ids)).id]  # the server's has counts in it
     embeddings = model.half.embed(ids, types)
     update({"embeddings": embeddings, "facts": public_facts(plan)})

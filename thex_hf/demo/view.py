@@ -90,6 +90,7 @@ class ViewState:
         activity: what happens now, in a sentence.
         active: who is at work: ``client`` or ``server``.
         tokens: of the text; the client's.
+        unknown: the token that the tokenizer puts for what its vocabulary lacks, if it has one.
         embeddings: ``(n, d)``; the client's.
         facts: of the plan, which both sides know.
         key_bytes: of this visitor's evaluation keys, once the server has them.
@@ -112,6 +113,7 @@ class ViewState:
     activity: str = ""
     active: str = "client"
     tokens: tuple[str, ...] = ()
+    unknown: str = ""
     embeddings: Vector | None = None
     facts: Mapping[str, int] | None = None
     key_bytes: int = 0
