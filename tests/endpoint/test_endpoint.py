@@ -132,6 +132,16 @@ def test_the_handler_is_written_on_request_and_never_over_anothers(tmp_path):
     assert (tmp_path / "requirements.txt").read_text() == "thex_hf>=1\n"
 
 
+def test_an_endpoint_installs_what_it_is_told_to(tmp_path):
+    (tmp_path / "config.json").touch()
+    own = "thex_hf @ git+https://host.example/thex_hf.git"
+    command = ["endpoint-handler", str(tmp_path), "--requirement", own]
+    assert CliRunner().invoke(commands, command).exit_code == 0
+    assert (tmp_path / "requirements.txt").read_text() == own + "\n"
+    with pytest.raises(ConversionError, match="is there already"):
+        save_handler(tmp_path, "1")
+
+
 def test_addresses_and_models(tmp_path):
     assert isinstance(open_transport("endpoint+https://x.example"), EndpointTransport)
     assert isinstance(open_transport("https://x.example"), HttpTransport)

@@ -191,6 +191,14 @@ def client_half(
 
 def endpoint_handler(
     folder: Annotated[Path, typer.Argument(help="Folder of a converted model.")],
+    requirement: Annotated[
+        str | None,
+        typer.Option(
+            "--requirement",
+            help="What the endpoint installs, such as 'thex_hf @ git+https://...'; by default this "
+            "version or a later one, from a package index.",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace handler.py and requirements.txt.")
     ] = False,
@@ -200,7 +208,7 @@ def endpoint_handler(
     from thex_hf import __version__
     from thex_hf.endpoint.endpoint import save_handler
 
-    paths = save_handler(folder, __version__, overwrite=overwrite)
+    paths = save_handler(folder, __version__, requirement=requirement, overwrite=overwrite)
     if as_json:
         show_json({"files": [str(path) for path in paths]})
         return

@@ -124,12 +124,17 @@ HANDLER, REQUIREMENTS = "handler.py", "requirements.txt"
 TEMPLATE = "handler.py.txt"
 
 
-def save_handler(folder: str | Path, version: str, *, overwrite: bool = False) -> list[Path]:
+def save_handler(
+    folder: str | Path, version: str, *, requirement: str | None = None, overwrite: bool = False
+) -> list[Path]:
     """Write ``handler.py`` and ``requirements.txt`` for an Inference Endpoint.
 
     Args:
         folder: of a converted model.
         version: of this package, which the endpoint will install.
+        requirement: the line of ``requirements.txt`` by which it does, such as
+            ``thex_hf @ git+https://...``; by default this version or a later one, from a package
+            index that has it.
         overwrite: replace files of these names.
 
     Returns:
@@ -143,7 +148,7 @@ def save_handler(folder: str | Path, version: str, *, overwrite: bool = False) -
         raise ConversionError(f"{str(model)!r} should be a model's folder, but has no config.json")
     contents = {
         HANDLER: files("thex_hf.endpoint").joinpath(TEMPLATE).read_text(encoding="utf-8"),
-        REQUIREMENTS: f"thex_hf>={version}\n",
+        REQUIREMENTS: f"{requirement or f'thex_hf>={version}'}\n",
     }
     for name, text in contents.items():
         path = model / name
