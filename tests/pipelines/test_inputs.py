@@ -5,10 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from tiny_pipelines import make
-from transformers import pipeline
+from transformers import AutoModelForSequenceClassification, pipeline
 
 import thex_hf
-from thex_hf.errors import InputError, OptionError
+from thex_hf.errors import ConversionError, InputError, OptionError
 
 GOOD, BAD = "a charming film", "a dull mess"
 PAIR = {"text": GOOD, "text_pair": BAD}
@@ -151,6 +151,31 @@ def test_options_of_the_constructor(classifier, options, reason):
     )
     with pytest.raises(OptionError, match=reason):
         pipeline("thex-text-classification", model=model, tokenizer=classifier.tokenizer, **options)
+
+
+def test_a_device_map_places_the_clear_model(classifier):
+    folder = thex_hf.bundled_checkpoint("the-x")
+    want = classifier(GOOD, fhe="disable")[0]["score"]
+    loaded = AutoModelForSequenceClassification.from_pretrained(folder, device_map={"": "cpu"})
+    for given in (
+        {"model": folder, "device_map": "cpu"},
+        {"model": loaded, "tokenizer": classifier.tokenizer},
+    ):
+        pipe = pipeline("thex-text-classification", **given)
+        assert pipe(GOOD, fhe="disable")[0]["score"] == pytest.approx(want, abs=1e-6)
+        assert pipe(GOOD, fhe="simulate", agreement=True)[0]["label"] == "POSITIVE"
+        assert pipe.report.agreement.largest_logit_difference < 1e-3
+
+
+def test_weights_that_a_device_map_left_on_disk_are_not_read():
+    here, there = ("thex_bert.embeddings", "thex_bert.layers.0", "classifier"), "thex_bert.layers.1"
+    places = {**dict.fromkeys(here, "cpu"), there: "disk"}
+    pipe = pipeline(
+        "thex-text-classification", model=thex_hf.bundled_checkpoint("the-x"), device_map=places
+    )
+    assert pipe(GOOD, fhe="disable")[0]["label"] == "POSITIVE"
+    with pytest.raises(ConversionError, match=r"no values in memory for .*meta device"):
+        pipe(GOOD, fhe="simulate")
 
 
 def test_a_tilde_is_the_home_directory(tmp_path, monkeypatch):

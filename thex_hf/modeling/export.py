@@ -273,7 +273,8 @@ def weights_mark(model: nn.Module) -> tuple[Any, ...]:
 
 def _mark(tensor: Tensor) -> tuple[Any, ...]:
     version = -1 if tensor.is_inference() else tensor._version
-    return tensor.data_ptr(), version, float(tensor.sum())
+    total = 0.0 if tensor.is_meta else float(tensor.sum())  # a part left on disk is refused later
+    return tensor.data_ptr(), version, total
 
 
 def refuse_stale_ranges(model: Any) -> None:
