@@ -1,6 +1,6 @@
 """A page to try: type a text and watch client, wire and server at work on ciphertexts.
 
-    pip install 'thex_hf[demo]'
+    pip install '.[demo]'              # in a clone
     python examples/demo_app.py
 
 Then open the address that it prints. ``thex-hf demo`` is the same. As a Hugging Face Space this

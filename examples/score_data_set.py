@@ -6,8 +6,8 @@ the metrics say, how many labels are as in clear, and what a text cost.
 
 By default in clear and simulated: about 25 s in all, imports included, and 0.8 GB of memory on a
 2-core machine. ``--fhe execute`` adds real ciphertexts for the first ``--encrypted`` rows: about
-3 s for each, and 1.2 GB. Needs ``pip install 'thex_hf[evaluate]'``. For more, and for files of
-any size, see the command ``thex-hf evaluate``.
+3 s for each, and 1.2 GB. Needs ``pip install '.[evaluate]'`` in a clone. For more, and for
+files of any size, see the command ``thex-hf evaluate``.
 """
 
 from __future__ import annotations

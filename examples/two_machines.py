@@ -4,7 +4,7 @@ Starts ``thex-hf serve`` as a process of its own, on a free port and with a toke
 from here with ``backend="remote"``, says what crossed, and stops the service. Ciphertexts are real.
 
 About 40 s in all and 1 GB of memory for each of the two processes on a 2-core machine. Needs
-``pip install 'thex_hf[serve,client]'``. On two real machines it is, see ``docs/serving.md``::
+``pip install '.[serve,client]'`` in a clone. On two real machines it is, see ``docs/serving.md``::
 
     server$ echo "ann $(openssl rand -hex 16)" > tokens && chmod 600 tokens
     server$ thex-hf serve my-thex-bert --host 0.0.0.0 --port 8000 --tokens tokens \

@@ -1,6 +1,6 @@
 """Prepare a stock of tickets on a cluster: batches side by side, into one folder.
 
-    pip install 'thex_hf[ray]'
+    pip install '.[ray]'               # in a clone
     python examples/ray/preparing.py --url https://host:8000 --keys /shared/my-keys --tickets 4096
     thex-hf classify --backend remote --url https://host:8000 --keys /shared/my-keys "A warm film."
 

@@ -1,6 +1,6 @@
 """Score a data set on ciphertexts, spread over a cluster by Ray Data.
 
-    pip install 'thex_hf[client]' 'ray[data]'
+    pip install '.[client]' 'ray[data]'          # in a clone
     python examples/ray/scoring.py texts.tsv --url http://127.0.0.1:8000 --clients 4
 
 Every client has keys of its own and talks to the same service, so the rate is the service's. The

@@ -1,6 +1,6 @@
 """The service on Ray: one gate that carries bytes, workers on every machine of the cluster.
 
-    pip install 'thex_hf[serve,sql]' 'ray[serve]'
+    pip install '.[serve,sql]' 'ray[serve]'      # in a clone
     python examples/ray/service.py --workers 4 --keys postgresql+psycopg://user@host/keys
     thex-hf classify --backend remote --url http://127.0.0.1:8000 "A warm film."
 
