@@ -137,6 +137,23 @@ def test_a_stock_outlives_its_process_with_what_was_spent(tmp_path):
     assert again.take().number == 1
 
 
+def test_a_batch_that_is_being_made_is_not_swept(tmp_path, monkeypatch):
+    """Not even before its place on the disk is set aside, which may take long."""
+    allocate = ticket_folder._allocate
+    another = FolderStock(tmp_path, PLAN, KEY)
+
+    def slowly(*about):
+        another.sweep()
+        allocate(*about)
+
+    monkeypatch.setattr(ticket_folder, "_allocate", slowly)
+    with FolderStock(tmp_path, PLAN, KEY).adding() as batch:
+        batch.name = b"n" * 16
+        another.sweep()
+    assert another.left() == PLAN.batch.tickets
+    assert not list(tmp_path.glob(".batch-*"))
+
+
 def test_what_a_killed_process_has_left_is_swept(tmp_path):
     def killed():
         with FolderStock(tmp_path, PLAN, KEY).adding():

@@ -131,6 +131,8 @@ class FolderStock(TicketStock):
         with self._alone():
             self._sweep()
             made = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self.folder))
+            lives = FileLock(made / LOCK, mode=0o600)  # says that its process does
+            lives.acquire()
         try:
             try:
                 _allocate(made / ROWS, 8 * count * numbers)
@@ -142,8 +144,7 @@ class FolderStock(TicketStock):
                 ) from error
             rows = np.memmap(made / ROWS, np.uint64, "r+", shape=(count, numbers))
             batch = OpenBatch(b"", secrets.token_bytes(SEED_BYTES), rows)
-            with FileLock(made / LOCK, mode=0o600):  # says that its process lives
-                yield batch
+            yield batch
             rows.flush()
             about = _About(
                 FORMAT,
@@ -165,6 +166,8 @@ class FolderStock(TicketStock):
         except BaseException:
             shutil.rmtree(made, ignore_errors=True)
             raise
+        finally:
+            lives.release()
 
     def sweep(self) -> None:
         """Remove batches that have expired or were copied, and what killed processes have left.
@@ -271,8 +274,10 @@ def _read(path: Path) -> _About:
 
 
 def _left_in(path: Path) -> int:
-    """Tickets of a batch's folder that are not spent."""
-    return int((np.fromfile(path / SPENT, np.uint8) == 0).sum())
+    """Tickets of a batch's folder that are not spent; none where it has gone meanwhile."""
+    with suppress(FileNotFoundError):
+        return int((np.fromfile(path / SPENT, np.uint8) == 0).sum())
+    return 0
 
 
 def _place(path: Path) -> str:
