@@ -32,7 +32,7 @@ logger = logging.get_logger(__name__)
 Tensors = dict[str, Tensor]
 SUFFIX = ".partial"
 BEGUN = "begun.json"
-STAGES, DIVERGED = "stages", "diverged"
+STAGE_DIGESTS, DIVERGED = "stages", "diverged"
 """In the record of what was begun: digests of each stage's options; that it ended so."""
 
 BETWEEN_SAVES = 60.0
@@ -105,11 +105,11 @@ class Checkpoint:
         changed = [] if begun is None else [n for n in digests if begun.get(n) != digests[n]]
         if "weights" not in changed and "source" in changed:
             changed.remove("source")  # the same model by another path
-        record_of = {**digests, STAGES: dict(stages or {})}
+        begins = {**digests, STAGE_DIGESTS: dict(stages or {})}
         if begun is not None and begun.get(DIVERGED) and changed in ([], ["options"]):
             checkpoint = cls(folder, writes)
             if writes:
-                checkpoint._keep(begun.get(STAGES, {}), record_of)
+                checkpoint._keep(begun.get(STAGE_DIGESTS, {}), begins)
             return checkpoint
         if changed and not set(changed) <= set(OUTDATED):
             raise ConversionError(
@@ -126,7 +126,7 @@ class Checkpoint:
             if changed or restart:
                 _drop(folder)
             folder.resolve().mkdir(parents=True, exist_ok=True)
-            _write(record, record_of)
+            _write(record, begins)
         return cls(folder, writes)
 
     def child(self, name: str) -> Checkpoint:
@@ -160,7 +160,7 @@ class Checkpoint:
     def _keep(self, before: Mapping[str, str], record: dict[str, Any]) -> None:
         """Go on from the stages that the same options decide, under a new record."""
         assert self.folder is not None
-        digests = record[STAGES]
+        digests = record[STAGE_DIGESTS]
         other = {path.stem for path in self._finished()}
         same = {name for name in other if name in digests and before.get(name) == digests[name]}
         self._forget(other - same)
@@ -169,7 +169,7 @@ class Checkpoint:
             "going on from what the conversion that diverged in %s had finished: %s%s",
             self.folder,
             ", ".join(sorted(same)) or "nothing, with these options",
-            "; with the same options it may end so again" if before == record[STAGES] else "",
+            "; with the same options it may end so again" if before == digests else "",
         )
 
     def _finished(self) -> list[Path]:
