@@ -5,6 +5,7 @@ import os
 import shutil
 import stat
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -302,3 +303,21 @@ def test_no_batch_is_prepared_for_which_the_server_would_drop_a_good_one(kept, t
         stock.take()
     with pytest.raises(AttributeError):  # there is room: it goes to the server, which is none
         supply.prepare(PLAN, SimpleNamespace(key_id=KEY, engine=None))
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/smaps"), reason="the system does not say")
+def test_rows_in_a_file_take_memory_only_while_they_are_written(tmp_path):
+    def resident():
+        lines = iter(Path("/proc/self/smaps").read_text().splitlines())
+        for line in lines:
+            if line.endswith("/rows"):
+                return next(int(one.split()[1]) for one in lines if one.startswith("Rss:"))
+        return 0
+
+    with FolderStock(tmp_path, PLAN, KEY).adding() as batch:
+        batch.name = b"n" * 16
+        batch.rows[...] = 7
+        assert resident() > 0
+        batch.give_back()
+        assert resident() == 0
+        assert (batch.rows == 7).all()

@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from thex_hf.client.http import HttpTransport
 from thex_hf.errors import OptionError
 from thex_hf.local.session import LocalSession
 from thex_hf.options import RunOptions
+from thex_hf.serving.server import ThexServer
 from thex_hf.serving.spec import Spec
 
 KEYS = ("value", "layer_out", "scores", "ffn_pre", "stream_in", "attention_out")
@@ -168,3 +170,22 @@ def test_gigabytes_become_bytes():
         Spec(b"", "keys", plaintext_bytes=-1)
     spec = Spec(b"", "keys", plaintext_bytes=5.0)
     assert Spec.from_message(spec.to_message()) == spec
+
+
+def test_a_server_of_tickets_keeps_its_weights_once_more_in_two_bytes_each():
+    weights = random_polynomial_weights(layers=2, hidden=128, heads=2, intermediate=512)
+    matrices = sum(
+        matrix.nbytes
+        for layer in weights.layers
+        for matrix in vars(layer).values()
+        if isinstance(matrix, np.ndarray)
+    )
+    tracemalloc.start()
+    server = ThexServer(
+        weights, get_backend("seal"), options=PlanOptions("prepared"), buckets=(32,)
+    )
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert list(server.plans)
+    # folding joins norms and maps to a half more of them
+    assert held < 1.6 * matrices * 2 / 8 + 1_000_000

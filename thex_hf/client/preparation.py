@@ -153,6 +153,7 @@ def _job(
     half = preparing()
     for done in half.run(batch.name, batch.seed, batch.rows, [job]):
         tick(done)
+    batch.give_back()
     return half.bytes_up, half.bytes_down
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import math
+import mmap
 import os
 import secrets
 import shutil
@@ -142,10 +143,11 @@ class FolderStock(TicketStock):
                     f"cannot write {8 * count * numbers / 1e6:.0f} MB of tickets to {self.folder}: "
                     f"{error}; make room, or name another directory for the keys"
                 ) from error
-            rows = np.memmap(made / ROWS, np.uint64, "r+", shape=(count, numbers))
-            batch = OpenBatch(b"", secrets.token_bytes(SEED_BYTES), rows)
+            mapped = _mapped(made / ROWS)
+            rows = np.frombuffer(mapped, np.uint64).reshape(count, numbers)
+            batch = OpenBatch(b"", secrets.token_bytes(SEED_BYTES), rows, file=mapped)
             yield batch
-            rows.flush()
+            mapped.flush()
             about = _About(
                 FORMAT,
                 VERSION,
@@ -292,6 +294,12 @@ def _write(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    """A file's bytes as memory that forked children share."""
+    with path.open("r+b") as file:
+        return mmap.mmap(file.fileno(), 0)
 
 
 def _allocate(path: Path, size: int) -> None:

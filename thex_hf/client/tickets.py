@@ -35,6 +35,7 @@ class OpenBatch:
         rows: ``(tickets, numbers)``, shared with forked children.
         bytes_up: sent to prepare it, once that is known.
         bytes_down: received.
+        file: the mapping of the rows, where they lie in a file.
     """
 
     name: bytes
@@ -42,6 +43,12 @@ class OpenBatch:
     rows: Words = field(repr=False)
     bytes_up: int = 0
     bytes_down: int = 0
+    file: mmap.mmap | None = field(default=None, repr=False)
+
+    def give_back(self) -> None:
+        """Let go of this process's memory for rows that lie in a file; what was written stays."""
+        if self.file is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self.file.madvise(mmap.MADV_DONTNEED)
 
 
 class TicketStock(ABC):

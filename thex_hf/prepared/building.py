@@ -89,7 +89,7 @@ class Builder:
                 f"and numbers of {self.bits} bits after the point carry weights up to 2**10; "
                 f"convert again with more weight decay"
             )
-        whole = [(v, np.rint(w * 2.0 ** (after - v.bits)).astype(np.int64)) for v, w in total.terms]
+        whole = [(v, np.rint(w * 2.0 ** (after - v.bits)).astype(np.int16)) for v, w in total.terms]
         out = Value(name, (rows, len(total.bias)), bits)
         constant = np.rint(total.bias * 2.0**bits).astype(np.int64)
         self.steps.append(Linear(out, tuple(whole), constant, after - bits))

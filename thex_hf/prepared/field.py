@@ -18,6 +18,7 @@ from thex_hf.backends.numerics.integers import uniform_residues
 from thex_hf.backends.numerics.modular import Words
 from thex_hf.backends.numerics.ntt import differences, products, sums
 from thex_hf.errors import RangeError
+from thex_hf.prepared.bfv.lazily import Weights
 from thex_hf.prepared.bfv.products import batched, weighted
 
 Integers = NDArray[np.int64]
@@ -58,7 +59,7 @@ class Field:
         """``a @ b``, with leading axes as numpy's."""
         return batched(a.view(np.int64), b.view(np.int64), self.prime)
 
-    def weigh(self, weights: Integers, x: Words) -> Words:
+    def weigh(self, weights: Weights, x: Words) -> Words:
         """``x @ weights.T`` for integer weights ``(o, k)`` below 2**15 and ``x`` ``(..., k)``."""
         flat = x.reshape(-1, x.shape[-1])
         out: Words = weighted(weights, flat.T, self.prime).T

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from thex_hf.prepared.bfv.lazily import Weights
 from thex_hf.prepared.field import Integers
 from thex_hf.prepared.forms import CrossTerm, Form, Shape, flattened
 
@@ -48,7 +49,7 @@ class Linear:
     """
 
     out: Value
-    terms: tuple[tuple[Value, Integers], ...]
+    terms: tuple[tuple[Value, Weights], ...]
     bias: Integers
     shift: int
 

@@ -142,8 +142,8 @@ def _step(fields: StepFields, inputs: list[Value]) -> Step:
             and len(out.shape) == 2,
             f"rows of {out.name!r}",
         )
-        none = np.zeros((0, 0), np.int64)
-        return Linear(out, tuple((value, none) for value in inputs), none.ravel(), fields.shift)
+        none, bias = np.zeros((0, 0), np.int16), np.zeros(0, np.int64)
+        return Linear(out, tuple((value, none) for value in inputs), bias, fields.shift)
     _require(fields.function in ("", *FUNCTIONS), f"what a client makes of {out.name!r}")
     if kind in ("remask", "rowsum", "shown"):
         (source,) = _some(inputs, 1, out)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from thex_hf.circuits.context import CircuitSteps, Handles
 from thex_hf.circuits.dispatch import Folded, circuit_for, fold_weights
@@ -22,7 +23,7 @@ from thex_hf.weights import EncoderWeights
 
 @dataclass
 class ServedModel:
-    """Folded weights, and their encoded diagonals shared by all runs of one key set.
+    """Weights, and their encoded diagonals shared by all runs of one key set.
 
     Args:
         weights: of the model.
@@ -31,12 +32,19 @@ class ServedModel:
 
     weights: EncoderWeights
     bound: MemoryBound = field(default_factory=MemoryBound)
-    folded: Folded = field(init=False)
     _stores: dict[str, PlaintextCache] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.folded = fold_weights(self.weights)
         self._fingerprint = self.weights.fingerprint()
+
+    @cached_property
+    def folded(self) -> Folded:
+        """The weights as circuits take them; the protocol ``prepared`` does not need them.
+
+        Raises:
+            PlanError: as :func:`~thex_hf.circuits.dispatch.fold_weights`.
+        """
+        return fold_weights(self.weights)
 
     def store(self, plan: Plan) -> PlaintextCache:
         """The plaintext store for the plan's parameters, geometry and levels."""

@@ -108,6 +108,8 @@ class ThexServer:
         self._model = ServedModel(self.weights, MemoryBound(most))
         if self.options.protocol == PREPARED:
             check_engine(self.backend.name)
+        else:
+            _ = self._model.folded  # once, before any process is forked
         for size in self.buckets:
             self.plan(size)
             if self.batches:

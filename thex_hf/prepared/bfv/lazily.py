@@ -7,6 +7,8 @@ guess of the quotient in float64: the number is cut at 30 bits, ``a = a1 2**30 +
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +16,8 @@ from thex_hf.backends.numerics.modular import Reals, Words
 from thex_hf.backends.numerics.ntt import products
 
 Signed = NDArray[np.int64]
+Weights = NDArray[np.signedinteger[Any]]
+"""Of a linear map, below 2**15 in size: kept as int16."""
 
 _CUT = 30
 _MASK = np.int64((1 << _CUT) - 1)

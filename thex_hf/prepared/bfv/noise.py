@@ -42,7 +42,7 @@ import numpy as np
 from thex_hf.backends.numerics.noise import ERROR_STD
 from thex_hf.errors import PlanError
 from thex_hf.prepared.bfv.answers import cell
-from thex_hf.prepared.bfv.lazily import Signed
+from thex_hf.prepared.bfv.lazily import Weights
 from thex_hf.prepared.bfv.parameters import REPLY_LIMBS, BfvParameters
 
 MOST_FAILURES = 2.0**-28
@@ -57,7 +57,7 @@ def fresh_bits() -> int:
     return _bits(LARGEST_ERROR)
 
 
-def linear_bits(weights: Signed) -> int:
+def linear_bits(weights: Weights) -> int:
     """Bits of the noise of ``weights (m, n)`` times n fresh ciphertexts, of the largest row."""
     largest = int(np.abs(weights).sum(axis=1).max(initial=0))
     return _bits(LARGEST_ERROR * max(1, largest))

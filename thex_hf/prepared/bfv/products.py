@@ -14,7 +14,7 @@ import numpy as np
 
 from thex_hf.backends.numerics.modular import Reals, Words, product
 from thex_hf.errors import PlanError
-from thex_hf.prepared.bfv.lazily import Signed, centred, lowered
+from thex_hf.prepared.bfv.lazily import Signed, Weights, centred, lowered
 
 MOST_WEIGHT = 1 << 15
 _EXACT_BITS = 53
@@ -78,20 +78,20 @@ def joined(sums: Sequence[Reals] | Sequence[Signed], width: int, prime: int) -> 
     return out.view(np.uint64)
 
 
-def weighted(weights: Signed, columns: Words, prime: int) -> Words:
+def weighted(weights: Weights, columns: Words, prime: int) -> Words:
     """``weights @ columns`` modulo ``prime``.
 
     Shape:
         weights: ``(m, n)``, below :data:`MOST_WEIGHT` in size; columns: ``(n, c)`` below the prime.
 
     Raises:
-        PlanError: shapes that do not belong together, other numbers than int64, or a weight of
-            more than 15 bits.
+        PlanError: shapes that do not belong together, numbers that are not signed integers, or a
+            weight of more than 15 bits.
     """
     if weights.ndim != 2 or weights.shape[1] != len(columns):
         raise PlanError(f"linear: weights {weights.shape} do not fit inputs {columns.shape}")
-    if weights.dtype != np.int64:
-        raise PlanError(f"linear takes whole weights of int64, got {weights.dtype}")
+    if weights.dtype.kind != "i":
+        raise PlanError(f"linear takes whole weights, got {weights.dtype}")
     most = max(int(weights.max(initial=0)), -int(weights.min(initial=0)))
     if most >= MOST_WEIGHT:
         raise PlanError(f"linear takes weights below {MOST_WEIGHT}, got {most}")
@@ -130,7 +130,7 @@ def _sums(factors: Reals, columns: Words, terms: int, prime: int) -> list[Reals]
     return totals
 
 
-def linear(weights: Signed, inputs: Words, primes: Sequence[int]) -> Words:
+def linear(weights: Weights, inputs: Words, primes: Sequence[int]) -> Words:
     """``weights @ inputs`` modulo each prime.
 
     Shape:

@@ -15,7 +15,7 @@ from thex_hf.prepared.bfv.answers import AnswerFormat, flooded
 from thex_hf.prepared.bfv.context import bfv_context
 from thex_hf.prepared.bfv.inputs import InputFormat
 from thex_hf.prepared.bfv.keys import read_public, require_residues
-from thex_hf.prepared.bfv.lazily import Factors, Signed, lowered
+from thex_hf.prepared.bfv.lazily import Factors, Weights, lowered
 from thex_hf.prepared.bfv.noise import check_bits
 from thex_hf.prepared.bfv.parameters import REPLY_LIMBS, BfvParameters
 from thex_hf.prepared.bfv.plaintexts import InstancePlaintexts
@@ -80,7 +80,7 @@ class BfvServer:
             row[:] = self._form.read(ciphertext)
         return out
 
-    def linear(self, weights: Signed, inputs: Words) -> Words:
+    def linear(self, weights: Weights, inputs: Words) -> Words:
         """``weights @ inputs``: ``(m, n)`` whole numbers times ``(n, 2, L, N)`` words.
 
         Raises:
