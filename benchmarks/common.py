@@ -16,7 +16,7 @@ PACKAGES = ("torch", "transformers", "numpy", "tenseal")
 
 
 def surroundings() -> dict[str, Any]:
-    """Machine, load, versions and commit."""
+    """Machine, load, versions, kernels and commit."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -24,6 +24,7 @@ def surroundings() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
+        "blas": _blas(),
         "commit": _commit(),
     }
 
@@ -49,6 +50,15 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or "unknown"
+
+
+def _blas() -> list[str]:
+    """The kernels that numpy's matrix products run on: OPENBLAS_CORETYPE may force a slower one."""
+    import numpy  # noqa: F401 - what is looked at is what it has loaded
+    from threadpoolctl import threadpool_info
+
+    pools = (pool for pool in threadpool_info() if pool["user_api"] == "blas")
+    return sorted({f"{pool['internal_api']} {pool.get('architecture', '')}" for pool in pools})
 
 
 def _version(name: str) -> str:

@@ -140,7 +140,7 @@ def watched(command: list[str]) -> tuple[str, int]:
 HEAD = [
     "model", "S", "round trips", "prepare, s a ticket", "CPU s", "MB up", "MB down", "on disk, MB",
     "online: server s", "client s", "MB", "peak GB", "GB of all", "off the network", "labels",
-    "commit", "processor",
+    "commit", "processor", "BLAS",
 ]  # fmt: skip
 
 
@@ -162,6 +162,7 @@ def table(rows: list[dict[str, Any]]) -> list[list[str]]:
                 r["labels"],
                 r["surroundings"]["commit"],
                 r["surroundings"]["processor"].replace("(R)", "").removesuffix(" Processor"),
+                ", ".join(r["surroundings"].get("blas", [])),
             ]
             for r in rows
         ),
