@@ -36,7 +36,13 @@ DROPOUT = 0.15
 TEACHER = FitOptions(epochs=2.0, learning_rate=6e-4, token_dropout=0.2, average=0.998)
 CONVERSION = ConversionOptions(overwrite=True)
 DEV_DATA = {"name": "sst2", "type": "stanfordnlp/sst2", "split": "validation"}
-METADATA = {"license": "apache-2.0", "language": "en", "datasets": ["stanfordnlp/sst2"]}
+METADATA = {
+    "license": "apache-2.0",
+    "language": "en",
+    "datasets": ["stanfordnlp/sst2"],
+    # the encoder's, and those of the word embeddings: see start_model.py
+    "base_model": ["philschmid/tiny-bert-sst2-distilled", "sentence-transformers/all-MiniLM-L6-v2"],
+}
 
 
 def fine_tuned(seed: int, args: argparse.Namespace) -> Path:
