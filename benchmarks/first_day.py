@@ -15,6 +15,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 import time
@@ -27,27 +28,6 @@ from two_machines import ADDRESSES, CLIENT, SERVER, cable, certificate
 
 ROOT = Path(__file__).parents[1]
 ROWS, HELD_OUT, REMOTE = 1000, 5, 50
-TRAIN = """
-from datasets import Dataset
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
-from transformers import Trainer, TrainingArguments
-
-data = Dataset.from_csv("train.tsv", sep="\\t").class_encode_column("label")
-names = data.features["label"].names
-tokenizer = AutoTokenizer.from_pretrained("encoder")
-model = AutoModelForSequenceClassification.from_pretrained(
-    "encoder", num_labels=len(names), id2label=dict(enumerate(names)),
-    label2id={name: number for number, name in enumerate(names)},
-)
-data = data.map(lambda rows: tokenizer(rows["text"], truncation=True), batched=True)
-arguments = TrainingArguments(
-    "runs", num_train_epochs=40, learning_rate=3e-4, per_device_train_batch_size=16,
-    report_to="none", disable_tqdm=True, save_strategy="no",
-)
-Trainer(model, arguments, train_dataset=data, processing_class=tokenizer).train()
-model.save_pretrained("my-bert")
-tokenizer.save_pretrained("my-bert")
-"""
 
 
 @dataclass
@@ -100,7 +80,7 @@ def steps(place: Path) -> list[Step]:
     """Everything on one machine."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (first,) = re.findall(r"```bash\n(.*)\n```", readme)[:1]
-    (place / "train.py").write_text(TRAIN)
+    shutil.copy(Path(__file__).with_name("first_day_train.py"), place / "train.py")
     model = "my-private-bert --keys my-keys"
     return [
         Step("the package, and a first answer", f"cd thex_hf && {first}", "nothing"),
@@ -122,16 +102,21 @@ def steps(place: Path) -> list[Step]:
     ]  # fmt: skip
 
 
-def remote(place: Path) -> Step:
+def remote(place: Path) -> list[Step]:
     """A server in one namespace, a client in the other."""
-    options = " ".join(map(str, certificate(place)))
+    options = " ".join(str(option).removeprefix(f"{place}/") for option in certificate(place))
     address = ADDRESSES[SERVER]
-    said = place / "serve.log"
+    serve = Step(
+        "a server",
+        f"thex-hf serve my-private-bert --host {address} --port 8443 --protocol refresh "
+        f"--bucket 32 --bucket 16 --keys served {options}",
+        "a token file and a certificate, since the server listens beyond its machine",
+    )
+    print(f"{serve.wanted}: $ {serve.typed}", flush=True)
+    said, begin = place / "serve.log", time.perf_counter()
     with said.open("w") as log:
         server = subprocess.Popen(
-            ["ip", "netns", "exec", SERVER, "bash", "-c",
-             f"exec thex_hf/.venv/bin/thex-hf serve my-private-bert --host {address} --port 8443 "
-             f"--protocol refresh --bucket 32 --bucket 16 --keys served {options}"],
+            ["ip", "netns", "exec", SERVER, "bash", "-c", f"exec thex_hf/.venv/bin/{serve.typed}"],
             cwd=place, stdout=log, stderr=log,
         )  # fmt: skip
     try:
@@ -139,14 +124,16 @@ def remote(place: Path) -> Step:
             if server.poll() is not None:
                 raise SystemExit(said.read_text())
             time.sleep(0.2)
+        serve.seconds = round(time.perf_counter() - begin, 1)  # until it answers
+        serve.said = said.read_text().strip()
         typed = (
             f"THEX_HF_TOKEN=a-token-that-is-long-enough thex-hf classify --backend remote "
             f"--url https://{address}:8443 --verify cert.pem --model my-half --keys far-keys "
             f"--file some.tsv --output far.jsonl && wc -l far.jsonl"
         )
-        thought = "a token file and a certificate, since the server listens beyond its machine"
-        step = Step(f"a server elsewhere, {REMOTE} rows", typed, thought)
-        return run(step, place, ("ip", "netns", "exec", CLIENT))
+        thought = "the token and the certificate that the server's owner hands out"
+        step = Step(f"a client elsewhere, {REMOTE} rows", typed, thought)
+        return [serve, run(step, place, ("ip", "netns", "exec", CLIENT))]
     finally:
         server.terminate()
         server.wait()
@@ -166,7 +153,7 @@ def main() -> None:
         split(place)
         done += [run(step, place) for step in steps(place)]
         with cable():
-            done.append(remote(place))
+            done += remote(place)
         record["same_answers"] = agreeing(place)
     for step in done:
         step.typed = step.typed.replace(str(ROOT), "URL")
