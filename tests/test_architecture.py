@@ -8,9 +8,10 @@ from pathlib import Path
 
 from rooms import ROOMS
 
+import thex_hf
 from thex_hf.tasks import TASKS
 
-PACKAGE = Path(__file__).parents[1] / "thex_hf"
+PACKAGE = Path(thex_hf.__file__).parent
 TORCH_ROOMS = {
     "modeling",
     "conversion",

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+import thex_hf
+
 ROOT = Path(__file__).parents[1]
+PACKAGE = Path(thex_hf.__file__).parent
 ABOUT = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
 PAGES = [*ABOUT, *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```\s*$", re.MULTILINE | re.DOTALL)
@@ -134,5 +137,5 @@ def test_what_a_page_names_is_there(page):
 
 def test_contributing_has_every_package_in_its_house():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    packages = {path.parent.name for path in (ROOT / "thex_hf").glob("*/__init__.py")}
+    packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert not {package for package in packages if not re.search(rf"\b{package}\b", text)}

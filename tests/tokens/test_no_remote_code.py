@@ -10,9 +10,9 @@ import thex_hf
 from thex_hf.errors import ConversionError
 from thex_hf.modeling.opening import open_tokenizer
 
-ROOT = Path(thex_hf.__file__).parents[1]
-FOLDERS = ("thex_hf", "benchmarks", "examples", "training")
-FILES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+PACKAGE, ROOT = Path(thex_hf.__file__).parent, Path(__file__).parents[2]
+PLACES = (PACKAGE, *(ROOT / name for name in ("benchmarks", "examples", "training")))
+FILES = sorted(path for place in PLACES for path in place.rglob("*.py"))
 CHOSEN = {"LOADERS", "kind"}  # variables that hold such a class
 HOSTILE = """
 from pathlib import Path
