@@ -34,6 +34,15 @@ def read_by(root: InverseRoot, size: int) -> Reals:
     return np.asarray(centring(size) / math.sqrt(root.interval[1]))
 
 
+def finer_bits(root: InverseRoot) -> int:
+    """Bits by which an ordinary row, divided by the largest deviation, is smaller than one.
+
+    Ordinary variances lie about the middle of the interval, in powers of two.
+    """
+    low, high = root.interval
+    return round(math.log2(high / low) / 2)
+
+
 def normalise(builder: Builder, name: str, rows: int, total: Sum, root: InverseRoot) -> Value:
     """Rows ``(rows, d)`` with their means subtracted and divided by what stands for the deviation.
 
@@ -49,10 +58,10 @@ def normalise(builder: Builder, name: str, rows: int, total: Sum, root: InverseR
     """
     size = len(total.bias)
     reader = Affine(read_by(root, size), np.zeros(size))
-    centred = builder.linear(name + "centred", rows, total.through(reader))
-    sums = builder.product(
-        name + "variance", SquaredSum(), centred, centred, SCALAR_BITS - bits_of_sum(size)
-    )
+    finer = finer_bits(root)
+    centred = builder.linear(name + "centred", rows, total.through(reader), builder.bits + finer)
+    bits = SCALAR_BITS + finer - bits_of_sum(size)
+    sums = builder.product(name + "variance", SquaredSum(), centred, centred, bits)
     inverse = builder.linear(
         name + "root", rows, _polynomial(builder, name, sums, root, size), SCALAR_BITS - 2
     )
