@@ -69,14 +69,17 @@ def _version(name: str) -> str:
 
 
 def _commit() -> str:
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent,
-        check=False,
-    )
-    return done.stdout.strip() or "unknown"
+    """The commit, and whether anything but earlier results was changed since."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", *words], capture_output=True, text=True, cwd=here, check=False
+        )
+        return done.stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", "..", ":!results")
+    return (git("describe", "--always") or "unknown") + ("-dirty" if changed else "")
 
 
 def tree(pid: int) -> list[int]:
