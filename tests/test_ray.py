@@ -28,6 +28,14 @@ def load(name):
     return module
 
 
+def find_workers():
+    """Processes of actors, the oldest first."""
+    import psutil
+
+    found = [p for p in psutil.process_iter() if "ray::Encoder" in " ".join(p.cmdline())]
+    return sorted(found, key=lambda process: process.create_time())
+
+
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     ray = pytest.importorskip("ray")
@@ -40,9 +48,9 @@ def address(tmp_path_factory):
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     nodes = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False}
+        initialize_head=True, head_node_args={"num_cpus": 3, "include_dashboard": False}
     )
-    nodes.add_node(num_cpus=2)
+    nodes.add_node(num_cpus=3)
     ray.init(address=nodes.address, log_to_driver=False)
     nodes.wait_for_nodes()
     module = load("service")
@@ -67,9 +75,7 @@ def test_a_cluster_answers_and_replaces_a_worker(address):
     client = ThexClient(half, open_transport(address))
     first = client.classify("A warm, funny film.")
     assert first.label == "POSITIVE"
-    import psutil
-
-    workers = [p for p in psutil.process_iter() if "ray::Encoder" in " ".join(p.cmdline())]
+    workers = find_workers()
     assert len(workers) == 2
     assert len({worker.ppid() for worker in workers}) == 2  # the two nodes
     for worker in workers:
@@ -107,6 +113,34 @@ def tiny():
             softmax="power",
         )
     ).float()
+
+
+def test_workers_of_a_cluster_share_tickets(address, tiny, tmp_path):
+    """They are kept in the database of the keys: whoever gets a text knows what is spent."""
+    from ray import serve
+
+    from thex_hf.serving.http.settings import BearerTokens
+
+    keys = f"sqlite:///{tmp_path}/keys.db"
+    spec = spec_of(tiny, keys, backend="seal", options=PlanOptions("prepared"))
+    application = load("service").gate(spec, 2, BearerTokens())
+    serve.run(application, name="prepared", route_prefix="/prepared")
+    client = Client(HttpTransport(f"{address}/prepared"), tmp_path / "mine", tries=6)
+    texts = [np.random.default_rng(seed).normal(size=(5, 16)) for seed in range(4)]
+    try:
+        results = [client.run(text) for text in texts[:2]]
+        for worker in find_workers()[-2:]:
+            worker.kill()
+        time.sleep(1)
+        results += [client.run(text) for text in texts[2:]]
+    finally:
+        serve.delete("prepared")
+    left = [result.tickets_left for result in results]
+    assert left[:2] == [511, 510]
+    assert left[3] == left[2] - 1 >= 500  # a text that a dead worker held cost its ticket
+    for text, result in zip(texts, results, strict=True):
+        want = polynomial_logits(tiny.encoder_weights(), text)
+        assert np.abs(result.logits - want).max() < 0.01
 
 
 def test_a_stock_of_tickets_is_prepared_by_several_tasks(address, tiny, tmp_path):

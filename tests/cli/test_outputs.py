@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import resource
 import signal
 import stat
@@ -247,6 +248,33 @@ def test_a_full_disk(given, tmp_path, suffix, computed, monkeypatch):
     assert run("--file", given, "--output", path).exit_code == 0
     assert [row["text"] for row in rows_of(path)] == TEXTS
     assert sum(computed) == len(TEXTS) + 1  # the one for which there was no room
+
+
+def mounted(*options):
+    """Whether ``mount`` does that: it is for root, and not in every container."""
+    return subprocess.run(["mount", *map(str, options)], capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_small_file_system_that_is_full_in_the_middle(tmp_path, suffix, computed):
+    disk, source = tmp_path / "disk", tmp_path / "texts.txt"
+    disk.mkdir()
+    texts = [f"film {n} was {TEXTS[n % 2]}" + " and so on" * 10 for n in range(300)]
+    source.write_text("\n".join(texts) + "\n")
+    if not mounted("-t", "tmpfs", "-o", "size=32k", "tmpfs", disk):
+        pytest.skip("no file system can be mounted here")
+    asked = ("--file", source, "--output", disk / f"out{suffix}", "--batch-size", 25)
+    try:
+        stopped = run(*asked)
+        raises(stopped, OutputError, "cannot be written: No space left on device; .*make room")
+        (done,) = re.findall(r"(\d+) of 300 texts have their answers", stopped.stderr)
+        assert 50 < int(done) < 290
+        assert mounted("-o", "remount,size=4m", disk)
+        assert run(*asked).exit_code == 0
+        assert [row["text"] for row in rows_of(disk / f"out{suffix}")] == texts
+        assert sum(computed) < 330  # those that had answers were not computed again
+    finally:
+        subprocess.run(["umount", disk], check=True)
 
 
 def test_what_belongs_to_something_else_is_refused(given, tmp_path, monkeypatch):
