@@ -10,12 +10,13 @@ from transformers import (
 
 data = Dataset.from_csv("train.tsv", sep="\t").class_encode_column("label")
 names = data.features["label"].names
-tokenizer = AutoTokenizer.from_pretrained("encoder")
+tokenizer = AutoTokenizer.from_pretrained("encoder", trust_remote_code=False)
 model = AutoModelForSequenceClassification.from_pretrained(
     "encoder",
     num_labels=len(names),
     id2label=dict(enumerate(names)),
     label2id={name: number for number, name in enumerate(names)},
+    trust_remote_code=False,
 )
 data = data.map(lambda rows: tokenizer(rows["text"], truncation=True), batched=True)
 arguments = TrainingArguments(
