@@ -236,6 +236,7 @@ def _run_child(target: Target, channel: Channel, inherited: list[Channel]) -> No
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         for other in inherited:
             other.close()
+        one_thread()
         target(channel)
         status = 0
     finally:
@@ -271,6 +272,16 @@ def keep_freed_memory() -> None:
         library = ctypes.CDLL(None)
         for name, value in _KEEP:
             library.mallopt(name, value)
+
+
+def one_thread() -> None:
+    """Have this process take one thread for matrix products: other processes have the other cores.
+
+    Otherwise each of several takes threads for all cores, and they wait for each other actively.
+    """
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(limits=1, user_api="blas")
 
 
 def usable_cores() -> int:

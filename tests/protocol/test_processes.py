@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 from reference import clear_logits, random_weights
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from thex_hf.backends.registry import get_backend
 from thex_hf.circuits.plan import Facts
@@ -259,3 +260,15 @@ def test_bad_numbers_of_processes_are_refused(weights, session, texts, processes
         LocalSession(weights, get_backend("clear"), processes=processes)
     with pytest.raises(OptionError, match="whole number"):
         session.run_many(texts, processes=processes)
+
+
+def test_children_take_one_thread_each_for_matrix_products():
+    """The parent keeps its own."""
+
+    def most(_: int = 0) -> int:
+        pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+        return max(pool["num_threads"] for pool in pools)
+
+    with threadpool_limits(2, user_api="blas"):
+        assert map_jobs(3, most, 2, lambda: None) == [1, 1, 1]
+        assert most() == 2
