@@ -1,4 +1,6 @@
-r"""Pictures of the page to try, for the docs: idle, running, answered, failed; on a phone, dark.
+r"""Pictures of the page to try, for the docs.
+
+Idle, running, answered, failed; answered with a ticket; answered on a phone, dark.
 
 pip install 'thex_hf[browser]'    # and Chromium
 python benchmarks/page_pictures.py --output docs/images
@@ -41,6 +43,16 @@ def pictures(page: Page, folder: Path) -> None:
     take(page, folder, "failed")
 
 
+def ticket(page: Page, folder: Path) -> None:
+    """Under ``prepared``: a batch of tickets while it is made, and the answer."""
+    page.click("#protocol input")
+    page.get_by_role("option", name="prepared: both").click()
+    page.wait_for_function("document.querySelector('#answer').innerText.includes('ticket')")
+    page.click("#go")
+    page.wait_for_selector("#answer .thex-verdicts")
+    take(page, folder, "tickets")
+
+
 def main() -> None:
     """Serve the page, look at it, stop."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -55,6 +67,9 @@ def main() -> None:
         tab.goto(url)
         tab.wait_for_selector("#go")
         pictures(tab, folder)
+        tab.reload()
+        tab.wait_for_selector("#go")
+        ticket(tab, folder)
         phone = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark")
         phone.set_default_timeout(180_000)
         phone.goto(f"{url}?__theme=dark")
