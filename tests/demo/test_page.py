@@ -133,7 +133,7 @@ def test_going_to_another_protocol_and_back_hides_no_keys(tab):
 
     choose("clear: encrypts nothing")
     tab.wait_for_function("document.querySelector('#server').innerText.includes('nothing yet')")
-    choose("seal: CKKS")
+    choose("seal: encrypts")
     tab.wait_for_function("document.querySelector('#server').innerText.includes('of this text')")
     assert "evaluation keys: the server has them" in tab.inner_text("#client")
 

@@ -30,7 +30,7 @@ PROTOCOLS = {
     "one-shot": "one-shot: both, one request, slow",
     "prepared": "prepared: both, fast once tickets are there",
 }
-ENGINES = {"seal": "seal: CKKS", "clear": "clear: encrypts nothing"}
+ENGINES = {"seal": "seal: encrypts", "clear": "clear: encrypts nothing"}
 SHOW_ANSWER = (
     "() => document.querySelector('#answer').scrollIntoView({block: 'nearest', behavior: 'smooth'})"
 )
