@@ -36,7 +36,10 @@ def tried(name: str, place: Path, torch: Path | None) -> dict[str, Any]:
     """One Python's row."""
     clone, environment = place / "clone", place / "environment"
     call("git", "clone", "-q", ROOT, clone)
-    call(name, "-m", "venv", environment)
+    try:
+        call(name, "-m", "venv", environment)
+    except (OSError, subprocess.CalledProcessError):
+        return {"python": name, "said": "not tried: it is not there"}
     python = environment / "bin" / "python"
     row: dict[str, Any] = {"python": call(python, "-V").split()[1]}
     constraints = clone / "constraints.txt"
