@@ -66,6 +66,13 @@ def test_a_long_interval_of_variances_costs_no_precision():
     assert np.mean(gaps) < 3e-4  # 0.0002; without 0.0005
 
 
+@pytest.mark.parametrize(("ratio", "finer"), [(1.1, 0), (4.0, 1), (120.0, 3), (1e9, 4)])
+def test_the_longer_an_interval_the_finer_its_rows_up_to_a_bound(ratio, finer):
+    weights = weights_of(NORMALISED[0], interval=(0.5, 0.5 * ratio))
+    steps = {step.out.name: step.out for step in fold_network(weights, 16, 13).steps}
+    assert steps["0.attention.centred"].bits == 13 + finer
+
+
 def test_wide_maps_cross_in_parts_and_are_computed_in_slabs():
     weights = weights_of(CASES[0], hidden=72, intermediate=SLAB + 70)
     network = fold_network(weights, 16)

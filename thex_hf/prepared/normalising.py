@@ -22,6 +22,8 @@ from thex_hf.weights import InverseRoot
 
 SCALAR_BITS = 16
 """After the point of numbers of which a row has one."""
+MOST_FINER = 4
+"""Bits more than other values have: each doubles how often a number of the row wraps around."""
 
 
 def centring(size: int) -> Reals:
@@ -40,7 +42,7 @@ def finer_bits(root: InverseRoot) -> int:
     Ordinary variances lie about the middle of the interval, in powers of two.
     """
     low, high = root.interval
-    return round(math.log2(high / low) / 2)
+    return min(MOST_FINER, round(math.log2(high / low) / 2))
 
 
 def normalise(builder: Builder, name: str, rows: int, total: Sum, root: InverseRoot) -> Value:
