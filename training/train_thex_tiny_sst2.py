@@ -41,7 +41,10 @@ METADATA = {
     "language": "en",
     "datasets": ["stanfordnlp/sst2"],
     # the encoder's, and those of the word embeddings: see start_model.py
-    "base_model": ["philschmid/tiny-bert-sst2-distilled", "sentence-transformers/all-MiniLM-L6-v2"],
+    "base_model": [
+        "philschmid/tiny-bert-sst2-distilled",
+        "sentence-transformers/paraphrase-MiniLM-L3-v2",
+    ],
 }
 
 
