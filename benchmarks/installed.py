@@ -26,10 +26,10 @@ ROOT = Path(__file__).parents[1]
 COUNTS = ("passed", "failed", "skipped", "errors")
 
 
-def call(*command: object, cwd: Path | None = None) -> str:
+def call(*command: object) -> str:
     """Run a command to its end, and return what it says. Raises CalledProcessError."""
     words = [str(word) for word in command]
-    return subprocess.run(words, cwd=cwd, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout
 
 
 def tried(name: str, place: Path, torch: Path | None) -> dict[str, Any]:
