@@ -57,12 +57,22 @@ def ask(model: nn.Module, batch: Batch) -> Tensor:
 
     A model with one kind of segment is not told of others.
     """
+    logits: Tensor = _answer(model, batch).logits
+    return logits
+
+
+def ask_streams(model: nn.Module, batch: Batch) -> tuple[list[Tensor], Tensor]:
+    """As :func:`ask`: what each layer gives to the next, ``(batch, seq, d)``, and the logits."""
+    answer = _answer(model, batch, output_hidden_states=True)
+    return list(answer.hidden_states[1:]), answer.logits
+
+
+def _answer(model: nn.Module, batch: Batch, **wanted: bool) -> Any:
     names = [n for n in ("input_ids", "token_type_ids", "attention_mask") if takes(model, n)]
     inner = getattr(model, "module", model)  # where several processes train it
     if getattr(getattr(inner, "config", None), "type_vocab_size", 2) < 2:
         names = [name for name in names if name != "token_type_ids"]
-    logits: Tensor = model(**{name: batch[name] for name in names}, return_dict=True).logits
-    return logits
+    return model(**{name: batch[name] for name in names}, return_dict=True, **wanted)
 
 
 def takes(model: nn.Module, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -170,13 +171,25 @@ def value_loss(model: Model, traces: list[LayerTrace], batch: Batch, losses: Los
     return losses.value_penalty * total
 
 
+def streams_of(traces: Sequence[LayerTrace]) -> list[Tensor]:
+    """What each layer gives to the next, ``(batch, seq, d)``."""
+    return [trace.layer_norm for trace in traces]
+
+
 def stream_loss(
-    model: Model, traces: list[LayerTrace], targets: list[LayerTrace], batch: Batch
+    model: Model, traces: Sequence[LayerTrace], targets: Sequence[Tensor], batch: Batch
 ) -> Tensor:
-    """Sum over the layers of the mean squared error of their outputs, where they are read."""
+    """Sum over the layers of the mean squared error of their outputs, where they are read.
+
+    Args:
+        model: says what is read.
+        traces: of the model in training.
+        targets: each layer's output of the model to follow, ``(batch, seq, d)``.
+        batch: with ``attention_mask``.
+    """
     total = torch.zeros((), device=batch["input_ids"].device)
     for number, (trace, target) in enumerate(zip(traces, targets, strict=True)):
         rows = read_rows(model, number, batch).to(trace.layer_norm.dtype)
-        each = ((trace.layer_norm - target.layer_norm) ** 2).mean(-1)
+        each = ((trace.layer_norm - target) ** 2).mean(-1)
         total = total + (soften_large(each, STREAM_THRESHOLD) * rows).sum() / rows.sum()
     return total

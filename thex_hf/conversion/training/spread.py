@@ -114,8 +114,32 @@ def farthest(
 
 def log_variances(trace: LayerTrace) -> tuple[Tensor, Tensor]:
     """Logarithms of the variances that enter the two norms of a layer, each ``(batch, seq)``."""
+    return log_variance(trace.attention_out), log_variance(trace.layer_out)
 
-    def of(values: Tensor) -> Tensor:
-        return torch.log(values.float().var(-1, correction=0) + LEAST_VARIANCE)
 
-    return of(trace.attention_out), of(trace.layer_out)
+def log_variance(values: Tensor) -> Tensor:
+    """``log(v + LEAST_VARIANCE)`` of the last axis: ``(..., d)`` to ``(...)``, in float32."""
+    out: Tensor = LogVariance.apply(values.float())  # type: ignore[no-untyped-call]
+    return out
+
+
+class LogVariance(torch.autograd.Function):
+    """:func:`log_variance` by the kernel of the layer norm.
+
+    That one passes over the values once, and what it returns is the gradient but for a factor.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        """Map ``(..., d)`` to ``(...)``."""
+        width = values.shape[-1:]
+        normed, _, root = torch.native_layer_norm(values, width, None, None, LEAST_VARIANCE)
+        ctx.save_for_backward(normed, root)
+        return -2 * torch.log(root.squeeze(-1))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        """Map ``(...)`` to ``(..., d)``: ``2 (x - mean) / (d (v + LEAST_VARIANCE))``."""
+        normed, root = ctx.saved_tensors
+        out: Tensor = normed * (root * (2 / normed.shape[-1] * gradients[0].unsqueeze(-1)))
+        return out

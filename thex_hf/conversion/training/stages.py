@@ -13,10 +13,10 @@ from thex_hf.conversion.checkpoint import Checkpoint
 from thex_hf.conversion.data.labels import PROBLEMS
 from thex_hf.conversion.options import ConversionOptions, FitOptions, LossOptions
 from thex_hf.conversion.replacements import clamp_scales
-from thex_hf.conversion.scores import ask, score
+from thex_hf.conversion.scores import ask, ask_streams, score
 from thex_hf.conversion.sources import Source
 from thex_hf.conversion.training.augment import likely_batches, repeated_words, strange_batches
-from thex_hf.conversion.training.batches import Batch, Encoded, sample
+from thex_hf.conversion.training.batches import Batch, Encoded, collate, sample
 from thex_hf.conversion.training.losses import (
     guided_loss,
     norm_loss,
@@ -24,12 +24,13 @@ from thex_hf.conversion.training.losses import (
     score_distance,
     score_loss,
     stream_loss,
+    streams_of,
     value_loss,
 )
 from thex_hf.conversion.training.spread import Bounded, Spread, farthest
 from thex_hf.conversion.training.trainer import LossFunction, fit
 from thex_hf.modeling.calibrate import measure_ranges, sizes_of, traces_of
-from thex_hf.modeling.layers import ThexBertLayer
+from thex_hf.modeling.layers import LayerTrace, ThexBertLayer
 from thex_hf.modeling.norms import AffineNorm
 from thex_hf.modeling.tasks import IGNORED, task_loss, token_loss
 
@@ -104,23 +105,29 @@ def follow(
         student: trained in place.
         exact: what to follow; left unchanged.
         stage: data and settings.
-        answers: any classifier to take the logits from instead; left unchanged.
+        answers: the classifier that ``exact`` is a copy of, to take the logits from instead, and
+            the streams too where no scores are followed; left unchanged.
         spread: what the variances before norms are held to; its centres are trained along.
     """
     exact.eval().requires_grad_(False)
     losses = stage.losses
+    shared = answers is not None and not losses.scores and same_streams(exact, answers, stage.data)
 
     def loss_of(whole: Model, batch: Batch) -> Tensor:
         net = whole if spread is None else whole.model
         device = batch["input_ids"].device
+        targets: list[LayerTrace] = []
         with torch.no_grad():
-            targets, answer = run(exact.to(device), batch)
+            if not shared:
+                targets, answer = run(exact.to(device), batch)
+                streams = streams_of(targets)
             if answers is not None:
-                answer = ask(answers.eval().to(device), batch)
+                inside, answer = ask_streams(answers.eval().to(device), batch)
+                streams = inside if shared else streams
         traces, logits = run(net, batch)
         loss = guided_loss(net, logits, {**batch, "guide": answer}, losses)
         if losses.hidden:
-            loss = loss + losses.hidden * stream_loss(net, traces, targets, batch)
+            loss = loss + losses.hidden * stream_loss(net, traces, streams, batch)
         if losses.scores:
             loss = loss + losses.scores * score_distance(net, traces, targets, batch)
         if spread is not None:
@@ -131,6 +138,24 @@ def follow(
     exact.requires_grad_(True)
     if student.config.norm in ("affine", "centred"):
         clamp_scales(student)
+
+
+@torch.no_grad()
+def same_streams(exact: Model, source: nn.Module, data: Encoded) -> bool:
+    """Whether a source shows the streams of its copy, on a few texts.
+
+    That of some family might show others: before a norm, say.
+    """
+    device = next(exact.parameters()).device
+    rows = torch.arange(min(8, len(data)))
+    batch = {name: values.to(device) for name, values in collate(data, rows).items()}
+    real = batch["attention_mask"].bool()
+    mine = streams_of(run(exact, batch)[0])
+    theirs, _ = ask_streams(source.eval().to(device), batch)
+    return len(mine) == len(theirs) and all(
+        one.shape == other.shape and torch.allclose(one[real], other[real], rtol=0.01, atol=0.01)
+        for one, other in zip(mine, theirs, strict=True)
+    )
 
 
 def distil_norms(student: Model, exact: Model, stage: TrainingStage) -> None:
@@ -182,7 +207,7 @@ def distil_layers(student: Model, exact: Model, stage: TrainingStage) -> None:
             for layer, target in zip(layers, targets, strict=True)
         ]
         distance = SCORE_SHARE * score_distance(net, traces, targets, batch)
-        distance = distance + stream_loss(net, traces, targets, batch)
+        distance = distance + stream_loss(net, traces, streams_of(targets), batch)
         return distance + value_loss(net, traces, batch, stage.losses)
 
     stage.fit(student, loss_of)
