@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from recipes import RECIPES
-from tasks import TASKS, figures
+from tasks import TASKS, figures, nearness
 from transformers import (
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
@@ -86,9 +86,11 @@ def one(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     tags = encode(tokenizer, dev, LENGTH).labels
     stages: dict[str, Any] = {}
+    before: list[Any] = []
 
     def watch(stage: str, logits: Any) -> None:
-        stages[stage] = figures(task, dev, tags, logits)
+        before.append(logits)
+        stages[stage] = figures(task, dev, tags, logits) | nearness(logits, before[0])
         print(json.dumps({"task": name, "seed": seed, "stage": stage, **stages[stage]}), flush=True)
 
     options = replace(RECIPES[args.recipe], seed=seed, max_length=LENGTH, overwrite=True)

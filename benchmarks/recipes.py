@@ -26,6 +26,7 @@ from thex_hf.conversion import (
     options_from,
 )
 from thex_hf.conversion.stage_options import stages_of
+from thex_hf.weights import USUAL_DEGREE
 
 SHORT = 0.2
 NONE = FitOptions(epochs=0.0)
@@ -84,6 +85,9 @@ RECIPES = {
     "normalised-softplus": _normalised(activation="softplus-minimax"),
     "normalised-degree-2": _normalised(norm_degree=2),
     "normalised-degree-8": _normalised(norm_degree=8),
+    "normalised-batch-32": options_from(form="normalised", batch_size=32),
+    "normalised-constant": _normalised(norm_degrees=((0, 0),) * 6),
+    "normalised-constant-first": _normalised(norm_degrees=((0, USUAL_DEGREE),) * 6),
     "normalised-logits": _normalised(losses=replace(NormalisedOptions().losses, **LOGITS)),
     "normalised-long": options_from(form="normalised", effort=3.0),
     "normalised-power-4-long": options_from(
