@@ -86,6 +86,7 @@ RECIPES = {
     "normalised-degree-2": _normalised(norm_degree=2),
     "normalised-degree-8": _normalised(norm_degree=8),
     "normalised-batch-32": options_from(form="normalised", batch_size=32),
+    "normalised-short": options_from(form="normalised", effort=0.4, batch_size=32),
     "normalised-constant": _normalised(norm_degrees=((0, 0),) * 6),
     "normalised-constant-first": _normalised(norm_degrees=((0, USUAL_DEGREE),) * 6),
     "normalised-logits": _normalised(losses=replace(NormalisedOptions().losses, **LOGITS)),

@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import tempfile
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -82,7 +83,14 @@ def relay(url: str, line: Line) -> str:
     return f"http://127.0.0.1:{ready[0]}"
 
 
-def one(protocol: str, wanted: list[str], bucket: int, model: str | None) -> list[dict[str, Any]]:
+def one(
+    protocol: str,
+    wanted: list[str],
+    bucket: int,
+    model: str | None,
+    delays: Sequence[float] = DELAYS,
+    rates: Sequence[float] = RATES,
+) -> list[dict[str, Any]]:
     """Every network under one protocol."""
     rows, line = [], Line()
     named = [model] if model else []
@@ -94,8 +102,8 @@ def one(protocol: str, wanted: list[str], bucket: int, model: str | None) -> lis
     ):
         caller = client(relay(service.url, line), protocol, model=model)
         caller.classify(wanted[0])  # keys, tickets, encoded weights
-        for line.milliseconds in DELAYS:
-            for line.megabits in RATES:
+        for line.milliseconds in delays:
+            for line.megabits in rates:
                 found = [caller.classify(text).result for text in wanted]
                 seconds = [one.client_seconds + one.server_seconds for one in found]
                 rows.append(
@@ -105,6 +113,8 @@ def one(protocol: str, wanted: list[str], bucket: int, model: str | None) -> lis
                         "megabits": line.megabits,
                         "rounds": found[0].rounds,
                         "bytes": found[0].bytes_up + found[0].bytes_down,
+                        "ticket_bytes": (found[0].prepare_bytes_up or 0)
+                        + (found[0].prepare_bytes_down or 0),
                         "seconds": median(seconds),
                         "seconds_all": seconds,
                     }
