@@ -5,7 +5,7 @@ does so at a third of the learning rates, which were chosen for a hidden size of
 MiniLM's. ``the-x-logits`` is the full one following logits alone. ``normalised`` is what
 ``thex-hf convert --form normalised`` does, and ``normalised-...`` are the same but for one thing:
 the power of attention, the activation's start, the degree of the norms' polynomials, following
-logits alone, or the number of steps.
+logits alone, no layer-wise stage (its steps go to the next one), or the number of steps.
 
 The recipes of the ablation, ``short`` and all that leave something out of it, make a fifth of the
 steps of the full one, each of them the same number: what a stage left out would have made, the last
@@ -85,8 +85,10 @@ RECIPES = {
     "normalised-softplus": _normalised(activation="softplus-minimax"),
     "normalised-degree-2": _normalised(norm_degree=2),
     "normalised-degree-8": _normalised(norm_degree=8),
-    "normalised-batch-32": options_from(form="normalised", batch_size=32),
-    "normalised-short": options_from(form="normalised", effort=0.4, batch_size=32),
+    "normalised-short": options_from(form="normalised", effort=0.4),
+    "normalised-no-layer-wise": _normalised(
+        layer_wise=NONE, layer_norms=replace(NormalisedOptions().layer_norms, least_steps=1250)
+    ),
     "normalised-constant": _normalised(norm_degrees=((0, 0),) * 6),
     "normalised-constant-first": _normalised(norm_degrees=((0, USUAL_DEGREE),) * 6),
     "normalised-logits": _normalised(losses=replace(NormalisedOptions().losses, **LOGITS)),

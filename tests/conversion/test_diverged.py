@@ -94,7 +94,7 @@ def test_another_form_needs_no_second_fine_tuning(bert_folder, files, tmp_path, 
         convert(bert_folder, out, **files, options=polynomial(end_to_end=WILD))
     assert (checkpoint_folder(out) / "layer_wise.safetensors").is_file()
     trained.clear()
-    none = dict.fromkeys(("layer_norms", "end_to_end", "steadying"), NONE)
+    none = dict.fromkeys(("layer_wise", "layer_norms", "end_to_end", "steadying"), NONE)
     options = replace(polynomial(), form="normalised", normalised=NormalisedOptions(**none))
     convert(bert_folder, out, **files, options=options)
     assert not trained
@@ -145,6 +145,7 @@ def test_every_name_in_the_tables_is_an_option():
         ({"end_to_end": NONE}, "converted"),
         ({"rounds": 1}, "converted"),
         ({"attention_power": 4}, "fitted"),
+        ({"layer_wise": NONE}, "layer_wise"),
         ({"layer_norms": NONE}, "layer_norms"),
     ],
 )
@@ -153,7 +154,8 @@ def test_an_option_decides_its_stage_and_all_later_ones(change, first):
     after = replace(before, normalised=replace(before.normalised, **change))
     one, two = stage_digests(before), stage_digests(after)
     names = list(one)
-    assert names == ["fine_tuned", "answers", "fitted", "layer_norms", "roots", "converted"]
+    stages = ["fitted", "layer_wise", "layer_norms", "roots", "converted"]
+    assert names == ["fine_tuned", "answers", *stages]
     differ = [name for name in names if one[name] != two[name]]
     assert differ == names[names.index(first) :]
 

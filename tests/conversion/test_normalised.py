@@ -37,7 +37,7 @@ from thex_hf.conversion.training import trainer
 from thex_hf.conversion.training.batches import collate, encode
 from thex_hf.conversion.training.losses import run
 from thex_hf.conversion.training.spread import NO_INTERVAL, Spread, log_variances
-from thex_hf.conversion.training.stages import TrainingStage, follow
+from thex_hf.conversion.training.stages import TrainingStage, distil_layers, follow
 from thex_hf.errors import ConversionError, DivergenceError, OptionError
 from thex_hf.local.session import LocalSession
 from thex_hf.modeling import (
@@ -48,10 +48,10 @@ from thex_hf.modeling import (
 from thex_hf.modeling.norms import CentredNorm, ChebyshevNorm
 
 torch.set_num_threads(1)
-STAGES = ["unconverted", "fitted", "layer_norms", "roots", "converted"]
+STAGES = ["unconverted", "fitted", "layer_wise", "layer_norms", "roots", "converted"]
 SETTINGS = NormalisedOptions()
 FORM = {"activation": "quadratic", "softmax": "power", "norm": "chebyshev"}
-RATED = ("layer_norms", "end_to_end", "steadying")
+RATED = ("layer_wise", "layer_norms", "end_to_end", "steadying")
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,8 @@ def test_fits_leave_layer_norms_and_set_all_else(exact, normed):
     assert not torch.allclose(quadratic, normed.thex_bert.layers[1].activation.coefficients)
 
 
-def test_training_brings_loss_and_spread_down(exact, normed, data):
+@pytest.mark.parametrize("train", [follow, distil_layers])
+def test_training_brings_loss_and_spread_down(exact, normed, data, train):
     student = copy_model(normed)
     before = measure_variances(student, data, 200, SETTINGS, 0)
     losses, seen = replace(NORMALISING, spread_limit=0.1, spread_penalty=1.0), []
@@ -114,7 +115,7 @@ def test_training_brings_loss_and_spread_down(exact, normed, data):
         fit_of(model, noting, scored)
 
     object.__setattr__(stage, "fit", watched)
-    follow(student, exact, stage, spread=spread)
+    train(student, exact, stage, spread=spread)
     after = measure_variances(student, data, 200, SETTINGS, 0)
     assert np.mean(seen[-10:]) < 0.5 * np.mean(seen[:10])
     assert spread_of(after) < 0.8 * spread_of(before)
@@ -226,6 +227,7 @@ def test_constants_alone_learn_at_a_rate_of_their_own(normed):
 def options():
     fast = FitOptions(epochs=6.0, learning_rate=5e-3, batch_size=32)
     settings = NormalisedOptions(
+        layer_wise=short(epochs=1.0),
         layer_norms=short(),
         end_to_end=short(epochs=2.0),
         steadying=short(epochs=1.0, learning_rate=2e-4),
@@ -327,7 +329,7 @@ def test_settings_of_one_form_are_refused_with_another():
 
 def test_effort_and_batch_size():
     settings = options_from(form="normalised", effort=0.5).normalised
-    assert (settings.layer_norms.least_steps, settings.layer_norms.batch_size) == (750, 64)
+    assert (settings.layer_norms.least_steps, settings.layer_norms.batch_size) == (375, 32)
     assert (settings.steadying.least_steps, settings.drawn, settings.rounds) == (100, 2048, 3)
     assert options_from(form="normalised", batch_size=8).normalised.end_to_end.batch_size == 8
     assert options_from(form="polynomial").polynomial.end_to_end.batch_size == 32
@@ -338,7 +340,7 @@ def test_command_line(asked):
     flags = ["--activation", "quadratic", "--attention-power", "4", "--norm-degree", "8"]
     settings = asked(*form, *flags, "--effort", "2")[1]["options"].normalised
     assert (settings.activation, settings.attention_power) == ("quadratic", 4)
-    assert (settings.norm_degree, settings.layer_norms.epochs) == (8, 2.0)
+    assert (settings.norm_degree, settings.layer_norms.epochs) == (8, 1.0)
     for wrong in (["--norm", "centred"], ["--norm-degree", "5"], ["--recipe", "as-published"]):
         result, seen = asked(*form, *wrong)
         assert isinstance(result.exception, OptionError)
@@ -360,7 +362,7 @@ def test_the_recipe_takes_the_rates_of_its_width(mpnet, files, monkeypatch, tmp_
         NormalisedOptions, "at_width", lambda self, hidden: seen.append(hidden) or self
     )
     none = short(epochs=0.0)
-    settings = NormalisedOptions(layer_norms=none, end_to_end=none, steadying=none)
+    settings = NormalisedOptions(**dict.fromkeys(RATED, none))
     options = ConversionOptions(form="normalised", normalised=settings, fine_tuning=none)
     with contextlib.suppress(ConversionError):  # untrained, it may run away
         convert(mpnet, tmp_path / "out", **files, options=options)
@@ -376,7 +378,8 @@ def mpnet(tmp_path_factory):
 
 def test_mpnet_keeps_what_it_adds_to_scores(mpnet, files, options, tmp_path):
     quick = short(epochs=0.5)
-    settings = replace(options.normalised, layer_norms=quick, end_to_end=quick, rounds=1)
+    quick_stages = dict.fromkeys(("layer_wise", "layer_norms", "end_to_end"), quick)
+    settings = replace(options.normalised, **quick_stages, rounds=1)
     report = convert(
         mpnet, tmp_path / "out", **files, options=replace(options, normalised=settings)
     )

@@ -27,8 +27,8 @@ FIRST_DECIDED: dict[str, dict[str, str]] = {
         "dropout": LAST,
     },
     "normalised": {
-        "losses": "layer_norms",
-        "strange_share": "layer_norms",
+        "losses": "layer_wise",
+        "strange_share": "layer_wise",
         "dropout": "layer_norms",
         "norm_degree": "roots",
         "norm_degrees": "roots",

@@ -48,6 +48,7 @@ STAGES: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "normalised": {
         "fitted": (FITS,),
+        "layer_wise": ("layer_wise",),
         "layer_norms": ("layer_norms",),
         "roots": (FITS,),
         "converted": ("end_to_end", "steadying"),

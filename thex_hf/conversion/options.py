@@ -31,10 +31,10 @@ from thex_hf.errors import OptionError
 from thex_hf.weights import USUAL_DEGREE
 
 LEAST_DRAWN = 256
-BATCH_SIZE, NORMALISED_BATCH_SIZE = 32, 64
+BATCH_SIZE = 32
+"""Texts a training step, if nothing else is said."""
 USUAL_WIDTH = 384
 """Hidden size at which the learning rates of the normalised form were chosen."""
-"""Texts a training step, if nothing else is said."""
 SHARED = frozenset(("activation", "attention_power"))
 """Settings that polynomial and normalised form have in common."""
 
@@ -134,6 +134,7 @@ def _normalising(epochs: float, steps: int) -> FitOptions:
         epochs=epochs,
         learning_rate=2e-4,
         weight_decay=0.01,
+        batch_size=BATCH_SIZE,
         token_dropout=0.05,
         token_swap=0.05,
         text_mix=0.2,
@@ -152,10 +153,10 @@ class NormalisedOptions:
     ``activation`` and ``attention_power`` are as in polynomial form. ``norm_degree`` is that of the
     polynomial in every norm, or ``norm_degrees`` has one for each norm, as
     :class:`thex_hf.modeling.ThexBertConfig` takes it; a norm of degree 0 divides by nothing.
-    ``layer_norms`` trains the model with its layer norms left, until variances keep close together;
-    ``end_to_end`` trains it with polynomials in their place. ``losses`` weigh the terms of both.
-    ``steadying``, ``rounds`` and ``drawn`` are as in polynomial form. Learning rates are those of a
-    hidden size of up to :data:`USUAL_WIDTH`, see :meth:`at_width`.
+    ``layer_wise`` trains each layer by itself and ``layer_norms`` all together, both with their
+    layer norms left, until variances keep close together; ``end_to_end`` trains with polynomials in
+    their place. ``losses`` weigh the terms of all. ``steadying``, ``rounds``, ``drawn`` are as in
+    polynomial form. Learning rates are for :data:`USUAL_WIDTH` or less, see :meth:`at_width`.
 
     The interval of each polynomial goes from the first of ``quantiles`` of the variances to the
     second, times the numbers of ``widening``, and its end is at most ``most_ratio`` times its
@@ -169,7 +170,10 @@ class NormalisedOptions:
     attention_power: int = 2
     norm_degree: int = USUAL_DEGREE
     norm_degrees: tuple[tuple[int, int], ...] | None = None
-    layer_norms: FitOptions = field(default_factory=lambda: _normalising(1.0, 1500))
+    layer_wise: FitOptions = field(
+        default_factory=lambda: replace(_normalising(0.25, 500), learning_rate=1e-3)
+    )
+    layer_norms: FitOptions = field(default_factory=lambda: _normalising(0.5, 750))
     end_to_end: FitOptions = field(default_factory=lambda: _normalising(0.5, 750))
     steadying: FitOptions = field(
         default_factory=lambda: replace(_normalising(0.1, 200), learning_rate=1e-4)
@@ -319,7 +323,7 @@ def options_from(
         form: ``"the-x"``, ``"polynomial"`` or ``"normalised"``.
         recipe: ``"full"``, or ``"as-published"`` for the paper's two stages.
         effort: multiplies the length of every stage; 0 leaves the fits without training.
-        batch_size: of every stage; None: 32, or 64 for the normalised form.
+        batch_size: of every stage; None: 32.
         fine_tune: train the source on the task first.
         epochs: of that fine-tuning.
         learning_rate: its peak.
@@ -337,7 +341,7 @@ def options_from(
         raise OptionError(f"recipe {recipe!r} is of the-x form; leave out form {form}.")
     given = _given("polynomial", polynomial, form)
     given_normalised = _given("normalised", normalised, form)
-    size = batch_size or (NORMALISED_BATCH_SIZE if form == "normalised" else BATCH_SIZE)
+    size = batch_size or BATCH_SIZE
     if not fine_tune and (epochs is not None or learning_rate is not None):
         raise OptionError(
             "epochs and learning_rate are those of fine-tuning: add --fine-tune, or use --effort "

@@ -147,9 +147,11 @@ def to_normalised(exact: Model, context: ConversionContext) -> Outcome:
 
     A norm's polynomial of the variance is good on an interval, and the shorter that is the fewer
     degrees do. So (0) polynomials and power attention are fitted to what happens inside the model;
-    (1) it is trained with its layer norms towards the source's streams and logits, while variances
-    that are far from a centre of their norm are penalised; (2) the norms get polynomials for the
-    intervals that are measured then; (3) all is trained once more, variances beyond an interval
+    (1) each layer is trained by itself on the source's stream, since all of them at once are too
+    far off to learn from each other's errors, and (2) all together, with their layer norms, towards
+    the source's streams and logits, while variances that are far from a centre of their norm are
+    penalised; (3) the norms get polynomials for the
+    intervals that are measured then; (4) all is trained once more, variances beyond an interval
     penalised too, and guarded: there the exact root stands for a polynomial that may explode;
     at last so on texts on which values still run away.
 
@@ -183,6 +185,13 @@ def to_normalised(exact: Model, context: ConversionContext) -> Outcome:
         if name == LAST:
             _steady(model, exact, stage, settings, context.source, spread)
 
+    if settings.layer_wise.epochs:
+        stage = context.training_stage("layer_wise", settings.layer_wise, settings.losses)
+        stages.run(
+            "layer_wise",
+            normed,
+            lambda: distil_layers(normed, exact, stage, spread_around(variances())),
+        )
     if settings.layer_norms.epochs:
         first = settings.layer_norms
         stages.run(

@@ -134,9 +134,9 @@ class ConversionReport:
     ``stages`` has these two and all between, in order. In THE-X form these are
     ``bounded`` (small scores, no pooler), ``relu``, ``relu_softmax``, ``affine`` (norms
     replaced), ``layer_wise``; in polynomial form ``bounded``, ``fitted`` (replaced, not trained)
-    and ``layer_wise``; in normalised form ``fitted``, ``layer_norms`` (trained, its layer norms
-    left) and ``roots`` (polynomials in norms, not trained). ``search`` has the score on held-out
-    texts for each weight decay tried.
+    and ``layer_wise``; in normalised form ``fitted``, ``layer_wise`` and ``layer_norms`` (trained,
+    layer norms left) and ``roots`` (polynomials in norms, not trained). ``search`` has the score on
+    held-out texts for each weight decay tried.
     ``approximations`` has for each layer what was fitted before training, except in THE-X form.
     ``stage_seconds`` has what fine-tuning, the source's answers, each stage and calibration took;
     of an unfinished conversion that was gone on with, only what was left.

@@ -182,7 +182,9 @@ def distil_norms(student: Model, exact: Model, stage: TrainingStage) -> None:
     clamp_scales(student)
 
 
-def distil_layers(student: Model, exact: Model, stage: TrainingStage) -> None:
+def distil_layers(
+    student: Model, exact: Model, stage: TrainingStage, spread: Spread | None = None
+) -> None:
     """Train each layer by itself to follow the exact one, fed the exact model's stream.
 
     Errors of one layer cannot reach the next, so nothing runs away while the replacements are
@@ -192,11 +194,13 @@ def distil_layers(student: Model, exact: Model, stage: TrainingStage) -> None:
         student: trained in place.
         exact: what to follow; left unchanged.
         stage: data and settings; ``value_limit`` and ``value_penalty`` hold here too.
+        spread: as in :func:`follow`.
     """
     layers = [cast(ThexBertLayer, layer) for layer in student.thex_bert.layers]
     exact.eval().requires_grad_(False)
 
-    def loss_of(net: Model, batch: Batch) -> Tensor:
+    def loss_of(whole: Model, batch: Batch) -> Tensor:
+        net = whole if spread is None else whole.model
         with torch.no_grad():
             targets, _ = run(exact.to(batch["input_ids"].device), batch)
         net.eval()  # no dropout: outputs are compared
@@ -208,9 +212,11 @@ def distil_layers(student: Model, exact: Model, stage: TrainingStage) -> None:
         ]
         distance = SCORE_SHARE * score_distance(net, traces, targets, batch)
         distance = distance + stream_loss(net, traces, streams_of(targets), batch)
+        if spread is not None:
+            distance = distance + whole.spread(net, traces, batch, stage.losses)
         return distance + value_loss(net, traces, batch, stage.losses)
 
-    stage.fit(student, loss_of)
+    stage.fit(student if spread is None else Bounded(student, spread), loss_of, student)
     exact.requires_grad_(True)
     clamp_scales(student)
 
