@@ -218,7 +218,8 @@ def distil_layers(
 
     stage.fit(student if spread is None else Bounded(student, spread), loss_of, student)
     exact.requires_grad_(True)
-    clamp_scales(student)
+    if student.config.norm in ("affine", "centred"):
+        clamp_scales(student)
 
 
 def steady(
