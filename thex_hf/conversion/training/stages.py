@@ -28,7 +28,7 @@ from thex_hf.conversion.training.losses import (
     value_loss,
 )
 from thex_hf.conversion.training.spread import Bounded, Spread, farthest
-from thex_hf.conversion.training.trainer import LossFunction, fit
+from thex_hf.conversion.training.trainer import LossFunction, autocast, fit, make_accelerator
 from thex_hf.modeling.calibrate import measure_ranges, sizes_of, traces_of
 from thex_hf.modeling.layers import LayerTrace, ThexBertLayer
 from thex_hf.modeling.norms import AffineNorm
@@ -304,13 +304,16 @@ def worst_texts(
     def on_device(batch: Batch) -> Batch:
         return {name: values.to(device) for name, values in batch.items()}
 
-    limits = measure_ranges(model, map(on_device, sample(data, USUAL_TEXTS)))
+    accelerator = make_accelerator()  # to look for texts half the digits do
+    with autocast(accelerator):
+        limits = measure_ranges(model, map(on_device, sample(data, USUAL_TEXTS)))
 
     def share(batch: Batch) -> Tensor:
-        traces, logits = traces_of(model, batch)
+        with autocast(accelerator):
+            traces, logits = traces_of(model, batch)
         sizes = sizes_of(model, traces, logits, batch["attention_mask"])
         over = [
-            sizes[number][name] / limit
+            sizes[number][name].float() / limit
             for number, layer in enumerate(limits)
             for name, limit in layer.items()
         ]
