@@ -81,7 +81,8 @@ def row(
     task = own[0]["task"]
     cells = [task, metric, str(len(own))]
     for stage in stages:
-        cells.append(spread([run["stages"][stage][metric] for run in own]))
+        found = [run["stages"][stage][metric] for run in own if stage in run["stages"]]
+        cells.append(spread(found) if found else "")
     drops = [drop(run, metric) for run in own]
     cells.append(spread(drops))
     name = NAMES.get(metric, metric)
@@ -146,7 +147,7 @@ def main() -> None:
     found = runs(args.work, args.recipe, before)
     if not found:
         raise SystemExit(f"no finished run of recipe {args.recipe!r} in {args.work}")
-    stages = list(found[0]["stages"])
+    stages: list[str] = max((list(run["stages"]) for run in found), key=len)
     head = ["task", "metric", "seeds", *stages, "drop", "simulated", "executed"]
     head += ["paper", "its drop"] if args.paper else []
     modes = ("simulate", "execute")

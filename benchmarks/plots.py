@@ -19,7 +19,16 @@ from common import RESULTS, surroundings
 import thex_hf
 from thex_hf.circuits.dispatch import plan_for
 from thex_hf.circuits.protocols import CIRCUITS, FORMS, PlanOptions
-from thex_hf.reports.plots.canvas import save
+from thex_hf.reports.plots.canvas import (
+    BLUE,
+    GREY,
+    ORANGE,
+    SKY,
+    new_figure,
+    rows,
+    save,
+    tidy,
+)
 from thex_hf.reports.plots.plan import draw_cost, draw_levels, read_cost, read_levels
 from thex_hf.reports.plots.protocols import draw_protocols, read_protocols
 from thex_hf.reports.plots.scores import Scores, draw_scores
@@ -93,6 +102,30 @@ def measure_scores(data: str, pair: list[Path] | None) -> None:
     SCORES.write_text(json.dumps(record, indent=1) + "\n")
 
 
+def draw_choices(record: dict[str, Any]) -> Figure:
+    """What each choice of the normalised form costs and loses: ``results/choices.json``."""
+    found = sorted(record["choices"].items(), key=lambda item: item[1]["rounds"])
+    words = [f"{name.removeprefix('normalised-')}, {own['rounds']} trips" for name, own in found]
+    figure = new_figure(
+        "MiniLM-L6 in normalised form, prepared, 32 tokens", 1.4 + 0.45 * len(found)
+    )
+    costs, losses = figure.subplots(1, 2, sharey=True)
+    for place, (delay, colour) in enumerate(zip(("1", "20"), (SKY, BLUE), strict=True)):
+        bars = [own["seconds"][delay] for _, own in found]
+        at = [row + 0.36 * (place - 0.5) for row in range(len(found))]
+        costs.barh(at, bars, height=0.34, color=colour, label=f"round trip of {delay} ms")
+    losses.plot([own["drop"] for _, own in found], range(len(found)), "o", color=ORANGE)
+    losses.axvline(0.5, color=GREY, linewidth=0.8, linestyle=":")
+    rows(costs, words)
+    costs.set_xlabel("seconds of a text", fontsize=9)
+    losses.set_xlabel("points lost", fontsize=9)
+    losses.tick_params(axis="y", length=0)
+    costs.legend(fontsize=8, frameon=False)
+    for axes in (costs, losses):
+        tidy(axes, "x")
+    return figure
+
+
 def figures() -> dict[str, Figure]:
     """All figures by the name of their file."""
     drawn = {}
@@ -105,8 +138,11 @@ def figures() -> dict[str, Figure]:
     shown = [cost for cost in costs if cost.tokens == TOKENS]
     drawn["protocols"] = draw_protocols(shown, "bundled models")
     scores = json.loads(SCORES.read_text())
-    for name, rows in (("scores", "rows"), ("scores-before-after", "pair")):
-        drawn[name] = draw_scores([Scores.from_json(row) for row in scores[rows]])
+    for name, key in (("scores", "rows"), ("scores-before-after", "pair")):
+        drawn[name] = draw_scores([Scores.from_json(row) for row in scores[key]])
+    choices = RESULTS / "choices.json"
+    if choices.exists():
+        drawn["choices"] = draw_choices(json.loads(choices.read_text()))
     return drawn
 
 

@@ -12,6 +12,7 @@ from thex_hf.conversion.scores import Logits, predict
 from thex_hf.conversion.sources import Source, fit_head, start_model
 from thex_hf.conversion.training.batches import Encoded, sample
 from thex_hf.conversion.training.losses import run
+from thex_hf.conversion.training.trainer import autocast, make_accelerator
 from thex_hf.modeling import ThexBertClassifier
 from thex_hf.tasks import SOURCES
 
@@ -25,6 +26,8 @@ def source_answers(
     source: nn.Module, data: Encoded, checkpoint: Checkpoint, clock: Clock
 ) -> Logits:
     """The source's logits of all texts: those that are kept, or it is asked and they are kept.
+
+    It is asked in the precision of training.
 
     A checkpoint goes on with the very source, texts and options that it was begun with only, so
     what it keeps is what the source would answer.
@@ -47,7 +50,7 @@ def source_answers(
         if data.kind != "tags":
             return rows
         return tuple(torch.split(rows, [len(ids) for ids in data.ids]))
-    with clock.timing(ANSWERS):
+    with clock.timing(ANSWERS), autocast(make_accelerator()):
         logits = predict(source, data)
     rows = logits if isinstance(logits, Tensor) else torch.cat(logits)
     checkpoint.save_tensors(ANSWERS, {"logits": rows})
