@@ -150,10 +150,9 @@ def to_normalised(exact: Model, context: ConversionContext) -> Outcome:
     (1) each layer is trained by itself on the source's stream, since all of them at once are too
     far off to learn from each other's errors, and (2) all together, with their layer norms, towards
     the source's streams and logits, while variances that are far from a centre of their norm are
-    penalised; (3) the norms get polynomials for the
-    intervals that are measured then; (4) all is trained once more, variances beyond an interval
-    penalised too, and guarded: there the exact root stands for a polynomial that may explode;
-    at last so on texts on which values still run away.
+    penalised; (3) the norms get polynomials for the intervals that are measured then; (4) all is
+    trained once more, variances beyond an interval penalised too, and guarded: there the exact root
+    stands for a polynomial that may explode; at last so on texts on which values still run away.
 
     Args:
         exact: a copy of the source with nothing replaced, its classifier refitted.

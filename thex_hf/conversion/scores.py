@@ -62,9 +62,13 @@ def ask(model: nn.Module, batch: Batch) -> Tensor:
 
 
 def ask_streams(model: nn.Module, batch: Batch) -> tuple[list[Tensor], Tensor]:
-    """As :func:`ask`: what each layer gives to the next, ``(batch, seq, d)``, and the logits."""
-    answer = _answer(model, batch, output_hidden_states=True)
-    return list(answer.hidden_states[1:]), answer.logits
+    """As :func:`ask`: what each layer gives to the next, ``(batch, seq, d)``, and the logits.
+
+    No streams are there of a model that shows none.
+    """
+    name = "output_hidden_states"
+    answer = _answer(model, batch, **({name: True} if takes(model, name) else {}))
+    return list(getattr(answer, "hidden_states", None) or ())[1:], answer.logits
 
 
 def _answer(model: nn.Module, batch: Batch, **wanted: bool) -> Any:

@@ -118,12 +118,13 @@ def follow(
         device = batch["input_ids"].device
         targets: list[LayerTrace] = []
         with torch.no_grad():
-            if not shared:
+            if answers is not None and shared:
+                streams, answer = ask_streams(answers.eval().to(device), batch)
+            else:
                 targets, answer = run(exact.to(device), batch)
                 streams = streams_of(targets)
-            if answers is not None:
-                inside, answer = ask_streams(answers.eval().to(device), batch)
-                streams = inside if shared else streams
+                if answers is not None:
+                    answer = ask(answers.eval().to(device), batch)
         traces, logits = run(net, batch)
         loss = guided_loss(net, logits, {**batch, "guide": answer}, losses)
         if losses.hidden:
