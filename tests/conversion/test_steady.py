@@ -20,13 +20,8 @@ from thex_hf.conversion.training.spread import (
     log_variance,
     log_variances,
 )
-from thex_hf.conversion.training.stages import (
-    TrainingStage,
-    follow,
-    same_streams,
-    steady,
-    worst_texts,
-)
+from thex_hf.conversion.training.stages import TrainingStage, follow, same_streams
+from thex_hf.conversion.training.steadying import steady, worst_texts
 from thex_hf.modeling import (
     ThexBertConfig,
     ThexBertForSequenceClassification,

@@ -33,8 +33,8 @@ from thex_hf.conversion.training.stages import (
     fine_tune,
     follow,
     set_dropout,
-    steady,
 )
+from thex_hf.conversion.training.steadying import steady
 
 logger = logging.get_logger(__name__)
 DEEPEST = 3
