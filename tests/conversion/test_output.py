@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from thex_hf.client.half import ClientHalf
 from thex_hf.conversion import convert, output
 from thex_hf.conversion.checkpoint import Checkpoint
 from thex_hf.conversion.data.reading import LabelledTexts
-from thex_hf.errors import ConversionError
+from thex_hf.errors import ConversionError, InputError
 
 
 @pytest.fixture
@@ -206,3 +208,15 @@ def test_texts_in_memory_have_no_place(here, fitted_only):
     convert("bert", "out", train=texts, dev=texts, options=fitted_only)
     state = load_file("out/model.safetensors")
     assert all(torch.isfinite(tensor).all() for tensor in state.values())
+
+
+def test_longer_texts_than_those_of_the_conversion_are_refused(here, fitted_only):
+    text = "good film " * 5
+    for most, taken in ((6, False), (128, True)):
+        run("bert", f"out-{most}", replace(fitted_only, max_length=most))
+        settings = json.loads(Path(f"out-{most}", "tokenizer_config.json").read_text())
+        assert settings["model_max_length"] == most
+        half = ClientHalf.open(f"out-{most}")
+        assert len(half.tokenise("good film")[0]) == 4
+        with nullcontext() if taken else pytest.raises(InputError, match="has 12 tokens, 6 are"):
+            half.tokenise(text)

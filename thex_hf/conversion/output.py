@@ -23,6 +23,7 @@ from thex_hf.modeling.cards.card import README, write_card
 from thex_hf.modeling.cards.head import record_in
 from thex_hf.modeling.cards.measures import RECORDS, read_record
 from thex_hf.modeling.cards.measures import REPORT_NAME as REPORT_NAME
+from thex_hf.tokens.options import limit_of
 
 ReadPaths = Mapping[str, str | Path]
 """What is read, such as ``source``, and where it lies."""
@@ -148,7 +149,7 @@ def save_model(
                 shutil.copyfile(folder / README, fresh / README)
                 title = ""
             model.save_pretrained(fresh, state_dict=state, safe_serialization=True)
-            save_tokenizer(tokenizer, fresh)
+            save_tokenizer(tokenizer, fresh, report.options.get("max_length"))
             (fresh / REPORT_NAME).write_text(text + "\n", encoding="utf-8")
             earlier = record_in(read_record(folder, REPORT_NAME), "card")
             write_card(fresh, report.to_dict(), title=title or None, earlier=earlier)
@@ -180,13 +181,25 @@ def _of_model(path: Path) -> bool:
     return path.is_file() and any(fnmatch(path.name, pattern) for pattern in PARTS)
 
 
-def save_tokenizer(tokenizer: Any, folder: Path) -> None:
+def save_tokenizer(tokenizer: Any, folder: Path, most: int | None = None) -> None:
     """Save a tokenizer so that every version of transformers, and a client without it, agree.
 
     Which inputs a class of tokenizers gives by default differs between versions: the file says it.
+
+    Args:
+        tokenizer: left as it is but for that.
+        folder: where to.
+        most: tokens of the longest texts that the model learned from, padding apart. Longer ones
+            are refused or cut, as those beyond ``model_max_length`` are.
     """
     tokenizer.init_kwargs["model_input_names"] = list(tokenizer.model_input_names)
-    tokenizer.save_pretrained(folder)
+    before = tokenizer.model_max_length
+    if most is not None:
+        tokenizer.model_max_length = limit_of(most, before)
+    try:
+        tokenizer.save_pretrained(folder)
+    finally:
+        tokenizer.model_max_length = before
 
 
 def _check_apart(folder: Path, what: str, source: Path) -> None:
