@@ -75,17 +75,24 @@ def taught(encoder: Path, teacher: Path, train: Path, fitting: FitOptions, work:
 
     Returns:
         The folder of the result.
+
+    Raises:
+        SystemExit: the teacher's labels are others.
     """
-    folder = work / "taught"
+    work = work / f"taught-by-{teacher.resolve().name}"
+    folder = work / "model"
     if (folder / "model.safetensors").is_file():
         return folder
     texts = read_texts(train)
     names = dict(enumerate(texts.label_names or ()))
     kind, tokenizers = AutoModelForSequenceClassification, AutoTokenizer
     tokenizer = tokenizers.from_pretrained(encoder, trust_remote_code=False)
+    work.mkdir(parents=True, exist_ok=True)
     answers = work / "answers.safetensors"
     if not answers.is_file():
         model = kind.from_pretrained(teacher, dtype=torch.float32, trust_remote_code=False)
+        if model.config.id2label != names:
+            raise SystemExit(f"the teacher's labels are {model.config.id2label}, not {names}")
         own = tokenizers.from_pretrained(teacher, trust_remote_code=False)
         with torch.autocast("cpu", torch.bfloat16):
             logits = predict(model, encode(own, texts, LENGTH))
